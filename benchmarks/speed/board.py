@@ -1,0 +1,141 @@
+"""How long a large board takes: read, rank, render, and open in a browser; and how big it is.
+
+10,000 made-up runs of eight strategies with nine metrics and thirty epochs each are written to a
+folder as `bench` writes them; the clock runs over what `harness board` does with it, step by step.
+
+    python benchmarks/speed/board.py --datasets 50 --backbones 5 --seeds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+from browser import chromium
+from made import made_plan
+from made_page import SAMPLES, large_predictions, large_study
+
+from harness import analysis, app, page_data, render
+from harness.execution import Outcome
+from harness.merge import MergedStore
+from harness.parallel import cores
+from harness.plugins import load
+from harness.records import RunResult
+from harness.render import html_file
+from harness.store import Store, uncollected
+
+DRAWN = "document.querySelector('#ranking tbody tr') && document.readyState === 'complete'"
+CLAIMS = ("lp-ft-improves", "auto-rgn-gain", "no-universal-winner")
+TURNS = 5
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    start, worked = time.perf_counter(), time.process_time()
+    yield
+    passed, worked = time.perf_counter() - start, time.process_time() - worked
+    print(f"{what:28} {passed:7.2f} s {worked:7.2f} s of a core")
+
+
+def fill(store: Store, results: Sequence[RunResult]) -> None:
+    """Write the runs as a suite would have; every dataset has a test set of its own."""
+    given = {
+        name: large_predictions(seed)
+        for seed, name in enumerate(sorted({r.spec.dataset for r in results}))
+    }
+    samples = [{"id": str(row), "group": str(row)} for row in range(SAMPLES)]
+    store.write_split("demo-histology", json.dumps({"samples": samples}))
+    for result in results:
+        store.add(Outcome(result, given[result.spec.dataset]))
+    store.extend_plan(made_plan(results, {"claims": CLAIMS}))
+
+
+def board(folder: Path, out: Path) -> None:
+    """What `harness board` does, step by step."""
+    loaded = load(environ={})
+    with uncollected():
+        with timed("read the results"):
+            store = MergedStore([Store(folder)])
+        with timed("rank"):
+            ranked = app.rank_folder(store, loaded)
+        with timed("statistics and claims"):
+            made = analysis.analysed(ranked, store)
+        with timed("data of the page"):
+            data = page_data.build(made, store.results(), store.predictions, metrics=loaded.metrics)
+        with timed("the plotting library"):
+            html_file.plots()
+        for name, end in render.FILES.items():
+            with timed(name):
+                text = html_file.page(data) if name == "html" else render.render(made, name)
+            (out / f"leaderboard.{end}").write_text(text, encoding="utf-8")
+    print(f"{'details of runs':28} {len(data['details']['runs']):7}")
+    for end in render.FILES.values():
+        size = (out / f"leaderboard.{end}").stat().st_size / 1e6
+        print(f"{'leaderboard.' + end:28} {size:7.2f} MB")
+
+
+def command(*args: str) -> None:
+    """The command itself in a process of its own, with what it takes to start."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "harness", "board", *args], check=True, stdout=subprocess.DEVNULL
+    )
+    passed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"{' '.join(['board', *args[1:]]):28} {passed:7.2f} s {worked:7.2f} s of a core")
+
+
+def opened(path: Path, profile: Path) -> list[float]:
+    """Seconds from the address to the whole page, tables drawn; the browser runs already."""
+    found = []
+    with chromium.browser(profile) as connection:
+        for _ in range(TURNS):
+            start = time.perf_counter()
+            page = chromium.Page(connection, path)
+            page.until(DRAWN)
+            found.append(time.perf_counter() - start)
+            page.close()
+    return found
+
+
+def main(say: Callable[[str], None] = print) -> None:
+    given = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("datasets", 50), ("backbones", 5), ("seeds", 5)):
+        given.add_argument(f"--{name}", type=int, default=default)
+    args = given.parse_args()
+    results = large_study(args.datasets, args.backbones, args.seeds)
+    say(
+        f"{len(results)} runs; {platform.machine()}, {cores()} cores, python {platform.python_version()}"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        store = Store(Path(place) / "results")
+        with timed("(write the runs)"):
+            fill(store, results)
+        with timed("all of it"):
+            board(store.folder, Path(place))
+        command(str(store.folder))
+        command(str(store.folder), "--format", "md")
+        command(str(store.folder), "--format", "md", "--ranks-only")
+        if chromium.find() is None:
+            say("no Chromium: the page was not opened")
+            return
+        seconds = opened(Path(place) / "leaderboard.html", Path(place) / "profile")
+        say(f"{'open, median of ' + str(TURNS):28} {statistics.median(seconds):7.2f} s")
+        say(f"{'open, slowest':28} {max(seconds):7.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What the speed scripts share: where they ran, a table, a file of results."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from harness.parallel import cores
+
+RESULTS = Path(__file__).with_name("results")
+LIBRARIES = ("torch", "torchvision", "numpy", "transformers", "accelerate")
+
+
+def device_name(device: str) -> str:
+    """The device for people."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()}, {cores()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that are here."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class Log:
+    """Prints lines and keeps them for the results file."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.started = time.monotonic()
+
+    def __call__(self, text: str = "") -> None:
+        print(text, flush=True)
+        self.lines.extend(text.splitlines())
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self(tabulate(rows, headers="keys", floatfmt=".4g", missingval="-"))
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the script began."""
+        return time.monotonic() - self.started
+
+
+def save(
+    name: str, device: str, log: Log, rows: Sequence[Mapping[str, Any]], **more: object
+) -> Path:
+    """Write `results/<name>.json`: device, versions, n, command, log and figures."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}-{device.partition(':')[0]}.json"
+    script = Path(sys.argv[0]).name
+    record = {
+        "script": script,
+        "command": shlex.join(["python", f"benchmarks/speed/{script}", *sys.argv[1:]]),
+        "device": device_name(device),
+        "versions": versions(),
+        "load": os.getloadavg()[0],
+        "rows": list(rows),
+        **more,
+        "log": log.lines,
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    log(f"written: {path.relative_to(Path(__file__).parents[2])}")
+    return path
+
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def adopt() -> None:
+    """Children left behind by a command become ours, so that their core time can be counted."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap() -> None:
+    """Wait for every child that is left: the server that workers were forked from."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
+def timed(
+    command: Sequence[str], limit: float, environment: Mapping[str, str] | None = None
+) -> tuple[float, float, str]:
+    """Run a command: seconds of wall clock, core-seconds (its children's too), what it said.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it said.
+    """
+    adopt()
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(
+        list(command),
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+    wall = time.perf_counter() - start
+    reap()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = done.stdout + done.stderr
+    if done.returncode != 0:
+        raise RuntimeError(f"{shlex.join(command[:4])} ... failed:\n{said[-3000:]}")
+    core = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, core, said
+
+
+def bench(*options: str) -> list[str]:
+    """The command line of `harness bench` with this Python."""
+    return [sys.executable, "-m", "harness", "bench", *options]

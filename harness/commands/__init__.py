@@ -1,0 +1,1 @@
+"""The commands of `harness`: each module defines one, named `command`."""

@@ -1,0 +1,8 @@
+"""Carries a run out: knows no plugins, no files, no command line.
+
+The only part of the project that owns an optimizer, a batch, a device or a clock.
+"""
+
+from harness.engine.loop import run
+
+__all__ = ["run"]

@@ -1,0 +1,198 @@
+"""Batches: which samples a step sees, and how their pixels reach the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol as Interface
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.engine.augment import augment, draw
+from harness.engine.seeds import seed_for
+from harness.engine.stored import Numbered, stored
+from harness.records import Augmentation, NumericMode, Protocol, RunSpec
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bf16": torch.float32}
+
+
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Batches in a pass.  A last batch of one is left out: batch norm cannot learn from it."""
+    full, rest = divmod(samples, batch_size)
+    return max(1, full + (rest > 1))
+
+
+class Batches:
+    """An endless, seeded stream of batches: batch number k is the same whoever asks."""
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        spec: RunSpec,
+        purpose: str = "order",
+        subset: Tensor | None = None,
+    ) -> None:
+        self.index = torch.arange(samples) if subset is None else subset
+        self.size = batch_size
+        self.per_epoch = steps_per_epoch(len(self.index), batch_size)
+        self.seed = seed_for(spec, purpose)
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+        self._here: dict[torch.device, tuple[int, Tensor]] = {}
+
+    def at(self, number: int) -> Tensor:
+        """Rows of batch `number`, int64 [B], on the CPU."""
+        epoch, place = divmod(number, self.per_epoch)
+        return self.order(epoch)[place * self.size : (place + 1) * self.size]
+
+    def on(self, device: torch.device, number: int) -> Tensor:
+        """The same on a device; a pass's order goes there once, without waiting for the device."""
+        epoch, place = divmod(number, self.per_epoch)
+        known, order = self._here.get(device, (-1, None))
+        if order is None or known != epoch:
+            order = send(self.order(epoch), device)
+            self._here[device] = (epoch, order)
+        return order[place * self.size : (place + 1) * self.size]
+
+    def span(self, first: int, count: int) -> Tensor:
+        """Rows of `count` batches from number `first` on, all of one pass: int64 [N], on the CPU."""
+        epoch, place = divmod(first, self.per_epoch)
+        return self.order(epoch)[place * self.size : (place + count) * self.size]
+
+    def order(self, epoch: int) -> Tensor:
+        """Rows of a whole pass, in the order they are seen."""
+        if epoch != self._epoch:
+            rng = torch.Generator().manual_seed((self.seed + epoch) % 2**63)
+            drawn = torch.randperm(len(self.index), generator=rng)
+            self._epoch, self._order = epoch, self.index[drawn]
+        return self._order
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device; from pinned memory, so that the host goes on at once."""
+    if device.type != "cuda":
+        return values
+    return values.pin_memory().to(device, non_blocking=True)
+
+
+class InOrder:
+    """All rows in order, `size` at a time; the last batch is filled up with the last row."""
+
+    def __init__(self, samples: int, size: int) -> None:
+        self.samples, self.size = samples, size
+        self.count = -(-samples // size)
+        self._here: dict[torch.device, Tensor] = {}
+
+    def at(self, number: int) -> Tensor:
+        """Rows of batch `number`, int64 [size], on the CPU."""
+        return self.all()[number * self.size : (number + 1) * self.size]
+
+    def on(self, device: torch.device, number: int) -> Tensor:
+        if device not in self._here:
+            self._here[device] = send(self.all(), device)
+        return self._here[device][number * self.size : (number + 1) * self.size]
+
+    def all(self) -> Tensor:
+        # A batch more than there is: what streams looks one ahead.
+        return torch.arange((self.count + 1) * self.size).clamp(max=self.samples - 1)
+
+
+def chunks(samples: int, size: int) -> list[Tensor]:
+    """All rows in order, `size` at a time."""
+    rows = torch.arange(samples)
+    return [rows[first : first + size] for first in range(0, samples, size)]
+
+
+class Source(Interface):
+    """Rows to network inputs, in one go or in two: `fill` fixed memory, then what it `means`."""
+
+    @property
+    def augmentations(self) -> Sequence[Augmentation]: ...
+
+    def inputs(self, index: Tensor, rng: torch.Generator | None = None) -> Tensor: ...
+
+    def room(self, size: int) -> Tensor:
+        """Memory for `size` rows as they are stored."""
+
+    def fill(self, room: Tensor, batches: Numbered, number: int) -> None:
+        """Put a batch into such memory, without waiting for the device."""
+
+    def means(self, room: Tensor, drawn: Tensor | None = None) -> Tensor:
+        """Network inputs from stored rows; `drawn`: numbers for the augmentation."""
+
+    def __len__(self) -> int: ...
+
+
+class Pixels:
+    """One split's images: uint8 [N, 3, H, W], normalised on the device a batch at a time."""
+
+    def __init__(
+        self, images: np.ndarray, protocol: Protocol, numeric: NumericMode, device: str
+    ) -> None:
+        self.device, self.augmentations = torch.device(device), protocol.augment
+        self.dtype = DTYPES[numeric.precision]
+        self.channels_last = numeric.layout == "channels-last"
+        shape = (1, 3, 1, 1)
+        self.mean = torch.tensor(protocol.mean, dtype=self.dtype, device=device).view(shape) * 255
+        self.std = torch.tensor(protocol.std, dtype=self.dtype, device=device).view(shape) * 255
+        self.stored = stored(images, self.device)
+        if self.device.type == "cuda":  # others may read all this from their own streams
+            torch.cuda.current_stream(self.device).synchronize()
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def inputs(self, index: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Normalised images [B, 3, H, W]; augmented where a generator is given."""
+        drawn = None
+        if rng is not None and self.augmentations:
+            drawn = draw(len(index), self.augmentations, rng)
+        return self.means(self.stored.rows(index), drawn)
+
+    def room(self, size: int) -> Tensor:
+        return self.stored.room(size)
+
+    def fill(self, room: Tensor, batches: Numbered, number: int) -> None:
+        self.stored.fill(room, batches, number)
+
+    def means(self, room: Tensor, drawn: Tensor | None = None) -> Tensor:
+        x = room.to(self.dtype)
+        if drawn is not None:
+            x = augment(x, self.augmentations, drawn)
+        x = (x - self.mean) / self.std
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
+
+class Features:
+    """What frozen leading stages make of a split, computed once: [N, ...] on the device."""
+
+    augmentations: Sequence[Augmentation] = ()
+
+    def __init__(self, values: Tensor, seconds: float) -> None:
+        self.values, self.seconds = values, seconds
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def inputs(self, index: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        return self.values[index.to(self.values.device)]
+
+    def room(self, size: int) -> Tensor:
+        return empty_rows(self.values, size)
+
+    def fill(self, room: Tensor, batches: Numbered, number: int) -> None:
+        torch.index_select(self.values, 0, batches.on(self.values.device, number), out=room)
+
+    @staticmethod
+    def means(room: Tensor, drawn: Tensor | None = None) -> Tensor:  # noqa: ARG004 - as Pixels
+        """Nothing to do; static, so that recorded work does not keep the features alive."""
+        return room
+
+
+def empty_rows(like: Tensor, size: int) -> Tensor:
+    """Room for `size` rows of the shape, type and memory format that `like` has."""
+    channels_last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)  # noqa: PLR2004 - images
+    kept = torch.channels_last if channels_last else torch.contiguous_format
+    shape = (size, *like.shape[1:])
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=kept)

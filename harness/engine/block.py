@@ -1,0 +1,222 @@
+"""Linear heads that learn side by side: one batched product a step instead of one a head.
+
+A lane is a head with an initialisation, an order of samples and a rate of its own.  Lanes are
+always computed `BLOCK` at a time, a block that is not full being filled up by copies, and every
+sum over a lane is a slice of its own: which lanes share a block changes no bit of any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.engine.batches import Batches, send
+from harness.engine.clock import Clock
+from harness.engine.library import Library, Replayable
+from harness.engine.update import Coefficients, Rule
+
+# Lanes of a block.  A GPU is idle with fewer; on a CPU more of them leave the cache (2 cores with
+# AVX-512, 2048 features, batch 96: 4 blocks of 4 take 2.4 ms a step, one block of 16 takes 2.9).
+BLOCK = {"cuda": 16, "cpu": 4}
+# Epochs that are trained before their scores are looked at: a GPU need not wait for the host after
+# each, and what is trained after patience has run out is seldom lost: others may need it.
+AHEAD = {"cuda": 5, "cpu": 1}
+ALIGNED = 64
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A head as one row of numbers: weight [C, D], bias [C], zeros up to a multiple of 64."""
+
+    classes: int
+    inputs: int
+    bias: bool
+
+    @property
+    def weights(self) -> int:
+        return self.classes * self.inputs
+
+    @property
+    def row(self) -> int:
+        used = self.weights + (self.classes if self.bias else 0)
+        return -(-used // ALIGNED) * ALIGNED
+
+    def weight(self, rows: Tensor) -> Tensor:
+        """The weights in rows [..., P]: a view [..., C, D]."""
+        return rows[..., : self.weights].view(*rows.shape[:-1], self.classes, self.inputs)
+
+    def columns(self, weight: float, bias: float, like: Tensor) -> Coefficients:
+        """A coefficient for rows: `weight` where the weights stand, `bias` where the biases do."""
+        if weight == bias or not self.bias:
+            return weight
+        found = like.new_full((self.row,), bias)
+        found[: self.weights] = weight
+        return found
+
+    def biases(self, rows: Tensor) -> Tensor:
+        """The biases in rows [..., P]: a view [..., C]; zeros where the head has none."""
+        return rows[..., self.weights : self.weights + self.classes]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all lanes share.
+
+    Attributes:
+        features: inputs of the head on the training split [N, D], in the dtype of the products.
+        watched: the same on validation [M, D].
+        goals: what a sample's log probabilities are weighed by in the loss, [N, C].
+        mass: each sample's weight in the mean over a batch, float64 [N] on the CPU.
+        even: all goals sum to one.
+    """
+
+    features: Tensor
+    watched: Tensor
+    goals: Tensor
+    mass: Tensor
+    even: bool
+    shape: Shape
+    rule: Rule
+
+
+def goals(
+    labels: Tensor, classes: int, class_weights: Tensor | None, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """What makes cross entropy, mean over a batch, -sum(goals * log p) / sum(mass).
+
+    Goals [N, C] and mass [N], float64 on the CPU.
+    """
+    weights = torch.ones(classes) if class_weights is None else class_weights
+    weights = weights.double().cpu()
+    table = weights * (torch.eye(classes).double() * (1 - smoothing) + smoothing / classes)
+    labels = labels.cpu()
+    return table[labels], weights[labels]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One head: where it stands (rows [P]), its rate, and the order it sees the samples in."""
+
+    rows: tuple[Tensor, ...]
+    lr: float
+    batches: Batches
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A lane after an epoch: rows [P] (head, then moments), loss of each step, logits [M, C]."""
+
+    rows: tuple[Tensor, ...]
+    losses: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Held:
+    """The same of all lanes of a block, on the device: rows [L, P], losses [L, T], logits [L, M, C]."""
+
+    rows: tuple[Tensor, ...]
+    losses: Tensor
+    logits: Tensor
+
+    def read(self) -> list[Reading]:
+        """A reading for each lane; waits for the device."""
+        losses, logits = self.losses.double().cpu(), self.logits.cpu()
+        return [
+            Reading(tuple(rows[lane] for rows in self.rows), losses[lane], logits[lane])
+            for lane in range(len(losses))
+        ]
+
+
+class Block:
+    """Lanes that stand at the same step, trained together."""
+
+    def __init__(self, task: Task, lanes: Sequence[Lane], library: Library) -> None:
+        self.task, self.count = task, len(lanes)
+        self.device = task.features.device
+        self.width = BLOCK[self.device.type]
+        self.lanes = [*lanes, *[lanes[0]] * (self.width - len(lanes))]
+        stacked = [
+            torch.stack(rows) for rows in zip(*(lane.rows for lane in self.lanes), strict=True)
+        ]
+        self.rows, self.moments = stacked[0], stacked[1:]
+        self.gradient = torch.zeros_like(self.rows)
+        self.order = self.table = self.losses = torch.empty(0, device=self.device)
+        self._sizes: tuple[int, ...] = ()
+        self._once = Replayable(self._steps, library)
+
+    def train(self, first: int, factors: Sequence[float], clock: Clock) -> None:
+        """One epoch or a part of it, from step number `first`; `factors` of the rate, one a step."""
+        self._load(first, factors)
+        if self._once.used:
+            self._once(clock)
+            return
+        self._steps()
+        self._once.used = True  # its first round has warmed it up; the next is recorded
+
+    @torch.no_grad()
+    def hold(self) -> Held:
+        """Where the lanes stand, and what they say of the validation split; the host goes on."""
+        watched = self.task.watched
+        logits = self._product(watched.expand(self.width, *watched.shape)).float()
+        losses = self.losses * -self.table[:, -self.width :]
+        kept = [rows[: self.count].clone() for rows in (self.rows, *self.moments)]
+        return Held(tuple(kept), losses.T[: self.count], logits[: self.count])
+
+    # -- one epoch -----------------------------------------------------------------------
+
+    def _load(self, first: int, factors: Sequence[float]) -> None:
+        """Everything the steps need from the host, in two uploads."""
+        rows = [lane.batches.span(first, len(factors)) for lane in self.lanes[: self.count]]
+        rows += [rows[0]] * (self.width - self.count)
+        by_step = torch.split(torch.stack(rows), self.lanes[0].batches.size, dim=1)
+        mass = torch.stack([self.task.mass[batch].sum(1) for batch in by_step])
+        rates = torch.tensor([lane.lr for lane in self.lanes], dtype=torch.float64)
+        table = self.task.rule.table(rates, factors, first)
+        table = torch.cat([table, 1 / mass], 1).to(self.rows.dtype)
+        sizes = tuple(batch.shape[1] for batch in by_step)
+        order = torch.cat([batch.flatten() for batch in by_step])
+        if sizes != self._sizes:
+            self._sizes, self._once = sizes, Replayable(self._steps, self._once.library)
+            self.order, self.table = send(order, self.device), send(table, self.device)
+            self.losses = self.rows.new_zeros(len(sizes), self.width)
+        else:  # recorded steps read where they read before
+            self.order.copy_(send(order, self.device))
+            self.table.copy_(send(table, self.device))
+
+    @torch.no_grad()
+    def _steps(self) -> None:
+        first = 0
+        for step, size in enumerate(self._sizes):
+            index = self.order[first : first + size * self.width]
+            first += size * self.width
+            self._gradients(step, size, index)
+            self.task.rule.apply(self.rows, self.gradient, self.moments, self.table[step])
+
+    def _gradients(self, step: int, size: int, index: Tensor) -> None:
+        """The gradient of cross entropy in closed form: (softmax - goal) times the inputs."""
+        task = self.task
+        inputs = task.features.index_select(0, index).view(self.width, size, -1)
+        goal = task.goals.index_select(0, index).view(self.width, size, -1)
+        share = self.table[step, -self.width :].view(-1, 1, 1)
+        logits = self._product(inputs).to(self.rows.dtype)
+        torch.sum(goal * logits.log_softmax(-1), (1, 2), out=self.losses[step])
+        slope = logits.softmax(-1)
+        if not task.even:
+            slope = slope * goal.sum(-1, keepdim=True)
+        slope = (slope - goal).mul_(share)
+        turned = slope.to(inputs.dtype).transpose(1, 2)
+        task.shape.weight(self.gradient).copy_(torch.bmm(turned, inputs))
+        if task.shape.bias:
+            torch.sum(slope, 1, out=task.shape.biases(self.gradient))
+
+    def _product(self, inputs: Tensor) -> Tensor:
+        """Logits [S, B, C] of inputs [S, B, D], in the inputs' dtype."""
+        weight = self.task.shape.weight(self.rows).to(inputs.dtype)
+        if not self.task.shape.bias:
+            return torch.bmm(inputs, weight.transpose(1, 2))
+        bias = self.task.shape.biases(self.rows).to(inputs.dtype)
+        return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2))

@@ -1,0 +1,87 @@
+"""What a network makes of a split: predictions, and features of frozen stages."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import torch
+from torch import Tensor, nn
+
+from harness.engine.batches import InOrder, Source, chunks, empty_rows
+from harness.engine.library import Replayable
+from harness.engine.state import RunState
+
+Place = tuple[Hashable, ...]
+
+
+@torch.no_grad()
+def outputs(state: RunState, network: nn.Module, source: Source, place: Place) -> Tensor:
+    """What the network, in eval mode, gives for all rows of a source: [N, ...] on the device.
+
+    `place` says which part of the run's network it is.
+    """
+    network.eval()
+    size = state.protocol.eval_batch_size
+    if state.spec.numeric.compile == "none":
+        with state.autocast():
+            return torch.cat([network(source.inputs(index)) for index in chunks(len(source), size)])
+    room = source.room(size)
+    key = (
+        "outputs",
+        *place,
+        room.shape,
+        room.dtype,
+        room.stride(),
+        state.protocol.mean,
+        state.protocol.std,
+    )
+    forward = state.library.keep(key, lambda: Forward(state, network, source, room))
+    return forward.over(state, source)
+
+
+def predict(state: RunState, network: nn.Module, source: Source, place: Place) -> Tensor:
+    """Logits, float32 [N, C] on the CPU; the network is in eval mode afterwards."""
+    found = outputs(state, network, source, place).float()
+    state.wait()
+    return found.cpu()
+
+
+class Forward:
+    """A forward pass over one batch of fixed size, recorded for every source of the same shape."""
+
+    def __init__(self, state: RunState, network: nn.Module, source: Source, room: Tensor) -> None:
+        self.network, self.room, self.means = network, room, source.means
+        self.autocast = state.autocast
+        self.out: Tensor | None = None
+        known = len(room) == state.protocol.batch_size  # as in training, where trying pays
+        self.once = Replayable(self._work, state.library, tune=known)
+
+    def bytes(self) -> int:
+        return 0 if self.out is None else self.out.numel() * self.out.element_size()
+
+    def over(self, state: RunState, source: Source) -> Tensor:
+        """All rows of a source, [N, ...]."""
+        batches = InOrder(len(source), len(self.room))
+        found: Tensor | None = None
+        for number in range(batches.count):
+            source.fill(self.room, batches, number)
+            self.once(state.clock)
+            out = self._made()
+            if found is None:
+                found = empty_rows(out, len(source))
+            first = number * len(out)
+            part = found[first : first + len(out)]
+            part.copy_(out[: len(part)])
+        if found is None:
+            raise ValueError("a source without rows")
+        return found
+
+    def _made(self) -> Tensor:
+        if self.out is None:
+            raise ValueError("nothing was computed")
+        return self.out
+
+    @torch.no_grad()
+    def _work(self) -> None:
+        with self.autocast():
+            self.out = self.network(self.means(self.room))

@@ -1,0 +1,106 @@
+"""Frozen leading stages, computed once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from harness.engine import card
+from harness.engine.batches import Features, Source
+from harness.engine.evaluate import outputs, predict
+from harness.engine.model import cut, drawn_below_head
+from harness.engine.slot import untuned
+from harness.engine.state import RunState, SplitData
+
+# More than this is computed batch by batch instead: a fixed figure (on a card, a fixed share of its
+# memory), so that what is cached never depends on what else the machine is doing.
+FEATURE_BYTES = 2 * 1024**3
+FEATURE_SHARE = 0.1
+
+
+def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bool]:
+    """Inputs of stage number `stage`: cached features, or (pixels, False) where none are kept.
+
+    Features of stages that have never learned are shared by all runs of the same starting point.
+    """
+    if not keeps(state, split, stage):
+        return split, False
+    shared = state.resources.shared
+    key = feature_key(state, split, stage)
+    if key is not None and key in shared:
+        found: Features = shared[key]
+        state.clock.borrow("features", found.seconds, key)
+        return found, True
+    prefix, _ = cut(state.model, stage)
+    before = state.clock.seconds["features"]
+    with state.clock.measure("features"):
+        values = outputs(state, prefix, split, ("prefix", stage))
+        state.wait()  # others may read them from another stream
+    state.clock.settled.add(key)
+    made = Features(values, state.clock.seconds["features"] - before)
+    if key is not None:
+        _make_room(shared, most(state.train.pixels.device) - _bytes(values))
+        shared[key] = made
+    return made, True
+
+
+def keeps(state: RunState, split: SplitData, stage: int) -> bool:
+    """Whether features at stage number `stage` are computed once, or batch by batch."""
+    prefix, _ = cut(state.model, stage)
+    if len(prefix) == 0 or state.protocol.augment:
+        return False
+    known = feature_key(state, split, stage) in state.resources.shared
+    return known or _fits(state, prefix, split, stage)
+
+
+def predict_split(state: RunState, split: SplitData) -> Tensor:
+    """Logits of the whole network over a split, from shared features where the prefix is frozen."""
+    stage = min(state.touched, len(state.resources.backbone.stages) - 1)
+    source, cached = source_at(state, split, stage) if state.plain else (split, False)
+    network = cut(state.model, stage)[1] if cached else state.model
+    with state.clock.measure("evaluate"):
+        return predict(state, network, source, ("from", stage if cached else 0))
+
+
+def feature_key(state: RunState, split: SplitData, stage: int) -> tuple[object, ...] | None:
+    """What the features depend on; None: they are this run's alone."""
+    if not state.plain or stage > state.touched:
+        return None
+    spec = state.spec
+    drawn = drawn_below_head(state.resources.start)
+    return (
+        "features", split.name, stage, spec.data, spec.limit, spec.weights,
+        spec.seed if drawn else None, spec.numeric.precision, spec.numeric.layout,
+        spec.protocol.eval_batch_size,
+    )  # fmt: skip
+
+
+def most(device: torch.device) -> int:
+    """Bytes that the features on a device may take."""
+    if device.type != "cuda":
+        return FEATURE_BYTES
+    return int(card.memory(device) * FEATURE_SHARE)
+
+
+@torch.no_grad()
+def _fits(state: RunState, prefix: nn.Sequential, split: SplitData, stage: int) -> bool:
+    """Looked at with one image, once for a network."""
+    sizes: dict[int, int] = state.library.sizes
+    if stage not in sizes:
+        prefix.eval()
+        with untuned(), state.autocast():
+            sizes[stage] = _bytes(prefix(split.inputs(torch.arange(1))))
+    return sizes[stage] * len(split) <= most(split.pixels.device)
+
+
+def _bytes(values: Tensor) -> int:
+    return values.numel() * values.element_size()
+
+
+def _make_room(shared: dict[object, object], limit: int) -> None:
+    """Drop the oldest features until those that are left take at most `limit` bytes."""
+    held = {key: _bytes(one.values) for key, one in shared.items() if isinstance(one, Features)}
+    for key in list(held):
+        if sum(held.values()) <= limit:
+            return
+        del shared[key], held[key]

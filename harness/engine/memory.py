@@ -1,0 +1,73 @@
+"""How much of a card's memory a run will take, before it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.backbone import Backbone
+from harness.engine.features import FEATURE_SHARE
+from harness.engine.stored import SHARE
+from harness.records import NumericMode, Protocol
+
+# Copies of the weights that a run holds: the network, its gradients, two of the optimizer's, the
+# state before the first step, the starting point and the best checkpoint.
+COPIES = 7
+CONTEXT = 3 * 2**28  # the driver, the libraries' work spaces
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of device memory: of each run at work, and what runs side by side have in common."""
+
+    run: int
+    shared: int
+
+    def runs(self, free: int) -> int:
+        """How many runs fit side by side into `free` bytes; at least one is tried."""
+        return max(1, (free - self.shared) // max(1, self.run))
+
+
+def need(
+    backbone: Backbone,
+    classes: int,
+    protocol: Protocol,
+    numeric: NumericMode,
+    images: int,
+    total: int,
+) -> Need:
+    """What training everything takes on a card of `total` bytes; `images`: in all three splits.
+
+    What the backward pass needs is counted on a network without memory: the tensors that a forward
+    pass in training keeps.  Under bf16 they are half as large.
+    """
+    kept, weights = activations(backbone, classes, protocol)
+    half = 2 if numeric.precision == "bf16" else 1
+    pixels = 3 * protocol.crop**2 * images
+    return Need(
+        run=kept // half + COPIES * weights,
+        shared=min(pixels, int(SHARE * total)) + int(FEATURE_SHARE * total) + CONTEXT,
+    )
+
+
+def activations(backbone: Backbone, classes: int, protocol: Protocol) -> tuple[int, int]:
+    """Bytes kept for the backward pass of one batch, and bytes of the weights, both in float32."""
+    kept: dict[int, Any] = {}
+    with torch.device("meta"):
+        model = backbone.build(classes).train()
+        weights = {p.untyped_storage()._cdata for p in model.parameters()}  # noqa: SLF001 - its identity
+        batch = torch.empty(protocol.batch_size, 3, protocol.crop, protocol.crop)
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in weights:  # noqa: SLF001
+                kept[storage._cdata] = storage  # noqa: SLF001 - held, so that it stays unique
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            model(batch)
+    parameters = sum(p.numel() * p.element_size() for p in model.parameters())
+    return sum(storage.nbytes() for storage in kept.values()), parameters

@@ -1,0 +1,194 @@
+"""Put the network of a run together: built, filled, given its head, adapted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.engine import slot
+from harness.engine.library import Library
+from harness.engine.seeds import generator, global_seed
+from harness.errors import PhaseError
+from harness.execution import Resources, StartingPoint
+from harness.records import NumericMode, RunSpec
+from harness.strategy import Strategy
+
+# Modules without parameters or randomness: what precedes the first weights of a stage can be
+# computed once together with the frozen stages below it.
+FIXED = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.ReLU, nn.Identity)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A network ready to train.
+
+    Attributes:
+        start: values of the starting point by parameter name, after `adapt`'s renaming.
+        initial: the full state before the first step.
+        new_stages: stages in which the loaded file filled nothing, the head among them.
+        plain: `adapt` left the network as it was built.
+        head_layer: name of the linear layer that is new for this dataset; to ask the backbone for it
+            is to build the network again.
+    """
+
+    model: nn.Sequential
+    start: dict[str, Tensor]
+    initial: dict[str, Tensor]
+    new_stages: tuple[str, ...]
+    plain: bool
+    head_layer: str
+    library: Library
+
+
+def assemble(spec: RunSpec, resources: Resources) -> Assembled:
+    """A network at its starting point: the one an earlier run has left, set back, or a new one."""
+    plain = type(resources.strategy).adapt is Strategy.adapt
+    if not plain or resources.engine == "reference":
+        return build(spec, resources)
+    drawn = drawn_below_head(resources.start)
+    place = ("network", slot.number())
+    key = (spec.weights, spec.numeric, spec.seed if drawn else None)
+    kept: tuple[object, Assembled] | None = resources.shared.get(place)
+    if kept is not None and kept[0] == key:
+        return _set_back(kept[1], spec)
+    made = build(spec, resources)
+    resources.shared[place] = (key, made)
+    return made
+
+
+def drawn_below_head(start: StartingPoint | None) -> bool:
+    """Whether anything below the head was drawn, so that its values depend on the seed."""
+    return start is None or any(not name.startswith("head.") for name in start.record.new)
+
+
+def build(spec: RunSpec, resources: Resources) -> Assembled:
+    """Build, load, draw the head, adapt.  All draws are the same for every strategy."""
+    backbone, start = resources.backbone, resources.start
+    with global_seed(spec, "backbone"):
+        model = backbone.build(len(resources.images.classes))
+    if start is not None:
+        _fill(model, start.state)
+    head_layer = backbone.head_layer()
+    with global_seed(spec, "head"):
+        model.get_submodule(head_layer).reset_parameters()  # type: ignore[operator]
+    known = _starting_names(model, head_layer, None if start is None else start.state)
+    values = {n: p.detach().clone() for n, p in model.named_parameters() if n in known}
+    model = _adapt(resources.strategy, model, spec)
+    model = place(model, spec.numeric, resources.device)
+    named = dict(model.named_parameters())
+    tied = {n: values[plain_name(n)] for n in named if plain_name(n) in values}
+    return Assembled(
+        model=model,
+        start={n: v.to(named[n].device, named[n].dtype) for n, v in tied.items()},
+        initial={n: t.detach().clone() for n, t in model.state_dict().items()},
+        new_stages=_new_stages(backbone.stages, known),
+        plain=type(resources.strategy).adapt is Strategy.adapt,
+        head_layer=head_layer,
+        library=Library(resources.device),
+    )
+
+
+def _set_back(made: Assembled, spec: RunSpec) -> Assembled:
+    """The same network as `build` gives: only the head's draw depends on the run's seed."""
+    on_device = made.model.get_submodule(made.head_layer)
+    with global_seed(spec, "head"):
+        drawn = copy.deepcopy(on_device).to("cpu", torch.float32)
+        drawn.reset_parameters()  # type: ignore[operator]
+    for name, tensor in drawn.state_dict().items():
+        made.initial[f"{made.head_layer}.{name}"].copy_(tensor)
+    load(made.model, made.initial)
+    for parameter in made.model.parameters():
+        parameter.grad = None
+        parameter.requires_grad_()
+    made.model.train()
+    return made
+
+
+@torch.no_grad()
+def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Overwrite a network's parameters and buffers."""
+    own = model.state_dict()
+    copy_all(list(own.values()), [tensors[name] for name in own])
+
+
+def copy_all(into: list[Tensor], values: list[Tensor]) -> None:
+    """Copy lists of tensors, a kernel a dtype instead of one a tensor."""
+    for dtype in {tensor.dtype for tensor in into}:
+        chosen = [number for number, tensor in enumerate(into) if tensor.dtype == dtype]
+        torch._foreach_copy_([into[n] for n in chosen], [values[n] for n in chosen])
+
+
+def place(model: nn.Sequential, numeric: NumericMode, device: str) -> nn.Sequential:
+    """Dtype, memory layout and device of the numeric mode."""
+    if numeric.precision == "float64":
+        model = model.double()
+    if numeric.layout == "channels-last":
+        model = model.to(memory_format=torch.channels_last)
+    return model.to(device)
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name before a parametrization renamed it; other names as they are."""
+    if ".parametrizations." not in name or not name.endswith(".original"):
+        return name
+    module, rest = name.split(".parametrizations.", 1)
+    return f"{module}.{rest.removesuffix('.original')}"
+
+
+def _fill(model: nn.Sequential, state: Mapping[str, Tensor]) -> None:
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def _starting_names(
+    model: nn.Sequential, head_layer: str, state: Mapping[str, Tensor] | None
+) -> set[str]:
+    """Parameters that belong to the starting point: loaded ones, or all random ones but the head."""
+    names = {name for name, _ in model.named_parameters()}
+    names -= {name for name in names if name.startswith(f"{head_layer}.")}
+    return names if state is None else names & set(state)
+
+
+def _new_stages(stages: tuple[str, ...], known: set[str]) -> tuple[str, ...]:
+    filled = {name.split(".")[0] for name in known}
+    return tuple(stage for stage in stages if stage not in filled or stage == "head")
+
+
+def _adapt(strategy: Strategy, model: nn.Sequential, spec: RunSpec) -> nn.Sequential:
+    stages = [name for name, _ in model.named_children()]
+    with global_seed(spec, "adapt"):
+        adapted = strategy.adapt(model, generator(spec, "adapt"))
+    if [name for name, _ in adapted.named_children()] != stages:
+        raise PhaseError(
+            f"strategy {strategy.name!r} changed the stages in adapt(); "
+            f"they must stay {', '.join(stages)}"
+        )
+    return adapted
+
+
+def units(model: nn.Sequential, stage: int) -> list[nn.Module]:
+    """The chain as modules to call in turn, with stage number `stage` unrolled where it can be.
+
+    A stage is unrolled only if calling its children in turn is the same as calling it.
+    """
+    found: list[nn.Module] = []
+    for number, module in enumerate(model.children()):
+        plain = type(module) is nn.Sequential and not module._forward_hooks  # noqa: SLF001
+        plain = plain and not module._forward_pre_hooks  # noqa: SLF001
+        found.extend(module.children() if number == stage and plain else [module])
+    return found
+
+
+def cut(model: nn.Sequential, stage: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """The chain in two: what is frozen below stage number `stage`, and what learns."""
+    chain = units(model, stage)
+    at = stage
+    while at < len(chain) and type(chain[at]) in FIXED:
+        at += 1
+    return nn.Sequential(*chain[:at]), nn.Sequential(*chain[at:])

@@ -1,0 +1,199 @@
+"""The state of one run: network, data, budget, best checkpoint, records."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.dataset import Split
+from harness.engine.batches import DTYPES, Pixels, steps_per_epoch
+from harness.engine.clock import Clock
+from harness.engine.model import assemble, copy_all, load
+from harness.engine.optim import State
+from harness.engine.seeds import generator
+from harness.engine.stored import Numbered
+from harness.execution import Resources
+from harness.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A full state of the network and the validation score it reached."""
+
+    score: float
+    tensors: dict[str, Tensor]
+    phase: str
+    epoch: float
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """The protocol's loss: cross entropy, mean over the batch."""
+
+    class_weights: Tensor | None
+    label_smoothing: float
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        weights, share = self.class_weights, self.label_smoothing
+        if weights is None or not share:
+            return F.cross_entropy(logits, targets, weight=weights, label_smoothing=share)
+        # Torch's own formula for both; its code waits for the device and cannot be recorded.
+        found = F.log_softmax(logits, dim=1)
+        mass = weights[targets].sum()
+        likelihood = F.nll_loss(found, targets, weight=weights, reduction="sum")
+        spread = -(found * weights).sum()
+        return ((1 - share) * likelihood + share / len(weights) * spread) / mass
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Where the numeric mode's precision acts."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+class SplitData:
+    """One split: pixels, labels and which samples they are."""
+
+    def __init__(self, resources: Resources, spec: RunSpec, split: Split) -> None:
+        images = resources.images
+        protocol, numeric = spec.protocol, spec.numeric
+        key = (
+            "pixels", split, spec.data, spec.limit, numeric.precision, numeric.layout,
+            protocol.mean, protocol.std, protocol.augment,
+        )  # fmt: skip
+        if key not in resources.shared:
+            resources.shared[key] = Pixels(
+                images.images[split], protocol, numeric, resources.device
+            )
+        self.name: Split = split
+        self.pixels: Pixels = resources.shared[key]
+        self.labels = torch.from_numpy(np.array(images.labels[split])).to(resources.device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def augmentations(self) -> Sequence[Augmentation]:
+        return self.pixels.augmentations
+
+    def inputs(self, index: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        return self.pixels.inputs(index, rng)
+
+    def room(self, size: int) -> Tensor:
+        return self.pixels.room(size)
+
+    def fill(self, room: Tensor, batches: Numbered, number: int) -> None:
+        self.pixels.fill(room, batches, number)
+
+    def means(self, room: Tensor, drawn: Tensor | None = None) -> Tensor:
+        return self.pixels.means(room, drawn)
+
+    def targets(self, index: Tensor) -> Tensor:
+        return self.labels[index.to(self.labels.device)]
+
+
+class RunState:
+    """Everything that changes during a run, in one place."""
+
+    def __init__(self, spec: RunSpec, resources: Resources) -> None:
+        self.spec, self.resources, self.protocol = spec, resources, spec.protocol
+        self.clock = Clock(resources.device)
+        with self.clock.measure("load"):
+            made = assemble(spec, resources)
+            self.model, self.start, self.initial = made.model, made.start, made.initial
+            self.new_stages, self.plain = made.new_stages, made.plain
+            self.library, self.head_layer = made.library, made.head_layer
+            self.classifier = resources.backbone.classifier
+            self.train = SplitData(resources, spec, "train")
+            self.validation = SplitData(resources, spec, "validation")
+        self.metric = resources.metrics[self.protocol.metric]
+        self.steps_per_epoch = steps_per_epoch(len(self.train), self.protocol.batch_size)
+        labels, classes = resources.images.labels["train"], resources.images.classes
+        self.class_counts: tuple[int, ...] = tuple(
+            np.bincount(labels, minlength=len(classes)).tolist()
+        )
+        # Apart from the run: recorded work of later runs uses them too.
+        self.loss = Criterion(self._class_weights(), self.protocol.label_smoothing)
+        self.autocast = partial(autocast, spec.numeric.precision, torch.device(resources.device))
+        self.dtype = DTYPES[spec.numeric.precision]
+        self.steps, self.spent, self.looks = 0, 0.0, 0
+        self.trained_samples = 0
+        # Stages below this number have never learned: what they compute can be shared.
+        self.stages = resources.backbone.stages
+        self.touched = len(self.stages)
+        self.optimizer_state: State = {}
+        self.best: Checkpoint | None = None
+        self.waited, self.waiting_for = 0, None  # type: tuple[int, float | None]
+        self.history: list[EpochRecord] = []
+        self.phases: list[PhaseRecord] = []
+        self.augment_rng = generator(spec, "augment")
+        self.objective_rng = generator(spec, "objective")
+
+    def _class_weights(self) -> Tensor | None:
+        if self.protocol.class_weights == "none":
+            return None
+        counts = torch.tensor(self.class_counts, dtype=DTYPES[self.spec.numeric.precision])
+        return (counts.sum() / (len(counts) * counts)).to(self.resources.device)
+
+    # -- the score -----------------------------------------------------------------------
+
+    def score(self, logits: Tensor) -> float | None:
+        """The protocol's metric on validation logits [N, C]; None where it is undefined."""
+        images = self.resources.images
+        found = self.metric.compute(
+            logits.numpy(), np.asarray(images.labels["validation"]), images.classes
+        )
+        return found.value
+
+    def better(self, score: float | None, than: float | None) -> bool:
+        """Strictly better; any figure beats none."""
+        if score is None or than is None:
+            return score is not None
+        return score > than if self.metric.higher_is_better else score < than
+
+    def wait(self) -> None:
+        """Until the device has done what this run asked of it."""
+        self.clock.wait()
+
+    # -- the budget ----------------------------------------------------------------------
+
+    @property
+    def epochs_left(self) -> float:
+        return max(0.0, self.protocol.epochs - self.spent)
+
+    def charge_looks(self, batches: int) -> None:
+        """Count looks; they cost budget only where the protocol says so."""
+        self.looks += batches
+        if self.protocol.charge_looks:
+            self.spent += batches / self.steps_per_epoch
+            self.steps = round(self.spent * self.steps_per_epoch)
+
+    # -- going back ----------------------------------------------------------------------
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        load(self.model, tensors)
+
+    def remember(self, score: float | None, phase: str, epoch: float) -> None:
+        """Keep this state if it is the best on validation so far."""
+        if score is not None and self.better(score, self.best.score if self.best else None):
+            own = self.model.state_dict()
+            tensors = {name: self._room(name, tensor) for name, tensor in own.items()}
+            moved = [name for name in own if tensors[name] is not self.initial[name]]
+            copy_all([tensors[name] for name in moved], [own[name] for name in moved])
+            self.best = Checkpoint(score, tensors, phase, epoch)
+
+    def _room(self, name: str, tensor: Tensor) -> Tensor:
+        """Where a tensor is remembered; what has never learned is as it was at the start."""
+        if list(self.stages).index(name.split(".", maxsplit=1)[0]) < self.touched:
+            return self.initial[name]
+        kept = self.best.tensors[name] if self.best else self.initial[name]
+        return torch.empty_like(tensor) if kept is self.initial[name] else kept

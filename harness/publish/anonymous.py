@@ -1,0 +1,230 @@
+"""The records of a results folder as they may leave the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from harness import schema
+from harness.errors import StoreError
+from harness.execution import Predictions
+from harness.privacy import Scrubber, is_pseudonym, is_public
+from harness.records import (
+    DataRecord,
+    Failure,
+    Plan,
+    PlannedRun,
+    RunResult,
+    RunSpec,
+    Suite,
+    digest,
+)
+from harness.split import Splits, SplitSample
+from harness.store import Store
+from harness.suggest import choose
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WITHHELD = "withheld: what a program says about images that are not public may name patients"
+
+
+@dataclass(frozen=True)
+class NewSplits:
+    """A split file as it is published.
+
+    Attributes:
+        file: its name, `splits/<dataset>.json`.
+        order: old row -> new row; None: every row is where it was.
+    """
+
+    file: str
+    splits: Splits
+    order: np.ndarray | None
+
+
+class Anonymous:
+    """A results folder in which nothing names a patient, a place on disk or a user.
+
+    `hide`: datasets whose ids are replaced even though their records call them public.
+    """
+
+    def __init__(self, store: Store, key: bytes, hide: Sequence[str] = ()) -> None:
+        self.store = store
+        self.results = store.results()
+        self.failures = store.failures()
+        there = {run.spec.dataset for run in (*self.results, *self.failures)}
+        hidden = choose(hide, there, "dataset")
+        public = _public_data(self.results)
+        self._public = {key for key, yes in public.items() if yes and key[0] not in hidden}
+        old = {name: _read_splits(store, name) for name in _split_files(self.results)}
+        private = {name: one for name, one in old.items() if not self._is_public(one)}
+        self.scrubber = Scrubber(key, _ids(private.values()))
+        self.splits = self._new_splits(old, private)
+        self._ids = {
+            run.run_id: self._spec(run.spec).run_id for run in (*self.results, *self.failures)
+        }
+
+    @property
+    def replaced(self) -> list[str]:
+        """The datasets whose ids are replaced."""
+        return sorted({one.splits.dataset for one in self.splits.values() if _hidden(one.splits)})
+
+    def pairs(self) -> Iterator[tuple[RunResult, Predictions]]:
+        """Every finished run and its predictions."""
+        for result in self.results:
+            new = self.splits[_data(result).split_file]
+            yield self._result(result, new), _moved(self.store.predictions(result), new)
+
+    def failed(self) -> Iterator[RunResult]:
+        """Every failed run; what it said, only where the data are public."""
+        for failure in self.failures:
+            kept = self._result(failure, None)
+            if failure.error is not None:
+                known = (failure.spec.dataset, failure.spec.data) in self._public
+                kept = kept.model_copy(update={"error": self._error(failure.error, known=known)})
+            yield kept
+
+    def plan(self) -> Plan:
+        """What was asked for, with the ids the runs have now."""
+        plan = self.store.plan()
+        return Plan(
+            suites={name: self._suite(suite) for name, suite in plan.suites.items()},
+            runs=tuple(self._line(line) for line in plan.runs),
+        )
+
+    def _is_public(self, splits: Splits) -> bool:
+        return (splits.dataset, splits.fingerprint) in self._public
+
+    def _new_splits(
+        self, old: Mapping[str, Splits], private: Mapping[str, Splits]
+    ) -> dict[str, NewSplits]:
+        found: dict[str, NewSplits] = {}
+        for name, splits in sorted(old.items()):
+            new, order = splits, None
+            if name in private and not _hidden(splits):
+                new, order = _renamed(splits, self.scrubber)
+            file = f"splits/{splits.dataset}.json"
+            if file in {one.file for one in found.values()}:
+                file = f"splits/{splits.dataset}-{new.sha256[:8]}.json"
+            found[name] = NewSplits(file, new, order)
+        return found
+
+    def _spec(self, spec: RunSpec) -> RunSpec:
+        return spec.model_copy(update={"settings": self.scrubber.settings(spec.settings)})
+
+    def _result(self, result: RunResult, new: NewSplits | None) -> RunResult:
+        plain = self.scrubber.texts(result.model_dump(mode="json", exclude={"spec", "error"}))
+        spec = self._spec(result.spec)
+        clean = RunResult.model_validate({**plain, "spec": spec, "run_id": spec.run_id})
+        if new is None or result.data is None or clean.data is None:
+            return clean.model_copy(update={"data": None, "predictions": None})
+        skipped = result.data.skipped
+        if _hidden(new.splits) and not all(map(is_pseudonym, skipped)):
+            name = new.splits.dataset
+            skipped = tuple(sorted(self.scrubber.pseudonym(name, one) for one in skipped))
+        update = {
+            "split_file": new.file, "split_sha256": new.splits.sha256, "skipped": skipped,
+            "classes": result.data.classes,
+        }  # fmt: skip
+        return clean.model_copy(update={"data": clean.data.model_copy(update=update)})
+
+    def _error(self, error: Failure, *, known: bool) -> Failure:
+        if not known:
+            return error.model_copy(update={"message": WITHHELD, "traceback": ""})
+        said = {
+            name: self.scrubber.message(getattr(error, name)) for name in ("message", "traceback")
+        }
+        return error.model_copy(update=said)
+
+    def _suite(self, suite: Suite) -> Suite:
+        plain = self.scrubber.texts(suite.model_dump(mode="json", exclude={"settings"}))
+        return Suite.model_validate({**plain, "settings": self.scrubber.settings(suite.settings)})
+
+    def _line(self, line: PlannedRun) -> PlannedRun:
+        settings = self.scrubber.settings(line.settings)
+        run_id = self._ids.get(line.run_id, line.run_id)
+        return line.model_copy(update={"settings": settings, "run_id": run_id})
+
+
+# -- split files ------------------------------------------------------------------------------
+
+
+def _data(result: RunResult) -> DataRecord:
+    if result.data is None:
+        raise StoreError(f"run {result.run_id} does not say what data it saw")
+    return result.data
+
+
+def _split_files(results: tuple[RunResult, ...]) -> list[str]:
+    return sorted({_data(result).split_file for result in results})
+
+
+def _read_splits(store: Store, name: str) -> Splits:
+    if PurePosixPath(name).parent != PurePosixPath("splits"):
+        raise StoreError(f"{store.folder}: a record names {name!r} as its split file")
+    return schema.load(store.folder / name, Splits)
+
+
+def _public_data(results: tuple[RunResult, ...]) -> dict[tuple[str, str], bool]:
+    """(dataset, fingerprint) -> every record of it says that it is public."""
+    found: dict[tuple[str, str], bool] = {}
+    for result in results:
+        key = (result.spec.dataset, _data(result).fingerprint)
+        found[key] = found.get(key, True) and is_public(_data(result))
+    return found
+
+
+def _ids(private: Iterable[Splits]) -> frozenset[str]:
+    """Ids to look for in texts; class names are told anyway."""
+    names: set[str] = set()
+    for splits in private:
+        names |= {name for one in splits.samples for name in (one.id, one.group)}
+        names |= set(splits.left_out)
+        names -= set(splits.classes)
+    return frozenset(names)
+
+
+def _hidden(splits: Splits) -> bool:
+    return all(is_pseudonym(sample.id) for sample in splits.samples)
+
+
+def _renamed(splits: Splits, scrubber: Scrubber) -> tuple[Splits, np.ndarray]:
+    """New ids, sorted by them: the old order would say which is which to who knows the old ids."""
+    import numpy as np
+
+    def name(old: str) -> str:
+        return scrubber.pseudonym(splits.dataset, old)
+
+    samples = [
+        SplitSample(id=name(one.id), label=one.label, group=name(one.group), split=one.split)
+        for one in splits.samples
+    ]
+    places = sorted(range(len(samples)), key=lambda row: samples[row].id)
+    order = np.empty(len(samples), dtype=np.int32)
+    order[places] = np.arange(len(samples), dtype=np.int32)
+    new = splits.model_copy(
+        update={
+            "samples": tuple(samples[row] for row in places),
+            "left_out": tuple(sorted(map(name, splits.left_out))),
+        }
+    )
+    content = new.model_dump(mode="json", exclude={"sha256"})
+    return new.model_copy(update={"sha256": digest(content)}), order
+
+
+def _moved(predictions: Predictions, new: NewSplits) -> Predictions:
+    """The same predictions, in the order of the new rows."""
+    import numpy as np
+
+    if new.order is None:
+        return predictions
+    rows = {split: new.order[old] for split, old in predictions.rows.items()}
+    sort = {split: np.argsort(found) for split, found in rows.items()}
+    return Predictions(
+        logits={split: one[sort[split]] for split, one in predictions.logits.items()},
+        targets={split: one[sort[split]] for split, one in predictions.targets.items()},
+        rows={split: one[sort[split]] for split, one in rows.items()},
+    )

@@ -1,0 +1,91 @@
+"""A results folder as a package: the same files without what is private, a new board, a card."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import files, package, predictions_file, provenance
+from harness.execution import Predictions
+from harness.leaderboard import Leaderboard
+from harness.merge import existing
+from harness.privacy import folder_key
+from harness.publish import card
+from harness.publish.anonymous import Anonymous
+from harness.records import PredictionsRecord, Record, RunResult
+from harness.store import Store
+
+Board = Callable[[Store], Leaderboard]
+
+
+@dataclass(frozen=True)
+class Package:
+    """What lies in a folder, ready to leave.
+
+    Attributes:
+        bytes: of all its files.
+        replaced: the datasets whose sample and group ids were replaced.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    bytes: int
+    runs: int
+    failed: int
+    replaced: tuple[str, ...]
+
+
+def build(
+    source: Path,
+    folder: Path,
+    make_board: Board,
+    *,
+    hide: Sequence[str] = (),
+    keep_key: bool = True,
+) -> Package:
+    """Make the package of a results folder in an empty folder.
+
+    Args:
+        source: the results folder; nothing in it changes but for its key, which may be new.
+        folder: where to write.
+        make_board: ranks a folder and writes its board there.
+        hide: datasets whose ids are replaced even though they are public by their records.
+        keep_key: False where nothing will leave the machine: a new key is not kept.
+
+    Raises:
+        UsageError: there are no runs, or none on a dataset of `hide`.
+        StoreError: a file of the source is damaged, or one cannot be written.
+    """
+    store = existing(source)
+    clean = Anonymous(store, folder_key(source, keep=keep_key), hide)
+    for new in clean.splits.values():
+        files.write(folder / new.file, new.splits.model_dump_json(indent=1).encode())
+    for result, predictions in clean.pairs():
+        _write_pair(Store(folder), result, predictions)
+    failed = list(clean.failed())
+    for failure in failed:
+        files.write(Store(folder).place(failure), encoded(failure))
+    files.write(folder / "plan.json", encoded(clean.plan()))
+    board = make_board(Store(folder))
+    for name, text in card.write(board, clean.replaced).items():
+        files.write(folder / name, text.encode())
+    package.seal(folder, provenance.environment("").harness)
+    names = tuple(package.contents(folder))
+    size = sum((folder / name).stat().st_size for name in names)
+    return Package(folder, names, size, len(clean.results), len(failed), tuple(clean.replaced))
+
+
+def _write_pair(store: Store, result: RunResult, predictions: Predictions) -> None:
+    path = store.place(result)
+    content = predictions_file.pack(result.run_id, predictions)
+    beside = path.with_suffix(".safetensors")
+    record = PredictionsRecord(file=beside.name, sha256=hashlib.sha256(content).hexdigest())
+    files.write(beside, content)
+    files.write(path, encoded(result.model_copy(update={"predictions": record})))
+
+
+def encoded(record: Record) -> bytes:
+    """A record as it stands in a results folder."""
+    return record.model_dump_json(indent=1).encode() + b"\n"

@@ -1,0 +1,369 @@
+"""What goes in and what comes out: plain, frozen, serialisable.
+
+Everything that is written to disk is one of these; `schema_version` tells old files from new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+Json = Annotated[Any, "a JSON value"]
+Augmentation = Literal["flip-horizontal", "flip-vertical", "affine"]
+
+
+class Record(BaseModel):
+    """Immutable, and closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def canonical(value: BaseModel | Mapping[str, Json]) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: BaseModel | Mapping[str, Json]) -> str:
+    """sha256 (hex) of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class Schedule(Record):
+    """Learning rate over time: warm-up from 0, then `kind` down to `floor` times the peak.
+
+    `horizon` (epochs) is what the decay spans; None: the phase, or the run where the phase says so.
+    """
+
+    kind: Literal["constant", "cosine", "linear"] = "cosine"
+    horizon: PositiveFloat | None = None
+    warmup: NonNegativeFloat = 0.0
+    floor: NonNegativeFloat = 0.0
+
+
+class Protocol(Record):
+    """What every strategy of a suite shares.  All of it is part of a run's identity."""
+
+    name: str
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.0
+    momentum: NonNegativeFloat = 0.9
+    batch_size: PositiveInt = 32
+    eval_batch_size: PositiveInt = 64
+    epochs: PositiveFloat = 15.0
+    patience: PositiveInt | None = 3
+    schedule: Schedule = Schedule()
+    metric: str = "balanced-accuracy"
+    checkpoint: Literal["best", "last"] = "best"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    norm: Literal["train", "eval"] = "train"
+    charge_looks: bool = False
+    resize: PositiveInt = 232
+    crop: PositiveInt = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    augment: tuple[Augmentation, ...] = ()
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    split_seed: int = 0
+
+
+class NumericMode(Record):
+    """How numbers are computed, where it can move the result."""
+
+    precision: Literal["float64", "float32", "bf16"] = "float32"
+    layout: Literal["contiguous", "channels-last"] = "contiguous"
+    compile: Literal["none", "graph", "compile"] = "none"
+    deterministic: bool = True
+
+
+class RunSpec(Record):
+    """The identity of a run: equal specs are the same run.
+
+    Attributes:
+        settings: every hyperparameter of the strategy, defaults written out.
+        limit: images a split at most, or None.
+        data: fingerprint of the prepared dataset (samples, labels, groups, splits).
+        weights: sha256 of the starting weights, or 'none'.
+        sources: sha256 of the code of the plugins that make the result, by role.
+        engine: the engine's result version.
+    """
+
+    dataset: str
+    backbone: str
+    strategy: str
+    settings: dict[str, Json] = {}
+    protocol: Protocol
+    seed: int
+    limit: PositiveInt | None = None
+    data: str
+    weights: str
+    sources: dict[str, str] = {}
+    engine: int
+    numeric: NumericMode = NumericMode()
+
+    @property
+    def run_id(self) -> str:
+        """16 hex digits of the sha256 over everything in the spec."""
+        return digest(self)[:16]
+
+    @property
+    def cell(self) -> str:
+        """For people: dataset / backbone / strategy."""
+        return f"{self.dataset} / {self.backbone} / {self.strategy}"
+
+
+class MetricValue(Record):
+    """A figure, or null with the reason."""
+
+    value: float | None
+    reason: str | None = None
+    by_class: dict[str, float | None] | None = None
+
+
+class EpochRecord(Record):
+    """One epoch of one phase: `epoch` counts over the run, `lr` is the protocol's rate at its end."""
+
+    phase: str
+    epoch: float
+    train_loss: float
+    score: float | None
+    lr: float
+    seconds: float
+
+
+class PhaseRecord(Record):
+    """One directive as it was carried out; `stopped`: patience ran out."""
+
+    name: str
+    kind: Literal["phase", "solve-head"] = "phase"
+    epochs_planned: float
+    epochs: float
+    steps: int
+    trainable: int
+    cached_stages: int
+    rates: dict[str, float]
+    stopped: bool = False
+    skipped: bool = False
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class CostFigures(Record):
+    """Seconds by kind of work.
+
+    Attributes:
+        train, evaluate: steps; predictions and figures.
+        load: the network put together, data laid ready.
+        features: what frozen stages make of a split.
+        compile: steps compiled or recorded, their first uses included.
+        total: from the run's start in the engine to its end: the kinds above and what lies between.
+        decode: the dataset made ready before the first run: read, decoded, searched for near
+            duplicates, split.  All its runs share it.
+        write: the run's predictions packed and written, its record put into text; without the last
+            step, which moves the finished record to its place.
+    """
+
+    train: float = 0.0
+    evaluate: float = 0.0
+    load: float = 0.0
+    features: float = 0.0
+    compile: float = 0.0
+    total: float = 0.0
+    decode: float = 0.0
+    write: float = 0.0
+
+
+class Cost(Record):
+    """`alone`: as if the run had been alone, shared parts in full; `incurred`: what it took here.
+
+    `peak_bytes`: of the device's memory; `images_per_second`: trained on, per second of training.
+    """
+
+    alone: CostFigures = CostFigures()
+    incurred: CostFigures = CostFigures()
+    peak_bytes: int | None = None
+    trainable: int = 0
+    images_per_second: float | None = None
+    looks: int = 0
+    packed: bool = False
+
+
+class DataRecord(Record):
+    """The data a run saw."""
+
+    modality: str
+    classes: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    fingerprint: str
+    split_file: str
+    split_sha256: str
+    rule: str
+    skipped: tuple[str, ...] = ()
+    licence: str = "unknown"
+    source: str = ""
+    revision: str | None = None
+    procedural: bool = False
+    problems: tuple[str, ...] = ()
+
+
+class WeightsRecord(Record):
+    """The starting point: name and sha256 of the file, and which tensors it did not hold."""
+
+    name: str
+    sha256: str
+    new: tuple[str, ...] = ()
+    source: str = ""
+    licence: str = ""
+    miniature: bool = False
+
+
+class PluginRecord(Record):
+    """Where code came from; `dirty`: an editable or loose file, or a tree with changes."""
+
+    plugin: str
+    distribution: str | None = None
+    version: str | None = None
+    source: str
+    dirty: bool | None = None
+
+
+class Environment(Record):
+    """Where a run was made.  Recorded, never part of its identity.
+
+    Attributes:
+        processor: the instruction set that torch chose kernels for ('AVX2', 'AVX512', ...).
+    """
+
+    harness: str
+    python: str
+    libraries: dict[str, str] = {}
+    commit: str | None = None
+    dirty: bool | None = None
+    device: str
+    threads: int | None = None
+    platform: str = ""
+    processor: str = ""
+
+
+class Failure(Record):
+    """Why a run has no result."""
+
+    kind: str
+    message: str
+    traceback: str = ""
+    phase: str | None = None
+    step: int | None = None
+
+
+class PredictionsRecord(Record):
+    """The file beside the result that holds logits, targets and row numbers."""
+
+    file: str
+    sha256: str
+
+
+class RunResult(Record):
+    """What a run came to.  Every figure can be computed again from the predictions file."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    suite: str
+    spec: RunSpec
+    status: Literal["ok", "failed", "oom", "timeout"]
+    shortened: bool = False
+    error: Failure | None = None
+    metrics: dict[str, MetricValue] = {}
+    validation: dict[str, MetricValue] = {}
+    history: tuple[EpochRecord, ...] = ()
+    phases: tuple[PhaseRecord, ...] = ()
+    tested: str = ""
+    cost: Cost = Cost()
+    data: DataRecord | None = None
+    weights: WeightsRecord | None = None
+    plugins: dict[str, PluginRecord] = {}
+    environment: Environment | None = None
+    predictions: PredictionsRecord | None = None
+    finished: str = ""
+
+    @property
+    def limited(self) -> bool:
+        """Whether only some images of each split were used."""
+        return self.spec.limit is not None
+
+
+class Suite(Record):
+    """What to run: axes, settings, seeds and protocol.
+
+    Attributes:
+        settings: strategy -> hyperparameter -> value, where it is not the default.
+        notes: banners: stand on the face of every board of the suite.
+        assumed: field of the protocol -> where the value was taken from.
+        weights: 'default' or 'none'.
+        primary: the metric the board ranks by.
+        claims: ids of the claims the board answers.
+        tolerances: cell glob -> margin of the regression gate, in points of the primary metric;
+            `cost` -> share by which seconds may grow.
+        rates: backbone -> images a second that full fine-tuning was measured to train on one GPU;
+            for the plan's estimate.
+        rates_source: where, on what, by whom.
+    """
+
+    name: str
+    title: str = ""
+    description: str = ""
+    datasets: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ()
+    settings: dict[str, dict[str, Json]] = {}
+    seeds: tuple[int, ...] = (0,)
+    protocol: Protocol
+    weights: Literal["default", "none"] = "default"
+    primary: str = "balanced-accuracy"
+    notes: tuple[str, ...] = ()
+    assumed: dict[str, str] = {}
+    claims: tuple[str, ...] = ()
+    tolerances: dict[str, float] = {}
+    rates: dict[str, PositiveFloat] = {}
+    rates_source: str = ""
+
+
+class PlannedRun(Record):
+    """One line of a plan: what was asked for and the run that answers it.
+
+    Attributes:
+        protocol: its name.
+        weights: 'none', or what names the starting point.
+    """
+
+    run_id: str
+    dataset: str
+    modality: str
+    backbone: str
+    strategy: str
+    settings: dict[str, Json] = {}
+    protocol: str
+    seed: int
+    limit: int | None = None
+    epochs: float
+    weights: str
+    precision: Literal["float64", "float32", "bf16"] = "float32"
+
+    @property
+    def key(self) -> str:
+        """What was asked for, without the code and data that answered it."""
+        return digest(self.model_dump(mode="json", exclude={"run_id"}))[:16]
+
+
+class Plan(Record):
+    """Everything ever asked for in one results folder: the N of 'n of N'."""
+
+    schema_version: Literal[1] = 1
+    suites: dict[str, Suite] = {}
+    runs: tuple[PlannedRun, ...] = ()

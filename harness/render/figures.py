@@ -1,0 +1,84 @@
+"""Numbers and names as people read them.  Only text is rounded; csv and json are not."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+NOTHING = "-"
+
+
+def metric(value: float | None) -> str:
+    return _signless(f"{value:.3f}") if value is not None else NOTHING
+
+
+def place(value: float | None) -> str:
+    """A mean rank."""
+    return f"{value:.2f}" if value is not None else NOTHING
+
+
+def points(value: float | None) -> str:
+    """A difference, with its sign."""
+    if value is None:
+        return NOTHING
+    text = f"{value:+.1f}"
+    return "0.0" if text in {"+0.0", "-0.0"} else text
+
+
+def seconds(value: float | None) -> str:
+    """Three figures: `0.41`, `12.3`, `1,204`."""
+    if value is None:
+        return NOTHING
+    digits = next((digits for digits, below in ((2, 10), (1, 100)) if value < below), 0)
+    return f"{value:,.{digits}f}"
+
+
+def count(value: float) -> str:
+    """Parameters and the like: `510`, `400k`, `23.5M`."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.1f}".removesuffix(".0") + unit
+    return f"{value:.0f}"
+
+
+def span(low: float, high: float) -> str:
+    """`4.1k to 23.5M`, or one of them where both read the same."""
+    first, last = count(low), count(high)
+    return first if first == last else f"{first} to {last}"
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shorten(items: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first items, and how many more there are."""
+    more = len(items) - most
+    shown = separator.join(items[:most])
+    return f"{shown}{separator}and {more} more" if more > 0 else shown
+
+
+def best(texts: Sequence[str], values: Sequence[float | None], *, lowest: bool) -> list[bool]:
+    """Which texts to mark: all that read as the best value does, unless that is everybody."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return [False] * len(texts)
+    winner = texts[list(values).index(min(present) if lowest else max(present))]
+    rivals = {text for text, value in zip(texts, values, strict=True) if value is not None}
+    return [
+        len(rivals) > 1 and value is not None and text == winner
+        for text, value in zip(texts, values, strict=True)
+    ]
+
+
+def clean(text: str) -> str:
+    """One line without control, formatting or broken characters: names may come from anywhere."""
+    spaced = " ".join(text.split())
+    if spaced.isprintable():
+        return spaced
+    return "".join("?" if unicodedata.category(c)[0] == "C" else c for c in spaced)
+
+
+def _signless(text: str) -> str:
+    """`-0.000` is nothing."""
+    return text.removeprefix("-") if not text.strip("-0.") else text

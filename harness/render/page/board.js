@@ -1,0 +1,156 @@
+// The main table: who is ahead, by how much, and on how many runs.
+
+const opened = new Set();
+
+function boardColumns() {
+  const track = trackNow();
+  const metric = metricNow();
+  const control = controlOf(track);
+  const found = [
+    { id: "strategy", title: "strategy", words: true, key: (one) => one.row.label },
+    { id: "rank", title: "mean\nrank", key: (one) => one.rank, hint: "Mean rank over blocks, 1 is best" },
+    { id: "value", title: metric.id.replace(/-/g, " "), key: (one) => one.value, down: metric.higher !== false },
+    { id: "difference", title: `vs ${control?.label ?? page.control}\n(points)`, key: (one) => one.difference, down: metric.higher !== false },
+    { id: "won", title: "won/tied/lost", key: (one) => (one.won ? one.won[0] - one.won[2] : null), down: true },
+    { id: "tested", title: "tested\n(Holm)", words: true, key: (one) => wilcoxonOf(one.number)?.p, hint: "Wilcoxon signed-rank test over blocks against the control, adjusted after Holm" },
+    { id: "runs", title: "runs", key: (one) => one.defined, down: true },
+    { id: "seconds", title: "s/run", key: (one) => one.seconds, hint: "Median seconds a run, as if it had been alone" },
+    { id: "trainable", title: "parameters\nthat learn", key: (one) => one.trainable && Math.max(...one.trainable) },
+  ];
+  return found.filter(({ id }) => id !== "tested" || comparisonNow()?.wilcoxon);
+}
+
+function wilcoxonOf(row) {
+  const found = comparisonNow()?.wilcoxon?.find(([number]) => number === row);
+  return found && { p: found[1], verdict: found[2] };
+}
+
+// Every text that reads as the best one does is marked, unless that is everybody.
+function bestTexts(items, key, text, highest) {
+  const present = items.map(key).filter(isNumber);
+  if (!present.length) return null;
+  const best = text(highest ? Math.max(...present) : Math.min(...present));
+  return unique(present.map(text)).length > 1 ? best : null;
+}
+
+function boardRows(items) {
+  const track = trackNow();
+  const complete = items.filter((one) => one.complete);
+  const best = {
+    rank: bestTexts(complete, (one) => one.rank, rankText, false),
+    value: metricNow().higher === null ? null : bestTexts(complete, (one) => one.value, metricText, metricNow().higher),
+    seconds: bestTexts(complete, (one) => one.seconds, seconds, false),
+  };
+  const widest = Math.max(1, ...complete.map((one) => Math.abs(one.difference ?? 0)));
+  const marked = (text, winner) => el("td", { class: text === winner ? "best" : null }, text);
+  return items.flatMap((one) => {
+    const open = opened.has(one.row.label);
+    const id = `row-${chosen.track}-${one.number}`;
+    const toggle = el("button", { type: "button", class: "row", "aria-expanded": String(open), "aria-controls": id, onclick: () => toggleRow(one.row.label) }, one.row.label);
+    const cells = {
+      strategy: () => el("th", { scope: "row", class: "words" }, toggle),
+      rank: () => marked(rankText(one.rank), best.rank),
+      value: () => marked(metricText(one.value), best.value),
+      difference: () => el("td", {}, one.number === track.control ? "control" : gain(one.difference, widest)),
+      won: () => el("td", {}, one.won ? one.won.join("/") : NOTHING),
+      tested: () => el("td", { class: "words" }, testedText(one.number)),
+      runs: () => el("td", {}, one.defined === one.wanted ? String(one.defined) : `${one.defined} of ${one.wanted}`),
+      seconds: () => marked(seconds(one.seconds), best.seconds),
+      trainable: () => el("td", {}, one.trainable ? span(Math.min(...one.trainable), Math.max(...one.trainable)) : NOTHING),
+    };
+    const shown = el("tr", { class: one.complete ? null : "unranked" }, ranking.columns.map((column) => cells[column.id]()));
+    const more = open ? el("tr", { class: "more", id }, el("td", { colspan: ranking.columns.length }, rowDetails(one))) : null;
+    return more ? [shown, more] : [shown];
+  });
+}
+
+function gain(value, widest) {
+  const text = el("span", { class: "gain" }, points(value));
+  if (!isNumber(value)) return text;
+  const bar = el("i", { class: favour(value) < 0 || (favour(value) === 0 && value < 0) ? "down" : "up" });
+  bar.style.width = `${Math.min(50, (Math.abs(value) / widest) * 50)}%`;
+  return el("span", {}, text, el("span", { class: "bar", "aria-hidden": "true" }, bar));
+}
+
+function testedText(row) {
+  if (row === trackNow().control) return "control";
+  const found = wilcoxonOf(row);
+  if (!found) return NOTHING;
+  const mark = { better: "\u25b2 better", worse: "\u25bc worse", undecided: "\u25cb undecided" }[found.verdict];
+  return el("span", { class: { better: "up", worse: "down" }[found.verdict] ?? "muted" }, `${mark}, ${pText(found.p)}`);
+}
+
+function toggleRow(label) {
+  if (!opened.delete(label)) opened.add(label);
+  ranking.update();
+  [...ranking.body.querySelectorAll("button.row")].find((one) => one.textContent === label)?.focus();
+}
+
+// What a row is and what it rests on.
+function rowDetails({ row, number, runs }) {
+  const made = unique(runs.map((run) => coded("made", run)));
+  const plugin = made.find((one) => one.plugins?.strategy)?.plugins.strategy;
+  const pairs = [
+    ["Settings", row.settings.length ? row.settings.map(([name, value]) => `${name} = ${value}`).join(", ") : "none"],
+    ["Code", `${plugin ? `${plugin[1] ?? plugin[0]} ${plugin[2] ?? ""}, ` : ""}sha256 ${short(row.source)}`],
+    ["Made with", made.length ? unique(made.map((one) => `harness ${one.harness}${one.commit ? ` (${short(one.commit)}${one.dirty ? ", changed" : ""})` : ""} on ${one.device}`)).join("; ") : "no finished run"],
+    ["Epochs", isNumber(row.spend.epochs) ? `${fixed(row.spend.epochs, 1)} of ${fixed(row.spend.planned, 1)} on average; ${plural(row.spend.stopped, "run")} stopped early` : "not recorded"],
+  ];
+  for (const [name, groups] of [["By modality", row.modalities], ["By backbone", row.backbones]]) {
+    if (groups.length > 1 && isWhole()) {
+      pairs.push([name, groups.map((one) => `${one.group} ${metricText(one.value)}${isNumber(one.rank) ? ` (rank ${rankText(one.rank)})` : ""}`).join(", ")]);
+    }
+  }
+  const middle = isWhole() && trackNow().statistics?.iqm.find(([one]) => one === number);
+  if (middle) {
+    const [, value, low, high] = middle;
+    pairs.push(["Interquartile mean", `${metricText(value)}${isNumber(low) ? ` (${levelText()} interval ${metricText(low)} to ${metricText(high)}, over seeds)` : ""}`]);
+  }
+  const why = whyIncomplete(row);
+  if (why) pairs.push(["Not ranked", why]);
+  const open = el("button", { type: "button", onclick: () => openCell(number, blocksNow()[0] ?? 0) }, "Open a cell of this row");
+  return el("div", {}, definitions(pairs), el("p", {}), runs.length ? open : null);
+}
+
+function whyIncomplete(row) {
+  if (row.ranked) return null;
+  const kinds = Object.entries(row.lacking).map(([kind, times]) => {
+    const examples = row.gaps.filter((gap) => gap[0] === kind).slice(0, 2);
+    return `${times} ${kind} (${examples.map(([, block, seed, reason]) => `${block}, seed ${seed}${reason && `: ${reason}`}`).join("; ")})`;
+  });
+  if (row.not_asked) kinds.push(`${row.not_asked} not asked for`);
+  return `${row.runs} of ${row.wanted} runs: ${kinds.join(". ")}.`;
+}
+
+function boardCaption() {
+  const [track, metric, blocks] = [trackNow(), metricNow(), blocksNow()];
+  const direction = { true: "higher is better", false: "lower is better", null: "direction not known, so not ranked by" }[metric.higher];
+  const of = (key) => plural(unique(blocks.map((block) => track.blocks[block][key])).length, key);
+  const control = controlOf(track);
+  return [
+    `${metric.title}, ${direction}. Mean over ${plural(blocks.length, "block")} (${of("dataset")}, ${of("backbone")}), ${track.seeds.length === 1 ? "seed" : "seeds"} ${ranges(track.seeds)}. Mean rank over blocks, 1 is best.`,
+    control ? `Against ${control.label}: mean difference in points (hundredths), and blocks won, tied (within one point) and lost.` : "",
+    isFiltered() ? "Filtered: ranks are those among all complete rows, averaged over the blocks shown." : "",
+  ].filter(Boolean).join(" ");
+}
+
+const ranking = new SortTable({
+  columns: [],
+  items: standings,
+  draw: boardRows,
+  label: "Ranking",
+  sortedBy: "rank",
+});
+
+function updateRanking() {
+  ranking.columns = boardColumns();
+  if (!ranking.columns.some(({ id }) => id === ranking.sortedBy)) ranking.sortedBy = "rank";
+  ranking.caption.textContent = boardCaption();
+  ranking.update();
+  const track = trackNow();
+  const incomplete = track.rows.filter((row) => !row.ranked);
+  $("ranking-notes").replaceChildren(
+    ...[...track.notes, ...(incomplete.length ? ["Rows that lack a run or a figure are not ranked and count in nobody's rank:"] : [])].map((text) => el("p", { class: "small muted" }, text)),
+    incomplete.length ? el("ul", { class: "small" }, incomplete.map((row) => el("li", {}, el("b", {}, row.label), `: ${whyIncomplete(row)}`))) : "",
+  );
+}

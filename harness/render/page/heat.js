@@ -1,0 +1,105 @@
+// The heat map of differences to the control, a strategy by a cell.
+
+const MOST_ACROSS = 24; // blocks that fit beside each other; more of them go down the page
+const MANY = 60; // blocks that stand in a box of their own, in low rows
+const LABELS_FROM = 26; // pixels a cell needs for its text
+
+function heatValues() {
+  const track = trackNow();
+  const intervals = intervalsNow();
+  return standings()
+    .filter((one) => one.number !== track.control)
+    .flatMap((one) =>
+      one.blocks.map((block) => {
+        const value = difference(one.number, block);
+        const tested = intervals.get(`${one.number} ${block}`);
+        return {
+          row: one.number, block, value, strategy: one.row.label, label: track.blocks[block].label,
+          dataset: track.blocks[block].dataset, backbone: track.blocks[block].backbone,
+          text: points(value),
+          interval: tested ? `${points(tested.low)} to ${points(tested.high)}` : "not computed",
+          verdict: tested ? `${tested.verdict}, ${pText(tested.p)} (Holm), ${plural(tested.seeds, "seed")}` : "not tested",
+          decided: Boolean(tested && tested.verdict !== "undecided"),
+        };
+      }),
+    );
+}
+
+// The scale ends where nine tenths of the differences do: one outlier would leave the rest grey.
+function heatLimit(values) {
+  const sizes = values.map((one) => Math.abs(one.value ?? 0)).sort((a, b) => a - b);
+  return Math.max(2, sizes[Math.floor(0.9 * (sizes.length - 1))] ?? 2);
+}
+
+function heatCaption() {
+  const control = controlOf(trackNow());
+  if (!control) return "No complete control, so there are no differences.";
+  const tested = intervalsNow().size ? `Framed cells differ by test (paired bootstrap over groups and seeds, Holm in each cell's family, ${levelText()}; nothing is decided on fewer than three seeds).` : "Nothing was tested here: sizes alone say little.";
+  const good = { true: "blue is better", false: "blue is better: lower values", null: "which side is better is not known" }[metricNow().higher];
+  return `${metricNow().title} minus that of ${control.label}, in points, mean over seeds; ${good}, orange is worse. ${tested} Choose a cell to open it.`;
+}
+
+function drawHeat(width, c) {
+  const values = heatValues();
+  if (!values.some((one) => isNumber(one.value))) return heatCaption();
+  const blocks = unique(values.map((one) => one.label));
+  const names = unique(values.map((one) => one.strategy));
+  const upright = width < 760 || blocks.length > MOST_ACROSS;
+  const many = blocks.length > MANY;
+  const limit = heatLimit(values);
+  const better = metricNow().higher === false ? -1 : 1;
+  const strategy = { field: "strategy", type: "nominal", sort: null, title: null, axis: { labelColor: c.ink, labelAngle: upright ? -60 : 0, orient: upright ? "top" : "left", labelPadding: 6, domain: false, ticks: false, labelLimit: 150 } };
+  const cells = { field: "label", type: "nominal", sort: null, title: null, axis: { labelAngle: upright ? 0 : -40, orient: upright ? "left" : "bottom", labelPadding: 6, domain: false, ticks: false, labelLimit: upright ? 150 : 260, ...(upright && !many ? { labelExpr: "split(datum.label, ' / ')", labelFontSize: 11, labelLineHeight: 12 } : {}) } };
+  const left = labelWidth(upright ? blocks.flatMap((name) => (many ? name : name.split(" / "))) : names, 150);
+  const wide = (width - left - 30) / (upright ? names.length : blocks.length);
+  const high = many ? 17 : upright ? 30 : 34;
+  const fill = {
+    field: "value", type: "quantitative",
+    scale: { domain: [-limit, 0, limit], range: better > 0 ? [c.far_bad, c.middle, c.far_good] : [c.far_good, c.middle, c.far_bad], clamp: true, interpolate: "lab" },
+    legend: { title: "points", orient: upright ? "bottom" : "right", gradientLength: 120, tickCount: 3, format: ".0f" },
+  };
+  const layer = [
+    { mark: { type: "rect", tooltip: true, cursor: "pointer", cornerRadius: 3 },
+      encoding: { color: fill,
+        stroke: { condition: { test: "datum.decided", value: c.ink }, value: c.card },
+        strokeWidth: { condition: { test: "datum.decided", value: 1.8 }, value: 1 },
+        tooltip: tip(["strategy", "strategy"], ["label", "cell"], ["text", "difference (points)"], ["interval", "interval"], ["verdict", "verdict"]) } },
+  ];
+  if (wide >= LABELS_FROM) {
+    for (const one of values) one.shown = wide < 34 && Math.abs(one.value ?? 0) >= 9.95 ? fixed(one.value, 0) : one.text;
+    layer.push({ mark: { type: "text", fontSize: wide < 40 ? 10 : 12, tooltip: true, cursor: "pointer" }, encoding: { text: { field: "shown" }, color: { value: c.ink }, tooltip: layer[0].encoding.tooltip } });
+  }
+  const across = upright ? names.length : blocks.length;
+  const room = Math.max(width - 4, left + 30 + across * 20);
+  return {
+    marks: values.length * layer.length, tall: many,
+    spec: {
+      width: room, height: high * (upright ? blocks.length : names.length) + (upright ? 190 : 150), autosize: { type: "fit", contains: "padding" },
+      data: { values }, encoding: { x: upright ? strategy : cells, y: upright ? cells : strategy }, layer,
+      config: { axis: { grid: false } },
+    },
+  };
+}
+
+const heat = figure({
+  title: "Difference to the control",
+  caption: heatCaption,
+  draw: drawHeat,
+  open: (datum) => datum.block !== undefined && openCell(datum.row, datum.block),
+  table: () => {
+    const track = trackNow();
+    const rows = standings();
+    const intervals = intervalsNow();
+    const cell = (row, block) => {
+      const tested = intervals.get(`${row} ${block}`);
+      const mark = tested && tested.verdict !== "undecided" ? ` ${VERDICTS[tested.verdict]} ${tested.verdict}` : "";
+      const text = row === track.control ? metricText(track.cells[chosen.metric].values[row][block]) : points(difference(row, block));
+      const label = `Open ${track.rows[row].label} on ${track.blocks[block].label}: ${text}${mark}`;
+      return el("button", { type: "button", class: "link", "aria-label": label, onclick: () => openCell(row, block) }, `${text}${mark}`);
+    };
+    return {
+      head: ["cell", ...rows.map((one) => (one.number === track.control ? `${one.row.label} (${metricNow().id})` : `${one.row.label} (points)`))],
+      rows: blocksNow().map((block) => [track.blocks[block].label, ...rows.map((one) => cell(one.number, block))]),
+    };
+  },
+});

@@ -1,0 +1,76 @@
+// The head of the page, the choice of what is shown, and the claims.
+
+function drawHead() {
+  const track = trackNow();
+  const of = (key) => unique(track.blocks.map((block) => block[key])).length;
+  $("kicker").textContent = page.suites.length ? `Leaderboard, ${page.suites.length > 1 ? "suites" : "suite"} ${list(page.suites)}` : "Leaderboard";
+  $("lead").textContent = track.rows
+    ? `${plural(track.rows.length, "strateg").replace(/strategs?$/, track.rows.length === 1 ? "strategy" : "strategies")} on ${plural(track.blocks.length, "block")} (${plural(of("dataset"), "dataset")}, ${plural(of("backbone"), "backbone")}, ${of("modality") === 1 ? "1 modality" : `${of("modality")} modalities`}), ${plural(track.seeds.length, "seed")}, ${plural(page.runs.of, "run")}. ${track.title}.`
+    : "";
+  const banners = [...page.banners, ...track.banners];
+  $("banners").hidden = !banners.length;
+  $("banners").replaceChildren(el("div", { class: "banner" }, el("ul", {}, banners.map((text) => el("li", {}, text)))));
+}
+
+function drawControls() {
+  const track = trackNow();
+  const named = (key) => [[ALL, "all"], ...unique(track.blocks.map((block) => block[key])).sort().map((name) => [name, name])];
+  const parts = [];
+  if (page.tracks.length > 1) {
+    parts.push(select("Track", "track", page.tracks.map((one, n) => [n, one.title]), chosen.track,
+      (value) => choose({ track: Number(value), modality: ALL, backbone: ALL, row: 0, block: 0, run: null })));
+  }
+  parts.push(
+    select("Modality", "modality", named("modality"), chosen.modality, (modality) => choose({ modality })),
+    select("Backbone", "backbone", named("backbone"), chosen.backbone, (backbone) => choose({ backbone })),
+    select("Metric", "metric", page.metrics.map((metric, n) => [n, metric.title]), chosen.metric, (value) => choose({ metric: Number(value) })),
+    el("button", { type: "button", id: "reset", disabled: isWhole(), onclick: () => choose({ modality: ALL, backbone: ALL, metric: 0 }) }, "Show all"),
+  );
+  const focused = document.activeElement?.id;
+  $("controls").replaceChildren(...parts);
+  if (focused && $("controls").contains($(focused))) $(focused).focus();
+}
+
+function drawSections() {
+  const links = [...document.querySelectorAll("main section")].map((section) => {
+    const title = section.querySelector("h2").textContent;
+    return el("li", {}, el("a", { href: `#${section.id}` }, title));
+  });
+  $("sections").replaceChildren(...links);
+}
+
+// -- claims -------------------------------------------------------------------------------------
+
+function effectText({ unit, effect, low, high }) {
+  if (!isNumber(effect)) return null;
+  const share = unit.startsWith("share");
+  const text = (value) => (share ? percent(value) : points(value));
+  const interval = isNumber(low) && isNumber(high) ? ` (95 % interval ${text(low)} to ${text(high)})` : "";
+  return [el("span", { class: "effect" }, `${text(effect)}${share ? ` ${unit.replace("share ", "")}` : ` ${unit}`}`), el("span", { class: "muted" }, interval)];
+}
+
+function claimItem(claim) {
+  const mark = { supported: "\u2713", contradicted: "\u2717", undecided: "?" }[claim.verdict] ?? "?";
+  const n = [`${claim.cells} of ${claim.of} cells`, plural(claim.seeds, "seed"), claim.detail, claim.track].filter(Boolean);
+  return el(
+    "li", {},
+    el("p", {}, el("span", { class: `badge ${["supported", "contradicted"].includes(claim.verdict) ? claim.verdict : ""}` }, `${mark} ${claim.verdict}`), claim.reason ? el("span", { class: "muted small" }, ` ${claim.reason}`) : null),
+    el("p", {}, claim.text),
+    effectText(claim) ? el("p", {}, effectText(claim)) : null,
+    el("p", { class: "muted small" }, `n: ${n.join("; ")}`),
+  );
+}
+
+function drawClaims() {
+  const body = bodyOf("claims");
+  if (page.claims === null) {
+    body.replaceChildren(el("p", { class: "none" }, "No claim was answered when this page was written."));
+  } else if (!page.claims.length) {
+    body.replaceChildren(el("p", { class: "none" }, "The suites of this board carry no claims."));
+  } else {
+    body.replaceChildren(
+      el("p", { class: "intro" }, "Sentences from the study this benchmark extends, each answered from the runs: supported where the whole interval lies beyond the claim's threshold, contradicted where it lies short of it."),
+      el("ul", { class: "claims" }, page.claims.map(claimItem)),
+    );
+  }
+}

@@ -1,0 +1,275 @@
+"""The vocabulary strategies are written in.
+
+A strategy is a sequence of phases.  A phase says which parameters learn, how fast, towards what
+and for how long.  Batches, devices, precision, caching, timing and evaluation are the engine's.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Params: TypeAlias = "Mapping[str, Tensor]"
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a hyperparameter may be searched: stands beside its field in `Annotated`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an objective may use of one step.
+
+    Attributes:
+        inputs: what the learning part of the network takes, [B, ...] (images or cached features).
+        targets: class numbers, int64 [B].
+        index: row of each sample in the training split, int64 [B].
+        rng: the generator for any random draw of the objective.
+        progress: share of the run's budget already spent, 0 to 1.
+        reference: the frozen copy the phase asked for, taking the same inputs, or None.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    index: Tensor
+    rng: torch.Generator
+    progress: float
+    reference: nn.Module | None = None
+
+
+class Objective(Protocol):
+    """A loss: scalar tensor, mean over the batch.  `capturable`: no host work, fixed shapes."""
+
+    capturable: bool
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor: ...
+
+
+class Penalty(Protocol):
+    """A term added to the loss: learning parameters `now`, the same ones at the `start`."""
+
+    def __call__(self, now: Params, start: Params) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Distance:
+    """strength * sum |w - w0| ('l1') or strength / 2 * sum (w - w0)^2 ('l2') over `parameters`.
+
+    The engine adds its gradient in closed form: strength * sign(w - w0) or strength * (w - w0).
+    A parameter that is listed but does not learn in the phase costs nothing.
+
+    Attributes:
+        towards: 'start' (w0 is the pre-trained value) or 'zero' (w0 = 0).
+        proximal: 'l1' only: no gradient; after each step w moves towards w0 by at most
+            rate * strength (soft thresholding).
+    """
+
+    kind: Literal["l1", "l2"]
+    strength: float
+    parameters: tuple[str, ...]
+    towards: Literal["start", "zero"] = "start"
+    proximal: bool = False
+
+    def __call__(self, now: Params, start: Params) -> Tensor:
+        """The term itself, scalar."""
+        import torch
+
+        moved = [
+            now[name] - start[name] if self.towards == "start" else now[name]
+            for name in self.parameters
+            if name in now
+        ]
+        if not moved:
+            return torch.zeros(())
+        if self.kind == "l1":
+            return self.strength * torch.stack([m.abs().sum() for m in moved]).sum()
+        return self.strength / 2 * torch.stack([m.square().sum() for m in moved]).sum()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training during which the rules do not change.
+
+    Attributes:
+        name: shown on the plan and in the history.
+        epochs: how long, in passes over the training split; fractions end between epochs.
+        train: stage name, or glob over parameter names -> learning-rate multiplier.  First match
+            wins; what nothing matches is frozen, and so is a multiplier of zero.
+        objective: None takes the protocol's loss.
+        penalties: terms added to the loss.
+        decay: as `train`, -> weight decay; what nothing matches takes the protocol's.
+        anneal: the schedule spans this phase, or the run.
+        begin: go on from here, from the best checkpoint so far, or from the starting point.
+        keep_optimizer: keep the optimizer's state of what already learned.
+        norm: 'eval' uses running statistics in every normalisation layer, 'train' batch statistics
+            in every stage that learns, 'auto' what the protocol says (train, as a rule).
+        continues: patience goes on counting from the phase before.
+        patience: False: the protocol's early stopping does not end this phase.
+        select: checkpoints of this phase may be the one that is tested.
+        share: share of the training split that is used, drawn once a run, stratified.
+        average: test the exponential ('ema') or the epoch-end ('swa') average of the weights.
+        reference: keep a frozen copy for the objective.
+        step: the step rule; 'plain' is the only one in version 1.
+    """
+
+    name: str
+    epochs: float
+    train: Mapping[str, float]
+    objective: Objective | None = None
+    penalties: tuple[Penalty, ...] = ()
+    decay: Mapping[str, float] = field(default_factory=dict)
+    anneal: Literal["phase", "run"] = "phase"
+    begin: Literal["here", "best", "pretrained"] = "here"
+    keep_optimizer: bool = False
+    norm: Literal["train", "eval", "auto"] = "auto"
+    continues: bool = False
+    patience: bool = True
+    select: bool = True
+    share: float = 1.0
+    average: Literal["none", "ema", "swa"] = "none"
+    reference: Literal["none", "pretrained", "phase-start"] = "none"
+    step: Literal["plain"] = "plain"
+
+
+@dataclass(frozen=True)
+class SolveHead:
+    """Fit the last linear layer by logistic regression on frozen features (Kumar et al. 2022).
+
+    Attributes:
+        C: inverse strengths of the L2 penalty to try; the best on validation is kept.
+        epochs: what the directive is charged on the budget.
+    """
+
+    name: str
+    C: tuple[float, ...]
+    epochs: float = 0.0
+
+
+@dataclass(frozen=True)
+class PhaseReport:
+    """What a phase came to.  Validation only: a strategy never sees the test split.
+
+    Attributes:
+        epochs: passes actually made; steps: optimizer steps actually taken.
+        score: the protocol's metric on validation after the last epoch; None where undefined.
+        best: the best score of the run so far.
+        history: score after each epoch of the phase.
+        stopped: patience ran out.
+        train_loss: mean over the last epoch.
+        trainable: parameters that learned.
+        cached_stages: leading stages that were computed once.
+    """
+
+    phase: str
+    epochs: float
+    steps: int
+    score: float | None
+    best: float | None
+    history: tuple[float | None, ...]
+    stopped: bool
+    train_loss: float
+    trainable: int
+    cached_stages: int
+    seconds: float
+
+
+Directive: TypeAlias = Phase | SolveHead
+Phases: TypeAlias = Generator[Directive, PhaseReport, None]
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """What a strategy may know of one parameter tensor.
+
+    Attributes:
+        stage: the stage it belongs to.
+        kind: 'kernel' (convolution or linear weight), 'bias' (of one of those), 'norm' (scale or
+            shift of a normalisation layer, found by type, not by name) or 'other'.
+        shape: as in the model.
+        pretrained: it belongs to the starting point; False: it is new for this dataset.
+        norm: its Euclidean norm now.
+        module: name of the module that holds it.
+    """
+
+    stage: str
+    kind: Literal["kernel", "bias", "norm", "other"]
+    shape: tuple[int, ...]
+    pretrained: bool
+    norm: float
+    module: str
+
+
+class ModelView(Protocol):
+    """What a strategy may look at between phases.  Read-only: looking leaves no trace."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """All stages in forward order; the last is 'head'."""
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The head and every stage that is new in the loaded file, in forward order."""
+
+    @property
+    def classifier(self) -> tuple[str, ...]:
+        """The stages of the network's classifier (VGG: the three linear layers) and `head`."""
+
+    @property
+    def parameters(self) -> Mapping[str, ParameterInfo]:
+        """Every parameter by name, in forward order."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the training split."""
+
+    @property
+    def epochs_left(self) -> float:
+        """Budget that is not yet spent."""
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training samples of each class."""
+
+    def gradients(
+        self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
+    ) -> Iterator[Params]:
+        """The loss's gradient for every parameter, one mapping a training batch.
+
+        Dropout is off; `norm_mode` says which statistics normalisation layers use.
+        """
+
+
+class Strategy(BaseModel):
+    """How to fine-tune a pretrained model.
+
+    Subclasses are final; their fields are hyperparameters with defaults, each with a search space
+    (`Search`) beside it where one makes sense.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+
+    def adapt(self, model: nn.Sequential, rng: torch.Generator) -> nn.Sequential:
+        """Change the architecture before training (adapters, LoRA).  The default changes nothing.
+
+        Draw new values from `rng`.  Stage names and the head must stay.
+        """
+        return model
+
+    @abstractmethod
+    def phases(self, model: ModelView, epochs: float) -> Phases:
+        """Yield directives that together use at most `epochs`; each `yield` returns its report."""

@@ -1,0 +1,65 @@
+"""Names that users type: choose by name or glob, and say what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher, get_close_matches
+from fnmatch import fnmatchcase
+
+from harness.errors import UsageError
+
+_GLOB = frozenset("*?[")
+
+
+def choose(patterns: Sequence[str], available: Iterable[str], what: str) -> list[str]:
+    """The names that `patterns` stand for, each once, in the order they were asked for.
+
+    Args:
+        patterns: names or globs; each may hold several, separated by commas.
+        available: the names that exist.  What a glob matches comes in their order.
+        what: what the names are, in the singular, for messages: `strategy`.
+
+    Raises:
+        UsageError: a name does not exist, a glob matches nothing, or nothing was named at all.
+    """
+    names = list(available)
+    wanted = [part for pattern in patterns for part in map(str.strip, pattern.split(",")) if part]
+    if patterns and not wanted:
+        raise UsageError(f"no {what} was named; {_listing(what, names)}")
+    chosen = [name for pattern in wanted for name in _matches(pattern, names, what)]
+    return list(dict.fromkeys(chosen))
+
+
+def unknown(name: str, available: Iterable[str], what: str) -> UsageError:
+    """The error for a name that does not exist: what was probably meant, and what there is."""
+    names = list(available)
+    return UsageError(
+        f"unknown {what} {name!r}{did_you_mean(name, names)}; {_listing(what, names)}"
+    )
+
+
+def did_you_mean(name: str, available: Iterable[str]) -> str:
+    """`; did you mean 'lp-ft'?`, or nothing where no name is close."""
+    folded = name.lower()
+    spelt = {known.lower(): known for known in available}
+    near = get_close_matches(folded, spelt, n=3, cutoff=0.6)
+    # Only what is about as close as the closest: the best comes first.
+    alike = [SequenceMatcher(None, one, folded).ratio() for one in near]
+    close = [
+        repr(spelt[one]) for one, ratio in zip(near, alike, strict=True) if ratio > alike[0] - 0.1
+    ]
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _matches(pattern: str, names: list[str], what: str) -> list[str]:
+    if pattern in names:
+        return [pattern]
+    if not _GLOB.intersection(pattern):
+        raise unknown(pattern, names, what)
+    if found := [name for name in names if fnmatchcase(name, pattern)]:
+        return found
+    raise UsageError(f"no {what} matches {pattern!r}; {_listing(what, names)}")
+
+
+def _listing(what: str, names: list[str]) -> str:
+    return f"there are: {', '.join(sorted(names))}" if names else f"there is no {what} at all"

@@ -1,0 +1,203 @@
+"""What every metric promises."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from harness.errors import Undefined
+from harness.metric import softmax
+from harness.testing.figures import MetricCase
+from harness.testing.promise import Broken, Rule
+from harness.testing.watch import unseeded, watching
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CLOSE = 1e-9
+KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def declaration(case: MetricCase) -> None:
+    metric = case.metric
+    if not KEBAB.fullmatch(metric.name):
+        raise Broken(f"its name is {metric.name!r}, not kebab-case")
+    if not isinstance(metric.higher_is_better, bool):
+        raise Broken(f"higher_is_better is {metric.higher_is_better!r}")
+    if not metric.low < metric.high:
+        raise Broken(f"its range goes from {metric.low!r} to {metric.high!r}")
+
+
+def builds(case: MetricCase) -> None:
+    import evaluate
+
+    built = case.metric.build()
+    if not isinstance(built, evaluate.Metric):
+        raise Broken(f"build() returns {type(built).__name__}, no evaluate.Metric")
+
+
+def offline(case: MetricCase) -> None:
+    logits, targets = case.predictions[0]
+    with watching(files=False) as noticed:
+        try:
+            _fresh(case).compute(logits, targets)
+        finally:
+            if noticed:
+                raise Broken(noticed[0])
+
+
+def within_range(case: MetricCase) -> None:
+    metric = case.metric
+    for logits, targets in case.predictions:
+        figure = _figure(case, logits, targets)
+        if not metric.low - CLOSE <= figure <= metric.high + CLOSE:
+            raise Broken(
+                f"it is {figure:g} on random predictions; its range is {metric.low:g} to "
+                f"{metric.high:g}"
+            )
+
+
+def order_free(case: MetricCase) -> None:
+    import numpy as np
+
+    case.needs_repeatable()
+    for logits, targets in case.predictions:
+        order = np.random.default_rng(5).permutation(len(targets))
+        one, two = _figure(case, logits, targets), _figure(case, logits[order], targets[order])
+        if abs(one - two) > CLOSE * max(1.0, abs(one)):
+            raise Broken(f"it is {one:.12g}, and {two:.12g} with the samples in another order")
+
+
+def best_is_best(case: MetricCase) -> None:
+    import numpy as np
+
+    metric = case.metric
+    best = metric.high if metric.higher_is_better else metric.low
+    for logits, targets in case.predictions:
+        figure = _figure(case, 100.0 * np.eye(logits.shape[1])[targets], targets)
+        if abs(figure - best) > CLOSE:
+            raise Broken(f"it is {figure:g} where every sample is right; its best is {best:g}")
+
+
+def constant_predictor(case: MetricCase) -> None:
+    import numpy as np
+
+    for logits, targets in case.predictions:
+        _try(case, np.zeros_like(logits), targets, "where all classes are equally likely")
+        one = np.zeros_like(logits)
+        one[:, 0] = 10.0
+        _try(case, one, targets, "where one class is predicted for all")
+
+
+def undefined_says_so(case: MetricCase) -> None:
+    for what, logits, targets in _degenerate(case):
+        _try(case, logits, targets, what)
+
+
+def _degenerate(case: MetricCase) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Predictions on which many figures have no value."""
+    import numpy as np
+
+    logits, targets = case.predictions[1]
+    kept = targets != 2  # noqa: PLR2004 - the last of the three classes
+    yield "where a class has no sample", logits[kept], targets[kept]
+    kept = targets == 0
+    yield "where all samples are of one class", logits[kept], targets[kept]
+    yield "of a single sample", logits[:1], targets[:1]
+    yield "of no sample", logits[:0], targets[:0]
+    yield "of logits that are not finite", np.full_like(logits, np.nan), targets
+
+
+def deterministic(case: MetricCase) -> None:
+    if not case.repeats:
+        raise Broken("a second call gives another figure")
+    one, two = ([each.compute(*p) for p in case.predictions] for each in (case, _fresh(case)))
+    if one != two:
+        raise Broken("a metric that was just built gives another figure")
+
+
+def global_randomness(case: MetricCase) -> None:
+    with unseeded() as moved:
+        for one in case.predictions:
+            case.compute(*one)
+        names = moved()
+    if names:
+        raise Broken(f"it draws from or seeds {' and '.join(names)}")
+
+
+def inputs_untouched(case: MetricCase) -> None:
+    import numpy as np
+
+    for logits, targets in case.predictions:
+        given = logits.copy(), targets.copy()
+        case.compute_in_place(*given)
+        if not (np.array_equal(given[0], logits) and np.array_equal(given[1], targets)):
+            raise Broken("it changes the arrays it is given")
+
+
+def _fresh(case: MetricCase) -> MetricCase:
+    return MetricCase(case.metric)
+
+
+def _figure(case: MetricCase, logits: np.ndarray, targets: np.ndarray) -> float:
+    """The value where every figure has one."""
+    found = case.compute(logits, targets)
+    if found.value is None:
+        raise Broken(f"it is undefined ({found.reason}) though every class has samples")
+    return found.value
+
+
+def _try(case: MetricCase, logits: np.ndarray, targets: np.ndarray, what: str) -> None:
+    """A finite figure, or none with a reason that the metric itself gives."""
+    built, name = case.built, case.metric.name
+    try:
+        found = built.compute(predictions=softmax(logits), references=targets)
+    except Undefined as undefined:
+        if not str(undefined):
+            raise Broken(f"it is undefined {what} and gives no reason") from undefined
+        return
+    except Exception as error:
+        raise Broken(f"it raises {type(error).__name__}: {error} {what}") from error
+    value = found[name]
+    if value is None and not found.get("reason"):
+        raise Broken(f"it is None {what} and gives no reason")
+    if value is not None and not math.isfinite(value):
+        raise Broken(f"it is {value} {what}")
+
+
+RULES: tuple[Rule[MetricCase], ...] = (
+    Rule(
+        "declaration",
+        "a metric has a name in kebab-case, a direction and a range that is not empty",
+        declaration,
+    ),
+    Rule("builds", "build() gives an evaluate.Metric whose result holds its name", builds),
+    Rule("offline", "a metric uses no network: `evaluate.load` does", offline),
+    Rule("within-range", "values lie in the declared range", within_range),
+    Rule("order-free", "the order of the samples makes no difference", order_free),
+    Rule(
+        "best-is-best",
+        "perfect predictions give the end of the range that the direction calls best",
+        best_is_best,
+    ),
+    Rule(
+        "constant-predictor",
+        "a network that has learned nothing has a finite figure, or none for a reason",
+        constant_predictor,
+    ),
+    Rule(
+        "undefined-says-so",
+        "where there is no figure, raise Undefined with the reason: no exception of another kind, "
+        "no NaN, no number in its place",
+        undefined_says_so,
+    ),
+    Rule("deterministic", "equal predictions give equal figures, call after call", deterministic),
+    Rule(
+        "global-randomness", "a metric leaves the global random generators alone", global_randomness
+    ),
+    Rule(
+        "inputs-untouched", "a metric leaves the arrays it is given as they are", inputs_untouched
+    ),
+)

@@ -1,0 +1,171 @@
+"""A promise: one thing a plugin keeps to, checked by itself, with a message of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Literal, TypeVar
+
+from harness.discovery import FAULTS
+from harness.errors import HarnessError
+from harness.soundness import describe
+from harness.testing.watch import kept_generators
+
+Case = TypeVar("Case")
+
+
+class BrokenPromise(HarnessError, AssertionError):  # noqa: N818 - it says what was broken
+    """What was promised, by whom, what was seen instead, and the rule behind it.
+
+    Attributes:
+        promise: its name, as `harness plugins check` prints it.
+        where: kind and name of what was checked.
+        seen: what happened.
+        rule: what should have happened.
+        checked: False: whether the promise is kept could not be told.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, promise: str, where: str, seen: str, rule: str, *, checked: bool = True
+    ) -> None:
+        verdict = "breaks the promise" if checked else "could not be checked for the promise"
+        super().__init__(f"{where} {verdict} {promise!r}: {seen}. The rule: {rule}.")
+        self.promise, self.where, self.seen, self.rule = promise, where, seen, rule
+        self.checked = checked
+
+
+class Broken(Exception):  # noqa: N818 - a verdict on somebody else's code
+    """Raised by a check: the promise is not kept; the message is what was seen."""
+
+
+class Unchecked(Exception):  # noqa: N818 - the absence of a verdict
+    """Raised by a check: it makes no sense before another promise is kept."""
+
+
+@dataclass(frozen=True)
+class Rule(Generic[Case]):
+    """A promise of a kind of plugin, whoever makes it.
+
+    Attributes:
+        name: kebab-case.
+        text: the rule, a clause that can follow a colon.
+        check: raises `Broken` or `Unchecked`; whatever else it raises is the plugin's doing.
+        light: it computes next to nothing, however large the network or the dataset.
+    """
+
+    name: str
+    text: str
+    check: Callable[[Case], None]
+    light: bool = True
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who makes promises.
+
+    Attributes:
+        name: what it is called: `lp-ft`.
+        where: what it is and, if that is known, whose: `strategy 'lp-ft' of plugin 'lp-ft' (...)`.
+        module: where its class or function was defined.
+    """
+
+    name: str
+    where: str
+    module: str
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A promise of one owner, ready to be checked; as text it is a short id for pytest."""
+
+    name: str
+    rule: str
+    owner: Owner
+    attempt: Callable[[], None]
+
+    def check(self) -> None:
+        """Check it.
+
+        Raises:
+            BrokenPromise: it is broken, or cannot be checked because another one is.
+        """
+        __tracebackhide__ = True
+        self.verdict().demand()
+
+    def verdict(self) -> Verdict:
+        """What a check comes to, as a value; global random generators are as they were."""
+        try:
+            with kept_generators():
+                self.attempt()
+        except Broken as broken:
+            return Verdict(self, "broken", str(broken), broken.__cause__)
+        except Unchecked as unchecked:
+            return Verdict(self, "unchecked", str(unchecked), unchecked.__cause__)
+        except FAULTS as error:
+            return Verdict(self, "broken", told(error, self.owner.module), error)
+        return Verdict(self, "ok")
+
+    def __str__(self) -> str:
+        return f"{self.owner.name}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`seen` and `cause` are empty where the promise is kept."""
+
+    promise: Promise
+    state: Literal["ok", "broken", "unchecked"]
+    seen: str = ""
+    cause: BaseException | None = None
+
+    def demand(self) -> None:
+        """Raise a BrokenPromise unless the promise is kept."""
+        __tracebackhide__ = True
+        if self.state != "ok":
+            promise, checked = self.promise, self.state == "broken"
+            raise BrokenPromise(
+                promise.name, promise.owner.where, self.seen, promise.rule, checked=checked
+            ) from self.cause
+
+
+def check_all(promises: Sequence[Promise]) -> None:
+    """Check promises in turn; what could not be checked counts only if nothing is broken.
+
+    Raises:
+        BrokenPromise: the first one.
+    """
+    __tracebackhide__ = True
+    unchecked = []
+    for promise in promises:
+        verdict = promise.verdict()
+        if verdict.state == "unchecked":
+            unchecked.append(verdict)
+        else:
+            verdict.demand()
+    for verdict in unchecked:
+        verdict.demand()
+
+
+def promises_of(
+    rules: Sequence[Rule[Case]], case: Case, owner: Owner, *, light: bool
+) -> list[Promise]:
+    """The promises of one case, in the order of the table."""
+    return [
+        Promise(rule.name, rule.text, owner, partial(rule.check, case))
+        for rule in rules
+        if rule.light or not light
+    ]
+
+
+def told(error: BaseException, module: str) -> str:
+    """An exception in one line, without a full stop: one follows."""
+    return " ".join(describe(error, module).split()).removesuffix(".")
+
+
+def listed(names: Sequence[object], most: int = 3) -> str:
+    """`'a', 'b', 'c' and 4 more`."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,50 @@
+"""What every suite promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.plugins import Loaded
+from harness.records import Suite, canonical
+from harness.suggest import did_you_mean
+from harness.suite import strategy_of
+from harness.testing.promise import Broken, Rule
+
+
+@dataclass(frozen=True)
+class SuiteCase:
+    """A suite, among the plugins that offer what it names."""
+
+    suite: Suite
+    loaded: Loaded
+
+
+def names_exist(case: SuiteCase) -> None:
+    suite, loaded = case.suite, case.loaded
+    named = (
+        ("dataset", suite.datasets, loaded.datasets),
+        ("backbone", suite.backbones, loaded.backbones),
+        ("strategy", (*suite.strategies, *suite.settings), loaded.strategies),
+        ("metric", (suite.protocol.metric, suite.primary), loaded.metrics),
+    )
+    for what, names, known in named:
+        for name in names:
+            if name not in known:
+                raise Broken(f"it names the {what} {name!r}{did_you_mean(name, known)}")
+
+
+def settings_fit(case: SuiteCase) -> None:
+    canonical(case.suite)
+    for name, values in case.suite.settings.items():
+        if name in case.loaded.strategies:
+            strategy_of(case.loaded, name, values)
+
+
+RULES: tuple[Rule[SuiteCase], ...] = (
+    Rule("names-exist", "all that a suite names is offered by some plugin", names_exist),
+    Rule(
+        "settings-fit",
+        "its settings are settings of its strategies, and all its numbers are finite",
+        settings_fit,
+    ),
+)

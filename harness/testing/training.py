@@ -1,0 +1,169 @@
+"""What a toy run of a strategy must come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from harness.records import NumericMode
+from harness.strategy import Directive, Phase
+from harness.testing.promise import Broken, Unchecked
+from harness.testing.toys import FLOAT32, FLOAT64, ToyVgg
+from harness.testing.trial import StrategyCase, Watcher, blamed, difference, far, same
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from harness.engine.view import View
+
+# Another order of the same sums: what float64 and float32 may differ by after twelve steps.
+TOLERANCES: tuple[tuple[NumericMode, float], ...] = ((FLOAT64, 1e-8), (FLOAT32, 1e-5))
+BUDGETS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("a budget of 1 epoch", {"epochs": 1.0}),
+    ("a budget of 2.5 epochs", {"epochs": 2.5}),
+    ("early stopping after one epoch", {"patience": 1}),
+)
+
+
+def runs(case: StrategyCase) -> None:
+    _settle(case, "runs")
+    vgg = ToyVgg()
+    try:
+        case.run(backbone=vgg)
+    except Exception as error:
+        stages = ", ".join(vgg.stages)
+        raise Broken(f"on a network with the stages {stages}: {case.told(error)}") from error
+
+
+def within_budget(case: StrategyCase) -> None:
+    _settle(case, "within-budget")
+
+
+def _settle(case: StrategyCase, promise: str) -> None:
+    """Blame a run that ends early on one promise."""
+    if case.fault is None:
+        return
+    if blamed(case.fault) == promise:
+        raise Broken(case.told(case.fault)) from case.fault
+    raise Unchecked(f"the toy run ends early, see {blamed(case.fault)!r}")
+
+
+def any_budget(case: StrategyCase) -> None:
+    _ = case.plain
+    for what, protocol in BUDGETS:
+        try:
+            case.run(**protocol)
+        except Exception as error:
+            raise Broken(f"with {what}: {case.told(error)}") from error
+
+
+def finite_loss(case: StrategyCase) -> None:
+    _settle(case, "finite-loss")
+    predictions = case.plain.predictions
+    if predictions is not None:
+        for split, logits in predictions.logits.items():
+            bad = int((~_finite(logits)).sum())
+            if bad:
+                raise Broken(f"{bad} logits on {split} are not finite")
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    found: np.ndarray = np.isfinite(values)
+    return found
+
+
+def deterministic(case: StrategyCase) -> None:
+    if case.repeats:
+        raise Broken(f"{case.repeats} differs between two runs of the same spec")
+
+
+class _Frozen(Watcher):
+    """Compares what does not learn in a phase before and after it."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, Tensor] = {}
+
+    def yielded(self, view: View, directive: Directive) -> None:
+        state = view._state  # noqa: SLF001 - the kit belongs to the engine's project
+        start = state.model.state_dict()
+        if isinstance(directive, Phase) and directive.begin == "pretrained":
+            start = state.initial
+        elif isinstance(directive, Phase) and directive.begin == "best" and state.best:
+            start = state.best.tensors
+        learning = self._learning(view, directive)
+        stages = {name.split(".")[0] for name in learning} if isinstance(directive, Phase) else ()
+        parameters = {name for name, _ in state.model.named_parameters()}
+        self.before = {
+            name: tensor.detach().clone()
+            for name, tensor in start.items()
+            if name not in learning and (name in parameters or name.split(".")[0] not in stages)
+        }
+
+    def reported(self, view: View, directive: Directive) -> None:
+        now = view._state.model.state_dict()  # noqa: SLF001
+        for name, tensor in self.before.items():
+            if not same(tensor, now[name]):
+                raise Broken(f"{name} does not learn in phase {directive.name!r}, but has changed")
+
+    @staticmethod
+    def _learning(view: View, directive: Directive) -> set[str]:
+        from harness.engine.selection import multipliers
+
+        state = view._state  # noqa: SLF001
+        if isinstance(directive, Phase):
+            return set(multipliers(directive, dict(state.model.named_parameters())))
+        last = state.resources.backbone.head_layer()
+        return {f"{last}.weight", f"{last}.bias"}
+
+
+def frozen_stays(case: StrategyCase) -> None:
+    _ = case.plain
+    case.run(_Frozen())
+
+
+class _Looking(Watcher):
+    """Looks at everything before every phase."""
+
+    def yielded(self, view: View, directive: Directive) -> None:
+        before = view._state.looks  # noqa: SLF001 - the strategy's own looks stay where they were
+        for mode in ("eval", "train"):
+            list(view.gradients(1, mode))
+        _ = view.parameters, view.class_counts, view.epochs_left
+        view._state.looks = before  # noqa: SLF001
+
+
+def looking(case: StrategyCase) -> None:
+    case.needs_repeatable()
+    if name := difference(case.plain, case.run(_Looking())):
+        raise Broken(f"{name} is another one if somebody looks at gradients before each phase")
+
+
+def caching(case: StrategyCase) -> None:
+    case.needs_repeatable()
+    for numeric, tolerance in TOLERANCES:
+        # Step by step both times: the fast path of a probe needs what is computed once.
+        cached = case.run(numeric=numeric, engine="reference")
+        with _no_cache():
+            computed = case.run(numeric=numeric, engine="reference")
+        distance, name = far(cached, computed)
+        if distance > tolerance:
+            raise Broken(
+                f"{name} is {distance:.1e} off in {numeric.precision} (at most {tolerance:g}) if "
+                "frozen stages are computed once"
+            )
+
+
+@contextmanager
+def _no_cache() -> Iterator[None]:
+    from harness.engine import features
+
+    most = features.FEATURE_BYTES
+    features.FEATURE_BYTES = 0
+    try:
+        yield
+    finally:
+        features.FEATURE_BYTES = most

@@ -1,0 +1,242 @@
+"""Toy runs of a strategy, with somebody looking over its shoulder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.backbone import Backbone
+from harness.errors import TrainingError
+from harness.execution import Engine, ImageSet, Outcome
+from harness.records import NumericMode
+from harness.strategy import Directive, ModelView, Phase, PhaseReport, Phases, SolveHead, Strategy
+from harness.testing.promise import Broken, Unchecked, told
+from harness.testing.toys import FLOAT64, toy_run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.engine.view import View
+
+ROUNDING = 1e-6
+PLAIN = FLOAT64
+
+
+class OverBudget(Broken):
+    """The strategy asks for more than there is."""
+
+
+class Watcher:
+    """Is told what a strategy does in a run; the default lets it work."""
+
+    def view(self, view: View) -> ModelView:
+        """What the strategy gets to see."""
+        return view
+
+    def working(self, view: View) -> AbstractContextManager[None]:
+        """Around the strategy's own code, from one directive to the next."""
+        return nullcontext()
+
+    def yielded(self, view: View, directive: Directive) -> None:
+        """Before the engine carries a directive out."""
+
+    def reported(self, view: View, directive: Directive) -> None:
+        """After that."""
+
+    def ended(self) -> None:
+        """The strategy has no more directives; the engine is about to test."""
+
+
+def watched(strategy: Strategy, watcher: Watcher) -> Strategy:
+    """The same strategy under watch: of a subclass, so that the engine sees the same `adapt`."""
+    kind = type(strategy)
+
+    def phases(self: Strategy, model: View, epochs: float) -> Phases:
+        seen = watcher.view(model)
+        plan: object = None
+        report: PhaseReport | None = None
+        while True:
+            with watcher.working(model):
+                plan = plan if plan is not None else kind.phases(self, seen, epochs)
+                directive = _advance(plan, report)
+            if directive is None:
+                watcher.ended()
+                return
+            _check_directive(directive, model)
+            watcher.yielded(model, directive)
+            report = yield directive
+            watcher.reported(model, directive)
+
+    subclass = type(kind.__name__, (kind,), {"phases": phases, "__module__": kind.__module__})
+    # Not made anew: a validator might give other settings.
+    made = strategy.model_copy()
+    object.__setattr__(made, "__class__", subclass)
+    return made
+
+
+def _advance(plan: object, report: PhaseReport | None) -> Directive | None:
+    if not isinstance(plan, Generator):
+        raise Broken(f"phases() returns {type(plan).__name__}; write it with `yield`")
+    try:
+        directive: object = next(plan) if report is None else plan.send(report)
+    except StopIteration:
+        return None
+    if not isinstance(directive, (Phase, SolveHead)):
+        raise Broken(f"phases() yields {directive!r}, which is neither Phase nor SolveHead")
+    return directive
+
+
+def _check_directive(directive: Directive, view: View) -> None:
+    asked, left = directive.epochs, view.epochs_left
+    if not 0 <= asked <= left + ROUNDING:
+        raise OverBudget(
+            f"phase {directive.name!r} asks for {asked:g} epochs and {left:g} are left"
+        )
+
+
+class StrategyCase:
+    """A strategy class or a strategy with its settings, and the toy runs the promises share."""
+
+    def __init__(self, given: type[Strategy] | Strategy) -> None:
+        self.kind = given if isinstance(given, type) else type(given)
+        self._given = given
+        self.module = self.kind.__module__
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """With its settings; the defaults where a class was given.
+
+        Raises:
+            Unchecked: there are no defaults.
+        """
+        if not isinstance(self._given, type):
+            return self._given
+        try:
+            return self._given()
+        except ValueError as error:
+            raise Unchecked("it cannot be made without settings, see 'defaults'") from error
+
+    def run(
+        self,
+        watcher: Watcher | None = None,
+        *,
+        backbone: Backbone | None = None,
+        images: ImageSet | None = None,
+        numeric: NumericMode = PLAIN,
+        engine: Engine = "fast",
+        **protocol: Any,  # noqa: ANN401 - fields of Protocol
+    ) -> Outcome:
+        """One toy run; whatever happens in it gets through."""
+        from harness.engine import run
+
+        spec, resources = toy_run(
+            watched(self.strategy, watcher or Watcher()),
+            backbone=backbone, images=images, numeric=numeric, **protocol,
+        )  # fmt: skip
+        with one_thread():
+            return run(spec, replace(resources, engine=engine))
+
+    @cached_property
+    def _plain(self) -> Outcome | Exception:
+        try:
+            return self.run()
+        except Unchecked:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, one promise is blamed for it
+            return error
+
+    @cached_property
+    def fault(self) -> Exception | None:
+        """What ends the plain run early."""
+        return self._plain if isinstance(self._plain, Exception) else None
+
+    @property
+    def plain(self) -> Outcome:
+        """The plain run.
+
+        Raises:
+            Unchecked: it ends early.
+        """
+        if isinstance(self._plain, Exception):
+            raise Unchecked(f"the toy run ends early, see {blamed(self._plain)!r}")
+        return self._plain
+
+    @cached_property
+    def _repeats(self) -> str:
+        return difference(self.plain, self.run())
+
+    @property
+    def repeats(self) -> str:
+        """How a second plain run differs from the first; empty if in no bit."""
+        return self._repeats
+
+    def needs_repeatable(self) -> None:
+        """Raise `Unchecked` where comparing two runs would say nothing."""
+        if self.repeats:
+            raise Unchecked("two equal runs differ anyway, see 'deterministic'")
+
+    def told(self, error: BaseException) -> str:
+        """An exception of a run in one line."""
+        return str(error) if isinstance(error, Broken) else told(error, self.module)
+
+
+def blamed(error: Exception) -> str:
+    """The promise that a run which ended early broke."""
+    if isinstance(error, OverBudget):
+        return "within-budget"
+    return "finite-loss" if isinstance(error, TrainingError) else "runs"
+
+
+def difference(one: Outcome, other: Outcome) -> str:
+    """The first tensor in which two runs are not the same to the bit; empty if there is none."""
+    theirs = tensors(other)
+    return next((n for n, tensor in tensors(one).items() if not same(tensor, theirs[n])), "")
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Equal values in equal places, where NaN equals NaN."""
+    import torch
+
+    return torch.equal(one, other) or torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def tensors(outcome: Outcome) -> dict[str, Tensor]:
+    """What a run comes to: its tested weights, and its logits on validation."""
+    import torch
+
+    logits = outcome.predictions.logits["validation"] if outcome.predictions else None
+    found = {f"weights {name}": tensor for name, tensor in (outcome.state or {}).items()}
+    return found if logits is None else found | {"validation logits": torch.from_numpy(logits)}
+
+
+def far(one: Outcome, other: Outcome) -> tuple[float, str]:
+    """The largest distance of two runs' tensors, relative to their norm, and where it is."""
+    found = [
+        (_distance(tensor, tensors(other)[name]), name) for name, tensor in tensors(one).items()
+    ]
+    return max(found)
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    if same(one, other):
+        return 0.0
+    a, b = one.double(), other.double()
+    distance = float((a - b).norm() / (b.norm() + 1e-6))
+    return distance if math.isfinite(distance) else math.inf
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Toy tensors: threads only fight over the cores, and sums over threads round differently."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,129 @@
+"""A whole results folder: every file, nothing missing, nothing strange."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness import files, package
+from harness.errors import StoreError
+from harness.plugins import Loaded
+from harness.records import Plan, RunResult
+from harness.store import Store
+from harness.verify.replay import Replay, Replayed, replay
+from harness.verify.report import Report
+from harness.verify.runs import Context, check_name, check_run, read_record
+from harness.verify.splits import SplitFiles
+
+PLACES = ("runs", "splits", "failed")
+
+
+def verify(
+    folder: Path, loaded: Loaded, again: Replay | None = None
+) -> tuple[Report, list[Replayed]]:
+    """Check everything in a results folder, and run some of it again if asked.
+
+    Args:
+        folder: a results folder, or what `harness publish` wrote.
+        loaded: where metrics come from, and what is run again.
+        again: which runs to run again, and how; None: none.
+    """
+    report = Report(folder)
+    context = Context(Store(folder), loaded, SplitFiles(folder, report), report)
+    context.splits.check_all()
+    runs = [(path, check_run(path, context)) for path in files.listing(folder / "runs")]
+    failures = [(path, _check_failure(path, context)) for path in files.listing(folder / "failed")]
+    report.runs, report.failed = len(runs), len(failures)
+    _check_plan(context, {path.stem for path, _ in (*runs, *failures)})
+    _check_strangers(report)
+    _check_package(report)
+    replayed = _replay(runs, context, again) if again and again.count else []
+    return report, replayed
+
+
+def _replay(
+    runs: Sequence[tuple[Path, RunResult | None]], context: Context, again: Replay
+) -> list[Replayed]:
+    """Run some of the runs that hold again; not to have done so is a fault as well."""
+    report, wrong = context.report, set(context.report.files)
+    sound = [run for path, run in runs if run and not wrong & _pair(path, report)]
+    replayed = replay(sound, context.store, context.loaded, again)
+    for one in replayed:
+        if not one.holds:
+            report.wrong(context.store.place(one.result), "replay", one.told)
+    if not replayed:
+        report.wrong("runs", "replay", "there is no run that holds and could be run again")
+    return replayed
+
+
+def _pair(path: Path, report: Report) -> set[str]:
+    return {report.name(path), report.name(path.with_suffix(".safetensors"))}
+
+
+def _check_failure(path: Path, context: Context) -> RunResult | None:
+    failure = read_record(path, context.report)
+    if failure is None:
+        return None
+    if failure.status == "ok":
+        context.report.wrong(path, "name", "a run that has finished belongs in runs/")
+    elif check_name(path, failure, context) and failure.error is None:
+        context.report.wrong(path, "schema", "it does not say why the run failed")
+    return failure
+
+
+def _check_plan(context: Context, there: set[str]) -> None:
+    """Everything that was asked for is there, finished or failed."""
+    path, report = context.store.folder / "plan.json", context.report
+    try:
+        plan = context.store.plan() if files.exists(path) else None
+    except StoreError as error:
+        report.wrong(path, "schema", report.told(error))
+        return
+    if plan is None:
+        report.wrong(path, "completeness", "it is missing: nothing says what was asked for")
+        return
+    _check_complete(plan, there, report)
+
+
+def _check_complete(plan: Plan, there: set[str], report: Report) -> None:
+    for line in plan.runs:
+        if line.run_id not in there:
+            place = f"runs/{line.dataset}/{line.backbone}/{line.strategy}/{line.run_id}.json"
+            report.wrong(place, "completeness", f"planned (seed {line.seed}), but not there")
+    report.superseded = len(there - {line.run_id for line in plan.runs})
+
+
+def _check_strangers(report: Report) -> None:
+    """Files that no run brings; hidden ones are temporary."""
+    for path in _walk(report.folder):
+        if path.suffix == ".json":
+            continue
+        if path.suffix == ".safetensors" and path.parts[-5:-4] == ("runs",):
+            if not path.with_suffix(".json").exists():
+                why = "no .json beside it: the run did not finish; delete it and run it again"
+                report.wrong(path, "stranger", why)
+            continue
+        report.wrong(path, "stranger", "no run brings such a file: take it away")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place in PLACES:
+        for inside, _, names in sorted(os.walk(folder / place)):
+            yield from (Path(inside, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _check_package(report: Report) -> None:
+    """A folder that was packed: every file is as it was then."""
+    try:
+        manifest = package.read_manifest(report.folder)
+    except StoreError as error:
+        report.wrong(report.folder / package.MANIFEST, "schema", report.told(error))
+        return
+    if manifest is None:
+        return
+    for name, why in package.changes(report.folder, manifest).items():
+        report.wrong(name, "package", why)
+    for path in _walk(report.folder):
+        if report.name(path) not in manifest.files:
+            report.wrong(path, "package", f"not in {package.MANIFEST}: it came later")

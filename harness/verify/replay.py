@@ -1,0 +1,226 @@
+"""Run some of the runs again and compare what they predict, sample by sample."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
+
+from harness import data, pool, provenance, weights_file
+from harness.dataset import Access, Dataset
+from harness.errors import DataError, HarnessError, WeightsError
+from harness.events import Events
+from harness.execution import ENGINE_VERSION, Outcome, Predictions
+from harness.executor import Setup, StoredImages
+from harness.folder import parse_data_option
+from harness.metric import softmax
+from harness.plugins import Loaded
+from harness.records import RunResult, RunSpec, canonical
+from harness.store import Store
+from harness.suggest import did_you_mean
+from harness.suite import with_folders
+from harness.weights_file import WeightsFile
+
+# Mean absolute difference of probabilities over samples and classes: what other kernels may move.
+# See docs/results.md for what was measured.
+PROBABILITY = 0.02
+KINDS = {"backbone": "backbones", "strategy": "strategies", "metric": "metrics"}
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Which runs to run again, and how.
+
+    Attributes:
+        count: how many, chosen at random by `seed` among those that hold.
+        device: as for `bench`; None: 'cuda' for runs made there, if there is one, else 'cpu'.
+        data: `--data` options, for datasets that are folders.
+        weights: `--weights`.
+    """
+
+    count: int
+    seed: int = 0
+    device: str | None = None
+    data: tuple[str, ...] = ()
+    weights: str | None = None
+    access: Access = field(default_factory=Access)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How a run came out the second time.
+
+    Attributes:
+        compared: 'bits', 'tolerance', or 'nothing': it could not be run again.
+        difference: mean absolute difference of the probabilities; None: nothing was compared.
+        told: for people.
+    """
+
+    result: RunResult
+    holds: bool
+    compared: str
+    difference: float | None
+    told: str
+
+
+def replay(
+    results: Sequence[RunResult], store: Store, loaded: Loaded, again: Replay
+) -> list[Replayed]:
+    """Run `again.count` of the results again, or all if there are no more."""
+    listed = sorted(results, key=lambda result: result.run_id)
+    chosen = random.Random(again.seed).sample(listed, min(again.count, len(listed)))  # noqa: S311
+    runner = _Runner(loaded, again)
+    return [_replay(result, store, runner) for result in chosen]
+
+
+def _replay(result: RunResult, store: Store, runner: _Runner) -> Replayed:
+    try:
+        outcome = runner.run(result)
+    except HarnessError as error:
+        return Replayed(result, False, "nothing", None, f"it cannot be run again: {error}")
+    if outcome.predictions is None:
+        why = outcome.result.error.message if outcome.result.error else outcome.result.status
+        return Replayed(result, False, "nothing", None, f"run again, it failed: {why}")
+    return compare(result, store.predictions(result), outcome)
+
+
+def compare(result: RunResult, stored: Predictions, outcome: Outcome) -> Replayed:
+    """Bit for bit where device kind and library versions are those of the run, else by tolerance."""
+    import numpy as np
+
+    found = outcome.predictions
+    if found is None:
+        raise HarnessError(f"run {result.run_id} came back without predictions")
+    where = provenance.apart(outcome.result.environment, result.environment)
+    pairs = [(stored.logits[split], found.logits[split]) for split in sorted(stored.logits)]
+    same = all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
+    gaps = [np.abs(softmax(ours) - softmax(theirs)) for ours, theirs in pairs]
+    moved = float(np.mean(np.concatenate([gap.ravel() for gap in gaps])))
+    if same:
+        return Replayed(result, True, "bits", 0.0, "run again, every logit has the same bits")
+    if not where:
+        told = (
+            f"run again, its logits have other bits (probabilities differ by {moved:.2g} in the "
+            "mean), though device kind, processor and library versions are the same"
+        )
+        return Replayed(result, False, "bits", moved, told)
+    told = (
+        f"run again with {where}, its probabilities differ by {moved:.2g} in the mean; "
+        f"at most {PROBABILITY:g} is taken for the same"
+    )
+    if outcome.result.tested != result.tested:
+        told += f"; it tested {outcome.result.tested!r} instead of {result.tested!r}"
+    return Replayed(result, moved <= PROBABILITY, "tolerance", moved, told)
+
+
+# -- what a run needs -------------------------------------------------------------------------
+
+
+class _Kept(Events):
+    """The outcome of the last run."""
+
+    outcome: Outcome | None = None
+
+    def run_end(self, spec: RunSpec, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+class _Runner:
+    """Carries runs out again; prepared data is kept from one to the next."""
+
+    def __init__(self, loaded: Loaded, again: Replay) -> None:
+        self.loaded, self.again = loaded, again
+        own = [parse_data_option(one) for one in again.data]
+        self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
+        self._prepared: dict[str, data.Prepared] = {}
+
+    def run(self, result: RunResult) -> Outcome:
+        """Raises a HarnessError where code, data or weights are not those of the run."""
+        spec = result.spec
+        self._check_code(spec)
+        prepared = self._data(result)
+        device = self.again.device or _device_of(result)
+        threads = result.environment.threads if result.environment else None
+        setup = Setup(
+            suite=result.suite,
+            images={
+                spec.dataset: StoredImages.of(prepared.images, prepared.images.record.split_file)
+            },
+            weights={spec.backbone: self._weights(spec)},
+            device=device,
+            threads=threads or 1,
+        )
+        kept = _Kept()
+        pool.execute([spec], setup, self.loaded, kept, jobs=1)
+        if kept.outcome is None:
+            raise HarnessError("nothing carried it out")
+        return kept.outcome
+
+    def _check_code(self, spec: RunSpec) -> None:
+        if spec.engine != ENGINE_VERSION:
+            raise HarnessError(f"made by engine {spec.engine}, this is engine {ENGINE_VERSION}")
+        named = {
+            "backbone": spec.backbone,
+            "strategy": spec.strategy,
+            "metric": spec.protocol.metric,
+        }
+        for role, name in named.items():
+            known = getattr(self.loaded, KINDS[role])
+            if name not in known:
+                raise HarnessError(
+                    f"no plugin offers the {role} {name!r}{did_you_mean(name, known)}; "
+                    "give the plugin with -p"
+                )
+            module = self.loaded.owner(KINDS[role], name).module
+            if provenance.source_hash(module) != spec.sources.get(role):
+                raise HarnessError(
+                    f"the code of {role} {name!r} is not the code that made it: install the "
+                    "version that its record names"
+                )
+
+    def _data(self, result: RunResult) -> data.Prepared:
+        spec, record = result.spec, result.data
+        if spec.dataset not in self.datasets:
+            near = did_you_mean(spec.dataset, self.datasets)
+            raise DataError(
+                f"no dataset {spec.dataset!r}{near}; give its folder with --data "
+                f"{spec.dataset}=FOLDER, or its plugin with -p"
+            )
+        key = f"{spec.dataset} {spec.limit} {canonical(spec.protocol)}"
+        if key not in self._prepared:
+            skipped = bool(record and record.skipped)
+            access = changed(self.again.access, skip_bad_images=skipped)
+            dataset = self.datasets[spec.dataset]
+            self._prepared[key] = data.prepare(dataset, spec.protocol, access, limit=spec.limit)
+        prepared = self._prepared[key]
+        if prepared.fingerprint != spec.data:
+            raise DataError(f"dataset {spec.dataset!r} is not the data it was trained on")
+        if record and prepared.splits.sha256 != record.split_sha256:
+            raise DataError(
+                f"the rows of dataset {spec.dataset!r} are in another order: its ids were replaced "
+                "for publication; run the original results folder again"
+            )
+        return prepared
+
+    def _weights(self, spec: RunSpec) -> WeightsFile | None:
+        if spec.weights == "none":
+            return None
+        backbone = self.loaded.backbones[spec.backbone]
+        where = None if self.again.weights == "none" else self.again.weights
+        file = weights_file.find(backbone, where, offline=self.again.access.offline)
+        if file is None or file.sha256 != spec.weights:
+            raise WeightsError(
+                f"the weights of {spec.backbone} are not those it started from (sha256 "
+                f"{spec.weights[:12]}...): give their folder with --weights DIR"
+            )
+        return file
+
+
+def _device_of(result: RunResult) -> str:
+    """The kind of device the run was made on, where there is one."""
+    if result.environment is None or not result.environment.device.startswith("cuda"):
+        return "cpu"
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"

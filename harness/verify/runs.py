@@ -1,0 +1,219 @@
+"""One finished run: its name, its predictions, the samples they are of, its figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import files, predictions_file, schema
+from harness.dataset import Split
+from harness.errors import HarnessError, StoreError
+from harness.execution import Predictions
+from harness.merge import agree
+from harness.plugins import Loaded
+from harness.records import MetricValue, RunResult
+from harness.rescore import figures
+from harness.split import Splits
+from harness.store import Store
+from harness.verify.report import Report
+from harness.verify.splits import SplitFiles
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TESTED: tuple[Split, ...] = ("test", "validation")
+HEADER = 8  # bytes that hold the length of a safetensors header
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the checks of every run share."""
+
+    store: Store
+    loaded: Loaded
+    splits: SplitFiles
+    report: Report
+
+
+def check_run(path: Path, context: Context) -> RunResult | None:
+    """Check a record in `runs/` and the predictions beside it; the record, if it can be read."""
+    result = read_record(path, context.report)
+    if result is None:
+        return None
+    if result.status != "ok":
+        context.report.wrong(path, "name", f"a run that is {result.status} belongs in failed/")
+        return result
+    if check_name(path, result, context):
+        _check_samples(path, result, context)
+    return result
+
+
+def read_record(path: Path, report: Report) -> RunResult | None:
+    """The record in a file; None: it is damaged, which is reported."""
+    try:
+        return schema.load(path, RunResult)
+    except StoreError as error:
+        report.wrong(path, "schema", report.told(error))
+        return None
+
+
+def check_name(path: Path, result: RunResult, context: Context) -> bool:
+    """Whether the spec gives the run id that the record and the file name say, and the folder."""
+    wrong, run_id = context.report.wrong, result.spec.run_id
+    if result.run_id != run_id:
+        wrong(path, "name", f"its spec has the run id {run_id}, the record says {result.run_id}")
+        return False
+    try:
+        place = context.store.place(result)
+    except StoreError as error:
+        wrong(path, "name", str(error))
+        return False
+    if path != place:
+        wrong(path, "name", f"the run in it belongs in {context.report.name(place)}")
+    return path == place
+
+
+def _check_samples(path: Path, result: RunResult, context: Context) -> None:
+    predictions = _predictions(path, result, context.report)
+    if result.data is None:
+        context.report.wrong(path, "schema", "it does not say what data it saw")
+        return
+    splits = context.splits.read(result.data.split_file)
+    for fault in _data_faults(result, splits) if splits else ():
+        context.report.wrong(path, "split", fault)
+    if predictions is None:
+        return
+    if splits and (fault := _sample_fault(result, predictions, splits, context)):
+        context.report.wrong(path.with_suffix(".safetensors"), "split", fault)
+    _check_figures(path, result, predictions, context)
+
+
+def _predictions(path: Path, result: RunResult, report: Report) -> Predictions | None:
+    """What lies beside a record, if it is what the record was computed from."""
+    beside, record = path.with_suffix(".safetensors"), result.predictions
+    if record is None or record.file != beside.name:
+        report.wrong(path, "predictions", f"it must name the file {beside.name} beside it")
+        return None
+    try:
+        content = files.read(beside)
+    except StoreError as error:
+        report.wrong(beside, "predictions", report.told(error))
+        return None
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        report.wrong(beside, "predictions", "its sha256 is not the one in the record beside it")
+    try:
+        found = _unpacked(content, result)
+    except ValueError as error:
+        report.wrong(beside, "predictions", str(error))
+        return None
+    return found
+
+
+def _unpacked(content: bytes, result: RunResult) -> Predictions:
+    """The predictions in a file's content; a ValueError says what does not fit."""
+    from safetensors import SafetensorError
+
+    try:
+        predictions = predictions_file.unpack(content)
+        size = int.from_bytes(content[:HEADER], "little")
+        header = json.loads(content[HEADER : HEADER + size])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"not a file of predictions ({error})") from error
+    if header.get("__metadata__", {}).get("run_id") != result.run_id:
+        raise ValueError("it is of another run")
+    shapes = {split: _shapes(predictions, split) for split in TESTED}
+    classes = len(result.data.classes) if result.data else None
+    for split, (logits, targets, rows) in shapes.items():
+        samples = logits[:1]
+        if targets != samples or rows != samples or logits[1:] != (classes,):
+            raise ValueError(f"its {split} logits, targets and rows do not fit: {shapes[split]}")
+    return predictions
+
+
+def _shapes(predictions: Predictions, split: Split) -> tuple[tuple[int, ...], ...]:
+    """Of logits, targets and rows; () for what is not there."""
+    parts: tuple[Mapping[str, np.ndarray], ...] = (
+        predictions.logits, predictions.targets, predictions.rows,
+    )  # fmt: skip
+    return tuple(tuple(part[split].shape) if split in part else () for part in parts)
+
+
+def _data_faults(result: RunResult, splits: Splits) -> list[str]:
+    """What a record says of its data and the split file does not."""
+    data, spec = result.data, result.spec
+    if data is None:
+        return []
+    named = f"{data.split_file} "
+    faults = {
+        f"{named}has another sha256 than the record says": splits.sha256 != data.split_sha256,
+        f"{named}is of other data: another fingerprint": not (
+            splits.fingerprint == data.fingerprint == spec.data
+        ),
+        f"{named}is of another dataset": splits.dataset != spec.dataset,
+        f"{named}has other classes": splits.classes != data.classes,
+    }
+    return [fault for fault, found in faults.items() if found]
+
+
+def _sample_fault(
+    result: RunResult, predictions: Predictions, splits: Splits, context: Context
+) -> str:
+    """Why stored predictions are not of the split's samples; empty: they are."""
+    if (data := result.data) is None:
+        return ""
+    labels = context.splits.labels(data.split_file, splits)
+    for split in TESTED:
+        rows, targets = predictions.rows[split], predictions.targets[split]
+        if fault := context.splits.fault(rows, split, data, result.spec):
+            return fault
+        differ = int((labels[rows] != targets).sum())
+        if differ:
+            return f"{differ} of its {split} targets are not the labels in {data.split_file}"
+        counted = Counter(splits.samples[row].label for row in rows.tolist())
+        recorded = {name: count for name, count in data.counts.get(split, {}).items() if count}
+        if counted != recorded:
+            return f"the record counts other {split} images a class than it holds"
+    return ""
+
+
+def _check_figures(
+    path: Path, result: RunResult, predictions: Predictions, context: Context
+) -> None:
+    """Compute every metric again and compare, test and validation."""
+    report, stored = context.report, {"test": result.metrics, "validation": result.validation}
+    primary = result.spec.protocol.metric
+    for split, values in stored.items():
+        if primary not in values:
+            report.wrong(
+                path, "metrics", f"{primary} on {split}, its protocol's metric, is missing"
+            )
+    for name in sorted({*result.metrics, *result.validation}):
+        if name not in context.loaded.metrics:
+            report.unchecked[f"metric {name}: no plugin that is loaded offers it"] += 1
+            continue
+        classes = result.data.classes if result.data else ()
+        try:
+            found = figures([name], predictions, classes, context.loaded)
+        except HarnessError as error:
+            report.wrong(path, "metrics", str(error))
+            continue
+        for split in (split for split, values in stored.items() if name in values):
+            report.figures += 1
+            if fault := _figure_fault(stored[split][name], found[split][name]):
+                report.wrong(path, "metrics", f"{name} on {split} is {fault}")
+
+
+def _figure_fault(stored: MetricValue, found: MetricValue) -> str:
+    if agree(stored, found):
+        return ""
+    return f"{_shown(stored)}, its logits give {_shown(found)}"
+
+
+def _shown(figure: MetricValue) -> str:
+    value = "undefined" if figure.value is None else f"{figure.value:.10g}"
+    return value if figure.by_class is None else f"{value} {figure.by_class}"

@@ -1,0 +1,574 @@
+"""leaderboard.html as a reader has it: opened, sorted, filtered, a cell opened, by mouse and keys.
+
+Needs Chromium (`HARNESS_CHROMIUM` names another one).  `HARNESS_SCREENSHOTS=DIR` keeps the pictures.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import chromium
+from made import BACKBONES, made_failure, made_plan, made_result
+from made_page import made_run, predictions_of, study
+from PIL import Image
+from test_html import HOSTILE, hostile_page
+from test_render import markdown_tables, small_board
+
+from harness import page_data, render
+from harness.board import rank
+from harness.metric import softmax
+from harness.render import figures, html_file
+from harness_metrics import METRICS
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        chromium.find() is None,
+        reason="no Chromium: install it (Debian: apt-get install chromium), or name one in "
+        "HARNESS_CHROMIUM",
+    ),
+]
+KNOWN = {metric.name: metric for metric in METRICS}
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844, "phone": True}
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory):
+    with chromium.browser(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pages by name."""
+    place = tmp_path_factory.mktemp("pages")
+    board, results, *_ = study()
+    whole = page_data.build(board, results, predictions_of, metrics=KNOWN)
+    texts = {
+        "whole": html_file.page(whole),
+        "alone": render.render(small_board(), "html"),
+        "hostile": hostile_page(),
+        "empty": render.render(rank([]), "html"),
+        "failed": render.render(rank([made_failure()]), "html"),
+        "single": html_file.page(single()),
+        "partial": html_file.page(page_data.build(board, results, predictions_of, budget=150_000)),
+    }
+    for name, text in texts.items():
+        (place / f"{name}.html").write_text(text, encoding="utf-8")
+    return place
+
+
+def single():
+    """One seed, and a row that lacks a run."""
+    runs = [
+        made_run(dataset, BACKBONES[0], name)
+        for dataset in ("demo-mri", "demo-xray")
+        for name in ("full-ft", "lp-ft", "l2-sp")
+    ]
+    plan = made_plan(runs)
+    return page_data.build(rank(runs[:-1], plan), runs[:-1], predictions_of)
+
+
+@pytest.fixture
+def opened(connection, folder):
+    """Opens a page; at the end nothing may have been fetched, thrown or complained of."""
+    pages = []
+
+    def open_page(name="whole", **given):
+        page = chromium.Page(connection, folder / f"{name}.html", **{**DESKTOP, **given})
+        pages.append(page)
+        return page
+
+    yield open_page
+    problems = [problem for page in pages for problem in page.problems()]
+    for page in pages:
+        page.close()
+    assert problems == []
+
+
+def draw_all(page):
+    """Scroll through the page as a reader does, until every plot is drawn or says why not."""
+    for top in itertools.count(step=500):
+        if top > page.run("document.documentElement.scrollHeight"):
+            break
+        page.run(f"scrollTo({{ top: {top}, behavior: 'instant' }})")
+        page.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))")
+    page.until("[...document.querySelectorAll('.plot')].every((plot) => plot.children.length)")
+    page.run("scrollTo({ top: 0, behavior: 'instant' })")
+
+
+def table_of(page, selector="#ranking"):
+    """The rows of a table as texts; rows that are unfolded are left out."""
+    return page.run(
+        f"[...document.querySelectorAll({json.dumps(selector + ' tbody tr:not(.more)')})]"
+        ".map((row) => [...row.children].map((cell) => cell.innerText.trim()))"
+    )
+
+
+def head_of(page, selector="#ranking"):
+    return page.run(
+        f"[...document.querySelectorAll({json.dumps(selector + ' thead th')})]"
+        ".map((cell) => cell.innerText.trim().split(/\\s+/).join(' '))"
+    )
+
+
+def column(page, title):
+    place = head_of(page).index(title)
+    return [row[place] for row in table_of(page)]
+
+
+def press(page, selector):
+    page.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def set_value(page, name, value):
+    """Choose in a select or type into an input."""
+    page.run(
+        f"(() => {{ const field = document.getElementById({json.dumps(name)});"
+        f" field.value = {json.dumps(value)};"
+        " field.dispatchEvent(new Event('input', { bubbles: true }));"
+        " field.dispatchEvent(new Event('change', { bubbles: true })); })()"
+    )
+
+
+# -- opening ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_every_plot_is_drawn_in_both_themes_at_both_widths(opened, tmp_path, size, dark):
+    page = opened(dark=dark, **size)
+    draw_all(page)
+    drawn = page.run("document.querySelectorAll('.plot[data-drawn] svg').length")
+    assert drawn == page.run("document.querySelectorAll('.plot').length") == 12
+    assert page.run("document.documentElement.scrollWidth") == size["width"]
+    place = Path(os.environ.get("HARNESS_SCREENSHOTS") or tmp_path)
+    name = f"{'dark' if dark else 'light'}-{'phone' if size is PHONE else 'desktop'}.png"
+    page.screenshot(place / name)
+    picture = np.asarray(Image.open(place / name).convert("L"), dtype=float)
+    assert (np.median(picture) < 80) == dark  # the ground
+    assert picture.std() > 15  # and something on it
+
+
+@pytest.mark.parametrize("name", ["alone", "hostile", "empty", "failed", "single"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_boards_with_gaps_open_without_a_complaint(opened, name, size):
+    page = opened(name, **size)
+    draw_all(page)
+    assert page.run("document.documentElement.scrollWidth") <= size["width"]
+    for figure in page.run("[...document.querySelectorAll('.plot')].map((plot) => plot.innerText)"):
+        assert "could not be drawn" not in figure
+
+
+def test_nothing_can_be_fetched(opened):
+    page = opened()
+    asked = page.run("fetch('https://example.org/').then(() => 'answered', () => 'refused')")
+    page.connection.events.clear()  # the refusal is the point of this test
+    assert asked == "refused"
+
+
+# -- the table --------------------------------------------------------------------------------
+
+
+def test_the_table_says_what_the_markdown_says(opened):
+    board, *_ = study()
+    in_markdown = markdown_tables(render.render(board, "md"))[0]
+    page = opened()
+    wanted = ["strategy", "mean rank", "balanced accuracy", "vs full-ft (points)", "won/tied/lost"]
+    for title in [*wanted, "runs", "s/run"]:
+        place = in_markdown[0].index(title)
+        assert column(page, title) == [row[place] for row in in_markdown[1:]], title
+
+
+def test_columns_sort_by_mouse_and_by_key(opened):
+    page = opened()
+    press(page, "[data-column=value] button")
+    assert page.run("document.querySelector('[data-column=value]').ariaSort") == "descending"
+    values = [float(text) for text in column(page, "balanced accuracy")]
+    assert values == sorted(values, reverse=True)
+    page.run("document.querySelector('[data-column=strategy] button').focus()")
+    page.key("Enter", 13, "\r")
+    assert page.run("document.querySelector('[data-column=strategy]').ariaSort") == "ascending"
+    assert page.run("document.querySelector('[data-column=value]').ariaSort") == "none"
+    names = column(page, "strategy")
+    assert names == sorted(names)
+    page.key("Enter", 13, "\r")  # the focus has stayed where it was
+    assert column(page, "strategy") == sorted(names, reverse=True)
+    assert page.run("document.getElementById('live').textContent") == (
+        "Sorted by strategy, descending."
+    )
+
+
+def test_rows_without_a_rank_stay_last(opened):
+    page = opened("single")
+    for way in range(3):
+        assert column(page, "strategy")[-1] == "l2-sp", way
+        press(page, "[data-column=value] button")
+    assert "1 missing (demo-xray / densenet121-mini, seed 0)" in page.run(
+        "document.getElementById('ranking-notes').innerText"
+    )
+
+
+@pytest.mark.parametrize("kind", ["modality", "backbone"])
+def test_filters_give_the_board_s_own_group_figures(opened, kind):
+    board, *_ = study()
+    page = opened()
+    rows = board.tracks[0].rows
+    groups = {"modality": "modalities", "backbone": "backbones"}[kind]
+    for place, group in enumerate(getattr(rows[0], groups)):
+        set_value(page, kind, group.group)
+        expected = {row.label: getattr(row, groups)[place] for row in rows}
+        shown = dict(zip(column(page, "strategy"), column(page, "balanced accuracy"), strict=True))
+        assert shown == {name: figures.metric(one.value) for name, one in expected.items()}
+        shown = dict(zip(column(page, "strategy"), column(page, "mean rank"), strict=True))
+        assert shown == {name: figures.place(one.rank) for name, one in expected.items()}
+    press(page, "#reset")
+    assert column(page, "runs") == ["45"] * 8
+
+
+def test_a_filter_counts_the_blocks_that_are_left(opened):
+    page = opened()
+    set_value(page, "modality", "mri")
+    assert "Mean over 3 blocks (1 dataset, 3 backbones)" in page.run(
+        "document.querySelector('#ranking caption').textContent"
+    )
+    won = [text for text in column(page, "won/tied/lost") if text != "-"]
+    assert {sum(map(int, text.split("/"))) for text in won} == {3}
+    draw_all(page)
+    assert "No tests" not in page.run("document.getElementById('significance').innerText")
+
+
+def test_a_metric_that_is_better_when_low_turns_the_order(opened):
+    board, results, *_ = study()
+    page = opened()
+    names = page.run("[...document.getElementById('metric').options].map((one) => one.textContent)")
+    set_value(page, "metric", str(names.index("Brier score, summed over classes")))
+    shown = dict(zip(column(page, "strategy"), column(page, "brier"), strict=True))
+    for name, text in shown.items():
+        own = [run.metrics["brier"].value for run in results if run.spec.strategy == name]
+        assert float(text) == pytest.approx(np.mean(own), abs=6e-4)
+    best = board.tracks[0].rows[0].label  # brier is 1.1 less the balanced accuracy here
+    assert column(page, "strategy")[0] == best
+    assert column(page, "mean rank")[0] == figures.place(board.tracks[0].rows[0].mean_rank)
+
+
+def test_tracks_can_be_chosen(opened):
+    page = opened("alone")
+    assert len(table_of(page)) == 6
+    set_value(page, "track", "1")
+    assert column(page, "strategy") == ["full-ft", "lp-ft"]
+    assert "at most 20 images" in page.run("document.getElementById('banners').innerText")
+    assert "20 images of each split" in page.run("document.getElementById('protocol').innerText")
+
+
+def test_a_row_unfolds_and_tells_what_it_rests_on(opened):
+    page = opened()
+    page.run("document.querySelector('#ranking button.row').focus()")
+    page.key("Enter", 13, "\r")
+    text = page.run("document.querySelector('#ranking tr.more').innerText")
+    board, *_ = study()
+    row = board.tracks[0].rows[0]
+    for part in (row.source[:8], "harness 0.1.0 (c0ffee) on cpu", "finetune-harness 0.1.0"):
+        assert part in text
+    for group in row.modalities:
+        assert f"{group.group} {figures.metric(group.value)}" in text
+    button = "document.querySelector('#ranking button.row')"
+    assert page.run(f"{button}.ariaExpanded") == "true"
+    assert page.run(f"document.activeElement === {button}")
+
+
+# -- a cell -----------------------------------------------------------------------------------
+
+
+def run_shown(page):
+    """The run of the open cell, found by its id."""
+    shown = page.run("document.querySelector('#cell-facts code').textContent")
+    return next(run for run in study()[1] if run.run_id == shown)
+
+
+def unfold(page, title):
+    """The table beside a plot."""
+    page.run(
+        f"(() => {{ const found = [...document.querySelectorAll('figure')].find((one) =>"
+        f" one.querySelector('h3').textContent === {json.dumps(title)});"
+        " found.id = 'found'; found.querySelector('details').open = true; })()"
+    )
+    page.until("document.querySelector('#found table')")
+    rows = table_of(page, "#found")
+    page.run("document.getElementById('found').removeAttribute('id')")
+    return rows
+
+
+def test_a_click_in_the_heat_map_opens_the_cell(opened):
+    page = opened()
+    draw_all(page)
+    page.run("document.getElementById('differences').scrollIntoView({ behavior: 'instant' })")
+    page.until("document.querySelector('#differences svg .mark-rect path')")
+    shapes = "[...document.querySelectorAll('#differences svg .mark-rect path')]"
+    box = page.run(f"{shapes}[16].getBoundingClientRect().toJSON()")
+    before = page.run("document.querySelector('#cell-facts code').textContent")
+    page.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.until(f"document.querySelector('#cell-facts code').textContent !== {json.dumps(before)}")
+    track = study()[0].tracks[0]
+    rows = [row for row in track.rows if row.label != track.control]
+    run = run_shown(page)
+    assert run.spec.strategy == rows[16 // 15].label
+    assert f"{run.spec.dataset} / {run.spec.backbone}" == track.blocks[16 % 15].label
+    assert page.run("location.hash") == f"#run-{run.run_id}"
+    assert page.run("document.activeElement.id") == "cell"
+
+
+def test_the_table_beside_the_heat_map_opens_cells_by_key(opened):
+    page = opened()
+    rows = unfold(page, "Difference to the control")
+    assert len(rows) == 15
+    page.run(
+        "document.querySelector('#differences tbody tr:nth-child(4) td:nth-child(3) button').focus()"
+    )
+    page.key("Enter", 13, "\r")
+    track = study()[0].tracks[0]
+    run = run_shown(page)
+    assert run.spec.strategy == track.rows[1].label
+    assert f"{run.spec.dataset} / {run.spec.backbone}" == track.blocks[3].label
+
+
+def test_differences_and_verdicts_are_those_of_the_statistics(opened):
+    board, _, statistics, _ = study()
+    (given,) = statistics.values()
+    labels = [row.label for row in board.tracks[0].rows]
+    shown = {row[0]: row[1:] for row in unfold(opened(), "Difference to the control")}
+    for one in given["differences"]:
+        text = shown[one["block"]][labels.index(one["row"])]
+        assert abs(float(text.split()[0]) - one["value"] * 100) <= 0.051
+        assert text.split()[1:] == {"better": ["▲", "better"], "worse": ["▼", "worse"]}.get(
+            one["verdict"], []
+        )
+
+
+def test_the_open_cell_shows_its_predictions(opened):
+    page = opened()
+    set_value(page, "cell-row", "1")
+    set_value(page, "cell-block", "7")
+    run = run_shown(page)
+    given = predictions_of(run)
+    logits, targets = given.logits["test"], given.targets["test"]
+    matrix = unfold(page, "Confusion matrix")
+    for truth, row in enumerate(matrix):
+        own = targets == truth
+        counts = [int((logits[own].argmax(axis=1) == k).sum()) for k in range(len(matrix))]
+        assert row[0] == run.data.classes[truth]
+        assert row[1 : 1 + len(counts)] == [str(count) for count in counts]
+        assert row[1 + len(counts)] == f"{counts[truth] / own.sum() * 100:.0f} %"
+    confidence = softmax(logits).max(axis=1)
+    samples = [int(row[1]) for row in unfold(page, "Reliability diagram")]
+    assert samples == [n for n in np.histogram(confidence, bins=15, range=(0, 1))[0] if n]
+    caption = page.run("document.getElementById('cell').innerText")
+    error = KNOWN["ece"].compute(logits, targets, run.data.classes).value
+    found = re.search(r"calibration error ([\d.]+) over 160 test images", caption)
+    assert float(found[1]) == pytest.approx(error, abs=1e-3)
+    curve = unfold(page, "Learning curve: training loss")
+    own = [row for row in curve if row[0].startswith(f"{run.spec.strategy}, seed 0")]
+    assert [float(row[3]) for row in own] == pytest.approx(
+        [epoch.train_loss for epoch in run.history], abs=6e-4
+    )
+
+
+def test_intervals_of_shares_are_those_of_wilson(opened):
+    page = opened()
+    z = 1.959963984540054
+    for row in unfold(page, "Reliability diagram"):
+        hits, samples = map(int, re.match(r"(\d+) of (\d+)", row[3]).groups())
+        share = hits / samples
+        middle = (share + z * z / (2 * samples)) / (1 + z * z / samples)
+        half = (
+            z
+            / (1 + z * z / samples)
+            * (share * (1 - share) / samples + z * z / (4 * samples**2)) ** 0.5
+        )
+        ends = [float(text) for text in re.findall(r"([\d.]+) %", row[4])]
+        assert ends == pytest.approx(
+            [100 * max(0, middle - half), 100 * min(1, middle + half)], abs=0.51
+        )
+
+
+def test_a_link_opens_its_run_and_seeds_can_be_chosen(opened, connection, folder):
+    wanted = study()[1][200]
+    page = opened()
+    page.run(f"location.hash = '#run-{wanted.run_id}'")
+    page.until(
+        f"document.querySelector('#cell-facts code').textContent === {json.dumps(wanted.run_id)}"
+    )
+    others = page.run("[...document.getElementById('cell-run').options].map((one) => one.value)")
+    assert len(others) == 3
+    set_value(page, "cell-run", others[0])
+    first = run_shown(page)
+    assert (first.spec.seed, first.spec.strategy) == (0, wanted.spec.strategy)
+
+
+def test_runs_are_searched_paged_and_opened(opened):
+    page = opened()
+    assert "1 to 25 of 360 runs" in page.run("document.getElementById('run-pages').innerText")
+    press(page, "#later")
+    assert "26 to 50 of 360 runs" in page.run("document.getElementById('run-pages').innerText")
+    set_value(page, "search", "lp-ft mri seed 2")
+    rows = table_of(page, "#runs")
+    assert len(rows) == 3
+    assert {(row[1], row[2], row[4]) for row in rows} == {("lp-ft", "demo-mri", "2")}
+    press(page, "#runs tbody button")
+    assert run_shown(page).spec.strategy == "lp-ft"
+
+
+def test_the_page_says_what_was_left_out(opened):
+    page = opened("partial")
+    found = re.search(
+        r"histories and predictions of (\d+) of 360 finished runs are in it, one seed of every cell first",
+        page.run("document.getElementById('runs').innerText"),
+    )
+    kept = int(found[1])
+    assert 0 < kept < 360
+    lacking = "[...document.getElementById('cell-run').options].filter((one) => /no details/.test(one.textContent))"
+    set_value(page, "cell-run", page.run(f"{lacking}.at(-1).value"))
+    assert f"The page holds the details of {kept} of 360 finished runs" in page.run(
+        "document.getElementById('cell-facts').innerText"
+    )
+    draw_all(page)
+    assert "No history of this run" in page.run("document.getElementById('cell').innerText")
+
+
+def test_claims_say_verdict_effect_interval_and_n(opened):
+    text = opened().run("document.getElementById('claims').innerText").split("\n")
+    shown = " | ".join(line.strip() for line in text if line.strip())
+    assert "✓ supported | lp-ft improves on full-ft" in shown
+    assert (
+        "80 % of cells (95 % interval 52 % to 96 %) | n: 15 of 15 cells; 3 seeds; 12 won" in shown
+    )
+    assert "✗ contradicted" in shown
+    assert "-1.8 points (95 % interval -3.1 to -0.6)" in shown
+    assert "? undecided 3 of 5 seeds" in shown
+
+
+# -- for everybody ----------------------------------------------------------------------------
+
+
+def test_the_theme_can_be_chosen(opened):
+    page = opened()
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.run(ground)
+    press(page, "#theme")  # from the system's to light
+    assert page.run(ground) == light
+    press(page, "#theme")
+    page.until(f"{ground} !== {json.dumps(light)}")
+    assert page.run("document.getElementById('theme').textContent") == "Theme: dark"
+    page.scheme("dark")
+    press(page, "#theme")
+    assert page.run("document.documentElement.dataset.theme ?? 'auto'") == "auto"
+    assert page.run(ground) != light
+
+
+def test_plots_take_the_colours_of_the_theme(opened):
+    page = opened()
+    draw_all(page)
+    page.run("document.getElementById('significance').scrollIntoView({ behavior: 'instant' })")
+    colour = "document.querySelector('#significance svg text').getAttribute('fill')"
+    light = page.run(colour)
+    page.scheme("dark")
+    page.until(f"{colour} !== {json.dumps(light)}")
+
+
+def test_the_first_key_skips_to_the_table(opened):
+    page = opened()
+    page.key("Tab", 9)
+    assert page.run("document.activeElement.className") == "skip"
+    page.until("document.activeElement.getBoundingClientRect().top >= 0")
+    page.key("Enter", 13, "\r")
+    page.until("document.activeElement.id === 'ranking'")
+
+
+def test_every_plot_has_a_title_a_caption_and_a_table(opened):
+    page = opened()
+    draw_all(page)
+    found = page.run(
+        "[...document.querySelectorAll('figure')].map((one) => ({"
+        " title: one.querySelector('h3').textContent,"
+        " caption: one.querySelector('figcaption').textContent,"
+        " label: one.querySelector('.plot').ariaLabel, role: one.querySelector('.plot').role }))"
+    )
+    for one in found:
+        assert one["role"] == "img"
+        assert one["label"] == f"{one['title']}. {one['caption']}"
+        assert len(one["caption"]) > 30
+        rows = unfold(page, one["title"])
+        assert rows, one["title"]
+    loose = page.run(
+        "[...document.querySelectorAll('table')].filter((table) => !table.caption?.textContent"
+        " || [...table.querySelectorAll('th')].some((cell) => !cell.scope)"
+        " || [...table.tBodies[0].rows].some((row) => !row.matches('.more') && !row.querySelector('th')))"
+        ".map((table) => table.outerHTML.slice(0, 200))"
+    )
+    assert loose == []
+
+
+def test_every_control_has_a_name_and_every_id_is_its_own(opened):
+    page = opened()
+    nameless = page.run(
+        "[...document.querySelectorAll('button, select, input')].filter((one) =>"
+        " !one.ariaLabel && !one.textContent.trim() && !one.labels?.length).length"
+    )
+    assert nameless == 0
+    assert page.run(
+        "[...document.querySelectorAll('[id]')].map((one) => one.id)"
+        ".filter((id, n, all) => all.indexOf(id) !== n)"
+    ) == []  # fmt: skip
+    levels = page.run("[...document.querySelectorAll('h1, h2, h3')].map((one) => +one.tagName[1])")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_hostile_names_stay_text(opened):
+    page = opened("hostile")
+    draw_all(page)
+    assert page.run("document.scripts.length") == 3
+    assert page.run("document.querySelectorAll('main script, main iframe, main img').length") == 0
+    name = page.run("document.querySelector('#ranking button.row').textContent")
+    assert name.startswith("</script><script>alert(1)</script>")
+    assert HOSTILE[:20] in page.run("document.title")
+
+
+@pytest.mark.parametrize(
+    ("value", "places"),
+    [(0.8125, 3), (0.0005, 3), (0.0015, 3), (2.5, 0), (3.5, 0), (0.25, 1), (-0.25, 1), (-0.0001, 3), (0.7124999999, 3), (1234.5, 0)],
+)  # fmt: skip
+def test_numbers_are_rounded_as_everywhere(connection, tmp_path, value, places):
+    """Halves go to the even digit in Python, and up in a browser left to itself."""
+    blank = tmp_path / "blank.html"
+    blank.write_text("<!doctype html><title>x</title>")
+    page = chromium.Page(connection, blank)
+    given = f"({value!r}, {places})"
+    shown = page.run(f"(() => {{ {html_file._file('format.js')} return fixed{given}; }})()")
+    page.close()
+    text = f"{value:.{places}f}"
+    assert shown == (text if float(text) else text.lstrip("-"))
+
+
+def test_ties_of_one_point_are_no_wins(opened, connection, tmp_path):
+    """Ten and eleven hits of a thousand less: within a point, and beyond."""
+    runs = [
+        made_result(strategy=name, value=value)
+        for name, value in (("full-ft", 0.8), ("lp-ft", 0.79), ("l2-sp", 0.789))
+    ]
+    board = rank(runs)
+    place = tmp_path / "ties.html"
+    place.write_text(render.render(board, "html"), encoding="utf-8")
+    page = chromium.Page(connection, place)
+    own = dict(zip(column(page, "strategy"), column(page, "won/tied/lost"), strict=True))
+    set_value(page, "modality", "xray")
+    assert dict(zip(column(page, "strategy"), column(page, "won/tied/lost"), strict=True)) == own
+    assert own == {"full-ft": "-", "lp-ft": "0/1/0", "l2-sp": "0/0/1"}
+    page.close()

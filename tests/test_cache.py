@@ -1,0 +1,305 @@
+"""The cache as its users meet it: full disks, two processes at once, damaged entries."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness import StoreError, cache, images
+
+
+def jpeg(seed, size=(40, 30)):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+SOURCES = [jpeg(seed) for seed in range(20)]
+
+
+def describe(sources=SOURCES, name="toy", **changes):
+    contents = [hashlib.sha256(data).hexdigest() for data in sources]
+    return cache.describe(name, contents, **({"resize": 18, "crop": 16} | changes))
+
+
+def build(folder, sources=SOURCES, entry=None, **options):
+    def fetch(run):
+        return sources[run.start : run.stop]
+
+    return cache.decoded(folder, entry or describe(sources), fetch, **options)
+
+
+def refuse(run):
+    raise AssertionError("nothing should be decoded")
+
+
+def folders(folder):
+    return sorted(path.name for path in (folder / "decoded").iterdir())
+
+
+def test_an_entry_holds_the_transformed_images_and_is_used_again(tmp_path):
+    found = build(tmp_path)
+    expected = np.stack([images.resize_crop(images.read(data), 18, 16) for data in SOURCES])
+    assert np.array_equal(found.images, expected)
+    assert found.images.filename  # other processes open it by its name
+    again = cache.decoded(tmp_path, describe(), refuse)
+    assert np.array_equal(again.images, expected)
+    assert folders(tmp_path) == [describe().folder]
+
+
+def test_the_images_can_be_given_to_torch_and_changed_without_changing_the_file(tmp_path):
+    import torch
+
+    first = build(tmp_path).images
+    before = first.copy()
+    torch.from_numpy(first).zero_()  # read-only memory would warn, and a warning is an error here
+    assert np.array_equal(build(tmp_path).images, before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"resize": 20}, {"crop": 12}, {"name": "other"}, {"sources": SOURCES[::-1]}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_another_transform_order_or_name_is_another_entry(changes):
+    assert describe(**changes).folder != describe().folder
+
+
+def test_another_library_is_another_entry(tmp_path, monkeypatch):
+    build(tmp_path)
+    before = describe().folder
+    versions = {"pillow": "99.0"}
+    monkeypatch.setattr(cache, "version", lambda name: versions.get(name, "1.0"))
+    assert describe().folder != before
+    assert [stored.current for stored in cache.entries(tmp_path)] == [False]
+
+
+def test_progress_ends_at_the_whole(tmp_path):
+    seen = []
+    build(tmp_path, progress=lambda *at: seen.append(at))
+    assert seen[-1] == (20, 20)
+    assert seen == sorted(seen)
+
+
+def test_bad_images_are_remembered_and_leave_no_pixels(tmp_path):
+    sources = [*SOURCES[:5], SOURCES[5][:200], *SOURCES[6:]]
+    found = build(tmp_path, sources)
+    assert found.images is None
+    assert list(found.bad) == [5]
+    again = cache.decoded(tmp_path, describe(sources), refuse)
+    assert again == found
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda place: (place / "images.npy").unlink(),
+        lambda place: (place / "entry.json").unlink(),
+        lambda place: (place / "entry.json").write_text("{"),
+        lambda place: (place / "images.npy").write_bytes(b"\x93NUMPY"),
+        lambda place: os.truncate(place / "images.npy", 5000),
+        lambda place: np.save(place / "images.npy", np.zeros((2, 3, 16, 16), np.uint8)),
+    ],
+    ids=["no pixels", "no entry", "bad entry", "bad header", "short", "other shape"],
+)
+def test_a_damaged_entry_is_built_again(damage, tmp_path):
+    expected = np.array(build(tmp_path).images)
+    damage(tmp_path / "decoded" / describe().folder)
+    assert np.array_equal(build(tmp_path).images, expected)
+    assert folders(tmp_path) == [describe().folder]
+
+
+# -- faults -------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match=r"decoded.*No space left.*set HARNESS_CACHE"):
+            build(tmp_path)
+    assert folders(tmp_path) == []
+    assert build(tmp_path).images is not None
+
+
+def test_a_write_that_fails_half_way_is_told_and_leaves_nothing(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, hard))  # of 15 kB
+    try:
+        with pytest.raises(StoreError, match=r"\(0 MB\) cannot be written: File too large"):
+            build(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert folders(tmp_path) == []
+
+
+def test_a_place_below_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        StoreError, match=r"file/decoded/toy-\w+ .*Not a directory; set HARNESS_CACHE"
+    ):
+        build(tmp_path / "file")
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path):
+    def stop(done, everything):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, progress=stop)
+    assert folders(tmp_path) == []
+
+
+def test_a_read_only_cache_is_used(tmp_path, monkeypatch):
+    expected = np.array(build(tmp_path).images)
+
+    def refuse_touch(path):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse_touch)
+    found = cache.decoded(tmp_path, describe(), refuse)
+    assert np.array_equal(found.images, expected)
+
+
+# -- two at once --------------------------------------------------------------------------------
+
+
+def test_who_comes_second_uses_what_the_first_built(tmp_path):
+    """Two builds of one entry, forced to overlap: both fetch before either has finished."""
+    meeting = threading.Barrier(2, timeout=300)
+    found = []
+
+    def fetch(run):
+        if run.start == 0:
+            meeting.wait()
+        return SOURCES[run.start : run.stop]
+
+    def work():
+        found.append(cache.decoded(tmp_path, describe(), fetch))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert np.array_equal(found[0].images, found[1].images)
+    assert folders(tmp_path) == [describe().folder]
+
+
+def build_once(folder, meet):
+    """Build as a process of its own; `meet` is called when it is about to decode."""
+
+    def fetch(run):
+        if run.start == 0:
+            meet()
+        return SOURCES[run.start : run.stop]
+
+    found = cache.decoded(folder, describe(), fetch)
+    return hashlib.sha256(np.ascontiguousarray(found.images)).hexdigest()
+
+
+OTHER = """
+import sys
+from pathlib import Path
+import test_cache
+
+def meet():
+    print("here", flush=True)
+    sys.stdin.readline()
+
+print(test_cache.build_once(Path(sys.argv[1]), meet))
+"""
+
+
+def test_two_processes_agree(tmp_path):
+    """Each waits for the other before it decodes; one that dies ends its pipe."""
+    other = subprocess.Popen(
+        [sys.executable, "-c", OTHER, tmp_path],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def meet():
+        assert other.stdout.readline() == "here\n"
+        other.stdin.write("go\n")
+        other.stdin.flush()
+
+    own = build_once(tmp_path, meet)
+    assert other.communicate()[0].strip() == own
+    assert other.returncode == 0
+    assert folders(tmp_path) == [describe().folder]
+
+
+# -- list and prune -----------------------------------------------------------------------------
+
+
+def test_entries_and_prune(tmp_path):
+    assert cache.entries(tmp_path) == ()
+    assert cache.prune(tmp_path) == ()
+    build(tmp_path, SOURCES[:4], describe(SOURCES[:4], name="one"))
+    build(tmp_path, SOURCES[:6], describe(SOURCES[:6], name="two"))
+    one, two = cache.entries(tmp_path)
+    assert (one.entry.dataset, one.entry.count, one.current) == ("one", 4, True)
+    assert two.bytes == sum(file.stat().st_size for file in two.path.iterdir())
+    assert two.bytes > 6 * 3 * 16 * 16
+    assert cache.prune(tmp_path, keep=lambda stored: stored.entry.dataset == "two") == (one,)
+    assert cache.entries(tmp_path) == (two,)
+    assert cache.prune(tmp_path) == (two,)
+    assert folders(tmp_path) == []
+
+
+def test_use_is_noted(tmp_path):
+    build(tmp_path)
+    (stored,) = cache.entries(tmp_path)
+    os.utime(stored.path / "entry.json", (0, 0))
+    assert cache.entries(tmp_path)[0].used == 0
+    build(tmp_path)
+    assert cache.entries(tmp_path)[0].used > time.time() - 60
+
+
+def test_prune_clears_dead_builds_and_spares_living_ones(tmp_path):
+    dead, living = (tmp_path / "decoded" / f"{cache.STAGING}{name}" for name in ("dead", "living"))
+    for folder in (dead, living):
+        folder.mkdir(parents=True)
+        (folder / "images.npy").write_bytes(b"")
+    for path in (dead / "images.npy", dead):
+        os.utime(path, (0, 0))
+    assert cache.entries(tmp_path) == ()
+    cache.prune(tmp_path)
+    assert folders(tmp_path) == [living.name]
+
+
+def test_what_cannot_be_removed_is_told(tmp_path, monkeypatch):
+    build(tmp_path)
+
+    def fail(path, **_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(cache.shutil, "rmtree", fail)
+    with pytest.raises(StoreError, match=r"toy-\w+ cannot be removed: Permission denied"):
+        cache.prune(tmp_path)
+
+
+def test_entry_json_says_what_it_is(tmp_path):
+    build(tmp_path)
+    text = json.loads((tmp_path / "decoded" / describe().folder / "entry.json").read_text())
+    assert text["dataset"] == "toy"
+    assert (text["resize"], text["crop"], text["count"]) == (18, 16, 20)
+    assert set(text["libraries"]) == {"cache", "pillow", "torch", "torchvision"}

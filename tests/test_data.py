@@ -1,0 +1,341 @@
+"""A dataset made ready: against the images it was made from, whatever the order of its rows."""
+
+import errno
+import io
+import os
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from datasets import Features, Value
+from PIL import Image
+
+from harness import Access, DataError, Dataset, Protocol, StoreError, cache, data, images
+from harness.dataset import SPLITS
+from harness.folder import FolderDataset
+from harness.records import digest
+from harness.split import Splits
+
+PROTOCOL = Protocol(name="p", resize=18, crop=16)
+FEATURES = Features(
+    {
+        "image": datasets.Image(decode=False),
+        "label": Value("string"),
+        "group": Value("string"),
+        "id": Value("string"),
+    }
+)
+DECLARED = {"licence": "CC0", "source": "here", "revision": "f" * 40, "problems": ("small",)}
+
+
+class Toy(Dataset):
+    """24 images of each of three classes, two a group, in `order`; some files may be damaged."""
+
+    order: tuple[int, ...] = tuple(range(72))
+    damaged: tuple[int, ...] = ()
+    places: dict[int, str] = {}  # noqa: RUF012 - pydantic copies it
+    same: dict[int, int] = {}  # noqa: RUF012 - number -> the number whose file it is
+
+    def load(self, access):
+        tables = {}
+        for split in SPLITS:
+            rows = [n for n in self.order if self.places.get(n, "train") == split]
+            if rows:
+                tables[split] = datasets.Dataset.from_dict(
+                    {
+                        "image": [{"bytes": self.file(n), "path": f"{n}.jpg"} for n in rows],
+                        "label": ["abc"[n % 3] for n in rows],
+                        "group": [f"g{n % 3}-{n // 6}" for n in rows],
+                        "id": [f"s{n:02}" for n in rows],
+                    },
+                    features=FEATURES,
+                )
+        return tables
+
+    def file(self, number):
+        found = jpeg(self.same.get(number, number))
+        return found[: len(found) // 2] if number in self.damaged else found
+
+
+def jpeg(number):
+    pixels = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def toy(**changes):
+    return Toy(
+        **({"name": "toy", "modality": "m", "classes": ("c", "a", "b")} | DECLARED | changes)
+    )
+
+
+def prepare(folder, dataset=None, *, skip=False, **options):
+    access = Access(cache=folder, skip_bad_images=skip)
+    return data.prepare(dataset or toy(), PROTOCOL, access, **options)
+
+
+def test_images_labels_rows_and_record_agree(tmp_path):
+    prepared = prepare(tmp_path)
+    found, splits = prepared.images, prepared.splits
+    assert found.classes == ("c", "a", "b")
+    seen = []
+    for split in SPLITS:
+        for row, label, pixels in zip(
+            found.rows[split], found.labels[split], found.images[split], strict=True
+        ):
+            sample = splits.samples[row]
+            number = int(sample.id[1:])
+            assert sample.split == split
+            assert sample.label == "abc"[number % 3] == found.classes[label]
+            assert np.array_equal(pixels, images.resize_crop(images.read(jpeg(number)), 18, 16))
+            seen.append(number)
+    assert sorted(seen) == list(range(72))
+    assert found.rows["train"].dtype == np.int32
+    assert found.labels["train"].dtype == np.int64
+    assert found.images["test"].shape[1:] == (3, 16, 16)
+    record = found.record.model_dump()
+    assert {name: record[name] for name in DECLARED} == DECLARED
+    assert record["modality"] == "m"
+    assert record["split_file"] == "splits/toy.json"
+    assert record["split_sha256"] == splits.sha256
+    assert record["rule"] == splits.rule
+    assert record["fingerprint"] == prepared.fingerprint == splits.fingerprint
+    assert record["counts"]["test"] == {"a": 4, "b": 4, "c": 4}
+    assert record["skipped"] == ()
+
+
+def test_the_split_file_is_its_own_witness(tmp_path):
+    splits = prepare(tmp_path).splits
+    again = Splits.model_validate_json(splits.model_dump_json(indent=1))
+    assert again.sha256 == digest(again.model_dump(mode="json", exclude={"sha256"}))
+
+
+def test_the_order_of_rows_makes_no_difference(tmp_path):
+    one = prepare(tmp_path / "one")
+    other = prepare(tmp_path / "other", toy(order=tuple(np.random.default_rng(1).permutation(72))))
+    assert one.splits == other.splits
+    for split in SPLITS:
+        assert np.array_equal(one.images.images[split], other.images.images[split])
+        assert np.array_equal(one.images.rows[split], other.images.rows[split])
+        assert np.array_equal(one.images.labels[split], other.images.labels[split])
+
+
+def test_a_second_call_decodes_nothing_and_maps_the_same_file(tmp_path):
+    first = prepare(tmp_path)
+
+    def refuse(done, everything):
+        raise AssertionError("decoded again")
+
+    second = prepare(tmp_path, progress=refuse)
+    assert second.fingerprint == first.fingerprint
+    assert np.array_equal(second.images.images["train"], first.images.images["train"])
+    files = {Path(second.images.images[split].filename) for split in SPLITS}
+    assert len(files) == 1
+    whole = np.load(files.pop())  # train, then validation, then test
+    assert np.array_equal(whole, np.concatenate([second.images.images[s] for s in SPLITS]))
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """The bytes of every image that is decoded."""
+    decode, seen = images.decode, []
+    monkeypatch.setattr(images, "decode", lambda file: seen.append(file) or decode(file))
+    return seen
+
+
+def test_the_first_call_decodes_each_image_once(tmp_path, decodings):
+    """One decoding serves the search for near duplicates and the training; pixels are the same."""
+    found = prepare(tmp_path).images
+    assert sorted(decodings) == sorted(jpeg(n) for n in range(72))
+    (twins,) = (tmp_path / "twins").iterdir()
+    apart = tmp_path / "apart"
+    (apart / "twins").mkdir(parents=True)
+    (apart / "twins" / twins.name).write_bytes(twins.read_bytes())
+    separate = prepare(apart).images  # nothing to look for: decoded in the order of the splits
+    for split in SPLITS:
+        assert np.array_equal(found.images[split], separate.images[split])
+    names = {path.name[0] for path in (tmp_path / "decoded").iterdir()}
+    assert names == {"t"}, "nothing that was begun is left"
+
+
+def test_a_file_that_is_there_twice_is_in_both_places(tmp_path):
+    again = toy(same={70: 1})
+    found = prepare(tmp_path, again)
+    rows = {sample.id: row for row, sample in enumerate(found.splits.samples)}
+    of_row = {
+        row: pixels
+        for split in SPLITS
+        for row, pixels in zip(found.images.rows[split], found.images.images[split], strict=True)
+    }
+    assert len(of_row) == 72
+    assert np.array_equal(of_row[rows["s70"]], of_row[rows["s01"]])
+    expected = images.resize_crop(images.decode(jpeg(1)), PROTOCOL.resize, PROTOCOL.crop)
+    assert np.array_equal(of_row[rows["s70"]], expected)
+
+
+def test_a_disk_that_is_full_while_images_are_put_in_order_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "reorder", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        prepare(tmp_path)
+    assert list((tmp_path / "decoded").iterdir()) == []
+
+
+def test_a_cache_below_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file cannot be written: .*set HARNESS_CACHE"):
+        prepare(tmp_path / "file")
+
+
+def test_progress_is_told(tmp_path):
+    seen = []
+    prepare(tmp_path, progress=lambda *at: seen.append(at))
+    assert seen[-1] == (72, 72)
+
+
+def test_a_limit_uses_fewer_images_of_the_same_splits(tmp_path):
+    whole, some = prepare(tmp_path), prepare(tmp_path, limit=6)
+    assert some.splits == whole.splits
+    assert some.images.record.counts == {s: {"a": 2, "b": 2, "c": 2} for s in SPLITS}
+    for split in SPLITS:
+        positions = np.searchsorted(whole.images.rows[split], some.images.rows[split])
+        assert np.array_equal(whole.images.rows[split][positions], some.images.rows[split])
+        assert np.array_equal(whole.images.images[split][positions], some.images.images[split])
+
+
+def test_the_fingerprint_sees_the_bytes_and_not_the_transform(tmp_path):
+    base = prepare(tmp_path).fingerprint
+    assert prepare(tmp_path, skip=True).fingerprint == base
+    changed = data.prepare(toy(), PROTOCOL.model_copy(update={"crop": 12}), Access(cache=tmp_path))
+    assert changed.fingerprint == base
+    fewer = prepare(tmp_path, toy(order=tuple(range(1, 72))))
+    assert fewer.fingerprint != base
+    relabelled = prepare(tmp_path, toy(classes=("a", "b", "c")))
+    assert relabelled.fingerprint != base
+
+
+def test_confirmed_twins_stay_together(tmp_path):
+    twins = [(f"s{n:02}", f"s{n + 1:02}") for n in range(0, 30, 2)]
+    where = {s.id: s.split for s in prepare(tmp_path, twins=twins).splits.samples}
+    assert all(where[one] == where[other] for one, other in twins)
+    apart = {s.id: s.split for s in prepare(tmp_path).splits.samples}
+    assert any(apart[one] != apart[other] for one, other in twins)
+
+
+# -- bad images ---------------------------------------------------------------------------------
+
+
+def test_all_bad_images_are_in_one_message(tmp_path):
+    dataset = toy(damaged=(3, 20, 41))
+    for _ in range(2):  # the second time from memory
+        with pytest.raises(DataError) as error:
+            prepare(tmp_path, dataset)
+        message = str(error.value)
+        assert message.startswith(
+            "dataset 'toy': 3 of 72 images cannot be used: s03 (cannot be dec"
+        )
+        assert "s20 (" in message
+        assert "s41 (" in message
+        assert message.endswith("leave them out with --skip-bad-images")
+
+
+def test_skipped_images_are_as_if_they_were_not_there(tmp_path):
+    damaged = (3, 20, 41)
+    skipped = prepare(tmp_path, toy(damaged=damaged), skip=True)
+    without = prepare(tmp_path, toy(order=tuple(n for n in range(72) if n not in damaged)))
+    assert skipped.images.record.skipped == ("s03", "s20", "s41")
+    assert without.images.record.skipped == ()
+    assert skipped.splits == without.splits
+    for split in SPLITS:
+        assert np.array_equal(skipped.images.images[split], without.images.images[split])
+
+
+def test_with_a_limit_only_bad_images_that_are_used_are_skipped(tmp_path):
+    damaged = tuple(range(0, 72, 4))
+    found = prepare(tmp_path, toy(damaged=damaged), skip=True, limit=6)
+    assert all(sum(counts.values()) == 6 for counts in found.images.record.counts.values())
+    used = {found.splits.samples[row].id for s in SPLITS for row in found.images.rows[s]}
+    assert not used & {f"s{n:02}" for n in damaged}
+    assert set(found.images.record.skipped) <= {f"s{n:02}" for n in damaged}
+    assert found.images.record.skipped
+
+
+def test_a_class_of_bad_images_only_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="train has no sample of 'b'"):
+        prepare(tmp_path, toy(damaged=tuple(range(1, 72, 3))), skip=True)
+
+
+def test_a_file_that_cannot_be_read_is_a_bad_image(tmp_path):
+    folder = write_folder(tmp_path / "set", "ab", 8)
+    gone = folder / "a" / "3.jpg"
+    gone.unlink()
+    gone.symlink_to(folder / "nowhere.jpg")
+    dataset = FolderDataset(name="own", modality="m", path=folder)
+    with pytest.raises(DataError, match=r"1 of 16 .*: a/3\.jpg \(cannot be read: No such file"):
+        prepare(tmp_path / "cache", dataset)
+    assert prepare(tmp_path / "cache", dataset, skip=True).images.record.skipped == ("a/3.jpg",)
+
+
+# -- folders ------------------------------------------------------------------------------------
+
+
+def write_folder(folder, classes, count, split=""):
+    for label, name in enumerate(classes):
+        (folder / split / name).mkdir(parents=True)
+        for number in range(count):
+            path = folder / split / name / f"{number}.jpg"
+            path.write_bytes(jpeg(number + 1000 * label + 10 * len(split)))
+    return folder
+
+
+def test_a_folder_goes_all_the_way_and_keeps_its_place_to_itself(tmp_path):
+    folder = write_folder(tmp_path / "set", ("cat", "dog"), 20)
+    found = prepare(tmp_path / "cache", FolderDataset(name="own", modality="xray", path=folder))
+    assert found.images.record.counts == {
+        "train": {"cat": 13, "dog": 13},
+        "validation": {"cat": 3, "dog": 3},
+        "test": {"cat": 4, "dog": 4},
+    }
+    assert (
+        str(tmp_path) not in found.splits.model_dump_json() + found.images.record.model_dump_json()
+    )
+
+
+def test_a_class_in_test_that_train_lacks_is_an_error(tmp_path):
+    folder = write_folder(tmp_path / "set", "ab", 8, "train")
+    write_folder(folder, "abc", 4, "test")
+    with pytest.raises(DataError, match=r"'own': train has no sample of 'c' \(official test"):
+        prepare(tmp_path / "cache", FolderDataset(name="own", modality="m", path=folder))
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "pairs", "left_out"),
+    [
+        ("xray", "none", 0),
+        ("mri", "1 pair", 0),
+        ("histology", "none", 0),
+        ("dermoscopy", "none", 0),
+        ("endoscopy", "4 pairs", 3),
+    ],
+)
+def test_real_folders(name, pairs, left_out, tmp_path):
+    root = os.environ.get("HARNESS_REALDATA")
+    if not root:
+        pytest.skip("HARNESS_REALDATA is not set")
+    folder = Path(root) / name
+    found = prepare(tmp_path, FolderDataset(name=name, modality=name, path=folder), limit=20)
+    rule = (
+        "official train, validation and test; near duplicates stay together "
+        f"({pairs} across groups)"
+    )
+    if left_out:
+        rule += f"; {left_out} samples left out: {left_out} twins of validation or test samples, "
+        rule += "0 more of their groups"
+    assert found.splits.rule == rule
+    assert len(found.splits.samples) == sum(1 for _ in folder.rglob("*.jpg")) - left_out
+    assert all(len(found.images.images[split]) == 20 for split in SPLITS)

@@ -1,0 +1,107 @@
+"""`harness data cache`: lists what is decoded, removes what is of no use."""
+
+import json
+import os
+import time
+from io import BytesIO
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from harness import cache
+from harness.cli import cli
+
+DAY = 86400
+
+
+def harness(*args):
+    return CliRunner().invoke(cli, ["data", "cache", *args], prog_name="harness")
+
+
+def png(number):
+    file = BytesIO()
+    Image.new("RGB", (6, 6), (number, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def decoded(place, name, *, count=3, libraries=None, idle_days=0):
+    entry = cache.describe(name, [f"{n:064x}" for n in range(count)], resize=6, crop=4)
+    if libraries:
+        entry = entry.model_copy(update={"libraries": libraries})
+    cache.decoded(place, entry, lambda run: [png(n) for n in run])
+    then = time.time() - idle_days * DAY
+    file = place / "decoded" / entry.folder / "entry.json"
+    os.utime(file, (then, then))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    decoded(tmp_path, "fresh")
+    decoded(tmp_path, "idle", idle_days=40)
+    decoded(tmp_path, "stale", count=5, libraries={"pillow": "1.0"})
+    return tmp_path
+
+
+def names(place):
+    return sorted(stored.entry.dataset for stored in cache.entries(place))
+
+
+def test_entries_are_listed_with_size_and_use(place):
+    done = harness()
+
+    assert done.exit_code == 0, done.output
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()[2:5]}
+    assert set(rows) == {"fresh", "idle", "stale"}
+    assert rows["fresh"].endswith("yes")
+    assert rows["stale"].endswith("no: other libraries")
+    assert " 5 " in rows["stale"]
+    assert (
+        f"3 entries, {sum(s.bytes for s in cache.entries(place)) / 1000:.3g} kB, in" in done.stdout
+    )
+    assert names(place) == ["fresh", "idle", "stale"]
+
+
+def test_the_listing_is_json_too(place):
+    found = {one["dataset"]: one for one in json.loads(harness("--json", "fresh").stdout)}
+
+    assert list(found) == ["fresh"]
+    assert found["fresh"]["images"] == 3
+    assert found["fresh"]["crop"] == 4
+    assert found["fresh"]["current"] is True
+    assert found["fresh"]["folder"].startswith("fresh-")
+
+
+@pytest.mark.parametrize(
+    ("args", "left"),
+    [
+        ((), ["fresh", "idle"]),
+        (("--older-than", "30"), ["fresh"]),
+        (("--older-than", "50"), ["fresh", "idle"]),
+        (("--all",), []),
+        (("fresh", "--all"), ["idle", "stale"]),
+        (("fresh",), ["fresh", "idle", "stale"]),
+    ],
+)
+def test_pruning_keeps_what_is_of_use(place, args, left):
+    done = harness("--prune", *args)
+
+    assert done.exit_code == 0, done.output
+    assert names(place) == left
+    assert f"{3 - len(left)} entries, " in done.stdout
+    assert "removed from" in done.stdout
+
+
+@pytest.mark.parametrize("args", [("--all",), ("--older-than", "3")])
+def test_nothing_is_removed_unasked(place, args):
+    done = harness(*args)
+
+    assert done.exit_code == 2
+    assert "give --prune too" in done.stderr
+    assert len(names(place)) == 3
+
+
+def test_an_empty_cache_is_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "none"))
+    assert harness().stdout == f"0 entries, 0 bytes, in {tmp_path / 'none' / 'decoded'}\n"

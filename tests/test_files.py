@@ -1,0 +1,236 @@
+"""Whole files or none, on disks that fill up, refuse, or lose their writer."""
+
+import errno
+import os
+import stat
+import threading
+import time
+
+import pytest
+
+from harness import StoreError, files
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def failing(number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def is_folder(handle):
+    return stat.S_ISDIR(os.fstat(handle).st_mode)
+
+
+def test_write_makes_folders_and_replaces(tmp_path):
+    path = tmp_path / "a" / "b" / "c.json"
+    files.write(path, b"one")
+    files.write(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert names(tmp_path) == ["c.json"]
+
+
+def test_content_and_folder_are_synced_around_the_rename(tmp_path, monkeypatch):
+    """Content before the name, the name before anything that is written later."""
+    done = []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(handle):
+        done.append("folder" if is_folder(handle) else "content")
+        sync(handle)
+
+    def note_replace(*arguments):
+        done.append("name")
+        replace(*arguments)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    files.write(tmp_path / "new" / "a.json", b"{}")
+    assert done == ["folder", "content", "name", "folder"]
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "replace"])
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (
+            errno.ENOSPC,
+            "no space left for .*a.json: free some, or choose another folder with --out",
+        ),
+        (errno.EDQUOT, "no space left"),
+        (errno.EACCES, "no permission to write .*a.json: allow it, or choose another folder"),
+        (errno.EROFS, "no permission"),
+        (errno.EIO, r"cannot write .*a.json \(Input/output error\): choose another folder"),
+    ],
+)
+def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, step, number, message):
+    path = tmp_path / "a.json"
+    files.write(path, b"before")
+    owner = files.Path if step == "open" else os
+    with monkeypatch.context() as disk:
+        disk.setattr(owner, step, failing(number))
+        with pytest.raises(StoreError, match=message):
+            files.write(path, b"after")
+    assert path.read_bytes() == b"before"
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write(tmp_path / "a.json", b"{}")
+    assert names(tmp_path) == []
+
+
+def test_a_path_below_a_file(tmp_path):
+    (tmp_path / "notes.txt").write_text("here")
+    with pytest.raises(StoreError, match=r"notes\.txt is a file, so .* cannot be made below it"):
+        files.write(tmp_path / "notes.txt" / "deep" / "a.json", b"{}")
+    with pytest.raises(StoreError, match=r"notes\.txt is a file"):
+        files.prepare(tmp_path / "notes.txt")
+    with (
+        pytest.raises(StoreError, match=r"notes\.txt is a file"),
+        files.locked(tmp_path / "notes.txt"),
+    ):
+        pass
+    assert (tmp_path / "notes.txt").read_text() == "here"
+
+
+def test_a_folder_that_cannot_be_synced_is_written_all_the_same(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def only_files(handle):
+        if is_folder(handle):
+            raise OSError(errno.EINVAL, "not offered")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    files.write(tmp_path / "a.json", b"{}")
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_prepare_leaves_nothing(tmp_path):
+    files.prepare(tmp_path / "new" / "board")
+    assert (tmp_path / "new" / "board").is_dir()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_prepare_tells_what_is_wrong(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(os, "fsync", failing(number))
+    with pytest.raises(StoreError, match="choose another folder with --out"):
+        files.prepare(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_prepare_clears_old_leftovers_and_nothing_else(tmp_path):
+    old, young = tmp_path / "runs" / ".a.json.1.tmp", tmp_path / "runs" / ".b.json.2.tmp"
+    other = tmp_path / "runs" / "c.tmp"
+    files.write(tmp_path / "runs" / "d.json", b"{}")
+    for path in (old, young, other):
+        path.write_bytes(b"{")
+    past = young.stat().st_mtime - 2 * files.STALE_SECONDS
+    for path in (old, other, tmp_path / "runs" / "d.json"):
+        os.utime(path, (past, past))
+    files.prepare(tmp_path)
+    assert names(tmp_path) == [".b.json.2.tmp", "c.tmp", "d.json"]
+
+
+def test_what_another_user_left_does_not_stop_the_work(tmp_path, monkeypatch):
+    left = tmp_path / ".a.json.1.tmp"
+    left.write_bytes(b"{")
+    os.utime(left, (0, 0))
+    unlink = os.unlink
+
+    def not_his(path, *arguments, **named):
+        if str(path) == str(left):
+            raise PermissionError(errno.EACCES, "not yours")
+        unlink(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "unlink", not_his)
+    files.prepare(tmp_path)
+    assert names(tmp_path) == [left.name]
+
+
+def test_a_folder_where_nothing_can_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "unlink", failing(errno.EACCES))
+    with pytest.raises(StoreError, match="no permission to write"):
+        files.prepare(tmp_path)
+
+
+def test_listing(tmp_path):
+    for name in ("b/x.json", "a/y.json", "a/.y.json.9.tmp", "a/.hidden.json", "a/y.safetensors"):
+        files.write(tmp_path / name, b"{}")
+    assert files.listing(tmp_path) == [tmp_path / "a/y.json", tmp_path / "b/x.json"]
+    assert files.listing(tmp_path / "absent") == []
+
+
+def test_what_may_not_be_read_does_not_pass_for_missing(tmp_path, monkeypatch):
+    files.write(tmp_path / "a" / "x.json", b"{}")
+    monkeypatch.setattr(os, "scandir", failing(errno.EACCES))
+    with pytest.raises(StoreError, match=r"cannot read .*Permission denied"):
+        files.listing(tmp_path)
+    monkeypatch.setattr(os, "stat", failing(errno.EACCES))
+    with pytest.raises(StoreError, match="cannot read"):
+        files.exists(tmp_path / "a" / "x.json")
+
+
+def test_a_results_folder_that_is_a_file(tmp_path):
+    (tmp_path / "notes.txt").write_text("here")
+    with pytest.raises(StoreError, match=r"cannot read .*notes\.txt.*: Not a directory"):
+        files.listing(tmp_path / "notes.txt" / "runs")
+
+
+def test_read_and_remove(tmp_path, monkeypatch):
+    with pytest.raises(StoreError, match=r"cannot read .*a\.json: No such file"):
+        files.read(tmp_path / "a.json")
+    files.remove(tmp_path / "a.json")
+    files.write(tmp_path / "a.json", b"{}")
+    files.remove(tmp_path / "a.json")
+    assert names(tmp_path) == []
+    monkeypatch.setattr(os, "unlink", failing(errno.EACCES))
+    with pytest.raises(StoreError, match="no permission"):
+        files.remove(tmp_path / "a.json")
+
+
+def test_one_writer_at_a_time(tmp_path):
+    inside, most = [], []
+
+    def work():
+        for _ in range(20):
+            with files.locked(tmp_path):
+                inside.append(1)
+                time.sleep(0.001)  # lets the others in, if they can get in
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 80
+    assert max(most) == 1
+
+
+def test_a_lock_is_given_back_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), files.locked(tmp_path):
+        _ = 1 / 0
+    with files.locked(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.fcntl, "flock", failing(errno.ENOSYS))
+    with files.locked(tmp_path):
+        pass
+    monkeypatch.setattr(files.fcntl, "flock", failing(errno.EIO))
+    with pytest.raises(StoreError, match="cannot write"), files.locked(tmp_path):
+        pass

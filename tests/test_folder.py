@@ -1,0 +1,247 @@
+"""Folders in every layout that is promised, and every way they can be wrong."""
+
+from pathlib import Path
+
+import datasets
+import pytest
+from PIL import Image
+
+from harness import Access, DataError, UsageError
+from harness.folder import FolderDataset, parse_data_option
+
+ACCESS = Access(cache=Path("unused"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "images"
+
+
+def put(folder, *files):
+    for file in files:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(path)
+
+
+def write_manifest(folder, *rows, header="file,label", name="manifest.csv"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join([header, *rows]) + "\n")
+
+
+def load(folder):
+    tables = FolderDataset(name="own", modality="xray", path=folder).load(ACCESS)
+    return {split: table[:] for split, table in tables.items()}
+
+
+def test_classes_without_splits(folder):
+    put(folder, "b/2.png", "a/1.jpg", "a/3.tif", "b/1.bmp")
+    tables = FolderDataset(name="own", modality="xray", path=folder).load(ACCESS)
+    assert set(tables) == {"train"}
+    table = tables["train"]
+    assert table.features["image"] == datasets.Image(decode=False)
+    assert table[:] == {
+        "image": [
+            {"bytes": None, "path": str(folder / file)}
+            for file in ("a/1.jpg", "a/3.tif", "b/1.bmp", "b/2.png")
+        ],
+        "label": ["a", "a", "b", "b"],
+        "group": ["a/1.jpg", "a/3.tif", "b/1.bmp", "b/2.png"],
+        "id": ["a/1.jpg", "a/3.tif", "b/1.bmp", "b/2.png"],
+    }
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", "valid", "Validation"])
+def test_classes_in_splits(validation, folder):
+    put(folder, *(f"{s}/{c}/1.png" for s in ("train", validation, "test") for c in "ab"))
+    tables = load(folder)
+    assert {split: table["label"] for split, table in tables.items()} == {
+        split: ["a", "b"] for split in ("train", "validation", "test")
+    }
+    assert tables["validation"]["id"] == [f"{validation}/a/1.png", f"{validation}/b/1.png"]
+
+
+def test_notes_and_hidden_files_are_passed_over(folder):
+    put(folder, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/.hidden.png", ".trash/c/1.png")
+    put(folder, "__MACOSX/a/1.png")
+    for name in ("a/.DS_Store", "a/notes.txt", "b/mask.json", "README", "more.zip", "b/Thumbs.db"):
+        (folder / name).write_text("")
+    assert load(folder)["train"]["id"] == ["a/1.png", "a/2.png", "b/1.png", "b/2.png"]
+
+
+def test_linked_class_folders_are_followed(folder, tmp_path):
+    put(tmp_path / "elsewhere", "a/1.png", "a/2.png")
+    put(folder, "b/1.png", "b/2.png")
+    (folder / "a").symlink_to(tmp_path / "elsewhere" / "a")
+    assert load(folder)["train"]["label"] == ["a", "a", "b", "b"]
+
+
+# -- with a list --------------------------------------------------------------------------------
+
+
+def test_a_manifest_says_all_and_images_lie_anywhere(folder):
+    put(folder, "x.png", "deep/er/y.png", "z.png", "w.png")
+    write_manifest(
+        folder,
+        "x.png,benign,train,p1",
+        "deep/er/y.png,malignant,train,",
+        "z.png,benign,test,p2",
+        "w.png,malignant,test,p2",
+        header="file,label,split,group",
+    )
+    tables = load(folder)
+    assert tables["train"]["label"] == ["malignant", "benign"]
+    assert tables["train"]["group"] == ["deep/er/y.png", "p1"]
+    assert tables["test"]["group"] == ["p2", "p2"]
+    assert set(tables) == {"train", "test"}
+
+
+def test_a_manifest_adds_groups_to_folders(folder):
+    files = [f"{s}/{c}/1.png" for s in ("train", "test") for c in "ab"]
+    put(folder, *files)
+    write_manifest(
+        folder, *(f"{f},{f[-7]},g{n}" for n, f in enumerate(files)), header="file,label,group"
+    )
+    tables = load(folder)
+    assert tables["train"]["group"] == ["g0", "g1"]
+    assert tables["test"]["group"] == ["g2", "g3"]
+
+
+def test_metadata_as_the_hub_has_it(folder):
+    put(folder, *(f"{s}/{c}/1.png" for s in ("train", "test") for c in "ab"))
+    for split in ("train", "test"):
+        write_manifest(
+            folder / split,
+            "a/1.png,g1",
+            "b/1.png,g2",
+            header="file_name,group",
+            name="metadata.csv",
+        )
+    tables = load(folder)
+    assert tables["test"]["label"] == ["a", "b"]
+    assert tables["test"]["group"] == ["g1", "g2"]
+
+
+# -- what is wrong ------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_missing_or_a_file(folder):
+    with pytest.raises(DataError, match=r"dataset 'own': .*images does not exist"):
+        load(folder)
+    folder.write_text("")
+    with pytest.raises(DataError, match="is no folder"):
+        load(folder)
+
+
+def test_a_folder_without_images(folder):
+    folder.mkdir()
+    with pytest.raises(DataError, match=r"holds no image; lay it out as class/image\.jpg or train"):
+        load(folder)
+    for number in range(3):
+        (folder / f"{number}.npz").write_text("")
+    with pytest.raises(DataError, match=r"holds no image \(only 3 x \.npz\)"):
+        load(folder)
+
+
+def test_files_that_are_no_images_among_images(folder):
+    put(folder, "a/1.png", "b/1.png")
+    for number in range(7):
+        (folder / "a" / f"{number}.dcm").write_text("")
+    with pytest.raises(
+        DataError, match=r"7 files are no images .*a/0\.dcm, .* and 2 more; convert"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ["1.png", "a/1.png", "b/1.png"],
+            r"1 images do not lie at class/image: 1\.png; lay it out",
+        ),
+        (["a/p1/1.png", "b/p1/1.png"], r"2 images do not lie at class/image: a/p1/1\.png, b/p1"),
+        (["Training/a/1.png", "Testing/b/1.png"], "do not lie at class/image: Testing/b"),
+        (["train/1.png", "test/a/1.png"], r"do not lie at split/class/image: train/1\.png"),
+        (["train/a/1.png", "dev/a/1.png"], "unknown split 'dev'; use train, validation or test"),
+        (["train/a/1.png", "tets/a/1.png"], r"unknown split 'tets'; did you mean 'test'\?"),
+        (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "val and valid are both validation"),
+        (["a/1.png", "a/2.png"], "has a single class, a"),
+        (["a/1.png", "a/2.png", "b/1.png"], "a single image in class b; a class needs two"),
+        (["train/a/1.png", "test/a/1.png", "test/b/1.png"], "a single image in class b"),
+    ],
+)
+def test_a_wrong_layout_is_told(files, message, folder):
+    put(folder, *files)
+    with pytest.raises(DataError, match=message):
+        load(folder)
+
+
+def test_an_empty_class_folder_is_told(folder):
+    put(folder, "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+    (folder / "c").mkdir()
+    with pytest.raises(DataError, match="no image in class folder c; fill or remove it"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a/1.png,a", "a/2.png,a"], r"2 images are not listed: b/1\.png, b/2\.png; add rows"),
+        (
+            ["a/1.png,a", "a/2.png,a", "b/1.png,b", "b/2.png,b", "b/3.png,b", "b/x.txt,b"],
+            r"2 files are listed but there is no such image: b/3\.png, b/x\.txt; add them",
+        ),
+        (
+            ["a/1.png,b", "a/2.png,a", "b/1.png,b", "b/2.png,b"],
+            r"a/1\.png lies in 'a' but is listed",
+        ),
+    ],
+)
+def test_a_list_that_does_not_match_is_told(rows, message, folder):
+    put(folder, "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+    (folder / "b" / "x.txt").write_text("")
+    write_manifest(folder, *rows)
+    with pytest.raises(DataError, match=message):
+        load(folder)
+
+
+def test_a_split_column_that_contradicts_the_folder(folder):
+    put(folder, "train/a/1.png", "test/a/1.png")
+    write_manifest(folder, "train/a/1.png,a,test", "test/a/1.png,a,test", header="file,label,split")
+    with pytest.raises(DataError, match=r"train/a/1\.png lies in 'train' but is listed as 'test'"):
+        load(folder)
+
+
+def test_splits_for_some_only_and_labels_for_none(folder):
+    put(folder, "train/1.png", "2.png")
+    write_manifest(folder, "train/1.png,a", "2.png,b")
+    with pytest.raises(DataError, match=r"some images have a split, others none: 2\.png"):
+        load(folder)
+    (folder / "manifest.csv").unlink()
+    write_manifest(folder, "train/1.png", "2.png", header="file_name", name="metadata.csv")
+    with pytest.raises(DataError, match=r"train/1\.png has no label, neither in the list nor by"):
+        load(folder)
+
+
+# -- --data -------------------------------------------------------------------------------------
+
+
+def test_the_data_option():
+    found = parse_data_option("xray:nih=some/dir")
+    assert (found.name, found.modality, found.path) == ("nih", "xray", Path("some/dir"))
+    assert found.splits == "official"
+    found = parse_data_option("my-set.v2=C:\\a=b")
+    assert (found.name, found.modality, str(found.path)) == ("my-set.v2", "unknown", "C:\\a=b")
+
+
+@pytest.mark.parametrize("text", ["", "a", "=b", "a=", ":a=b", "xray:=b", "/some/dir"])
+def test_a_data_option_of_another_form(text):
+    with pytest.raises(UsageError, match="write NAME=FOLDER or MODALITY:NAME=FOLDER"):
+        parse_data_option(text)
+
+
+@pytest.mark.parametrize("text", ["My Set=d", "a_=d", "X-ray:a=d", "a:b:c=d", "../x=d"])
+def test_a_data_option_whose_name_is_no_id(text):
+    with pytest.raises(UsageError, match="is no id; use lower-case letters, digits and hyphens"):
+        parse_data_option(text)

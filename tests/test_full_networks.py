@@ -1,0 +1,31 @@
+"""The three full networks under all eight strategies, small: 32 px, a few steps."""
+
+import math
+
+import pytest
+from toys import toy_images, toy_run
+
+from harness import NumericMode
+from harness.engine import run
+from harness.plugins import load
+
+LOADED = load(environ={})
+STRATEGIES = LOADED.suites["demo"].strategies
+IMAGES = toy_images((6, 3, 3), size=32)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("backbone", ["resnet50", "densenet121", "vgg19"])
+def test_a_full_network_runs(backbone, strategy):
+    chosen = LOADED.strategies[strategy]()
+    spec, resources = toy_run(
+        chosen, backbone=LOADED.backbones[backbone], images=IMAGES, start=None, epochs=2,
+        batch_size=3, lr=1e-4, numeric=NumericMode(), keep_state=False, resize=32, crop=32,
+    )  # fmt: skip
+    outcome = run(spec, resources)
+
+    assert sum(p.steps for p in outcome.result.phases) == 4
+    assert all(math.isfinite(e.train_loss) for e in outcome.result.history)
+    assert outcome.predictions.logits["test"].shape == (3, 3)
+    head = outcome.result.phases[0].rates["head"]
+    assert head > 0

@@ -1,0 +1,97 @@
+"""Which numeric mode a run gets, and how many runs go on side by side."""
+
+import pytest
+from toys import ToyBackbone, toy_protocol
+
+from harness import Compiling, NumericMode, modes
+from harness.engine.memory import activations, need
+from harness.modes import Wish
+from harness.plugins import load
+
+CARD = "cuda:0"
+FIGURES = Compiling(seconds=100, recorded=1000, compiled=2000, measured="made up for this test")
+
+
+def mode(wish, backbone=None, images=1000, **protocol):
+    return modes.numeric(wish, backbone or ToyBackbone(), toy_protocol(**protocol), images)
+
+
+def test_the_reference_is_float32_and_plain_everywhere():
+    for device in ("cpu", CARD):
+        assert mode(Wish(device, engine="reference")) == NumericMode()
+
+
+def test_a_cpu_is_float32_deterministic_and_never_recorded():
+    found = mode(Wish("cpu"))
+    assert found == NumericMode(layout="channels-last")
+    assert mode(Wish("cpu", precision="float64")) == NumericMode(precision="float64")
+
+
+def test_a_card_is_mixed_and_recorded_unless_told_otherwise():
+    found = mode(Wish(CARD))
+    assert (found.precision, found.layout, found.compile) == ("bf16", "channels-last", "graph")
+    assert not found.deterministic
+    assert mode(Wish(CARD, precision="float32")).precision == "float32"
+    assert mode(Wish(CARD, compile="compile")).compile == "compile"
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "compiled"),
+    # a user saves images * epochs * (1/1000 - 1/2000) s, and there are five: 100 s at 40,000
+    [(10_000, 3.9, False), (10_000, 4.1, True), (None, 100, False)],
+)
+def test_steps_are_compiled_where_that_saves_more_than_it_takes(images, epochs, compiled):
+    backbone = ToyBackbone(compiling=FIGURES)
+    found = mode(Wish(CARD), backbone, images, epochs=epochs)
+    assert (found.compile == "compile") is compiled
+    assert mode(Wish(CARD, compile="graph"), backbone, images, epochs=epochs).compile == "graph"
+    assert mode(Wish(CARD, precision="float32"), backbone, images, epochs=epochs).compile == "graph"
+
+
+def test_the_plan_tells_modes_once_or_by_cell():
+    one, two = mode(Wish(CARD)), mode(Wish(CARD, compile="compile"))
+    assert modes.told({("d", "a"): one, ("d", "b"): one}) == [f"numbers: {modes.describe(one)}"]
+    told = modes.told({("d", "a"): one, ("d", "b"): two})
+    assert [line.endswith(cell) for line, cell in zip(told, ("d / a", "d / b"), strict=True)] == [
+        True,
+        True,
+    ]
+    assert "compiled" in told[1]
+
+
+def test_kept_activations_are_those_of_a_network_counted_by_hand():
+    """Stem 6, layer1 8 and layer2 10 maps of 8 x 8: each convolution keeps its input, each norm its
+    input and statistics, each ReLU its output."""
+    kept, weights = activations(ToyBackbone(), 3, toy_protocol(batch_size=16))
+    maps = [3, 6, 8, 10]
+    inputs = sum(maps[:3])  # of convolutions; a ReLU's output is the next one's input
+    norms = sum(maps[1:])
+    last = maps[3]  # output of the last ReLU
+    statistics = 2 * sum(maps[1:])
+    by_hand = 4 * (16 * 64 * (inputs + norms + last) + statistics)
+    pooled = 4 * 16 * 10
+    assert by_hand <= kept <= by_hand + 4 * pooled
+    assert weights == 4 * sum(p.numel() for p in ToyBackbone().build(3).parameters())
+
+
+def test_memory_grows_with_the_batch_and_bf16_halves_it():
+    resnet = load().backbones["resnet50"]
+    protocol = toy_protocol(batch_size=64, resize=224, crop=224)
+    half = NumericMode(precision="bf16")
+    found = need(resnet, 4, protocol, half, 2500, 80 * 2**30)
+    # On one H100 full fine-tuning of this network took 3.63 GiB, 0.35 of them images.
+    assert 2.9 < found.run / 2**30 < 3.6
+    full = need(resnet, 4, protocol, NumericMode(), 2500, 80 * 2**30)
+    assert full.run > 1.7 * found.run
+    assert found.runs(0) == 1
+    assert found.runs(found.shared + 3 * found.run) == 3
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "densenet121", "vgg19"])
+@pytest.mark.parametrize("suite", ["folders", "paper-2024"])
+def test_the_suites_are_planned_to_fit_a_card_of_16_gib(suite, backbone):
+    loaded, card = load(), 16 * 2**30
+    protocol = loaded.suites[suite].protocol
+    mixed = NumericMode(precision="bf16", layout="channels-last", compile="graph")
+    found = need(loaded.backbones[backbone], 23, protocol, mixed, 10**6, card)
+    assert found.run + found.shared < 15 * 2**30

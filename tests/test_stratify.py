@@ -1,0 +1,176 @@
+"""Shares, coverage and whole units, against bounds by hand and exhaustive search."""
+
+from collections import Counter
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import stratify
+from harness.stratify import assign, by_hash, quotas
+
+BOTH = {"validation": 0.15, "test": 0.2}
+PARTS = ("train", "validation", "test")
+
+
+def counts_of(units, found):
+    counts = {part: Counter() for part in PARTS}
+    for name, part in found.items():
+        counts[part] += units[name]
+    return counts
+
+
+def singles(*sizes):
+    """So many units of one sample each, for each class."""
+    return {
+        f"{label}-{number:04}": Counter({label: 1})
+        for label, size in enumerate(sizes)
+        for number in range(size)
+    }
+
+
+PURE = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), min_size=1, max_size=60).map(
+    lambda rows: {f"u{n:02}": Counter({label: size}) for n, (label, size) in enumerate(rows)}
+)
+MIXED = st.lists(
+    st.dictionaries(st.integers(0, 2), st.integers(1, 3), min_size=1, max_size=3),
+    min_size=1,
+    max_size=7,
+).map(lambda rows: {f"u{n}": Counter(row) for n, row in enumerate(rows)})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_single_samples_are_shared_out_to_within_one(seed):
+    sizes = (1000, 301, 57, 20)
+    found = assign(units := singles(*sizes), BOTH, seed)
+    for part, count in counts_of(units, found).items():
+        share = {"train": 0.65, **BOTH}[part]
+        for label, size in enumerate(sizes):
+            assert abs(count[label] - share * size) <= 1
+
+
+@settings(deadline=None)
+@given(PURE, st.integers(0, 5))
+def test_units_of_one_class_stay_near_the_shares(units, seed):
+    found = assign(units, BOTH, seed)
+    assert set(found) == set(units)
+    total, largest = Counter(), Counter()
+    for unit in units.values():
+        for label, size in unit.items():
+            total[label] += size
+            largest[label] = max(largest[label], size)
+    for part, count in counts_of(units, found).items():
+        share = {"train": 0.65, **BOTH}[part]
+        for label, size in total.items():
+            # Each unit goes where most is lacking, so none is added to a part above its share.
+            assert count[label] - share * size < largest[label] + 1e-9
+            assert count[label] - share * size >= -2 * largest[label] - 1e-9
+
+
+@settings(deadline=None)
+@given(PURE, st.integers(0, 5))
+def test_few_units_go_to_train_then_test_then_validation(units, seed):
+    found = counts_of(units, assign(units, BOTH, seed))
+    number = Counter(label for unit in units.values() for label in unit)
+    for label, held in number.items():
+        for part in ("train", "test", "validation")[:held]:
+            assert found[part][label] > 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(MIXED, st.integers(0, 3))
+def test_every_class_that_can_be_is_in_every_part(units, seed):
+    """If any division gives every class to every part, the one found does so; train has all."""
+    classes = set().union(*units.values())
+    found = counts_of(units, assign(units, BOTH, seed))
+    assert set(found["train"]) == classes
+    possible = any(
+        all(
+            set().union(*(units[name] for name, at in zip(units, parts, strict=True) if at == part))
+            == classes
+            for part in PARTS
+        )
+        for parts in product(PARTS, repeat=len(units))
+    )
+    if possible:
+        assert all(set(found[part]) == classes for part in PARTS)
+
+
+def test_classes_that_share_units_in_a_ring_still_reach_train():
+    # Two units a class, each shared with the next class: no division gives all of them to two.
+    units = {"ab": Counter([0, 1]), "bc": Counter([1, 2]), "ca": Counter([2, 0])}
+    found = counts_of(units, assign(units, BOTH, 0))
+    assert set(found["train"]) == {0, 1, 2}
+    assert found["test"]
+
+
+def test_a_search_that_is_cut_short_still_gives_train_every_class(monkeypatch):
+    monkeypatch.setattr(stratify, "STEPS", 4)  # enough for the three demands of train
+    units = {"ab": Counter([0, 1]), "bc": Counter([1, 2]), "ca": Counter([2, 0])}
+    for seed in range(5):
+        assert set(counts_of(units, assign(units, BOTH, seed))["train"]) == {0, 1, 2}
+
+
+def test_the_large_unit_of_a_class_goes_to_train():
+    for seed in range(5):
+        found = assign(
+            {"a": Counter({0: 100}), "b": Counter({0: 5}), "c": Counter({0: 5})}, BOTH, seed
+        )
+        assert found["a"] == "train"
+        assert sorted(found.values()) == ["test", "train", "validation"]
+
+
+def test_groups_of_a_rare_class_do_not_upset_the_others():
+    units = {f"p{n:03}": Counter({0: 1 + n % 4}) for n in range(200)}
+    units |= {f"q{n}": Counter({0: 2, 1: 1}) for n in range(5)}
+    found = counts_of(units, assign(units, BOTH, 0))
+    total = sum(unit[0] for unit in units.values())
+    for part in PARTS:
+        assert found[part][1] >= 1
+        assert abs(found[part][0] / total - {"train": 0.65, **BOTH}[part]) < 0.02
+
+
+def test_the_seed_decides_and_the_order_does_not():
+    units = singles(40, 40)
+    turned = dict(reversed(units.items()))
+    assert assign(units, BOTH, 1) == assign(turned, BOTH, 1)
+    assert assign(units, BOTH, 1) != assign(units, BOTH, 2)
+
+
+def test_every_sample_can_come_into_test():
+    units = singles(10, 10)
+    seen = Counter(
+        name
+        for seed in range(200)
+        for name, at in assign(units, BOTH, seed).items()
+        if at == "test"
+    )
+    assert set(seen) == set(units)
+    # A fair draw: 40 of 200 expected, standard deviation 5.7.
+    assert all(15 <= count <= 65 for count in seen.values())
+
+
+def test_an_order_by_hash_is_the_same_for_ever():
+    # sha256sum of split:0/a, /b, /c, /d begins with 2f, 15, d2, af
+    assert by_hash(["a", "b", "c", "d"], str, "split:0") == ["b", "a", "d", "c"]
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(1, 50), min_size=1), st.integers(1, 60))
+def test_quotas_are_proportional_with_one_of_each(counts, limit):
+    total = sum(counts.values())
+    limit = min(limit, total)
+    take = quotas(counts, limit)
+    assert sum(take.values()) == max(limit, len(counts))
+    assert all(1 <= take[name] <= counts[name] for name in counts)
+    for name, count in counts.items():
+        ideal = limit * count / total
+        if take[name] > 1:
+            assert take[name] < ideal + 1
+        if limit >= len(counts) and all(limit * other >= total for other in counts.values()):
+            assert abs(take[name] - ideal) < 1
+
+
+def test_many_rare_classes_take_from_the_large_one():
+    rare = dict.fromkeys("bcdefghijk", 1)
+    assert quotas({"a": 10} | rare, 12) == {"a": 2} | rare
