@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness import analysis, board, data, inventory, page_data, pool, preparation, render
+from harness import data, inventory, pool, preparation, standings
 from harness import suite as suites
 from harness.dataset import Access
-from harness.errors import UsageError
+from harness.device import choose_device
 from harness.execution import Engine, Outcome
 from harness.executor import Setup, StoredImages
 from harness.leaderboard import Leaderboard
@@ -22,11 +21,9 @@ from harness.plugins import Loaded
 from harness.preparation import Say
 from harness.profile import Decoding, Profile
 from harness.progress import Reporter
-from harness.records import Json, RunResult, RunSpec, Suite
-from harness.render import html_file
+from harness.records import RunResult, RunSpec, Suite
 from harness.sizing import Load, size
 from harness.store import Store, uncollected
-from harness.suggest import choose
 from harness.suite import Chosen, Request
 from harness.weights_file import WeightsFile
 
@@ -249,110 +246,8 @@ def finish(job: Job, *, ran: int, loaded: Loaded) -> Finished:
     """Rank everything in the folder and write the board."""
     with uncollected():
         store = MergedStore([job.store])
-        made = write_board(rank_folder(store, loaded), store, job.store.folder, loaded)
+        ranked = standings.rank(store, loaded)
+        made = standings.write(ranked, store, job.store.folder, loaded)
         asked = frozenset(spec.run_id for spec in job.specs)
         failed = [result for result in store.failures() if result.run_id in asked]
     return Finished(made, job.store.folder, ran, len(job.specs) - ran, failed, asked)
-
-
-def refresh(store: Store, loaded: Loaded) -> Leaderboard:
-    """Rank a folder, write its board there, and return it."""
-    with uncollected():
-        whole = MergedStore([store])
-        return write_board(rank_folder(whole, loaded), whole, store.folder, loaded)
-
-
-def write_board(
-    ranked: Leaderboard, store: MergedStore, folder: Path, loaded: Loaded, *, tests: bool = True
-) -> Leaderboard:
-    """Write the board in every format, with what the predictions say, and return it.
-
-    Args:
-        ranked: what `rank_folder` made of `store`.
-        store: where the runs are.
-        folder: where the files go.
-        loaded: plugins.
-        tests: False leaves out statistics and claims, for which all predictions are read.
-    """
-    made = analysis.analysed(ranked, store) if tests else ranked
-    render.write(made, folder, _page(made, store, loaded))
-    return made
-
-
-def _page(made: Leaderboard, store: MergedStore, loaded: Loaded) -> dict[str, Json]:
-    return page_data.build(made, store.results(), store.predictions, metrics=loaded.metrics)
-
-
-def rank_folder(store: MergedStore, loaded: Loaded, metric: str | None = None) -> Leaderboard:
-    """The leaderboard of a results folder, or of several read as one."""
-    plan = store.plan()
-    name = metric or next((suite.primary for suite in plan.suites.values()), None)
-    known = loaded.metrics.get(name) if name else None
-    return board.rank(
-        store.results(),
-        plan if plan.runs else None,
-        store.failures(),
-        metric=metric,
-        higher_is_better=known is None or known.higher_is_better,
-    )
-
-
-def read_board(store: MergedStore, loaded: Loaded, metric: str | None = None) -> Leaderboard:
-    """The leaderboard of what is there already.
-
-    Raises:
-        UsageError: the metric is not known.
-    """
-    if metric is not None:
-        choose([metric], loaded.metrics, "metric")
-    return rank_folder(store, loaded, metric)
-
-
-def rendered(
-    ranked: Leaderboard, wanted: str, store: MergedStore, loaded: Loaded, *, tests: bool = True
-) -> str:
-    """A board in a format of the harness or of a plugin (`harness_render`), as it would be written.
-
-    Args:
-        ranked: what `rank_folder` made of `store`.
-        wanted: the format.
-        store: where the runs are.
-        loaded: plugins.
-        tests: as for `write_board`.
-
-    Raises:
-        UsageError: the format is not known.
-    """
-    made = analysis.analysed(ranked, store) if tests and wanted not in render.RANKS else ranked
-    if wanted == "html":
-        return html_file.page(_page(made, store, loaded))
-    if wanted not in render.FORMATS:
-        text = loaded.manager.hook.harness_render(board=made, format=wanted)
-        if text is not None:
-            return str(text)
-    return render.render(made, wanted)
-
-
-def choose_device(wanted: str) -> str:
-    """The device to use: 'auto' takes the first CUDA card if there is one.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    if wanted == "cpu":
-        return "cpu"
-    # Read when CUDA starts; without it cuBLAS has no deterministic kernels.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "auto":
-        return "cuda:0" if count else "cpu"
-    kind, _, number = wanted.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise UsageError(f"--device {wanted}: it must be auto, cpu, cuda or cuda:N")
-    if int(number or 0) >= count:
-        raise UsageError(
-            f"--device {wanted}: this machine has {count} CUDA devices; use cpu or auto"
-        )
-    return f"cuda:{number or 0}"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from harness import data, fetch, inventory, lock, modes, provenance, weights_file
+from harness import data, fetch, inventory, lock, modes, provenance, weights, weights_file
 from harness.dataset import Access
 from harness.errors import DataError, WeightsError
 from harness.plugins import Loaded
@@ -71,7 +71,7 @@ def find_weights(
     """Each backbone's weights file; all that is wrong is told in one message.
 
     Raises:
-        WeightsError: weights that cannot be had, and how to get them.
+        WeightsError: weights that cannot be had, or are of another architecture; what to do.
     """
     found, problems = {}, []
     locked = lock.read(access.lock)
@@ -80,6 +80,8 @@ def find_weights(
             file = weights_file.find(loaded.backbones[name], where, offline=access.offline)
             if file is not None and where in {None, "default"}:
                 fetch.check_weights(locked, name, file.path, file.sha256)
+            elif file is not None:  # of one's own: whether it fits does not depend on the classes
+                weights.load(loaded.backbones[name], 2, file)
             found[name] = file
         except WeightsError as error:
             problems.append(str(error))
@@ -107,10 +109,10 @@ def facts(
     numeric: Mapping[tuple[str, str], NumericMode],
 ) -> Facts:
     """What is not here has no identity yet."""
-    weights = {name: file.sha256 if file else "none" for name, file in files.items()}
+    hashes = {name: file.sha256 if file else "none" for name, file in files.items()}
     return Facts(
         data=dict.fromkeys(chosen.datasets, "not fetched") | dict(fingerprints),
-        weights=dict.fromkeys(chosen.suite.backbones, "not fetched") | weights,
+        weights=dict.fromkeys(chosen.suite.backbones, "not fetched") | hashes,
         sources=_sources(chosen, loaded),
         numeric=numeric,
     )

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from test_bench import _own_cache, bench  # noqa: F401 - the fixture runs by itself
 from toy_plugin import PROTOCOL
 
-from harness import analysis, app, render
+from harness import analysis, render, standings
 from harness.cli import cli
 from harness.merge import MergedStore
 from harness.plugins import load
@@ -28,7 +28,7 @@ def harness(*args):
 
 def analysed(folder, metric=None):
     store = MergedStore([Store(folder)])
-    board = app.rank_folder(store, load(environ={}), metric)
+    board = standings.rank(store, load(environ={}), metric)
     return analysis.analysed(board, store), store
 
 
@@ -82,9 +82,9 @@ def test_the_page_holds_statistics(made):
 def test_every_format_printed_is_the_file_that_was_written(made):
     """One source: what `--format` prints, and what the board's files hold."""
     store, loaded = MergedStore([Store(made)]), load(environ={})
-    ranked = app.rank_folder(store, loaded)
+    ranked = standings.rank(store, loaded)
     for name, end in render.FILES.items():
-        text = app.rendered(ranked, name, store, loaded)
+        text = standings.text(ranked, name, store, loaded)
         assert text == (made / f"leaderboard.{end}").read_text(encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,57 @@ def test_a_weights_folder_counts_though_the_suite_starts_from_random_weights(tmp
 
     assert done.exit_code == 2
     assert f"{tmp_path} has no weights for resnet50" in done.stderr
+
+
+def figures(text):
+    """Label -> first figure of every line of the two tables of --profile."""
+    rows = re.findall(r"^ *(\S.*?)  +(\d+\.\d+)", text.rpartition("\npart ")[2], re.MULTILINE)
+    return {label: float(figure) for label, figure in rows}
+
+
+def test_a_profile_tells_where_the_time_of_the_call_and_of_its_runs_went(tmp_path):
+    told = figures(bench(tmp_path, "--profile").stdout)
+
+    parts = [
+        figure
+        for label, figure in told.items()
+        if label.startswith(("start", "prep", "runs", "board"))
+    ]
+    assert len(parts) == 4
+    assert sum(parts) == pytest.approx(told["this call"], abs=0.03)
+    costs = [json.loads(path.read_text())["cost"]["incurred"] for path in runs(tmp_path)]
+    for label, kind in {
+        "train": "train",
+        "evaluate": "evaluate",
+        "load (network, data)": "load",
+    }.items():
+        assert told[label] == pytest.approx(sum(cost[kind] for cost in costs), abs=0.006)
+    assert sum(cost["train"] for cost in costs) > 0
+    assert told["overhead of 3 made now (all but work)"] >= 0
+
+
+def test_a_profile_without_new_runs_shows_what_the_old_ones_took(tmp_path):
+    told = figures(bench(tmp_path, "--profile").stdout)
+    again = figures(bench(tmp_path, "--profile").stdout)
+
+    assert again["train"] == told["train"]
+    assert not any(label.startswith("overhead") for label in again)
+
+
+def test_weights_of_another_architecture_are_refused_before_work_starts(tmp_path):
+    from safetensors.torch import save_file
+    from torchvision.models import resnet18
+
+    save_file(
+        {n: t.clone() for n, t in resnet18().state_dict().items()},
+        tmp_path / "resnet50.safetensors",
+    )
+    done = bench(tmp_path / "out", "--weights", tmp_path, "--backbones", "resnet50")
+
+    assert done.exit_code == 2
+    assert "resnet50.safetensors does not fit resnet50" in done.stderr
+    assert "another architecture: give a file of resnet50" in done.stderr
+    assert not (tmp_path / "out" / "plan.json").exists()
 
 
 def test_weights_can_be_kept(tmp_path):

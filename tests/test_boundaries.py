@@ -25,11 +25,11 @@ ROWS = (
     "images decode cache cluster stratify split table likeness twins data",
     "weights_file weights meter remote fetch inventory",
     "discovery soundness plugins",
-    "modes sizing provenance suite_file suite executor events slots pool planning progress preparation",
+    "device modes sizing provenance suite_file suite executor events slots pool planning progress preparation",
     "statistics claims gate split_file comparison gate_report gate_sarif",
     "tracks scores labels ranking ledger face board page_data render audit why",
     "package plans merge rescore privacy verify publish",
-    "analysis testing scaffold",
+    "analysis standings testing scaffold",
     "app console commands cli __main__",
 )
 LAYERS = [name for row in ROWS for name in row.split()]

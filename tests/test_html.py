@@ -562,3 +562,15 @@ def test_better_and_worse_differ_for_the_colour_blind(kind, theme):
     for good, bad in (("far-good", "far-bad"), ("good", "bad")):
         seen = [seen_by(COLOURS[name].split(", ")[theme], kind) for name in (good, bad)]
         assert np.abs(seen[0] - seen[1]).max() > 0.2, (good, bad)
+
+
+def test_the_plotting_library_is_kept_and_done_without_where_it_cannot_be(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    made = html_file.plots.__wrapped__()
+    (kept,) = (tmp_path / "cache" / "page").iterdir()
+    assert kept.read_text(encoding="utf-8") == made == html_file.plots()
+    kept.write_text("read from the file", encoding="utf-8")
+    assert html_file.plots.__wrapped__() == "read from the file"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
+    assert html_file.plots.__wrapped__() == made

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from browser import chromium
 from made import made_plan
 from made_page import SAMPLES, large_predictions, large_study
+from report import Log, device_name, save
 
-from harness import analysis, app, page_data, render
+from harness import analysis, page_data, render, standings
 from harness.execution import Outcome
 from harness.merge import MergedStore
-from harness.parallel import cores
 from harness.plugins import load
 from harness.records import RunResult
 from harness.render import html_file
@@ -41,12 +40,21 @@ CLAIMS = ("lp-ft-improves", "auto-rgn-gain", "no-universal-winner")
 TURNS = 5
 
 
+log = Log()
+rows: list[dict[str, float | str]] = []
+
+
 @contextmanager
 def timed(what: str) -> Iterator[None]:
     start, worked = time.perf_counter(), time.process_time()
     yield
     passed, worked = time.perf_counter() - start, time.process_time() - worked
-    print(f"{what:28} {passed:7.2f} s {worked:7.2f} s of a core")
+    told(what, passed, worked)
+
+
+def told(what: str, passed: float, worked: float) -> None:
+    log(f"{what:28} {passed:7.2f} s {worked:7.2f} s of a core")
+    rows.append({"what": what, "seconds": passed, "core_seconds": worked})
 
 
 def fill(store: Store, results: Sequence[RunResult]) -> None:
@@ -69,7 +77,7 @@ def board(folder: Path, out: Path) -> None:
         with timed("read the results"):
             store = MergedStore([Store(folder)])
         with timed("rank"):
-            ranked = app.rank_folder(store, loaded)
+            ranked = standings.rank(store, loaded)
         with timed("statistics and claims"):
             made = analysis.analysed(ranked, store)
         with timed("data of the page"):
@@ -80,10 +88,10 @@ def board(folder: Path, out: Path) -> None:
             with timed(name):
                 text = html_file.page(data) if name == "html" else render.render(made, name)
             (out / f"leaderboard.{end}").write_text(text, encoding="utf-8")
-    print(f"{'details of runs':28} {len(data['details']['runs']):7}")
+    log(f"{'details of runs':28} {len(data['details']['runs']):7}")
     for end in render.FILES.values():
         size = (out / f"leaderboard.{end}").stat().st_size / 1e6
-        print(f"{'leaderboard.' + end:28} {size:7.2f} MB")
+        log(f"{'leaderboard.' + end:28} {size:7.2f} MB")
 
 
 def command(*args: str) -> None:
@@ -95,7 +103,7 @@ def command(*args: str) -> None:
     )
     passed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"{' '.join(['board', *args[1:]]):28} {passed:7.2f} s {worked:7.2f} s of a core")
+    told(" ".join(["board", *args[1:]]), passed, worked)
 
 
 def opened(path: Path, profile: Path) -> list[float]:
@@ -111,15 +119,13 @@ def opened(path: Path, profile: Path) -> list[float]:
     return found
 
 
-def main(say: Callable[[str], None] = print) -> None:
+def main() -> None:
     given = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("datasets", 50), ("backbones", 5), ("seeds", 5)):
         given.add_argument(f"--{name}", type=int, default=default)
     args = given.parse_args()
     results = large_study(args.datasets, args.backbones, args.seeds)
-    say(
-        f"{len(results)} runs; {platform.machine()}, {cores()} cores, python {platform.python_version()}"
-    )
+    log(f"{len(results)} runs; {device_name('cpu')}")
     with tempfile.TemporaryDirectory() as place:
         store = Store(Path(place) / "results")
         with timed("(write the runs)"):
@@ -130,11 +136,13 @@ def main(say: Callable[[str], None] = print) -> None:
         command(str(store.folder), "--format", "md")
         command(str(store.folder), "--format", "md", "--ranks-only")
         if chromium.find() is None:
-            say("no Chromium: the page was not opened")
-            return
-        seconds = opened(Path(place) / "leaderboard.html", Path(place) / "profile")
-        say(f"{'open, median of ' + str(TURNS):28} {statistics.median(seconds):7.2f} s")
-        say(f"{'open, slowest':28} {max(seconds):7.2f} s")
+            log("no Chromium: the page was not opened")
+        else:
+            seconds = opened(Path(place) / "leaderboard.html", Path(place) / "profile")
+            log(f"{'open, median of ' + str(TURNS):28} {statistics.median(seconds):7.2f} s")
+            log(f"{'open, slowest':28} {max(seconds):7.2f} s")
+            rows.append({"what": "open in Chromium", "seconds": statistics.median(seconds)})
+    save("board", "cpu", log, rows, n=len(results))
 
 
 if __name__ == "__main__":

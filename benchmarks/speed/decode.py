@@ -4,7 +4,7 @@ Both read the same JPEG files and write the same array file (short side, centre 
 use every core; the Pillow workers are started and warm before the clock runs.  Turns alternate and
 the medians are compared, so that other work on the machine hits both.
 
-    python benchmarks/speed/decode.py --count 2000
+    python benchmarks/speed/decode.py --count 10000
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Self
 
 import numpy as np
 from PIL import Image
+from report import Log, save
 
 from harness import cache
 from harness.parallel import cores
@@ -117,7 +118,7 @@ def timed(work: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    """Print the medians, their ratio and the memory."""
+    """Print and keep the medians, their ratio and the memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--width", type=int, default=600)
@@ -142,17 +143,21 @@ def main() -> None:
                 plain.append(timed(lambda: pillow_loop(pool, paths, *place)))  # noqa: B023
     finally:
         shutil.rmtree(folder)
-    print(
-        f"{options.count} JPEGs of {options.width} x {options.height}, {size:.0f} kB each, ", end=""
+    log = Log()
+    log(
+        f"{options.count} JPEGs of {options.width} x {options.height}, {size:.0f} kB each, "
+        f"to {options.crop} px; {cores()} cores; load {os.getloadavg()[0]:.1f}"
     )
-    print(f"to {options.crop} px; {cores()} cores; load {os.getloadavg()[0]:.1f}")
     for name, seconds in (("cache build", ours), ("Pillow loop", plain)):
         median = statistics.median(seconds)
         each = ", ".join(f"{second:.2f}" for second in seconds)
-        print(f"{name}: median {median:.2f} s, {options.count / median:.0f} images/s ({each})")
-    print(f"ratio {statistics.median(ours) / statistics.median(plain):.2f} (at most 1.3 wanted)")
+        log(f"{name}: median {median:.2f} s, {options.count / median:.0f} images/s ({each})")
+    ratio = statistics.median(ours) / statistics.median(plain)
+    log(f"ratio {ratio:.2f} (at most 1.3 wanted)")
     peak = ", ".join(f"{kind} {most:.0f} MB" for kind, most in memory.peak.items())
-    print(f"this process at most, worker threads included: {peak}")
+    log(f"this process at most, worker threads included: {peak}")
+    rows = [{"cache build": a, "Pillow loop": b} for a, b in zip(ours, plain, strict=True)]
+    save("decode", "cpu", log, rows, n=options.count, ratio=ratio, peak_mb=memory.peak)
 
 
 if __name__ == "__main__":

@@ -13,21 +13,18 @@ off, so that every epoch is trained.  On a CPU the clock is this process's work,
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
+from report import Log, save
 
 from harness import plugins
-from harness.app import choose_device
 from harness.backbone import Backbone
+from harness.device import choose_device
 from harness.engine import run
 from harness.engine.features import source_at
 from harness.engine.slot import own_stream
@@ -146,7 +143,7 @@ def turns(bench: Bench, given: argparse.Namespace) -> Iterator[dict[str, float]]
 
 
 def main() -> None:
-    """Print the table; with --json write it, too."""
+    """Print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--device", default="auto")
@@ -158,7 +155,6 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--precision", default=None, choices=["float32", "bf16"])
     parser.add_argument("--reference", action="store_true", help="the reference engine as well")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if not choose_device(given.device).startswith("cuda"):
         torch.set_num_threads(1)
@@ -170,23 +166,20 @@ def main() -> None:
     median = {name: statistics.median(turn[name] for turn in found) for name in found[0]}
     device = torch.cuda.get_device_name() if bench.cuda else f"{cores()} cores"
     unit = "s of the wall" if bench.cuda else "s of a core"
-    print(
-        f"{given.backbone}, {given.images} images of {given.size} px to train on, {given.epochs:g}"
-    )
-    print(f"epochs of batch {given.batch_size}, {given.precision}, {device}, {given.turns} turns")
+    log = Log()
+    log(f"{given.backbone}, {given.images} images of {given.size} px to train on, {given.epochs:g}")
+    log(f"epochs of batch {given.batch_size}, {given.precision}, {device}, {given.turns} turns")
     for name, seconds in median.items():
         label = f"{given.seeds} probes" if name == "all" else name
         each = ", ".join(f"{turn[name]:.3f}" for turn in found)
-        print(f"{label:12} {seconds:9.3f} {unit} ({each})")
+        log(f"{label:12} {seconds:9.3f} {unit} ({each})")
     more, times = median["one"] / median["forward"] - 1, median["all"] / median["one"]
-    print(f"a probe beyond the forward pass: {more:+.1%} (less than 10 % wanted)")
-    print(f"{given.seeds} seeds beside one: {times:.2f} x (less than 1.5 wanted)")
-    if given.json:
-        kept = {"given": {k: str(v) for k, v in vars(given).items() if k != "json"}, "device": device,
-                "torch": torch.__version__, "platform": f"{platform.system()} {platform.machine()}",
-                "load": os.getloadavg()[0], "seconds": found, "beyond_forward": more,
-                "seeds_beside_one": times}  # fmt: skip
-        given.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    log(f"a probe beyond the forward pass: {more:+.1%} (less than 10 % wanted)")
+    log(f"{given.seeds} seeds beside one: {times:.2f} x (less than 1.5 wanted)")
+    save(
+        f"probe-{given.backbone}", "cuda" if bench.cuda else "cpu", log, found,
+        n=given.turns, beyond_forward=more, seeds_beside_one=times,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

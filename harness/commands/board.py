@@ -33,23 +33,23 @@ def command(
 
     Several folders, or .zip files made by `harness submit`, give one board, whatever their order.
     """
-    from harness import app, render
+    from harness import render, standings
     from harness.merge import opened
     from harness.store import uncollected
 
     tests = not ranks_only
     target = out or _itself(places, writes=wanted is None)
     with uncollected(), opened(places) as store:
-        board = app.read_board(store, session.plugins, metric)
+        board = standings.read(store, session.plugins, metric)
         if store.repeats:
             warn(
                 f"{len(store.repeats)} runs were made in several places and came out differently; "
                 f"of each the latest counts: {', '.join(store.repeats[:5])}"
             )
         if wanted:
-            text = app.rendered(board, wanted, store, session.plugins, tests=tests)
+            text = standings.text(board, wanted, store, session.plugins, tests=tests)
         else:
-            made = app.write_board(board, store, target, session.plugins, tests=tests)
+            made = standings.write(board, store, target, session.plugins, tests=tests)
             text = render.render(made, "terminal")
         click.echo(text, nl=False)
 

@@ -33,10 +33,12 @@ def command(
 
     Ids of samples and groups that are not public are replaced by keyed hashes; paths are dropped.
     """
-    from harness import app
+    from harness import standings
     from harness.publish import Wish, publish
 
-    wish = Wish(lambda store: app.refresh(store, session.plugins), hide, dry_run, session.offline)
+    wish = Wish(
+        lambda store: standings.refresh(store, session.plugins), hide, dry_run, session.offline
+    )
     done = publish(folder, target, wish)
     verb = "would go" if dry_run else "are"
     click.echo(

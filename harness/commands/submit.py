@@ -31,10 +31,10 @@ def command(session: Session, folder: Path, target: Path, hide: tuple[str, ...])
 
     Ids of samples and groups that are not public are replaced by keyed hashes; paths are dropped.
     """
-    from harness import app
+    from harness import standings
     from harness.publish import Wish, submit
 
-    wish = Wish(lambda store: app.refresh(store, session.plugins), hide)
+    wish = Wish(lambda store: standings.refresh(store, session.plugins), hide)
     done = submit(folder, target, wish)
     click.echo(
         f"{done.address}: {done.package.runs} runs, {done.package.failed} failed, "

@@ -42,8 +42,8 @@ def command(session: Session, /, folder: Path, *, as_json: bool, **given: Any) -
 
 
 def _again(session: Session, given: dict[str, Any]) -> Replay:
-    from harness.app import choose_device
     from harness.dataset import Access
+    from harness.device import choose_device
     from harness.verify import Replay
 
     device = None if given["device"] is None else choose_device(given["device"])

@@ -1,4 +1,4 @@
-"""Linear heads that learn side by side: one batched product a step instead of one a head.
+"""Linear heads that learn side by side: on a GPU one batched product a step instead of one a head.
 
 A lane is a head with an initialisation, an order of samples and a rate of its own.  Lanes are
 always computed `BLOCK` at a time, a block that is not full being filled up by copies, and every
@@ -18,9 +18,11 @@ from harness.engine.clock import Clock
 from harness.engine.library import Library, Replayable
 from harness.engine.update import Coefficients, Rule
 
-# Lanes of a block.  A GPU is idle with fewer; on a CPU more of them leave the cache (2 cores with
-# AVX-512, 2048 features, batch 96: 4 blocks of 4 take 2.4 ms a step, one block of 16 takes 2.9).
-BLOCK = {"cuda": 16, "cpu": 4}
+# Lanes of a block.  A GPU is idle with fewer.  On a CPU a lane is a block of its own: there a
+# product is rounded by where in memory its matrices begin (the kernels look at the alignment), which
+# is the same for all only if each is allocated for itself; and blocks save little (2048 features,
+# batch 96, one core: 16 lanes take 4.9 ms a step in blocks of 4, 6.6 ms alone, 6.6 ms in one).
+BLOCK = {"cuda": 16, "cpu": 1}
 # Epochs that are trained before their scores are looked at: a GPU need not wait for the host after
 # each, and what is trained after patience has run out is seldom lost: others may need it.
 AHEAD = {"cuda": 5, "cpu": 1}

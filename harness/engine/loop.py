@@ -87,9 +87,12 @@ def _check(state: RunState, directive: Directive) -> None:
 
 
 def _finish(state: RunState) -> Outcome:
-    tested = _choose(state)
+    tested, known = _choose(state)
     test = SplitData(state.resources, state.spec, "test")
-    logits = {split.name: predict_split(state, split) for split in (test, state.validation)}
+    logits: dict[Split, Tensor] = {
+        "test": predict_split(state, test),
+        "validation": predict_split(state, state.validation) if known is None else known,
+    }
     predictions = _predictions(state, logits)
     with state.clock.measure("evaluate"):
         metrics = {split: _metrics(state, predictions, split) for split in logits}
@@ -115,14 +118,15 @@ def _kept(state: RunState) -> dict[str, Tensor]:
     return {n: t.detach().cpu().clone() for n, t in state.model.state_dict().items()}
 
 
-def _choose(state: RunState) -> str:
-    """Load the checkpoint to test; returns which one it is."""
+def _choose(state: RunState) -> tuple[str, Tensor | None]:
+    """Load the checkpoint to test; returns which one it is and its logits on validation, if known."""
     if state.protocol.checkpoint == "last":
-        return "last epoch"
-    if state.best is None:
-        return f"last epoch: {state.protocol.metric} is undefined on validation"
-    state.load(state.best.tensors)
-    return f"best on validation: phase {state.best.phase}, epoch {state.best.epoch:g}"
+        return "last epoch", None
+    best = state.best
+    if best is None:
+        return f"last epoch: {state.protocol.metric} is undefined on validation", None
+    state.load(best.tensors)
+    return f"best on validation: phase {best.phase}, epoch {best.epoch:g}", best.logits.float()
 
 
 def _predictions(state: RunState, logits: Mapping[Split, Tensor]) -> Predictions:

@@ -180,12 +180,12 @@ class PhaseRun:
         state, phase = self.state, self.phase
         train_loss = self._mean_loss()
         with state.clock.measure("evaluate"):
-            score = self._score(network, source, place)
+            score, logits = self._score(network, source, place)
         self._train_mode()
         self.scores.append(score)
         epoch = state.steps / state.steps_per_epoch
         if phase.select:
-            state.remember(score, phase.name, epoch)
+            state.remember(score, logits, phase.name, epoch)
         lr = state.protocol.lr * self.factor(state.steps - 1)
         record = EpochRecord(
             phase=phase.name, epoch=epoch, train_loss=train_loss, score=score, lr=lr,
@@ -195,8 +195,12 @@ class PhaseRun:
         state.resources.observer.epoch_end(record)
         return self._out_of_patience(score)
 
-    def _score(self, network: nn.Module, source: Source, place: Place) -> float | None:
-        return self.state.score(predict(self.state, network, source, place))
+    def _score(
+        self, network: nn.Module, source: Source, place: Place
+    ) -> tuple[float | None, Tensor]:
+        """The protocol's metric on validation, and the logits it was computed from."""
+        logits = predict(self.state, network, source, place)
+        return self.state.score(logits), logits
 
     def _mean_loss(self) -> float:
         losses = torch.stack(self.losses).double()

@@ -7,7 +7,7 @@ them finds its epochs done when its turn comes.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from harness.engine.batches import Source
 from harness.engine.company import Company
@@ -95,8 +95,11 @@ class ProbeRun(PhaseRun):
     def _train_mode(self) -> None:
         """The network takes no step: there is nothing to prepare it for."""
 
-    def _score(self, network: nn.Module, source: Source, place: Place) -> float | None:
-        return self.ends[self.state.steps].judge(self.state)
+    def _score(
+        self, network: nn.Module, source: Source, place: Place
+    ) -> tuple[float | None, Tensor]:
+        end = self.ends[self.state.steps]
+        return end.judge(self.state), end.reading.logits
 
     def _mean_loss(self) -> float:
         losses = self.ends[self.state.steps].reading.losses

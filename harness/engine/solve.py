@@ -27,6 +27,7 @@ class _Fit:
     weight: Tensor
     bias: Tensor
     score: float | None
+    logits: Tensor  # of validation
     loss: float
 
 
@@ -90,7 +91,8 @@ def _fits(
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
         weight, bias = weight.float(), bias.float()
         loss = float(F.cross_entropy(x @ weight.T + bias, labels))
-        yield _Fit(c, weight, bias, state.score(watched @ weight.T + bias), loss)
+        logits = watched @ weight.T + bias
+        yield _Fit(c, weight, bias, state.score(logits), logits, loss)
 
 
 def _record(
@@ -98,7 +100,7 @@ def _record(
 ) -> PhaseReport:
     cached, seconds = rest
     epoch = state.steps / state.steps_per_epoch
-    state.remember(fit.score, directive.name, epoch)
+    state.remember(fit.score, fit.logits, directive.name, epoch)
     state.history.append(
         EpochRecord(
             phase=directive.name, epoch=epoch, train_loss=fit.loss, score=fit.score, lr=0.0,

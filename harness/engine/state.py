@@ -26,9 +26,10 @@ from harness.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A full state of the network and the validation score it reached."""
+    """A full state of the network, with its logits on validation [N, C] and their score."""
 
     score: float
+    logits: Tensor
     tensors: dict[str, Tensor]
     phase: str
     epoch: float
@@ -182,14 +183,14 @@ class RunState:
     def load(self, tensors: dict[str, Tensor]) -> None:
         load(self.model, tensors)
 
-    def remember(self, score: float | None, phase: str, epoch: float) -> None:
+    def remember(self, score: float | None, logits: Tensor, phase: str, epoch: float) -> None:
         """Keep this state if it is the best on validation so far."""
         if score is not None and self.better(score, self.best.score if self.best else None):
             own = self.model.state_dict()
             tensors = {name: self._room(name, tensor) for name, tensor in own.items()}
             moved = [name for name in own if tensors[name] is not self.initial[name]]
             copy_all([tensors[name] for name in moved], [own[name] for name in moved])
-            self.best = Checkpoint(score, tensors, phase, epoch)
+            self.best = Checkpoint(score, logits, tensors, phase, epoch)
 
     def _room(self, name: str, tensor: Tensor) -> Tensor:
         """Where a tensor is remembered; what has never learned is as it was at the start."""

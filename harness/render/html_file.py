@@ -8,6 +8,7 @@ there by this module, and nothing be fetched at all.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
@@ -17,6 +18,9 @@ from functools import cache
 from importlib.resources import files
 
 from harness import page_data
+from harness.dataset import default_cache
+from harness.errors import StoreError
+from harness.files import write
 from harness.leaderboard import Leaderboard
 from harness.records import Json
 from harness.render.figures import clean
@@ -91,11 +95,20 @@ def _script() -> str:
 
 @cache
 def plots() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, made here from what vl-convert holds."""
+    """Vega, Vega-Lite and Vega-Embed as one script, made here from what vl-convert holds.
+
+    Making it takes longer than a small board: it is kept in the cache, where that can be written.
+    """
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return bundle.replace("</script", "<\\/script")
+    kept = default_cache() / "page" / f"plots-{vl_convert.__version__}.js"
+    with contextlib.suppress(OSError):
+        return kept.read_text(encoding="utf-8")
+    made: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    script = made.replace("</script", "<\\/script")
+    with contextlib.suppress(StoreError):
+        write(kept, script.encode())
+    return script
 
 
 @cache
