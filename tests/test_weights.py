@@ -1,9 +1,11 @@
 """Starting weights: found, checked, fitted; and every way they can be wrong."""
 
 import hashlib
+import http.server
 import importlib
 import os
-import urllib.error
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -55,10 +57,60 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
 
     def refuse(*args, **kwargs):
-        raise urllib.error.URLError("no route to host")
+        raise OSError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", refuse)
     return tmp_path / "hub" / "checkpoints"
+
+
+class Publisher:
+    """A web server with one file, in the way of torchvision's; `cut`: what lies beyond never comes."""
+
+    def __init__(self, content: bytes, prefix: str) -> None:
+        self.content, self.cut, self.asked = content, None, []
+        publisher = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                first = int((self.headers["Range"] or "bytes=0-")[6:-1])
+                publisher.asked.append(first)
+                rest = publisher.content[first:]
+                if not rest:
+                    self.send_error(416)
+                    return
+                self.send_response(206 if first else 200)
+                self.send_header("Content-Length", str(len(rest)))
+                end = len(publisher.content)
+                if first:
+                    self.send_header("Content-Range", f"bytes {first}-{end - 1}/{end}")
+                self.end_headers()
+                self.wfile.write(publisher.content[first : publisher.cut])
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/densenet121-{prefix}.pth"
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Weights to be had from a server of the test's, their content and where they will lie."""
+    path = write(tmp_path / "made.pth", published_state(DENSENET))
+    content = path.read_bytes()
+    made = Publisher(content, hashlib.sha256(content).hexdigest()[:8])
+    known = type("Known", (), {"url": made.url, "meta": {"_file_size": 1.0}})
+    monkeypatch.setattr(torchvision.models, "get_weight", lambda _: known)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100)
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+    made.place = tmp_path / "hub" / "checkpoints" / made.url.rpartition("/")[2]
+    made.part = made.place.with_name(f"{made.place.name}.part")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
 
 
 class TestFind:
@@ -178,18 +230,44 @@ class TestTorchvisionsFile:
         assert plan.problem == ""
         assert plan.download == pytest.approx(30.845 * 2**20, abs=1)
 
-    def test_fetched(self, hub, monkeypatch):
-        asked = []
+    def test_fetched(self, published):
+        file = find(OFFERED["densenet121"])
+        assert file.path == published.place
+        assert published.place.read_bytes() == published.content
+        assert not published.part.exists()
+        assert find(OFFERED["densenet121"]) == file
+        assert published.asked == [0]
 
-        def fetch(url, to, prefix, *, progress):
-            asked.append((url, prefix, progress))
-            Path(to).write_bytes(b"weights")
-
-        monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
-        with pytest.raises(WeightsError, match="expected a639ec97"):  # these are not the bytes
+    def test_a_call_that_failed_goes_on_where_it_stopped(self, published):
+        published.cut = 1000
+        with pytest.raises(WeightsError, match=r"could not be fetched .*what has come is kept"):
             find(OFFERED["densenet121"])
-        url = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
-        assert asked == [(url, "a639ec97", False)]
+        came = published.part.stat().st_size
+        assert 900 < came <= 1000
+        assert not published.place.exists()
+        published.cut, published.asked[:] = None, []
+        find(OFFERED["densenet121"])
+        assert published.asked == [came]
+        assert published.place.read_bytes() == published.content
+
+    def test_a_call_that_was_killed_at_the_end_fetches_nothing_more(self, published):
+        published.part.parent.mkdir(parents=True)
+        published.part.write_bytes(published.content)
+        assert find(OFFERED["densenet121"]).path == published.place
+        assert published.asked == []
+
+    @pytest.mark.parametrize("size", [500, 10**8])
+    def test_what_was_begun_and_is_wrong_is_fetched_anew(self, published, size):
+        published.part.parent.mkdir(parents=True)
+        published.part.write_bytes(bytes(min(size, len(published.content) - 1)))
+        find(OFFERED["densenet121"])
+        assert published.asked[-1] == 0
+        assert published.place.read_bytes() == published.content
+
+    def test_fetched_bytes_are_checked(self, published):
+        published.content = b"something else"
+        with pytest.raises(WeightsError, match=r"has sha256 .* cut short or was changed"):
+            find(OFFERED["densenet121"])
 
     def test_already_there(self, hub, monkeypatch):
         hub.mkdir(parents=True)

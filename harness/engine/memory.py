@@ -10,6 +10,8 @@ from torch import Tensor
 
 from harness.backbone import Backbone
 from harness.engine.features import FEATURE_SHARE
+from harness.engine.library import Library
+from harness.engine.memo import MEMO_BYTES
 from harness.engine.stored import SHARE
 from harness.records import NumericMode, Protocol
 
@@ -47,8 +49,10 @@ def need(
     kept, weights = activations(backbone, classes, protocol)
     half = 2 if numeric.precision == "bf16" else 1
     pixels = 3 * protocol.crop**2 * images
+    # Recorded steps keep their gradients: a set for each frontier, within the library's limit.
+    recorded = min(int(Library.SHARE * total), len(backbone.stages) * weights)
     return Need(
-        run=kept // half + COPIES * weights,
+        run=kept // half + COPIES * weights + recorded + MEMO_BYTES,
         shared=min(pixels, int(SHARE * total)) + int(FEATURE_SHARE * total) + CONTEXT,
     )
 

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
+from importlib import metadata
 from importlib.resources import files
 
 from harness import page_data
@@ -101,7 +102,7 @@ def plots() -> str:
     """
     import vl_convert
 
-    kept = default_cache() / "page" / f"plots-{vl_convert.__version__}.js"
+    kept = default_cache() / "page" / f"plots-{metadata.version('vl-convert-python')}.js"
     with contextlib.suppress(OSError):
         return kept.read_text(encoding="utf-8")
     made: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
