@@ -25,7 +25,7 @@ from harness import slots
 from harness.errors import HarnessError
 from harness.events import Events, Queue, Relay, tell
 from harness.execution import Outcome
-from harness.executor import Executor, Setup, group_of
+from harness.executor import Executor, Setup, free_memory, group_of
 from harness.plugins import Loaded, load
 from harness.records import RunSpec
 
@@ -49,6 +49,7 @@ def execute(
         slots.execute(specs, setup, loaded, events, min(jobs, len(specs)))
     else:
         _Pool(specs, setup, loaded, events).work(min(jobs, len(specs)))
+    free_memory(setup.device)  # other runs may follow
 
 
 def _import_ahead() -> None:

@@ -18,16 +18,37 @@ from harness.weights_file import WeightsFile
 Say = Callable[[str], None]
 
 
+def stages(chosen: Chosen, request: Request, device: str) -> list[tuple[str, ...]]:
+    """Datasets that are made ready together, the first before anything runs.
+
+    Beside a card the cores are idle: there the runs of the first dataset need not wait for the
+    others.  On a CPU decoding and training would share the cores, and a shard is told by run ids,
+    which are known when all data are.
+    """
+    if not device.startswith("cuda") or request.shard is not None:
+        return [tuple(chosen.datasets)]
+    drawn = [name for name, one in chosen.datasets.items() if one.procedural]
+    others = [name for name in chosen.datasets if name not in drawn]
+    return [(*drawn, *others[:1]), *((name,) for name in others[1:])]
+
+
 def prepare_data(
-    chosen: Chosen, access: Access, limit: int | None, say: Say
+    chosen: Chosen,
+    access: Access,
+    limit: int | None,
+    say: Say,
+    halt: Callable[[], None] | None = None,
 ) -> dict[str, data.Prepared]:
-    """Every dataset, decoded; one that is broken ends the call before any training."""
+    """Every dataset, decoded.
+
+    Raises:
+        DataError: one is broken.
+    """
     found = {}
     for name, dataset in chosen.datasets.items():
         started = time.perf_counter()
-        made = data.prepare(
-            dataset, chosen.suite.protocol, access, limit=limit, progress=Decoding(name, say)
-        )
+        progress = Decoding(name, say, halt)
+        made = data.prepare(dataset, chosen.suite.protocol, access, limit=limit, progress=progress)
         found[name] = replace(made, seconds=time.perf_counter() - started)
         skipped = found[name].images.record.skipped
         if skipped:

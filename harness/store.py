@@ -26,7 +26,7 @@ from harness import files, predictions_file, schema
 from harness.errors import StoreError
 from harness.execution import Outcome, Predictions
 from harness.profile import charged
-from harness.records import Plan, PredictionsRecord, Record, RunResult, RunSpec
+from harness.records import Plan, PlannedRun, PredictionsRecord, Record, RunResult, RunSpec
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -146,14 +146,17 @@ class Store:
         path = self.folder / "plan.json"
         return schema.load(path, Plan) if files.exists(path) else Plan()
 
-    def extend_plan(self, plan: Plan) -> Plan:
+    def extend_plan(self, plan: Plan, later: Iterable[PlannedRun] = ()) -> Plan:
         """Add to the plan and return the whole.
 
-        What is asked for again, with changed code or data, takes the place it had.
+        What is asked for again, with changed code or data, takes the place it had.  `later`: lines
+        whose run ids are provisional; they take nobody's place.
         """
         with files.locked(self.folder):
             before = self.plan()
-            runs = {run.key: run for run in (*before.runs, *plan.runs)}
+            runs = {run.key: run for run in before.runs}
+            runs = {run.key: run for run in later} | runs
+            runs |= {run.key: run for run in plan.runs}
             whole = Plan(suites={**before.suites, **plan.suites}, runs=tuple(runs.values()))
             if whole != before:
                 files.write(self.folder / "plan.json", _encoded(whole))

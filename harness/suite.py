@@ -54,6 +54,15 @@ class Chosen:
     datasets: Mapping[str, Dataset]
     shortened: bool
 
+    def only(self, names: Sequence[str]) -> Chosen:
+        """The part with some of the datasets."""
+        kept = tuple(name for name in self.suite.datasets if name in names)
+        return Chosen(
+            suite=self.suite.model_copy(update={"datasets": kept}),
+            datasets={name: self.datasets[name] for name in kept},
+            shortened=self.shortened,
+        )
+
 
 @dataclass(frozen=True)
 class Facts:

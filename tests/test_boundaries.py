@@ -18,14 +18,14 @@ PLUGINS = ROOT.parent / "plugins"
 # A module imports only from those above it.  A package is one entry: inside it all may meet.
 # "harness" is `harness/__init__.py`, the public API.
 ROWS = (
-    "deprecation errors suggest files parallel filetypes dataset manifest folder records lock rows hub",
+    "deprecation errors suggest files parallel ahead filetypes dataset manifest folder records lock rows hub",
     "strategy backbone metric execution leaderboard hooks harness",
     "engine local",
     "schema predictions_file profile store",
     "images decode cache cluster stratify split table likeness twins data",
     "weights_file weights meter remote fetch inventory",
     "discovery soundness plugins",
-    "device modes sizing provenance suite_file suite executor events slots pool planning progress preparation",
+    "device modes sizing provenance suite_file suite executor events slots pool planning progress preparation settling call",
     "statistics claims gate split_file comparison gate_report gate_sarif",
     "tracks scores labels ranking ledger face board page_data render audit why",
     "package plans merge rescore privacy verify publish",

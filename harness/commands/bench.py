@@ -11,7 +11,8 @@ from harness.console import LOCK, Session, comma_names, pass_session
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.app import Finished, Options
+    from harness.app import Finished
+    from harness.call import Options
     from harness.records import RunResult
     from harness.suite import Request
 
@@ -107,12 +108,12 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
     Exit code 1: some runs failed.
     """
-    from harness import app, render
+    from harness import app, call, render
     from harness.planning import describe
 
     request, options = _request(given), _options(session, given)
     if given["dry_run"]:
-        click.echo(describe(app.outline(request, options, session.plugins)))
+        click.echo(describe(call.outline(request, options, session.plugins)))
         return
     finished = app.bench(request, options, session.plugins, _say)
     click.echo(render.render(finished.board, "terminal"), nl=False)
@@ -136,7 +137,7 @@ def _request(given: dict[str, Any]) -> Request:
 
 
 def _options(session: Session, given: dict[str, Any]) -> Options:
-    from harness.app import Options
+    from harness.call import Options
     from harness.dataset import Access
 
     access = Access(
