@@ -18,10 +18,10 @@ from harness.engine.model import cut
 from harness.engine.norms import NORMS
 from harness.engine.optim import ClosedForm, Optimizer, rate_factor
 from harness.engine.plain import PlainSteps
+from harness.engine.report import finite_mean, reported
 from harness.engine.selection import decays, multipliers
 from harness.engine.state import RunState
-from harness.errors import TrainingError
-from harness.records import EpochRecord, PhaseRecord
+from harness.records import EpochRecord
 from harness.strategy import Distance, Phase, PhaseReport
 
 
@@ -70,7 +70,7 @@ class PhaseRun:
         )
         if self.last > self.first:
             state.optimizer_state = self.optimizer.state()
-        return self._report(cached, state.clock.now() - started)
+        return reported(self, cached, state.clock.now() - started)
 
     # -- training ------------------------------------------------------------------------
 
@@ -221,58 +221,3 @@ class PhaseRun:
             state.waited += 1
         patience = state.protocol.patience
         return self.phase.patience and patience is not None and state.waited >= patience
-
-    # -- records -------------------------------------------------------------------------
-
-    def _report(self, cached: int, seconds: float) -> PhaseReport:
-        state, phase = self.state, self.phase
-        steps = state.steps - self.first
-        trainable = sum(p.numel() for p in self.learning.values())
-        epochs = steps / state.steps_per_epoch
-        state.phases.append(
-            PhaseRecord(
-                name=phase.name, epochs_planned=phase.epochs, epochs=epochs, steps=steps,
-                trainable=trainable, cached_stages=cached, rates=self._stage_rates(),
-                stopped=self.stopped, skipped=self.last == self.first, notes=self._notes(),
-                seconds=round(seconds, 6),
-            )
-        )  # fmt: skip
-        return PhaseReport(
-            phase=phase.name, epochs=epochs, steps=steps,
-            score=self.scores[-1] if self.scores else None,
-            best=state.best.score if state.best else None,
-            history=tuple(self.scores), stopped=self.stopped,
-            train_loss=state.history[-1].train_loss if self.scores else float("nan"),
-            trainable=trainable, cached_stages=cached, seconds=seconds,
-        )  # fmt: skip
-
-    def _stage_rates(self) -> dict[str, float]:
-        """Median multiplier of each stage's tensors; frozen tensors count as 0."""
-        by_stage: dict[str, list[float]] = {}
-        for name, _ in self.state.model.named_parameters():
-            by_stage.setdefault(name.split(".")[0], []).append(self.rates.get(name, 0.0))
-        return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
-
-    def _notes(self) -> tuple[str, ...]:
-        if len(set(self.rates.values())) <= len(self.learning_stages):
-            return ()
-        fastest = max(self.rates, key=self.rates.__getitem__)
-        return (f"fastest tensor: {fastest}",)
-
-
-def finite_mean(losses: Tensor, phase: str, steps: int) -> float:
-    """The mean of an epoch's losses [T], of which the last was made at step number `steps`.
-
-    Raises:
-        TrainingError: one of them is not finite.
-    """
-    bad = torch.nonzero(~torch.isfinite(losses))
-    if len(bad):
-        step = steps - len(losses) + int(bad[0]) + 1
-        raise TrainingError(
-            f"the loss of phase {phase!r} is {losses[bad[0]].item()} at step {step}; "
-            f"a smaller rate (--set protocol.lr=...) usually helps",
-            phase=phase,
-            step=step,
-        )
-    return float(losses.mean())

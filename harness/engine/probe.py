@@ -16,7 +16,8 @@ from harness.engine.features import keeps
 from harness.engine.head import Head
 from harness.engine.memo import Snapshot, memo
 from harness.engine.model import cut
-from harness.engine.phase import PhaseRun, finite_mean
+from harness.engine.phase import PhaseRun
+from harness.engine.report import finite_mean
 from harness.engine.selection import multipliers
 from harness.engine.state import RunState
 from harness.strategy import Distance, Phase
