@@ -473,7 +473,7 @@ def test_source_head_of_a_shipped_file(name):
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif("HARNESS_WEIGHTS" not in os.environ, reason="HARNESS_WEIGHTS is not set")
+@pytest.mark.skipif(not os.environ.get("HARNESS_WEIGHTS"), reason="HARNESS_WEIGHTS is not set")
 @pytest.mark.parametrize(
     ("name", "new", "source_classes"),
     [
