@@ -92,7 +92,7 @@ def _ready(call: Call, say: Say) -> Ahead[tuple[str, ...], dict[str, data.Prepar
         part = call.chosen.only(names)
         return preparation.prepare_data(part, call.options.access, request.limit, say, found.halt)
 
-    found = Ahead(work, preparation.stages(call.chosen, request, call.device))
+    found = Ahead(work, preparation.stages(call.chosen, request, call.device, call.options.jobs))
     return found
 
 

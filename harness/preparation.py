@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from harness import data, fetch, inventory, lock, modes, provenance, weights, weights_file
+from harness import data, fetch, inventory, lock, modes, provenance, sizing, weights, weights_file
 from harness.dataset import Access
 from harness.errors import DataError, WeightsError
 from harness.plugins import Loaded
@@ -18,14 +18,18 @@ from harness.weights_file import WeightsFile
 Say = Callable[[str], None]
 
 
-def stages(chosen: Chosen, request: Request, device: str) -> list[tuple[str, ...]]:
+def stages(
+    chosen: Chosen, request: Request, device: str, jobs: int | None
+) -> list[tuple[str, ...]]:
     """Datasets that are made ready together, the first before anything runs.
 
     Beside a card the cores are idle: there the runs of the first dataset need not wait for the
-    others.  On a CPU decoding and training would share the cores, and a shard is told by run ids,
-    which are known when all data are.
+    others.  On a CPU decoding and training would share the cores; runs side by side (`jobs`, None:
+    chosen later) go on from one dataset to the next, where all must be there; and a shard is told by
+    run ids, which are known when all data are.
     """
-    if not device.startswith("cuda") or request.shard is not None:
+    alone = (jobs or sizing.worth(chosen.suite.protocol)) == 1
+    if not device.startswith("cuda") or not alone or request.shard is not None:
         return [tuple(chosen.datasets)]
     drawn = [name for name, one in chosen.datasets.items() if one.procedural]
     others = [name for name in chosen.datasets if name not in drawn]

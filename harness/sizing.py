@@ -42,6 +42,11 @@ class Load:
     numeric: Mapping[tuple[str, str], NumericMode]
 
 
+def worth(protocol: Protocol) -> int:
+    """How many runs side by side are worth it on a card."""
+    return MOST if protocol.crop <= SMALL else 1
+
+
 def size(load: Load, loaded: Loaded, device: str, asked: int | None, threads: int) -> Sizing:
     """As many as were asked for, else as many as are worth it; with the memory that a card needs."""
     if not device.startswith("cuda"):
@@ -53,8 +58,7 @@ def size(load: Load, loaded: Loaded, device: str, asked: int | None, threads: in
     if not needs:
         return Sizing(asked or 1)
     fitting = min(need.runs(int(free * (1 - SPARE))) for need in needs)
-    worth = MOST if load.protocol.crop <= SMALL else 1
-    jobs = asked or max(1, min(worth, fitting, load.runs))
+    jobs = asked or max(1, min(worth(load.protocol), fitting, load.runs))
     largest = max(needs, key=lambda need: need.run)
     peak = jobs * largest.run + max(need.shared for need in needs)
     return Sizing(

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,13 +102,20 @@ def test_on_a_card_the_first_folder_starts_alone(two):
     request = Request(suite="toy", data=tuple(two[1::2]))
     chosen = resolve(request, loaded)
 
+    def stages(device, jobs=1, chosen=chosen, **given):
+        return preparation.stages(chosen, replace(request, **given), device, jobs)
+
     every = ("toy-data", "one", "two")
-    assert preparation.stages(chosen, request, "cpu") == [every]
+    assert stages("cpu") == [every]
     # What is drawn by a program costs nothing and comes first.
-    assert preparation.stages(chosen, request, "cuda:0") == [("toy-data", "one"), ("two",)]
-    assert preparation.stages(chosen.only(["toy-data"]), request, "cuda:0") == [("toy-data",)]
-    shard = Request(suite="toy", data=request.data, shard=(1, 2))
-    assert preparation.stages(chosen, shard, "cuda:0") == [every]
+    assert stages("cuda:0") == [("toy-data", "one"), ("two",)]
+    assert stages("cuda:0", chosen=chosen.only(["toy-data"])) == [("toy-data",)]
+    # Side by side, which small images are unless one says otherwise, all are needed at once.
+    assert stages("cuda:0", jobs=2) == stages("cuda:0", jobs=None) == [every]
+    large = chosen.suite.protocol.model_copy(update={"resize": 256, "crop": 224})
+    large = replace(chosen, suite=chosen.suite.model_copy(update={"protocol": large}))
+    assert stages("cuda:0", jobs=None, chosen=large) == [("toy-data", "one"), ("two",)]
+    assert stages("cuda:0", shard=(1, 2)) == [every]
 
 
 # -- the whole line -----------------------------------------------------------------------------
