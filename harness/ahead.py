@@ -9,6 +9,7 @@ from typing import Generic, Self, TypeVar
 
 Part = TypeVar("Part")
 Made = TypeVar("Made")
+Item = TypeVar("Item")
 
 
 class Halted(Exception):  # noqa: N818 - no error: nobody waits for the work any more
@@ -26,6 +27,7 @@ class Ahead(Generic[Part, Made]):
         self.work, self.parts = work, parts
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self.waiting: list[Future[Made]] = []
+        self.taken = 0
         self.left = False
 
     def __enter__(self) -> Self:
@@ -47,7 +49,12 @@ class Ahead(Generic[Part, Made]):
                 self.waiting = [self.pool.submit(self.work, later) for later in self.parts[1:]]
             else:
                 made = self.waiting[number - 1].result()
+            self.taken = number + 1
             yield made
+
+    def ready(self) -> bool:
+        """Whether there is a next part and nobody would have to wait for it."""
+        return 0 < self.taken < len(self.parts) and self.waiting[self.taken - 1].done()
 
     def check(self) -> None:
         """Raise what has gone wrong ahead: nobody need wait until its turn has come."""
@@ -63,3 +70,23 @@ class Ahead(Generic[Part, Made]):
         """
         if self.left:
             raise Halted
+
+
+class Peeking(Generic[Item]):
+    """An iterator whose next item can be seen beforehand, where it is ready."""
+
+    def __init__(self, items: Iterator[Item], ready: Callable[[], bool]) -> None:
+        self.items, self.ready = items, ready
+        self.seen: list[Item] = []
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        return self.seen.pop() if self.seen else next(self.items)
+
+    def peek(self) -> Item | None:
+        """The next item; None: there is none, or one would have to wait for it."""
+        if not self.seen and self.ready():
+            self.seen.append(next(self.items))
+        return self.seen[0] if self.seen else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import data, pool, preparation, standings
-from harness.ahead import Ahead
+from harness.ahead import Ahead, Peeking
 from harness.call import Call, Options, begin
 from harness.execution import Outcome
 from harness.executor import Setup, StoredImages
@@ -19,8 +19,10 @@ from harness.profile import Decoding, Profile
 from harness.progress import Reporter, Voice
 from harness.records import RunResult, RunSpec
 from harness.settling import Known, settle
+from harness.sizing import Sizing
 from harness.store import uncollected
 from harness.suite import Request
+from harness.uploads import Coming, Uploads
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Job:
     specs: list[RunSpec]
     later: list[RunSpec]
     prepared: Mapping[str, data.Prepared]
-    jobs: int
+    sizing: Sizing
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,18 @@ def bench(request: Request, options: Options, loaded: Loaded, say: Say) -> Finis
         call = begin(request, options, loaded)
     asked: list[RunSpec] = []
     ran = 0
-    with _ready(call, voice) as ahead:
-        jobs = _jobs(call, ahead, loaded, voice)
+    with _ready(call, voice) as ahead, Uploads(call.device) as uploads:
+        jobs = Peeking(_jobs(call, ahead, loaded, voice), ahead.ready)
+        following = pool.Following(uploads, lambda: _coming(call, jobs.peek()))
         while True:
             with profile.measure("prepare"):
                 job = next(jobs, None)
             if job is None:
                 break
             with profile.measure("runs"):
-                ran += carry_out(call, job, loaded, Told(profile, voice, ahead.check, ran))
+                uploads.room = job.sizing.room
+                told = Told(profile, voice, ahead.check, ran)
+                ran += carry_out(call, job, loaded, told, following)
             asked += job.specs
     with profile.measure("board"):
         finished = finish(call, asked, ran=ran, loaded=loaded)
@@ -114,7 +119,7 @@ def _jobs(
         call.store.extend_plan(
             preparation.plan_of(call.chosen, specs), preparation.plan_of(call.chosen, rest).runs
         )
-        yield Job(specs, rest, prepared, found.sizing.jobs)
+        yield Job(specs, rest, prepared, found.sizing)
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class Told:
     ran: int
 
 
-def carry_out(call: Call, job: Job, loaded: Loaded, told: Told) -> int:
+def carry_out(call: Call, job: Job, loaded: Loaded, told: Told, following: pool.Following) -> int:
     """Run what is missing, and say how many that was; each is on disk before the next is taken."""
     setup, todo = _setup(call, job, loaded), _missing(call, job)
     if not todo:
@@ -150,8 +155,16 @@ def carry_out(call: Call, job: Job, loaded: Loaded, told: Told) -> int:
         Reporter(loaded, total, keep, live=live, profile=profile, done=told.ran) as reporter,
         told.voice.through(reporter.say),
     ):
-        pool.execute(todo, setup, loaded, reporter, job.jobs)
+        pool.execute(todo, setup, loaded, reporter, job.sizing.jobs, following)
     return len(todo)
+
+
+def _coming(call: Call, job: Job | None) -> Coming | None:
+    """The first run of a job, if it has any to make."""
+    todo = _missing(call, job) if job else []
+    if job is None or not todo:
+        return None
+    return Coming(todo[0], StoredImages.of(job.prepared[todo[0].dataset].images, ""))
 
 
 def _setup(call: Call, job: Job, loaded: Loaded) -> Setup:

@@ -19,6 +19,7 @@ from harness.execution import Engine, ImageSet, Observer, Outcome, Resources, St
 from harness.plugins import Loaded
 from harness.records import Failure, PluginRecord, RunResult, RunSpec
 from harness.suite import strategy_of
+from harness.uploads import Uploads
 from harness.weights_file import WeightsFile
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Executor:
 
     setup: Setup
     loaded: Loaded
+    uploads: Uploads | None = None
     _shared: dict[Group, dict[Any, Any]] = field(default_factory=dict)
     _images: dict[str, ImageSet] = field(default_factory=dict)
     _starts: dict[tuple[str, int], StartingPoint | None] = field(default_factory=dict)
@@ -171,13 +173,7 @@ class Executor:
         """Make place for what the runs of these groups share, and let go of all else."""
         closed = [group for group in self._shared if group not in groups]
         for group in groups - set(self._shared):
-            self._shared[group] = {
-                key: value
-                for known, shared in self._shared.items()
-                if known[0] == group[0]
-                for key, value in shared.items()
-                if key[0] == "pixels"  # the same images, whatever the network
-            }
+            self._shared[group] = self._pixels(group[0])
         for group in closed:
             del self._shared[group]
         datasets, backbones = {g[0] for g in groups}, {g[1] for g in groups}
@@ -185,6 +181,17 @@ class Executor:
         self._starts = {k: kept for k, kept in self._starts.items() if k[0] in backbones}
         if closed:
             free_memory(self.setup.device)
+
+    def _pixels(self, dataset: str) -> dict[Any, Any]:
+        """The same images, whatever the network: those of other groups, or sent ahead."""
+        found = {
+            key: value
+            for known, shared in self._shared.items()
+            if known[0] == dataset
+            for key, value in shared.items()
+            if key[0] == "pixels"
+        }
+        return found or (self.uploads.take(dataset) if self.uploads else {})
 
     def failed(self, spec: RunSpec, error: BaseException) -> RunResult:
         """The record of a run that raised."""

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -28,6 +28,7 @@ from harness.execution import Outcome
 from harness.executor import Executor, Setup, free_memory, group_of
 from harness.plugins import Loaded, load
 from harness.records import RunSpec
+from harness.uploads import Coming, Uploads
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -38,13 +39,21 @@ PRELOADED = ["harness.pool", "harness.engine", *METRICS, "torchvision"]
 
 
 def execute(
-    specs: Sequence[RunSpec], setup: Setup, loaded: Loaded, events: Events, jobs: int = 1
+    specs: Sequence[RunSpec],
+    setup: Setup,
+    loaded: Loaded,
+    events: Events,
+    jobs: int = 1,
+    following: Following | None = None,
 ) -> None:
-    """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there."""
+    """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there.
+
+    `following`: what comes after these runs, where runs follow each other on a card.
+    """
     if setup.device.startswith("cuda"):
         threading.Thread(target=_import_ahead, daemon=True).start()
     if jobs <= 1:
-        _in_process(specs, setup, loaded, events)
+        _in_process(specs, setup, loaded, events, following)
     elif setup.device.startswith("cuda"):
         slots.execute(specs, setup, loaded, events, min(jobs, len(specs)))
     else:
@@ -58,17 +67,41 @@ def _import_ahead() -> None:
         importlib.import_module(name)
 
 
-def _in_process(specs: Sequence[RunSpec], setup: Setup, loaded: Loaded, events: Events) -> None:
+@dataclass(frozen=True)
+class Following:
+    """What is sent to a card ahead; `after`: the first run after all of these, if it is known."""
+
+    uploads: Uploads
+    after: Callable[[], Coming | None]
+
+    def send(self, specs: Sequence[RunSpec], number: int, setup: Setup) -> None:
+        """Begin with the images of the next dataset if run `number` is the last of its own."""
+        rest = specs[number + 1 :]
+        if not rest:
+            self.uploads.begin(self.after())
+        elif rest[0].dataset != specs[number].dataset:
+            self.uploads.begin(Coming(rest[0], setup.images[rest[0].dataset]))
+
+
+def _in_process(
+    specs: Sequence[RunSpec],
+    setup: Setup,
+    loaded: Loaded,
+    events: Events,
+    following: Following | None,
+) -> None:
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(setup.threads)
-    executor = Executor(setup, loaded)
+    executor = Executor(setup, loaded, following.uploads if following else None)
     try:
         queue = Queue(specs)
-        for spec in specs:
+        for number, spec in enumerate(specs):
             queue.take(group_of(spec), set())
             events.run_start(spec)
+            if following is not None:
+                following.send(specs, number, setup)
             relay = Relay(spec, partial(tell, events, spec))
             events.run_end(spec, executor.run(spec, relay, queue.siblings(spec)))
     finally:

@@ -25,10 +25,11 @@ SPARE = 0.1
 
 @dataclass(frozen=True)
 class Sizing:
-    """`jobs` side by side, and in words why."""
+    """`jobs` side by side, and in words why; `room`: bytes of a card that are not planned for."""
 
     jobs: int
     memory: str = ""
+    room: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,12 @@ def size(load: Load, loaded: Loaded, device: str, asked: int | None, threads: in
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device)  # runs of other data that still go on let go of it
     needs = _needs(load, loaded, total)
     if not needs:
         return Sizing(asked or 1)
-    fitting = min(need.runs(int(free * (1 - SPARE))) for need in needs)
+    usable = int(free * (1 - SPARE))
+    fitting = min(need.runs(usable) for need in needs)
     jobs = asked or max(1, min(worth(load.protocol), fitting, load.runs))
     largest = max(needs, key=lambda need: need.run)
     peak = jobs * largest.run + max(need.shared for need in needs)
@@ -65,6 +68,7 @@ def size(load: Load, loaded: Loaded, device: str, asked: int | None, threads: in
         jobs,
         f"memory: at most {peak / GIB:.1f} GiB planned of {free / GIB:.1f} GiB free "
         f"({largest.run / GIB:.1f} GiB a run)",
+        max(0, usable - peak),
     )
 
 

@@ -13,9 +13,11 @@ from test_bench import TOY
 
 from harness import DataError, preparation
 from harness import data as data_module
-from harness.ahead import Ahead, Halted
+from harness.ahead import Ahead, Halted, Peeking
 from harness.cli import cli
+from harness.engine import state, upload
 from harness.plugins import load
+from harness.sizing import Sizing
 from harness.suite import Request, resolve
 
 PATIENCE = 30.0  # seconds after which a test gives up
@@ -73,6 +75,31 @@ def test_work_nobody_waits_for_is_given_up():
     with Ahead(work, [0, 1, 2]) as ahead:
         next(iter(ahead))
     assert halted == [1]  # and the last was not begun
+
+
+def test_a_part_is_ready_when_nobody_would_wait_for_it():
+    goes_on = threading.Event()
+    with Ahead(lambda part: part == 0 or goes_on.wait(PATIENCE), [0, 1]) as ahead:
+        parts = iter(ahead)
+        assert not ahead.ready()  # nothing has begun
+        next(parts)
+        assert not ahead.ready()
+        goes_on.set()
+        ahead.waiting[0].result(PATIENCE)
+        assert ahead.ready()
+        next(parts)
+        assert not ahead.ready()  # there is none
+
+
+def test_the_next_item_is_seen_only_where_it_is_ready_and_comes_all_the_same():
+    ready = False
+    items = Peeking(iter("ab"), lambda: ready)
+    assert items.peek() is None
+    assert next(items) == "a"
+    ready = True
+    assert items.peek() == items.peek() == "b"
+    ready = False
+    assert list(items) == ["b"]
 
 
 # -- which data wait ----------------------------------------------------------------------------
@@ -226,3 +253,100 @@ def test_progress_counts_the_whole_call(two, in_turn, tmp_path):
 
     assert "4/4 runs" in done.stderr
     assert "2/2 runs" not in done.stderr
+
+
+# -- what is sent to a card ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """(dataset, split, whether a thread of its own did it) of all that went to the device."""
+    found, here = [], threading.get_ident()
+
+    def make(spec, images, split, device):
+        found.append((spec.dataset, split, threading.get_ident() != here))
+        return original(spec, images, split, device)
+
+    original = upload.make_pixels
+    for module in (upload, state):
+        monkeypatch.setattr(module, "make_pixels", make)
+    return found
+
+
+def roomy(monkeypatch, room):
+    """As on a card with so many bytes to spare."""
+    sizing = Sizing(1, room=room)
+    monkeypatch.setattr("harness.settling.size", lambda *_: sizing)
+
+
+SPLITS = ("train", "validation", "test")
+ONE = [("one", split, False) for split in SPLITS]
+
+
+def same_predictions(one, other):
+    ours, theirs = ({p.name: p for p in (o / "runs").rglob("*.safetensors")} for o in (one, other))
+    assert ours
+    assert {n: p.read_bytes() for n, p in ours.items()} == {
+        n: p.read_bytes() for n, p in theirs.items()
+    }
+
+
+@pytest.mark.parametrize("stages", ["in turn", "all at once"])
+def test_the_next_images_are_sent_while_the_last_run_goes_on(
+    two, tmp_path, monkeypatch, sent, stages
+):
+    assert bench(tmp_path / "plain", *two).exit_code == 0
+    assert {(name, aside) for name, _, aside in sent} == {("one", False), ("two", False)}
+    sent.clear()
+    roomy(monkeypatch, 2**20)
+    if stages == "in turn":
+        monkeypatch.setattr(
+            preparation, "stages", lambda chosen, *_: [(n,) for n in chosen.datasets]
+        )
+        monkeypatch.setattr(Ahead, "ready", lambda ahead: ahead.taken < len(ahead.parts))
+    done = bench(tmp_path / "ahead", *two)
+
+    assert done.exit_code == 0, done.output
+    assert sorted(sent) == sorted(ONE + [("two", split, True) for split in SPLITS])
+    same_predictions(tmp_path / "plain", tmp_path / "ahead")
+
+
+def test_nothing_is_sent_ahead_where_it_does_not_fit(two, tmp_path, monkeypatch, sent):
+    roomy(monkeypatch, 100)
+    assert bench(tmp_path / "out", *two).exit_code == 0
+    assert sorted(sent) == sorted(ONE + [("two", split, False) for split in SPLITS])
+
+
+def test_what_could_not_be_sent_ahead_is_sent_by_the_run_that_needs_it(
+    two, tmp_path, monkeypatch, sent
+):
+    def full(spec, images, device):
+        raise MemoryError("the card is full")
+
+    roomy(monkeypatch, 2**20)
+    monkeypatch.setattr(upload, "upload", full)
+    done = bench(tmp_path / "out", *two)
+
+    assert done.exit_code == 0, done.output
+    assert ("two", "train", False) in sent
+
+
+def test_images_of_runs_that_are_done_are_not_sent(two, tmp_path, monkeypatch, sent, in_turn):
+    assert bench(tmp_path / "out", *two, "--datasets", "two").exit_code == 0
+    sent.clear()
+    roomy(monkeypatch, 2**20)
+    monkeypatch.setattr(Ahead, "ready", lambda ahead: ahead.taken < len(ahead.parts))
+    assert bench(tmp_path / "out", *two).exit_code == 0
+    assert sorted(sent) == sorted(ONE)
+
+
+def test_an_upload_nobody_waits_for_is_let_go(two, tmp_path, monkeypatch, sent):
+    """The call ends in the last run of the first dataset: no thread outlives it."""
+
+    def end(self, spec, outcome):
+        raise KeyboardInterrupt
+
+    roomy(monkeypatch, 2**20)
+    monkeypatch.setattr("harness.progress.Reporter.run_end", end)
+    assert bench(tmp_path / "out", *two, "--strategies", "full-ft").exit_code != 0
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("upload")]

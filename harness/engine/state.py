@@ -20,6 +20,7 @@ from harness.engine.model import assemble, copy_all, load
 from harness.engine.optim import State
 from harness.engine.seeds import generator
 from harness.engine.stored import Numbered
+from harness.engine.upload import make_pixels, pixels_key
 from harness.execution import Resources
 from harness.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
 
@@ -65,18 +66,12 @@ class SplitData:
     """One split: pixels, labels and which samples they are."""
 
     def __init__(self, resources: Resources, spec: RunSpec, split: Split) -> None:
-        images = resources.images
-        protocol, numeric = spec.protocol, spec.numeric
-        key = (
-            "pixels", split, spec.data, spec.limit, numeric.precision, numeric.layout,
-            protocol.mean, protocol.std, protocol.augment,
-        )  # fmt: skip
-        if key not in resources.shared:
-            resources.shared[key] = Pixels(
-                images.images[split], protocol, numeric, resources.device
-            )
+        images, shared = resources.images, resources.shared
+        key = pixels_key(spec, split)
+        if key not in shared:
+            shared[key] = make_pixels(spec, images, split, resources.device)
         self.name: Split = split
-        self.pixels: Pixels = resources.shared[key]
+        self.pixels: Pixels = shared[key]
         self.labels = torch.from_numpy(np.array(images.labels[split])).to(resources.device)
 
     def __len__(self) -> int:

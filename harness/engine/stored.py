@@ -13,6 +13,7 @@ from harness.engine import card
 
 # Of a card's memory, a split's images may take this share; a larger split is streamed.
 SHARE = 0.2
+PART = 2**25  # bytes
 
 
 class Numbered(Interface):
@@ -70,7 +71,12 @@ class Uploaded:
     """On the device, sent there once and shared by all runs."""
 
     def __init__(self, images: np.ndarray, device: torch.device) -> None:
-        self.values = torch.from_numpy(np.asarray(images)).to(device)
+        self.values = torch.empty(images.shape, dtype=torch.uint8, device=device)
+        # In parts, from pinned memory: one is copied while the next is gathered.
+        rows = max(1, PART // max(1, images[:1].nbytes))
+        for first in range(0, len(images), rows):
+            part = torch.from_numpy(np.asarray(images[first : first + rows]))
+            self.values[first : first + rows].copy_(part.pin_memory(), non_blocking=True)
 
     def __len__(self) -> int:
         return len(self.values)
