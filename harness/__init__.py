@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from harness.arrays import ArrayDataset
 from harness.backbone import Backbone, Compiling, Weights
 from harness.dataset import Access, Dataset, LocalDataset
 from harness.errors import (
@@ -29,6 +30,7 @@ from harness.hooks import hookimpl
 from harness.hub import HubDataset
 from harness.leaderboard import Leaderboard
 from harness.metric import Metric
+from harness.pattern import PatternDataset
 from harness.records import (
     Cost,
     CostFigures,
@@ -76,6 +78,7 @@ API_VERSION = 1
 __all__ = [
     "API_VERSION",
     "Access",
+    "ArrayDataset",
     "Backbone",
     "Batch",
     "Compiling",
@@ -105,6 +108,7 @@ __all__ = [
     "Outcome",
     "ParameterInfo",
     "Params",
+    "PatternDataset",
     "Penalty",
     "Phase",
     "PhaseError",

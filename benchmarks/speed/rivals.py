@@ -36,7 +36,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def network(args: argparse.Namespace, classes: int) -> nn.Module:
     """Torchvision's network with the given weights and a new head; for a probe, the rest frozen."""
     made: nn.Module = getattr(torchvision.models, args.backbone)()
-    made.load_state_dict(load_file(args.weights))
+    own = made.state_dict()
+    given = {k: v for k, v in load_file(args.weights).items() if own[k].shape == v.shape}
+    made.load_state_dict(given, strict=False)  # what it lacks is new
     place, _, name = HEADS[args.backbone].rpartition(".")
     parent = made.get_submodule(place)
     old = getattr(parent, name)

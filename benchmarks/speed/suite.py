@@ -1,13 +1,15 @@
 """A whole suite by `harness bench`, beside what people run today: one script per cell.
 
-The folders, and one file of random weights a backbone, are made here; all sides start from the same
-weights and train on the same images with the same settings (AdamW, constant rate).  `harness bench`
+The folders, and one file of random weights a backbone, are made here, or given (`--folder`,
+`--weights`: then figures can be compared, too); all sides start from the same weights and train on
+the same images with the same settings (AdamW, constant rate).  `harness bench`
 is timed from its start to its board.  Of the plain loop and of Hugging Face's Trainer (rivals.py),
 chosen cells are timed, each a process of its own; the rest is extrapolated by a formula that is
 printed and that leaves out what would cost them more.
 
     python benchmarks/speed/suite.py --device cuda --datasets 5 --measure 1
     python benchmarks/speed/suite.py --device cpu --size 32 --images 24,16,16 --backbones resnet50
+    python benchmarks/speed/suite.py --device cpu --folder DIR --weights DIR --name suite-real
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def whole(args: argparse.Namespace, place: Path, folders: list[Path], log: Log) 
     """Our side: every cell of the measured datasets in one call."""
     out, cache = place / "out", place / "cache"
     options = ["folders", "--device", args.device, "--epochs", str(args.epochs), "--out", str(out)]
-    options += ["--weights", str(place / "weights"), "--backbones", args.backbones]
+    options += ["--weights", str(args.weights), "--backbones", args.backbones]
     for number, folder in enumerate(folders):
         options += ["--data", f"made:set{number}={folder}"]
     changes = {
@@ -70,12 +72,12 @@ def whole(args: argparse.Namespace, place: Path, folders: list[Path], log: Log) 
     return {"seconds": wall, "core": core, "results": results}
 
 
-def rival(args: argparse.Namespace, how: str, cell: str, place: Path, data: Path) -> dict[str, Any]:
+def rival(args: argparse.Namespace, how: str, cell: str, data: Path) -> dict[str, Any]:
     """One cell of a rival, a process from its start to its end."""
     backbone, strategy = cell.split(":")
     command = [
         sys.executable, str(Path(__file__).with_name("rivals.py")), how, strategy,
-        "--data", str(data), "--weights", str(place / "weights" / f"{backbone}.safetensors"),
+        "--data", str(data), "--weights", str(Path(args.weights) / f"{backbone}.safetensors"),
         "--backbone", backbone, "--device", args.device, "--epochs", str(args.epochs),
         "--batch", str(args.batch), "--size", str(args.size), "--workers", str(args.workers),
         "--lr", str(args.lr), "--decay", str(args.decay), *(["--amp"] if args.amp else []),
@@ -116,9 +118,7 @@ def missing(how: str) -> list[str]:
     return [name for name in NEEDS.get(how, ()) if importlib.util.find_spec(name) is None]
 
 
-def rivals(
-    args: argparse.Namespace, place: Path, data: Path, log: Log
-) -> dict[str, dict[str, dict[str, Any]]]:
+def rivals(args: argparse.Namespace, data: Path, log: Log) -> dict[str, dict[str, dict[str, Any]]]:
     """The chosen cells of every rival, as many as the time allows."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for how in [how for how in args.rivals.split(",") if how]:
@@ -131,7 +131,7 @@ def rivals(
                 log(f"{how} {cell}: not measured, the time (--until) is over")
                 continue
             try:
-                one = found[how][cell] = rival(args, how, cell, place, data)
+                one = found[how][cell] = rival(args, how, cell, data)
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 log(f"{how} {cell}: failed: {error}")
                 continue
@@ -185,6 +185,9 @@ def main() -> None:
     add("--strategies", default="", help="of ours; default: all eight")
     add("--images", default="2000,250,250", help="train, validation, test")
     add("--classes", type=int, default=4)
+    add("--folder", default="", help="one dataset that is there: train, validation, test")
+    add("--weights", default="", help="folder of BACKBONE.safetensors, in torchvision's names")
+    add("--name", default="suite", help="of the file of results")
     add("--size", type=int, default=224)
     add("--epochs", type=int, default=5)
     add("--batch", type=int, default=64)
@@ -205,18 +208,22 @@ def main() -> None:
     log, place = Log(), Path(tempfile.mkdtemp(prefix="suite-"))
     counts = tuple(int(part) for part in args.images.split(","))
     try:
-        weights(place / "weights", names)
-        folders = [
-            make_folder(place / f"set{n}", counts, classes=args.classes, size=args.size, seed=n)
-            for n in range(args.measure)
-        ]
-        log(f"made {args.measure} folders of {args.images} images and weights: {log.spent:.1f} s")
+        args.weights = args.weights or weights(place / "weights", names)
+        folders = (
+            [Path(args.folder)]
+            if args.folder
+            else [
+                make_folder(place / f"set{n}", counts, classes=args.classes, size=args.size, seed=n)
+                for n in range(args.measure)
+            ]
+        )
+        log(f"folders ({args.folder or args.images}) and weights: {log.spent:.1f} s")
         ours = whole(args, place, folders, log)
-        found = rivals(args, place, folders[0], log)
+        found = rivals(args, folders[0], log)
         rows = tables(args, ours, found, log)
     finally:
         shutil.rmtree(place)
-    save("suite", args.device, log, rows, n=1, formula=FORMULA, seconds=round(log.spent, 1))
+    save(args.name, args.device, log, rows, n=1, formula=FORMULA, seconds=round(log.spent, 1))
 
 
 if __name__ == "__main__":

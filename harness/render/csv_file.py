@@ -2,7 +2,7 @@
 
 Columns, in order: IDENTITY; `test_METRIC` for every metric of any run, the board's own first;
 `validation_METRIC` likewise; `by_class` and `undefined` (JSON: metric -> class -> value, metric ->
-reason); COST; RECORD.  Headers are snake case.  An empty cell: not known, or undefined.
+reason); COST; RECORD; ERROR.  Headers are snake case.  An empty cell: not known, or undefined.
 Text that a spreadsheet would take for a formula gets a leading apostrophe.
 """
 
@@ -14,8 +14,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from operator import attrgetter
 
-from harness.leaderboard import BoardRun, Leaderboard
+from harness.leaderboard import Leaderboard
+from harness.records import Failure, MetricValue
 from harness.render.figures import clean
 
 # Header -> where it stands in a `BoardRun`.
@@ -72,11 +74,9 @@ RECORD = {
     "commit": "commit",
     "dirty": "dirty",
     "finished": "finished",
-    "error_kind": "error.kind",
-    "error_message": "error.message",
-    "error_phase": "error.phase",
-    "error_step": "error.step",
 }
+ERROR = ("kind", "message", "phase", "step")
+identity, cost, record = (attrgetter(*columns.values()) for columns in (IDENTITY, COST, RECORD))
 FORMULA = ("=", "+", "-", "@")
 
 
@@ -90,25 +90,34 @@ def render(board: Leaderboard) -> str:
         *("by_class", "undefined"),
         *COST,
         *RECORD,
+        *(f"error_{name}" for name in ERROR),
     ]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
+    shown = Shown()
     for run in board.runs:
+        metrics = run.metrics
         values = [
-            *_values(run, IDENTITY),
-            *(run.metrics[name].value if name in run.metrics else None for name in test),
-            *(
-                run.validation[name].value if name in run.validation else None
-                for name in validation
-            ),
-            {name: found.by_class for name, found in run.metrics.items() if found.by_class},
-            {name: found.reason for name, found in run.metrics.items() if found.value is None},
-            *_values(run, COST),
-            *_values(run, RECORD),
+            *identity(run),
+            *_figures(metrics, test),
+            *_figures(run.validation, validation),
+            {name: found.by_class for name, found in metrics.items() if found.by_class},
+            {name: found.reason for name, found in metrics.items() if found.value is None},
+            *cost(run),
+            *record(run),
+            *_failure(run.error),
         ]
-        writer.writerow([cell(value) for value in values])
+        writer.writerow([shown[v] if isinstance(v, str) else cell(v) for v in values])
     return out.getvalue()
+
+
+class Shown(dict[str, object]):
+    """Texts as they stand in a csv: most stand in many rows."""
+
+    def __missing__(self, text: str) -> object:
+        self[text] = found = cell(text)
+        return found
 
 
 def _metrics(board: Leaderboard, part: str) -> list[str]:
@@ -128,15 +137,12 @@ def _headers(prefix: str, names: list[str]) -> list[str]:
     return found
 
 
-def _values(run: BoardRun, columns: Mapping[str, str]) -> list[object]:
-    return [_reach(run, path) for path in columns.values()]
+def _figures(found: Mapping[str, MetricValue], names: list[str]) -> list[float | None]:
+    return [found[name].value if name in found else None for name in names]
 
 
-def _reach(value: object, path: str) -> object:
-    """A field by its dotted path; None where something on the way is not there."""
-    for name in path.split("."):
-        value = getattr(value, name, None)
-    return value
+def _failure(error: Failure | None) -> list[object]:
+    return [None if error is None else getattr(error, name) for name in ERROR]
 
 
 def cell(value: object) -> object:
