@@ -94,7 +94,7 @@ def board(folder: Path, out: Path) -> None:
         log(f"{'leaderboard.' + end:28} {size:7.2f} MB")
 
 
-def command(*args: str) -> None:
+def command(runs: int, *args: str) -> None:
     """The command itself in a process of its own, with what it takes to start."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
@@ -103,7 +103,19 @@ def command(*args: str) -> None:
     )
     passed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    told(" ".join(["board", *args[1:]]), passed, worked)
+    told(" ".join([f"{runs} runs: board", *args[1:]]), passed, worked)
+
+
+def parts(store: Store, results: Sequence[RunResult], place: Path) -> Iterator[tuple[int, Path]]:
+    """A quarter, a half and all of the datasets: how cost grows with the number of runs."""
+    names = sorted({result.spec.dataset for result in results})
+    for share in (4, 2):
+        kept = set(names[: len(names) // share])
+        chosen = [result for result in results if result.spec.dataset in kept]
+        part = Store(place / f"part{share}")
+        fill(part, chosen)
+        yield len(chosen), part.folder
+    yield len(results), store.folder
 
 
 def opened(path: Path, profile: Path) -> list[float]:
@@ -132,9 +144,10 @@ def main() -> None:
             fill(store, results)
         with timed("all of it"):
             board(store.folder, Path(place))
-        command(str(store.folder))
-        command(str(store.folder), "--format", "md")
-        command(str(store.folder), "--format", "md", "--ranks-only")
+        for runs, folder in parts(store, results, Path(place)):
+            command(runs, str(folder), "--format", "md", "--ranks-only")
+            command(runs, str(folder), "--format", "md")
+            command(runs, str(folder))
         if chromium.find() is None:
             log("no Chromium: the page was not opened")
         else:
