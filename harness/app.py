@@ -10,7 +10,6 @@ from harness import data, pool, preparation, standings
 from harness.ahead import Ahead, Peeking
 from harness.call import Call, Options, begin
 from harness.execution import Outcome
-from harness.executor import Setup, StoredImages
 from harness.leaderboard import Leaderboard
 from harness.merge import MergedStore
 from harness.plugins import Loaded
@@ -19,6 +18,7 @@ from harness.profile import Decoding, Profile
 from harness.progress import Reporter, Voice
 from harness.records import RunResult, RunSpec
 from harness.settling import Known, settle
+from harness.setup import Setup, StoredImages
 from harness.sizing import Sizing
 from harness.store import uncollected
 from harness.suite import Request

@@ -25,9 +25,10 @@ from harness import slots
 from harness.errors import HarnessError
 from harness.events import Events, Queue, Relay, tell
 from harness.execution import Outcome
-from harness.executor import Executor, Setup, free_memory, group_of
+from harness.executor import Executor, free_memory, group_of
 from harness.plugins import Loaded, load
 from harness.records import RunSpec
+from harness.setup import Setup
 from harness.uploads import Coming, Uploads
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.

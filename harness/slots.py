@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from harness.events import Events, Queue, Relay, tell
-from harness.executor import Executor, Group, Setup, free_memory, group_of
+from harness.executor import Executor, Group, free_memory, group_of
 from harness.plugins import Loaded
 from harness.records import RunSpec
+from harness.setup import Setup
 
 
 def execute(

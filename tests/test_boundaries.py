@@ -25,7 +25,7 @@ ROWS = (
     "images decode cache cluster stratify split table likeness twins data",
     "weights_file weights meter remote fetch inventory",
     "discovery soundness plugins",
-    "device modes sizing provenance suite_file suite uploads executor events slots pool planning progress preparation settling call",
+    "device modes sizing provenance suite_file suite uploads setup executor events slots pool planning progress preparation settling call",
     "statistics claims gate split_file comparison gate_report gate_sarif",
     "tracks scores labels ranking ledger face board page_data render audit why",
     "package plans merge rescore privacy verify publish",

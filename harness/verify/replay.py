@@ -12,11 +12,11 @@ from harness.dataset import Access, Dataset
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.events import Events
 from harness.execution import ENGINE_VERSION, Outcome, Predictions
-from harness.executor import Setup, StoredImages
 from harness.folder import parse_data_option
 from harness.metric import softmax
 from harness.plugins import Loaded
 from harness.records import RunResult, RunSpec, canonical
+from harness.setup import Setup, StoredImages
 from harness.store import Store
 from harness.suggest import did_you_mean
 from harness.suite import with_folders
