@@ -139,7 +139,9 @@ def _hardware(run: RunResult) -> str:
     if run.environment is None:
         return ""
     threads = f"{run.environment.threads} threads" if run.environment.threads else ""
-    where = (run.environment.device, run.environment.platform, run.environment.processor, threads)
+    made = run.environment
+    engine = "reference engine" if made.engine == "reference" else ""
+    where = (made.device, made.platform, made.processor, threads, engine)
     return " ".join(part for part in where if part)
 
 

@@ -67,7 +67,9 @@ class Executor:
                 "suite": self.setup.suite,
                 "shortened": self.setup.shortened,
                 "plugins": records,
-                "environment": provenance.environment(device_name(self.setup.device)),
+                "environment": provenance.environment(
+                    device_name(self.setup.device), self.setup.engine
+                ),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )

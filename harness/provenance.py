@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from harness.errors import PluginError
+from harness.execution import Engine
 from harness.records import Environment, PluginRecord
 
 DISTRIBUTION = "finetune-harness"
@@ -108,10 +109,10 @@ def _package(folder: Path) -> _Sources:
     return _Sources(folder, tuple(sorted(folder.rglob("*.py"), key=bare.name)))
 
 
-def environment(device: str) -> Environment:
+def environment(device: str, engine: Engine = "fast") -> Environment:
     """Where this process runs; `device` is told as the engine names it."""
     torch = sys.modules.get("torch")  # a process that has not loaded it computes nothing
-    found: dict[str, object] = {"device": device}
+    found: dict[str, object] = {"device": device, "engine": engine}
     if torch is not None:
         found["threads"] = torch.get_num_threads()
         found["processor"] = torch.backends.cpu.get_cpu_capability()
@@ -121,7 +122,8 @@ def environment(device: str) -> Environment:
 def apart(one: Environment | None, other: Environment | None) -> str:
     """What of two environments may round differently, first against second; empty: nothing known.
 
-    Which of several equal cards ran a run is nothing; another processor, library or thread count is.
+    Which of several equal cards ran a run is nothing; another processor, library or thread count
+    is, and so is the reference engine.
     """
     if one is None or other is None:
         return "nothing recorded of where it was made"
@@ -131,6 +133,7 @@ def apart(one: Environment | None, other: Environment | None) -> str:
         (one.platform, other.platform),
         (one.processor or "unknown processor", other.processor or "unknown processor"),
         (f"{one.threads} threads", f"{other.threads} threads"),
+        (f"the {one.engine or 'fast'} engine", f"the {other.engine or 'fast'} engine"),
         *((f"{n} {one.libraries.get(n)}", f"{n} {other.libraries.get(n)}") for n in names),
     ]
     return ", ".join(f"{ours} instead of {theirs}" for ours, theirs in pairs if ours != theirs)

@@ -239,6 +239,7 @@ class Environment(Record):
 
     Attributes:
         processor: the instruction set that torch chose kernels for ('AVX2', 'AVX512', ...).
+        engine: 'reference' carried every step out plainly; empty: not recorded, then it was 'fast'.
     """
 
     harness: str
@@ -250,6 +251,7 @@ class Environment(Record):
     threads: int | None = None
     platform: str = ""
     processor: str = ""
+    engine: Literal["", "fast", "reference"] = ""
 
 
 class Failure(Record):

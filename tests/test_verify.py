@@ -661,6 +661,15 @@ def logits(moved):
         ({"threads": 2}, 0.01, "tolerance", True, "2 threads instead of 1"),
         ({"processor": "AVX2"}, 0.01, "tolerance", True, "AVX2 instead of AVX512"),
         ({"platform": "Other"}, 0.01, "tolerance", True, "Other instead of Linux"),
+        ({"engine": "fast"}, 0.0, "bits", True, "the same bits"),
+        ({"engine": "fast"}, 1e-5, "bits", False, "other bits"),
+        (
+            {"engine": "reference"},
+            0.01,
+            "tolerance",
+            True,
+            "the reference engine instead of the fast engine",
+        ),
         ({"python": "4"}, 1e-5, "bits", False, "other bits"),
     ],
 )
@@ -776,3 +785,20 @@ def test_a_run_that_fails_the_second_time_is_a_finding(folder, monkeypatch):
 
     assert len(found) == 1
     assert "run again, it failed: the moody strategy" in found[0]["message"]
+
+
+def test_a_run_of_the_reference_engine_is_made_again_by_it(tmp_path, monkeypatch):
+    from harness.engine import block
+
+    def refuse(*_):
+        raise AssertionError("the fast path was taken")
+
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(block.Block, "train", refuse)
+    only = ("--strategies", "linear-probe", "--jobs", 1, "--engine", "reference")
+    made = harness("bench", "toy", "--out", tmp_path / "r", *only)
+    assert made.exit_code == 0, made.output
+
+    assert a_run(tmp_path / "r", strategy="linear-probe")[1]["environment"]["engine"] == "reference"
+    (again,) = verify(tmp_path / "r", "--replay", 1)["replayed"]
+    assert (again["compared"], again["holds"]) == ("bits", True)

@@ -141,7 +141,7 @@ class _Runner:
         self._check_code(spec)
         prepared = self._data(result)
         device = self.again.device or _device_of(result)
-        threads = result.environment.threads if result.environment else None
+        made = result.environment
         setup = Setup(
             suite=result.suite,
             images={
@@ -149,7 +149,8 @@ class _Runner:
             },
             weights={spec.backbone: self._weights(spec)},
             device=device,
-            threads=threads or 1,
+            threads=(made and made.threads) or 1,
+            engine=(made and made.engine) or "fast",
         )
         kept = _Kept()
         pool.execute([spec], setup, self.loaded, kept, jobs=1)
