@@ -63,7 +63,10 @@ class ArrayDataset(LocalDataset):
         for name in self.files:
             if (file := place / name).is_file():
                 return file
-        raise DataError(f"dataset {self.name!r}: {place} holds no {' or '.join(self.files)}")
+        what = f"holds no {' or '.join(self.files)}" if self.files else "is no npz file"
+        raise DataError(
+            f"dataset {self.name!r}: {place} {what}; give the file with --data {self.name}=FILE.npz"
+        )
 
     def _check(self, file: Path) -> None:
         try:

@@ -320,7 +320,10 @@ def test_nothing_is_sent_ahead_where_it_does_not_fit(two, tmp_path, monkeypatch,
 def test_what_could_not_be_sent_ahead_is_sent_by_the_run_that_needs_it(
     two, tmp_path, monkeypatch, sent
 ):
+    tried = []
+
     def full(spec, images, device):
+        tried.append(spec.dataset)
         raise MemoryError("the card is full")
 
     roomy(monkeypatch, 2**20)
@@ -328,7 +331,8 @@ def test_what_could_not_be_sent_ahead_is_sent_by_the_run_that_needs_it(
     done = bench(tmp_path / "out", *two)
 
     assert done.exit_code == 0, done.output
-    assert ("two", "train", False) in sent
+    assert tried == ["two"]
+    assert sorted(sent) == sorted(ONE + [("two", split, False) for split in SPLITS])
 
 
 def test_images_of_runs_that_are_done_are_not_sent(two, tmp_path, monkeypatch, sent, in_turn):
@@ -340,13 +344,23 @@ def test_images_of_runs_that_are_done_are_not_sent(two, tmp_path, monkeypatch, s
     assert sorted(sent) == sorted(ONE)
 
 
-def test_an_upload_nobody_waits_for_is_let_go(two, tmp_path, monkeypatch, sent):
+def test_an_upload_nobody_waits_for_is_let_go(two, tmp_path, monkeypatch):
     """The call ends in the last run of the first dataset: no thread outlives it."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def send(spec, images, device):
+        begun.set()
+        assert ended.wait(PATIENCE)
+        return {}
 
     def end(self, spec, outcome):
+        assert begun.wait(PATIENCE), "nothing was sent meanwhile"
+        ended.set()
         raise KeyboardInterrupt
 
     roomy(monkeypatch, 2**20)
+    monkeypatch.setattr(upload, "upload", send)
     monkeypatch.setattr("harness.progress.Reporter.run_end", end)
     assert bench(tmp_path / "out", *two, "--strategies", "full-ft").exit_code != 0
+    assert ended.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("upload")]

@@ -326,6 +326,9 @@ def test_what_is_no_npz_of_medmnist_is_refused(tmp_path, access):
 def test_a_folder_without_the_file_is_refused(tmp_path, access):
     with pytest.raises(DataError, match=r"holds no octmnist_224\.npz or .*octmnist\.npz"):
         at("octmnist", tmp_path).load(access)
+    nameless = at("octmnist", tmp_path).model_copy(update={"files": ()})
+    with pytest.raises(DataError, match=r"is no npz file; give the file with --data octmnist=FILE"):
+        nameless.load(access)
 
 
 # -- on the command line ----------------------------------------------------------------------
