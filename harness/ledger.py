@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from harness.leaderboard import Block, BoardRun, Row, Track
 from harness.ranking import epochs_used, patience_ran_out
 from harness.records import Environment, Failure, MetricValue, PluginRecord, RunResult
 from harness.scores import finite, first_line
 from harness.tracks import BlockKey, RowKey, TrackRuns, settings_text
+
+T = TypeVar("T")
 
 UNKNOWN = Environment(harness="", python="", device="")
 
@@ -42,7 +45,7 @@ def _entry(run: RunResult, track: Track, row: Row, block: Block) -> BoardRun:
         modality=block.modality,
         backbone=spec.backbone,
         strategy=spec.strategy,
-        settings=spec.settings,
+        settings=_ordered(spec.settings),
         seed=spec.seed,
         protocol=spec.protocol.name,
         protocol_digest=track.protocol_digest,
@@ -55,8 +58,8 @@ def _entry(run: RunResult, track: Track, row: Row, block: Block) -> BoardRun:
         split_sha256=run.data.split_sha256 if run.data else "",
         weights=spec.weights,
         weights_name=run.weights.name if run.weights else "",
-        sources=spec.sources,
-        plugins={role: _code(found) for role, found in run.plugins.items()},
+        sources=_ordered(spec.sources),
+        plugins={role: _code(found) for role, found in sorted(run.plugins.items())},
         engine=spec.engine,
         numeric=spec.numeric,
         tested=run.tested,
@@ -78,7 +81,12 @@ def _code(found: PluginRecord) -> str:
 
 
 def _finite(figures: Mapping[str, MetricValue]) -> dict[str, MetricValue]:
-    return {name: finite(found) for name, found in figures.items()}
+    return {name: finite(found) for name, found in sorted(figures.items())}
+
+
+def _ordered(given: Mapping[str, T]) -> dict[str, T]:
+    """By name: equal runs are written alike."""
+    return dict(sorted(given.items()))
 
 
 def _short(error: Failure | None) -> Failure | None:

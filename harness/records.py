@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 Json = Annotated[Any, "a JSON value"]
 Augmentation = Literal["flip-horizontal", "flip-vertical", "affine"]
@@ -26,6 +27,14 @@ def canonical(value: BaseModel | Mapping[str, Json]) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def compact(value: Json) -> str:
+    """JSON of records and plain values in their own order; numbers that are not finite are null."""
+    try:
+        return to_json(value, inf_nan_mode="null").decode()
+    except PydanticSerializationError:  # half a surrogate pair, which UTF-8 does not have
+        return json.dumps(to_jsonable_python(value, inf_nan_mode="null"), separators=(",", ":"))
 
 
 def digest(value: BaseModel | Mapping[str, Json]) -> str:

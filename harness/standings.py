@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from harness import analysis, board, page_data, render
+from harness.aside import Aside
 from harness.leaderboard import Leaderboard
 from harness.merge import MergedStore
 from harness.plugins import Loaded
@@ -33,9 +35,21 @@ def write(
         loaded: plugins.
         tests: False leaves out statistics and claims, for which all predictions are read.
     """
+    drawn = Aside(partial(_drawn, ranked, store, loaded))
     made = analysis.analysed(ranked, store) if tests else ranked
-    render.write(made, folder, _page(made, store, loaded))
+    own = [name for name in render.FILES if name not in (*render.RANKS, "html")]
+    texts = {name: render.render(made, name) for name in own}
+    page, listed = drawn.value()
+    render.write(made, folder, page_data.with_tests(page, made), texts | listed)
     return made
+
+
+def _drawn(
+    ranked: Leaderboard, store: MergedStore, loaded: Loaded
+) -> tuple[dict[str, Json], dict[str, str]]:
+    """The page, and all formats that need nothing but ranks."""
+    texts = {name: render.render(ranked, name) for name in render.RANKS}
+    return _page(ranked, store, loaded), texts
 
 
 def _page(made: Leaderboard, store: MergedStore, loaded: Loaded) -> dict[str, Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -33,9 +34,11 @@ def command(
 
     Several folders, or .zip files made by `harness submit`, give one board, whatever their order.
     """
+    # More threads make none of it faster, and only a process of one thread can be copied (`Aside`).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from harness import render, standings
     from harness.merge import opened
-    from harness.store import uncollected
+    from harness.store import outlast, uncollected
 
     tests = not ranks_only
     target = out or _itself(places, writes=wanted is None)
@@ -51,6 +54,8 @@ def command(
         else:
             made = standings.write(board, store, target, session.plugins, tests=tests)
             text = render.render(made, "terminal")
+            outlast(made)
+        outlast(store, board)
         click.echo(text, nl=False)
 
 

@@ -6,19 +6,18 @@ table can show (`rounding`); csv and json hold them in full.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.execution import Predictions
 from harness.leaderboard import Leaderboard
 from harness.metric import Metric
-from harness.page_data.details import run_details
+from harness.page_data.details import run_details, size
 from harness.page_data.runs import run_table
 from harness.page_data.shape import TrackStatistics
-from harness.page_data.tracks import metric_list, track_data
+from harness.page_data.tracks import metric_list, statistics, track_data
 from harness.records import Json, RunResult
 
-__all__ = ["TrackStatistics", "build"]
+__all__ = ["TrackStatistics", "build", "with_tests"]
 
 BUDGET = 3_900_000  # bytes of JSON: with the plotting library the page stays below 5 MB
 
@@ -53,11 +52,39 @@ def build(
         "notes": list(board.notes),
         "metrics": names,
         "tracks": [track_data(board, track, names) for track in board.tracks],
-        "claims": None if board.claims is None else [one.model_dump() for one in board.claims],
+        "claims": _claims(board),
         "data": [note.model_dump(mode="json") for note in board.data],
         "weights": [note.model_dump(mode="json") for note in board.weights],
         "assumed": [value.model_dump(mode="json") for value in board.assumed],
         "runs": run_table(board, names, results),
     }
-    left = budget - len(json.dumps(data, separators=(",", ":")))
-    return data | {"details": run_details(board, results, predictions, left)}
+    left = budget - size(data)
+    return _fitted(data | {"details": run_details(board, results, predictions, left)}, budget)
+
+
+def with_tests(
+    data: Mapping[str, Json], board: Leaderboard, budget: int = BUDGET
+) -> dict[str, Json]:
+    """The page of a board that was drawn before its statistics and claims were known.
+
+    The same as `build` of the board that has them.
+    """
+    tracks = [
+        drawn | {"statistics": statistics(board, track)}
+        for drawn, track in zip(data["tracks"], board.tracks, strict=True)
+    ]
+    return _fitted({**data, "tracks": tracks, "claims": _claims(board)}, budget)
+
+
+def _claims(board: Leaderboard) -> list[Json] | None:
+    return None if board.claims is None else [one.model_dump() for one in board.claims]
+
+
+def _fitted(data: dict[str, Json], budget: int) -> dict[str, Json]:
+    """Without the last details that go beyond the budget."""
+    beyond = size(data) - budget
+    runs = dict(data["details"]["runs"])
+    while runs and beyond > 0:
+        number, one = runs.popitem()
+        beyond -= size(one) + len(f'"{number}":,')
+    return data | {"details": data["details"] | {"runs": runs}}

@@ -132,9 +132,8 @@ def _made(run: BoardRun, result: RunResult | None) -> dict[str, Json]:
 
 
 def _figures(runs: Sequence[BoardRun], metric: str) -> list[float | None]:
-    return [
-        decimals(run.metrics[metric].value, RUN) if metric in run.metrics else None for run in runs
-    ]
+    found = (run.metrics.get(metric) for run in runs)
+    return [None if figure is None else decimals(figure.value, RUN) for figure in found]
 
 
 def _validation(run: BoardRun, metric: str) -> float | None:
@@ -144,10 +143,10 @@ def _validation(run: BoardRun, metric: str) -> float | None:
 def _undefined(runs: Sequence[BoardRun], metrics: Sequence[Mapping[str, Json]]) -> list[list[Json]]:
     """[run, metric, reason] wherever a finished run has no value."""
     return [
-        [number, m, run.metrics[metric["id"]].reason or ""]
+        [number, m, figure.reason or ""]
         for number, run in enumerate(runs)
         for m, metric in enumerate(metrics)
-        if metric["id"] in run.metrics and run.metrics[metric["id"]].value is None
+        if (figure := run.metrics.get(metric["id"])) and figure.value is None
     ]
 
 

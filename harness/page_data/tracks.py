@@ -43,8 +43,15 @@ def track_data(
         "control": rows.get(track.control) if track.control is not None else None,
         "rows": [_row(row) for row in track.rows],
         "cells": [_cells(track, runs, metric) for metric in metrics],
-        "statistics": tested((board.statistics or {}).get(track.id), rows, blocks),
+        "statistics": statistics(board, track),
     }
+
+
+def statistics(board: Leaderboard, track: Track) -> dict[str, Json] | None:
+    """What was tested in a track; None: nothing."""
+    rows = {row.label: number for number, row in enumerate(track.rows)}
+    blocks = {block.label: number for number, block in enumerate(track.blocks)}
+    return tested((board.statistics or {}).get(track.id), rows, blocks)
 
 
 def _row(row: Row) -> dict[str, Json]:
@@ -100,6 +107,6 @@ def _of(track: Track) -> Sequence[tuple[int, Block]]:
 
 
 def _mean(runs: Sequence[BoardRun], block: Block, metric: str) -> float | None:
-    given = [run.metrics[metric].value for run in runs if metric in run.metrics]
+    given = [figure.value for run in runs if (figure := run.metrics.get(metric))]
     defined = [value for value in given if value is not None]
     return mean(defined) if len(defined) == len(block.seeds) else None

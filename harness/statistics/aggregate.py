@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 
 from harness.errors import UsageError
-from harness.statistics.estimate import DIGITS, LEVEL, POINT, refuse_nan
+from harness.statistics.estimate import DIGITS, EXACT, LEVEL, POINT, refuse_nan
 
 RESAMPLES = 2000
 
@@ -74,12 +74,14 @@ def probability_of_improvement(
         raise UsageError(f"scores of {scores.shape} and {over.shape}: not the same cells")
 
     apart = np.round(scores[:, None, :] - over[None, :, :], DIGITS)
-    beaten = (1 + np.sign(apart)) / 2
+    # Halves: sums of them are exact in the shorter float up to a limit, and take half the time.
+    kind: type[np.floating] = np.float32 if 2 * apart.size < EXACT else np.float64
+    beaten = ((1 + np.sign(apart)) / 2).astype(kind)
 
     def figure(drawn: Sequence[np.ndarray]) -> np.ndarray:
-        times, against = (_times(rows) for rows in drawn)
-        found = np.einsum("bsc,stc->btc", times, beaten, optimize=True)
-        mean: np.ndarray = np.einsum("btc,btc->b", found, against) / beaten.size
+        times, against = (_times(rows).astype(kind) for rows in drawn)
+        found = np.einsum("bsc,stc->btc", times, beaten)
+        mean: np.ndarray = np.einsum("btc,btc->b", found, against).astype(float) / beaten.size
         return mean
 
     return _summary([scores, over], figure, level, resamples)
@@ -129,7 +131,10 @@ def _summary(
 
 def _times(rows: np.ndarray) -> np.ndarray:
     """How often each seed is among those drawn in a cell, [draws, S, cells]."""
-    return np.stack([(rows == seed).sum(axis=1) for seed in range(rows.shape[1])], axis=1)
+    kind = np.min_scalar_type(rows.shape[1])
+    return np.stack(
+        [(rows == seed).sum(axis=1, dtype=kind) for seed in range(rows.shape[1])], axis=1
+    )
 
 
 def _middle_mean(values: np.ndarray) -> np.ndarray:

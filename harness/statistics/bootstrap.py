@@ -19,15 +19,14 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from harness.errors import UsageError
-from harness.statistics.estimate import refuse_nan
-from harness.statistics.resampled import Resampled, ratio
+from harness.statistics.estimate import EXACT, refuse_nan
+from harness.statistics.resampled import Resampled
 
 Score: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
 Scoring: TypeAlias = Literal["accuracy", "balanced-accuracy"] | Score
 
 RESAMPLES = 1000  # only standard errors are read off: theirs is then good to 2 %
 CHUNK = 8_000_000  # weights held at a time
-EXACT = 2**24  # whole numbers below it are exact in float32
 
 
 def resample(
@@ -176,7 +175,7 @@ def _score_counts(
         return share.T
     recalls = np.zeros((hits[0][1].shape[1], weights.shape[1]))
     for one, total in zip(right, there, strict=True):
-        recalls += ratio(one.astype(float), np.broadcast_to(total, one.shape), 0.0)
+        recalls += one / np.maximum(total, 1)  # a class that is not drawn has no hits either
     mean: np.ndarray = recalls / (there > 0).sum(axis=0)
     return mean.T
 

@@ -14,6 +14,7 @@ from harness.errors import UsageError
 LEVEL = 0.95
 POINT = 0.01  # a smaller difference is no win
 SEEDS = 3  # fewest that decide about a cell
+EXACT = 2**24  # whole numbers below it are exact in float32
 DIGITS = 12  # decimals in which equal scores agree: sums of seeds differ in the last place
 
 Verdict = Literal["better", "worse", "undecided"]

@@ -1,0 +1,53 @@
+"""A value that a copy of this process computes while this one goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from harness.parallel import cores
+
+T = TypeVar("T")
+
+
+class Aside(Generic[T]):
+    """Work begun in a copy (`fork`), which has all that this process has and hands back a value.
+
+    Only a process of one thread is copied: another's locks would never be released in the copy.
+    With several threads, on one core, or where the copy came to nothing, the work is done here when
+    its value is asked for; so whatever goes wrong is raised by `value`.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._found: Connection | None = None
+        if cores() > 1 and threads() == 1:
+            context = multiprocessing.get_context("fork")
+            self._found, given = context.Pipe(duplex=False)
+            context.Process(target=self._compute, args=(given,), daemon=True).start()
+            given.close()
+
+    def value(self) -> T:
+        """The value; of a copy that is not done yet, as soon as it is."""
+        if self._found is not None:
+            # A copy that failed or was killed closes the pipe with nothing in it.
+            with contextlib.suppress(EOFError), self._found:
+                done: T = self._found.recv()
+                return done
+        return self._work()
+
+    def _compute(self, given: Connection) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted process ends its copies
+        with contextlib.suppress(Exception), given:  # it is done again, and raised, by `value`
+            given.send(self._work())
+
+
+def threads() -> int:
+    """Threads of this process, those of libraries among them; 0 where the system does not say."""
+    tasks = Path("/proc/self/task")
+    return len([*tasks.iterdir()]) if tasks.is_dir() else 0
