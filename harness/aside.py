@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -29,7 +29,8 @@ class Aside(Generic[T]):
         if cores() > 1 and threads() == 1:
             context = multiprocessing.get_context("fork")
             self._found, given = context.Pipe(duplex=False)
-            context.Process(target=self._compute, args=(given,), daemon=True).start()
+            with _uninterrupted():
+                context.Process(target=self._compute, args=(given,), daemon=True).start()
             given.close()
 
     def value(self) -> T:
@@ -42,9 +43,18 @@ class Aside(Generic[T]):
         return self._work()
 
     def _compute(self, given: Connection) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted process ends its copies
         with contextlib.suppress(Exception), given:  # it is done again, and raised, by `value`
             given.send(self._work())
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """For a copy made within it Ctrl-C stays blocked: who is interrupted ends its copies."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def threads() -> int:

@@ -95,7 +95,7 @@ def listing(folder: Path) -> list[Path]:
             raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
 
     found = (
-        (place.replace(os.sep, "\0"), place, name)
+        (f"{place}{os.sep}{name}".replace(os.sep, "\0"), place, name)
         for place, _, names in os.walk(folder, onerror=stop)
         for name in names
         if name.endswith(".json") and not name.startswith(".")

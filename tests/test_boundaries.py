@@ -18,7 +18,7 @@ PLUGINS = ROOT.parent / "plugins"
 # A module imports only from those above it.  A package is one entry: inside it all may meet.
 # "harness" is `harness/__init__.py`, the public API.
 ROWS = (
-    "deprecation errors suggest files parallel ahead filetypes dataset manifest folder arrays records lock rows pattern hub",
+    "deprecation errors suggest files parallel aside ahead filetypes dataset manifest folder arrays records lock rows pattern hub",
     "strategy backbone metric execution leaderboard hooks harness",
     "engine local",
     "schema predictions_file profile store",

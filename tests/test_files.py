@@ -172,6 +172,22 @@ def test_listing(tmp_path):
     assert files.listing(tmp_path / "absent") == []
 
 
+def test_a_listing_is_in_the_order_of_paths(tmp_path):
+    names = (
+        "a/b.json",
+        "a-b/c.json",
+        "a/b/c.json",
+        "a/b-c.json",
+        "a.json",
+        "a/b c/d.json",
+        "B.json",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert files.listing(tmp_path) == sorted(tmp_path / name for name in names)
+
+
 def test_what_may_not_be_read_does_not_pass_for_missing(tmp_path, monkeypatch):
     files.write(tmp_path / "a" / "x.json", b"{}")
     monkeypatch.setattr(os, "scandir", failing(errno.EACCES))

@@ -22,7 +22,7 @@ from harness import files, render
 from harness.board import rank
 from harness.errors import StoreError, UsageError
 from harness.leaderboard import ClaimAnswer, Leaderboard
-from harness.records import MetricValue
+from harness.records import MetricValue, compact
 from harness.render import figures, latex
 from harness.render.markdown import escape
 from harness.render.terminal import WIDTH
@@ -310,6 +310,35 @@ def test_json_is_the_whole_board():
     assert text.count("\n") < 10 + sum(
         len(v) + 2 for v in loaded.values() if isinstance(v, list)
     ) + len(loaded)
+
+
+def test_equal_runs_are_written_alike_whatever_the_order_in_their_files():
+    run = made_result(
+        spec={
+            "settings": {"alpha": 0.1, "beta": 0.2},
+            "sources": {"backbone": "b", "strategy": "s"},
+        },
+        metrics={name: MetricValue(value=0.5) for name in ("balanced-accuracy", "accuracy")},
+    )
+    turned = {
+        name: dict(reversed(getattr(run, name).items()))
+        for name in ("metrics", "validation", "plugins")
+    }
+    maps = {
+        name: dict(reversed(getattr(run.spec, name).items())) for name in ("settings", "sources")
+    }
+    other = run.model_copy(update={**turned, "spec": run.spec.model_copy(update=maps)})
+    assert other == run
+    assert [*other.metrics] != [*run.metrics]
+    for name in render.FORMATS:
+        assert render.render(rank([other]), name) == render.render(rank([run]), name)
+
+
+def test_json_holds_any_name_and_no_figure_that_is_none():
+    assert json.loads(compact({"a": ["\ud800", float("nan"), 1e-5, "\u00e4"]})) == {
+        "a": ["\ud800", None, 1e-5, "\u00e4"]
+    }
+    assert compact([float("inf"), {"z": 1, "a": None}]) == '[null,{"z":1,"a":null}]'
 
 
 # -- reading ----------------------------------------------------------------------------------
