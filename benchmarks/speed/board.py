@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -95,15 +96,17 @@ def board(folder: Path, out: Path) -> None:
 
 
 def command(runs: int, *args: str) -> None:
-    """The command itself in a process of its own, with what it takes to start."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "harness", "board", *args], check=True, stdout=subprocess.DEVNULL
-    )
-    passed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    told(" ".join([f"{runs} runs: board", *args[1:]]), passed, worked)
+    """The command itself, TURNS times, each in a process of its own, with what it takes to start."""
+    what = " ".join([f"{runs} runs: board", *args[1:]])
+    for _ in range(TURNS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "harness", "board", *args], check=True, stdout=subprocess.DEVNULL
+        )
+        passed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        told(what, passed, worked)
 
 
 def parts(store: Store, results: Sequence[RunResult], place: Path) -> Iterator[tuple[int, Path]]:
@@ -144,7 +147,9 @@ def main() -> None:
             fill(store, results)
         with timed("all of it"):
             board(store.folder, Path(place))
-        for runs, folder in parts(store, results, Path(place)):
+        folders = list(parts(store, results, Path(place)))
+        os.sync()  # what was written just now does not go to disk while the commands are timed
+        for runs, folder in folders:
             command(runs, str(folder), "--format", "md", "--ranks-only")
             command(runs, str(folder), "--format", "md")
             command(runs, str(folder))
