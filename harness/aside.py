@@ -19,25 +19,29 @@ class Aside(Generic[T]):
     """Work begun in a copy (`fork`), which has all that this process has and hands back a value.
 
     Only a process of one thread is copied: another's locks would never be released in the copy.
-    With several threads, on one core, or where the copy came to nothing, the work is done here when
-    its value is asked for; so whatever goes wrong is raised by `value`.
+    With several threads, on one core, or where no copy could be made or it came to nothing, the
+    work is done here when its value is asked for; so whatever goes wrong is raised by `value`.
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._found: Connection | None = None
         if cores() > 1 and threads() == 1:
-            context = multiprocessing.get_context("fork")
-            self._found, given = context.Pipe(duplex=False)
-            with _uninterrupted():
-                context.Process(target=self._compute, args=(given,), daemon=True).start()
-            given.close()
+            with contextlib.suppress(OSError):  # no more processes, files or memory
+                self._found = self._begun()
+
+    def _begun(self) -> Connection:
+        context = multiprocessing.get_context("fork")
+        found, given = context.Pipe(duplex=False)
+        with _uninterrupted(), given:
+            context.Process(target=self._compute, args=(given,), daemon=True).start()
+        return found
 
     def value(self) -> T:
         """The value; of a copy that is not done yet, as soon as it is."""
         if self._found is not None:
-            # A copy that failed or was killed closes the pipe with nothing in it.
-            with contextlib.suppress(EOFError), self._found:
+            # A copy that failed or was killed closes the pipe with nothing, or half a value, in it.
+            with contextlib.suppress(EOFError, OSError), self._found:
                 done: T = self._found.recv()
                 return done
         return self._work()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -116,6 +118,27 @@ def test_a_copy_that_dies_costs_nothing_but_time(end):
         """
     )
     assert lines == ["done"]
+
+
+def test_half_a_value_is_none():
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    os.write(sender.fileno(), struct.pack("!i", 1000) + b"half of it")
+    sender.close()
+    found = Aside(lambda: "whole")
+    found._found = receiver
+    assert found.value() == "whole"
+
+
+def test_where_there_are_no_more_processes_the_work_is_done_here():
+    lines = printed(
+        """
+        def full():
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        here, os.fork = os.getpid(), full
+        print(aside.Aside(os.getpid).value() == here)
+        """
+    )
+    assert lines == ["True"]
 
 
 def test_an_interrupt_ends_the_copy_without_a_word():
