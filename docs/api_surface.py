@@ -116,7 +116,7 @@ def _class(name: str, cls: type) -> Iterator[str]:
         if not key.startswith(("_", "model_"))
     }
     for number, (key, text) in enumerate(annotations.items(), start=1):
-        place = f"field {number}, " if dataclasses.is_dataclass(cls) else "field, "
+        place = f"field {number}, " if _positional(cls) else "field, "
         yield from _typed(f"{name}.{key}", place, str(text), _field_default(cls, key))
     for key, value in vars(cls).items():
         if key in annotations or (key.startswith(("_", "model_")) and key != "__call__"):
@@ -124,6 +124,10 @@ def _class(name: str, cls: type) -> Iterator[str]:
         yield from _member(f"{name}.{key}", value)
     if "__init__" in vars(cls) and issubclass(cls, BaseException):
         yield from _function(f"{name}.__init__", cls.__init__)
+
+
+def _positional(cls: type) -> bool:
+    return dataclasses.is_dataclass(cls) and not all(f.kw_only for f in dataclasses.fields(cls))
 
 
 def _member(name: str, value: object) -> Iterator[str]:

@@ -8,7 +8,6 @@ import types
 import typing
 from pathlib import Path
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -18,10 +17,11 @@ from harness.split import Splits, SplitSample
 
 PAGE = Path(__file__).with_name("results.md")
 TABLE = re.compile(r"<!-- fields of (\w+) -->\n.*?<!-- end -->", re.DOTALL)
-FILES: tuple[type[BaseModel], ...] = (records.RunResult, records.Plan, Splits, Manifest)
+FILES: tuple[type, ...] = (records.RunResult, records.Plan, Splits, Manifest)
 RECORDS = {one.__name__: one for one in vars(records).values() if isinstance(one, type)}
-MODELS: dict[str, type[BaseModel]] = {
+MODELS: dict[str, type] = {
     **{name: one for name, one in RECORDS.items() if issubclass(one, records.Record)},
+    "EpochRecord": records.EpochRecord,
     "Splits": Splits,
     "SplitSample": SplitSample,
     "Manifest": Manifest,
@@ -36,18 +36,24 @@ def current(page: str) -> str:
     )
 
 
-def table(model: type[BaseModel]) -> str:
+def table(model: type) -> str:
     """The fields of a record."""
     told = meanings(model)
     heads = ["field", "type", "default", *["meaning"] * bool(told)]
     rows = [heads, ["---"] * len(heads)]
-    for name, field in model.model_fields.items():
+    for name, field in fields(model).items():
         row = [f"`{name}`", kind(field.annotation), default(field), told.get(name, "")]
         rows.append(row[: len(heads)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def meanings(model: type[BaseModel]) -> dict[str, str]:
+def fields(model: type) -> dict[str, FieldInfo]:
+    """Of a record, or of a dataclass that is validated as one."""
+    found: dict[str, FieldInfo] = getattr(model, "model_fields", None) or model.__pydantic_fields__
+    return found
+
+
+def meanings(model: type) -> dict[str, str]:
     """Field -> meaning, from `Attributes:` in the docstring; a line may name several fields."""
     found: dict[str, str] = {}
     names: list[str] = []
@@ -92,11 +98,11 @@ def default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`"
 
 
-def needed(models: typing.Iterable[type[BaseModel]] = FILES) -> set[str]:
+def needed(models: typing.Iterable[type] = FILES) -> set[str]:
     """Every record that stands in a file."""
     found: set[str] = set()
     for model in models:
         found.add(model.__name__)
-        fields = " ".join(kind(field.annotation) for field in model.model_fields.values())
-        found |= needed(MODELS[name] for name in re.findall(r"\[(\w+)\]", fields))
+        told = " ".join(kind(field.annotation) for field in fields(model).values())
+        found |= needed(MODELS[name] for name in re.findall(r"\[(\w+)\]", told))
     return found

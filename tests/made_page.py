@@ -292,7 +292,7 @@ def _large_run(base, dataset, backbone, strategy, seed, rng, epochs):  # noqa: P
     )
     losses, scores = rng.uniform(0.01, 2, (2, epochs)).tolist()
     history = tuple(
-        EpochRecord.model_construct(
+        EpochRecord(
             phase="tune", epoch=float(n), train_loss=loss, score=score, lr=0.001, seconds=1.5
         )
         for n, (loss, score) in enumerate(zip(losses, scores, strict=True), start=1)
