@@ -22,6 +22,7 @@ RECORDS = {one.__name__: one for one in vars(records).values() if isinstance(one
 MODELS: dict[str, type] = {
     **{name: one for name, one in RECORDS.items() if issubclass(one, records.Record)},
     "EpochRecord": records.EpochRecord,
+    "MetricValue": records.MetricValue,
     "Splits": Splits,
     "SplitSample": SplitSample,
     "Manifest": Manifest,

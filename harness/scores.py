@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.leaderboard import Block, Gap
 from harness.records import MetricValue, RunResult
@@ -32,11 +32,11 @@ def finite(found: MetricValue) -> MetricValue:
         return found  # nearly all of them
     if by_class and not all(map(_is_finite, by_class.values())):
         by_class = {name: value if _is_finite(value) else None for name, value in by_class.items()}
-        found = found.model_copy(update={"by_class": by_class})
+        found = replace(found, by_class=by_class)
     if _is_finite(found.value):
         return found
     reason = f"the result holds {found.value}"
-    return found.model_copy(update={"value": None, "reason": reason})
+    return replace(found, value=None, reason=reason)
 
 
 def _is_finite(value: float | None) -> bool:

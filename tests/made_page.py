@@ -286,8 +286,8 @@ def _large_run(base, dataset, backbone, strategy, seed, rng, epochs):  # noqa: P
     }  # fmt: skip
     spec = base.spec.model_copy(update=changes)
     figures = dict(zip(METRICS, rng.uniform(0.5, 0.95, len(METRICS)).tolist(), strict=True))
-    metrics = {name: MetricValue.model_construct(value=value) for name, value in figures.items()}
-    metrics["per-class-recall"] = MetricValue.model_construct(
+    metrics = {name: MetricValue(value=value) for name, value in figures.items()}
+    metrics["per-class-recall"] = MetricValue(
         value=figures["balanced-accuracy"], by_class=dict.fromkeys(LARGE, 0.5)
     )
     losses, scores = rng.uniform(0.01, 2, (2, epochs)).tolist()
