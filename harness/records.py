@@ -16,15 +16,13 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 Json = Annotated[Any, "a JSON value"]
 Augmentation = Literal["flip-horizontal", "flip-vertical", "affine"]
-
-
 CLOSED = ConfigDict(extra="forbid")
 
 
 class Record(BaseModel):
     """Immutable, and closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, **CLOSED)
 
 
 def canonical(value: BaseModel | Mapping[str, Json]) -> str:

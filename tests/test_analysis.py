@@ -95,14 +95,13 @@ def test_a_page_drawn_in_a_copy_of_the_process_is_the_same(made, tmp_path):
     """On two cores the page is drawn beside the tests, on one after them."""
     for cores in (1, 2):
         code = (
-            "import sys; from harness import aside, standings; from harness.cli import main\n"
-            f"aside.cores = lambda: {cores}; drawn = standings._drawn; here = aside.os.getpid()\n"
+            "import os, sys; from harness import aside, standings; from harness.cli import main\n"
+            f"aside.cores = lambda: {cores}; drawn = standings._drawn; here = os.getpid()\n"
             "def told(*args):\n"
-            "    print('copy' if aside.os.getpid() != here else 'here', file=sys.stderr, flush=True)\n"
+            "    print('copy' if os.getpid() != here else 'here', file=sys.stderr, flush=True)\n"
             "    return drawn(*args)\n"
             "standings._drawn = told; main()"
         )
-        code = code.replace("aside.os", "__import__('os')")
         done = subprocess.run(
             [sys.executable, "-c", code, "board", str(made), "--out", str(tmp_path / str(cores))],
             capture_output=True,

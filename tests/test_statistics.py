@@ -494,6 +494,14 @@ def test_probability_of_improvement_is_mann_whitneys():
     assert mirrored.value == pytest.approx(1 - found.value)
 
 
+def test_the_shorter_float_moves_no_bit_of_a_probability(monkeypatch):
+    x, y = np.random.default_rng(8).integers(0, 4, size=(2, 5, 40)) / 10
+    short = probability_of_improvement(x, y)
+    monkeypatch.setattr("harness.statistics.aggregate.EXACT", 0)
+    assert probability_of_improvement(x, y) == short
+    assert short.low < short.value < short.high
+
+
 def test_one_seed_has_no_interval():
     one = np.random.default_rng(0).normal(size=(1, 15))
     for found in (interquartile_mean(one), probability_of_improvement(one, one)):
