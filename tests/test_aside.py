@@ -20,6 +20,8 @@ def run(code, **settings):
     """What the code prints in a fresh process of one thread that may use two cores."""
     start = (
         "import os, signal, threading, time; from harness import aside; aside.cores = lambda: 2\n"
+        # What a shell starts in the background is to ignore Ctrl-C, and so is all that it starts.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     )
     return subprocess.run(
         [sys.executable, "-c", start + textwrap.dedent(code)],
