@@ -1,0 +1,100 @@
+"""Run ids as this code makes them: of the demonstration, of old results, of a suite that is not here.
+
+`python tests/run_ids.py` writes them to tests/golden/run_ids.json.  A change there is a result: every
+result that anybody holds is run again.  It needs a changelog entry of kind result.
+"""
+
+import hashlib
+import itertools
+import json
+from pathlib import Path
+
+from harness.call import Options, outline
+from harness.plugins import load
+from harness.provenance import source_hash
+from harness.records import NumericMode, RunResult
+from harness.suite import Facts, Request, resolve, specs
+
+TESTS = Path(__file__).parent
+GOLDEN = TESTS / "golden" / "run_ids.json"
+
+
+def named(found):
+    """What a run is called -> its id; a name that stands for two runs is refused."""
+    ids = {}
+    for spec in found:
+        name = f"{spec.cell} / seed {spec.seed}"
+        assert name not in ids
+        ids[name] = spec.run_id
+    return ids
+
+
+def made(text):
+    """64 hex digits that stand for something that is not here."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def demonstration():
+    """All 120, from the data as they are drawn here, by the line that `bench --dry-run` takes."""
+    return outline(Request(suite="demo"), Options(device="cpu"), load()).specs
+
+
+def historic():
+    """The stored specs of every result file that was ever published."""
+    for path in sorted((TESTS / "historic").rglob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "run_id" in content:
+            yield RunResult.model_validate(content).spec
+
+
+def paper():
+    """20 of `paper-2024`, were its data and weights those that are made up here.
+
+    Four for each dataset: two seeds, as many numeric modes, all networks, settings, a limit.
+    """
+    loaded = load()
+    kinds = [
+        Request(suite="paper-2024", seeds=(684,), strategies=("full-ft", "l2-sp", "auto-rgn")),
+        Request(
+            suite="paper-2024",
+            seeds=(7,),
+            limit=40,
+            epochs=2.5,
+            sets=("l2-sp.alpha=0.5", "protocol.lr=3e-4"),
+            strategies=("l2-sp",),
+        ),
+    ]
+    networks = itertools.cycle(["resnet50", "densenet121", "vgg19"])
+    modes = [
+        NumericMode(),
+        NumericMode(precision="bf16", layout="channels-last", compile="graph", deterministic=False),
+    ]
+    for request, mode in zip(kinds, modes, strict=True):
+        chosen = resolve(request, loaded)
+        suite = chosen.suite
+        pairs = list(itertools.product(suite.datasets, suite.backbones))
+        offered = [
+            *(("backbones", name) for name in suite.backbones),
+            *(("strategies", name) for name in suite.strategies),
+            ("metrics", suite.protocol.metric),
+        ]
+        facts = Facts(
+            data={name: made(f"data of {name}") for name in suite.datasets},
+            weights={name: made(f"weights of {name}") for name in suite.backbones},
+            sources={key: source_hash(loaded.owner(*key).module) for key in offered},
+            numeric=dict.fromkeys(pairs, mode),
+        )
+        found = {
+            (one.dataset, one.backbone, one.strategy): one
+            for one in specs(chosen, loaded, facts, request)
+        }
+        for dataset, strategy in itertools.product(suite.datasets, suite.strategies):
+            yield found[dataset, next(networks), strategy]
+
+
+PARTS = {"demo": demonstration, "historic": historic, "paper-2024": paper}
+
+
+if __name__ == "__main__":
+    ids = {name: named(made_here()) for name, made_here in PARTS.items()}
+    GOLDEN.write_text(json.dumps(ids, indent=1, sort_keys=True) + "\n", encoding="utf-8")
