@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 import harness
 import harness.testing
-from harness import hooks
-from harness.deprecation import NAMES
+from harness.api import hooks
+from harness.api.deprecation import NAMES
 
 DOCS = Path(__file__).parent
 FILE = DOCS / f"api-surface-{harness.API_VERSION}.txt"

@@ -19,7 +19,7 @@ import click
 import result_tables
 
 from harness.cli import cli
-from harness.console import SHARED, PackageGroup
+from harness.cli.session import SHARED, PackageGroup
 
 DOCS = Path(__file__).parent
 COMMAND = "python docs/generate.py"

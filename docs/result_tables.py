@@ -11,9 +11,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from harness import records
-from harness.package import Manifest
-from harness.split import Splits, SplitSample
+from harness.api import records
+from harness.data.split import Splits, SplitSample
+from harness.results.package import Manifest
 
 PAGE = Path(__file__).with_name("results.md")
 TABLE = re.compile(r"<!-- fields of (\w+) -->\n.*?<!-- end -->", re.DOTALL)

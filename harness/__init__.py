@@ -2,21 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from harness.arrays import ArrayDataset
-from harness.backbone import Backbone, Compiling, Weights
-from harness.dataset import Access, Dataset, LocalDataset
-from harness.errors import (
-    DataError,
-    HarnessError,
-    PhaseError,
-    PluginError,
-    StoreError,
-    TrainingError,
-    Undefined,
-    UsageError,
-    WeightsError,
-)
-from harness.execution import (
+from harness.api.backbone import Backbone, Compiling, Weights
+from harness.api.dataset import Access, Dataset, LocalDataset
+from harness.api.execution import (
     Engine,
     ImageSet,
     Observer,
@@ -25,13 +13,10 @@ from harness.execution import (
     Resources,
     StartingPoint,
 )
-from harness.folder import FolderDataset
-from harness.hooks import hookimpl
-from harness.hub import HubDataset
-from harness.leaderboard import Leaderboard
-from harness.metric import Metric
-from harness.pattern import PatternDataset
-from harness.records import (
+from harness.api.hooks import API_VERSION, hookimpl
+from harness.api.leaderboard import Leaderboard
+from harness.api.metric import Metric
+from harness.api.records import (
     Cost,
     CostFigures,
     DataRecord,
@@ -50,8 +35,7 @@ from harness.records import (
     Suite,
     WeightsRecord,
 )
-from harness.rows import Row, make_table
-from harness.strategy import (
+from harness.api.strategy import (
     Batch,
     Directive,
     Distance,
@@ -67,13 +51,27 @@ from harness.strategy import (
     SolveHead,
     Strategy,
 )
+from harness.data.arrays import ArrayDataset
+from harness.data.folder import FolderDataset
+from harness.data.hub import HubDataset
+from harness.data.pattern import PatternDataset
+from harness.data.rows import Row, make_table
+from harness.errors import (
+    DataError,
+    HarnessError,
+    PhaseError,
+    PluginError,
+    StoreError,
+    TrainingError,
+    Undefined,
+    UsageError,
+    WeightsError,
+)
 
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
-    from harness import deprecation
+    from harness.api import deprecation
 
     __getattr__ = deprecation.deprecated
-
-API_VERSION = 1
 
 __all__ = [
     "API_VERSION",

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.records import (
+from harness.api.records import (
     Cost,
     CostFigures,
     DataRecord,

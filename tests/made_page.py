@@ -13,11 +13,10 @@ from functools import lru_cache
 import numpy as np
 from made import BACKBONES, MODALITIES, made_plan, made_result, sha
 
-from harness import statistics
-from harness.board import rank
-from harness.execution import Predictions
-from harness.leaderboard import ClaimAnswer
-from harness.records import (
+from harness import stats
+from harness.api.execution import Predictions
+from harness.api.leaderboard import ClaimAnswer
+from harness.api.records import (
     Cost,
     CostFigures,
     EpochRecord,
@@ -27,6 +26,7 @@ from harness.records import (
     Protocol,
     Schedule,
 )
+from harness.leaderboard.build import rank
 
 PROTOCOL = Protocol(
     name="made",
@@ -194,7 +194,7 @@ def claims():
 
 
 def track_statistics(board, results):
-    """What `harness.statistics` says of the first track."""
+    """What `harness.stats` says of the first track."""
     track, found = board.tracks[0], {}
     by_cell = {(r.spec.dataset, r.spec.backbone, r.spec.strategy, r.spec.seed): r for r in results}
     labels = [row.label for row in track.rows if row.ranked]
@@ -206,7 +206,7 @@ def track_statistics(board, results):
         ]
         given = [[predictions_of(run) for run in same] for same in runs]
         outputs = np.array([[p.logits["test"].argmax(axis=1) for p in same] for same in given])
-        sampled = statistics.resample(outputs, given[0][0].targets["test"], resamples=200)
+        sampled = stats.resample(outputs, given[0][0].targets["test"], resamples=200)
         control = labels.index(track.control)
         estimates = {
             name: sampled.difference(column, control)
@@ -215,7 +215,7 @@ def track_statistics(board, results):
         }
         differences += [
             {"row": name, "block": block.label, **asdict(one)}
-            for name, one in statistics.compare(estimates).items()
+            for name, one in stats.compare(estimates).items()
         ]
     found["differences"] = differences
     scores = {
@@ -236,14 +236,14 @@ def track_statistics(board, results):
         for name in labels
     }  # fmt: skip
     base = tables[track.control]
-    found["iqm"] = {name: asdict(statistics.interquartile_mean(t)) for name, t in tables.items()}
+    found["iqm"] = {name: asdict(stats.interquartile_mean(t)) for name, t in tables.items()}
     others = {name: table for name, table in tables.items() if name != track.control}
     found["improvement"] = {
-        name: asdict(statistics.probability_of_improvement(table, base))
+        name: asdict(stats.probability_of_improvement(table, base))
         for name, table in others.items()
     }
     found["wins"] = {
-        name: asdict(statistics.win_rate((table.mean(axis=0) - base.mean(axis=0)).tolist()))
+        name: asdict(stats.win_rate((table.mean(axis=0) - base.mean(axis=0)).tolist()))
         for name, table in others.items()
     }
     return found
@@ -252,7 +252,7 @@ def track_statistics(board, results):
 def _over(scores, backbones, scope, control):
     kept = [n for n, name in enumerate(backbones) if scope in {"", name}]
     chosen = {name: [given[n] for n in kept] for name, given in scores.items()}
-    return statistics.compare_blocks(chosen, control)
+    return stats.compare_blocks(chosen, control)
 
 
 # -- many runs --------------------------------------------------------------------------------

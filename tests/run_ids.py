@@ -9,11 +9,11 @@ import itertools
 import json
 from pathlib import Path
 
-from harness.call import Options, outline
-from harness.plugins import load
-from harness.provenance import source_hash
-from harness.records import NumericMode, RunResult
-from harness.suite import Facts, Request, resolve, specs
+from harness.api.records import NumericMode, RunResult
+from harness.benchmark.plan import Options, outline
+from harness.benchmark.suite import Facts, Request, resolve, specs
+from harness.plugins.provenance import source_hash
+from harness.plugins.registry import load
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden" / "run_ids.json"

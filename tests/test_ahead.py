@@ -11,14 +11,15 @@ from click.testing import CliRunner
 from PIL import Image
 from test_bench import TOY
 
-from harness import DataError, preparation
-from harness import data as data_module
-from harness.ahead import Ahead, Halted, Peeking
+from harness import DataError
+from harness.benchmark import plan
+from harness.benchmark.prefetch import Ahead, Halted, Peeking
+from harness.benchmark.sizing import Sizing
+from harness.benchmark.suite import Request, resolve
 from harness.cli import cli
-from harness.engine import state, upload
-from harness.plugins import load
-from harness.sizing import Sizing
-from harness.suite import Request, resolve
+from harness.data import preparation as data_module
+from harness.engine import batches, state
+from harness.plugins.registry import load
 
 PATIENCE = 30.0  # seconds after which a test gives up
 
@@ -130,7 +131,7 @@ def test_on_a_card_the_first_folder_starts_alone(two):
     chosen = resolve(request, loaded)
 
     def stages(device, jobs=1, chosen=chosen, **given):
-        return preparation.stages(chosen, replace(request, **given), device, jobs)
+        return plan.stages(chosen, replace(request, **given), device, jobs)
 
     every = ("toy-data", "one", "two")
     assert stages("cpu") == [every]
@@ -151,7 +152,7 @@ def test_on_a_card_the_first_folder_starts_alone(two):
 @pytest.fixture
 def in_turn(monkeypatch):
     """As on a card: one dataset after another."""
-    monkeypatch.setattr(preparation, "stages", lambda chosen, *_: [(n,) for n in chosen.datasets])
+    monkeypatch.setattr(plan, "stages", lambda chosen, *_: [(n,) for n in chosen.datasets])
 
 
 def bench(out, *given, jobs=1):
@@ -171,7 +172,7 @@ def planned(out):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_the_same_runs_and_plan_as_all_at_once(two, tmp_path, monkeypatch, jobs):
     assert bench(tmp_path / "whole", *two).exit_code == 0
-    monkeypatch.setattr(preparation, "stages", lambda chosen, *_: [(n,) for n in chosen.datasets])
+    monkeypatch.setattr(plan, "stages", lambda chosen, *_: [(n,) for n in chosen.datasets])
     done = bench(tmp_path / "turns", *two, jobs=jobs)
 
     assert done.exit_code == 0, done.output
@@ -201,8 +202,8 @@ def test_a_dataset_is_made_ready_while_another_is_trained_on(two, in_turn, tmp_p
             assert prepared.wait(PATIENCE), "nothing was made ready meanwhile"
 
     monkeypatch.setattr(data_module, "prepare", prepare)
-    monkeypatch.setattr("harness.progress.Reporter.run_start", start)
-    monkeypatch.setattr("harness.profile.Profile.run_end", lambda self, spec: None)
+    monkeypatch.setattr("harness.benchmark.progress.Reporter.run_start", start)
+    monkeypatch.setattr("harness.results.profile.Profile.run_end", lambda self, spec: None)
     done = bench(tmp_path / "out", *two)
 
     assert done.exit_code == 0, done.output
@@ -267,8 +268,8 @@ def sent(monkeypatch):
         found.append((spec.dataset, split, threading.get_ident() != here))
         return original(spec, images, split, device)
 
-    original = upload.make_pixels
-    for module in (upload, state):
+    original = batches.make_pixels
+    for module in (batches, state):
         monkeypatch.setattr(module, "make_pixels", make)
     return found
 
@@ -276,7 +277,7 @@ def sent(monkeypatch):
 def roomy(monkeypatch, room):
     """As on a card with so many bytes to spare."""
     sizing = Sizing(1, room=room)
-    monkeypatch.setattr("harness.settling.size", lambda *_: sizing)
+    monkeypatch.setattr("harness.benchmark.plan.size", lambda *_: sizing)
 
 
 SPLITS = ("train", "validation", "test")
@@ -300,9 +301,7 @@ def test_the_next_images_are_sent_while_the_last_run_goes_on(
     sent.clear()
     roomy(monkeypatch, 2**20)
     if stages == "in turn":
-        monkeypatch.setattr(
-            preparation, "stages", lambda chosen, *_: [(n,) for n in chosen.datasets]
-        )
+        monkeypatch.setattr(plan, "stages", lambda chosen, *_: [(n,) for n in chosen.datasets])
         monkeypatch.setattr(Ahead, "ready", lambda ahead: ahead.taken < len(ahead.parts))
     done = bench(tmp_path / "ahead", *two)
 
@@ -327,7 +326,7 @@ def test_what_could_not_be_sent_ahead_is_sent_by_the_run_that_needs_it(
         raise MemoryError("the card is full")
 
     roomy(monkeypatch, 2**20)
-    monkeypatch.setattr(upload, "upload", full)
+    monkeypatch.setattr(batches, "upload", full)
     done = bench(tmp_path / "out", *two)
 
     assert done.exit_code == 0, done.output
@@ -359,8 +358,8 @@ def test_an_upload_nobody_waits_for_is_let_go(two, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     roomy(monkeypatch, 2**20)
-    monkeypatch.setattr(upload, "upload", send)
-    monkeypatch.setattr("harness.progress.Reporter.run_end", end)
+    monkeypatch.setattr(batches, "upload", send)
+    monkeypatch.setattr("harness.benchmark.progress.Reporter.run_end", end)
     assert bench(tmp_path / "out", *two, "--strategies", "full-ft").exit_code != 0
     assert ended.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("upload")]

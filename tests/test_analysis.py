@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from test_bench import _own_cache, bench  # noqa: F401 - the fixture runs by itself
 from toy_plugin import PROTOCOL
 
-from harness import analysis, render, standings
 from harness.cli import cli
-from harness.merge import MergedStore
-from harness.plugins import load
-from harness.store import Store
+from harness.leaderboard import boards, statistics
+from harness.leaderboard.render import formats
+from harness.plugins.registry import load
+from harness.results.merge import MergedStore
+from harness.results.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def harness(*args):
 
 def analysed(folder, metric=None):
     store = MergedStore([Store(folder)])
-    board = standings.rank(store, load(environ={}), metric)
-    return analysis.analysed(board, store), store
+    board = boards.rank(store, load(environ={}), metric)
+    return statistics.analysed(board, store), store
 
 
 def test_differences_are_those_of_the_stored_predictions(made):
@@ -85,9 +86,9 @@ def test_the_page_holds_statistics(made):
 def test_every_format_printed_is_the_file_that_was_written(made):
     """One source: what `--format` prints, and what the board's files hold."""
     store, loaded = MergedStore([Store(made)]), load(environ={})
-    ranked = standings.rank(store, loaded)
-    for name, end in render.FILES.items():
-        text = standings.text(ranked, name, store, loaded)
+    ranked = boards.rank(store, loaded)
+    for name, end in formats.FILES.items():
+        text = boards.text(ranked, name, store, loaded)
         assert text == (made / f"leaderboard.{end}").read_text(encoding="utf-8")
 
 
@@ -95,7 +96,7 @@ def test_a_page_drawn_in_a_copy_of_the_process_is_the_same(made, tmp_path):
     """On two cores the page is drawn beside the tests, on one after them."""
     for cores in (1, 2):
         code = (
-            "import os, sys; from harness import aside, standings; from harness.cli import main\n"
+            "import os, sys; from harness.utils import fork as aside; from harness.leaderboard import boards as standings; from harness.cli import main\n"
             f"aside.cores = lambda: {cores}; drawn = standings._drawn; here = os.getpid()\n"
             "def told(*args):\n"
             "    print('copy' if os.getpid() != here else 'here', file=sys.stderr, flush=True)\n"
@@ -110,7 +111,7 @@ def test_a_page_drawn_in_a_copy_of_the_process_is_the_same(made, tmp_path):
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
         assert done.stderr == ("here\n" if cores == 1 else "copy\n")
-        for end in render.FILES.values():
+        for end in formats.FILES.values():
             name = f"leaderboard.{end}"
             assert (tmp_path / str(cores) / name).read_bytes() == (made / name).read_bytes()
 
@@ -122,7 +123,7 @@ def test_the_order_in_which_files_were_written_changes_no_byte(made, tmp_path):
             (other / path.relative_to(made)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, other / path.relative_to(made))
     assert harness("board", other).exit_code == 0
-    for end in render.FILES.values():
+    for end in formats.FILES.values():
         name = f"leaderboard.{end}"
         assert (other / name).read_bytes() == (made / name).read_bytes()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness import deprecation, hooks
-from harness.plugins import load
+from harness.api import deprecation, hooks
+from harness.plugins.registry import load
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -150,7 +150,9 @@ def test_what_went_without_a_word_is_told(api):
 
 
 def test_a_deprecated_name_works_and_warns_at_the_line_of_the_plugin(api, tmp_path, monkeypatch):
-    monkeypatch.setitem(deprecation.NAMES, "OldPhase", ("harness.strategy.Phase", "harness.Phase"))
+    monkeypatch.setitem(
+        deprecation.NAMES, "OldPhase", ("harness.api.strategy.Phase", "harness.Phase")
+    )
     plugin = tmp_path / "old.py"
     plugin.write_text(
         "import harness\nfrom harness import OldPhase\nassert harness.OldPhase is OldPhase\n"

@@ -12,14 +12,14 @@ import threading
 
 import pytest
 
-from harness import aside
-from harness.aside import Aside
+from harness.utils import fork
+from harness.utils.fork import Aside
 
 
 def run(code, **settings):
     """What the code prints in a fresh process of one thread that may use two cores."""
     start = (
-        "import os, signal, threading, time; from harness import aside; aside.cores = lambda: 2\n"
+        "import os, signal, threading, time; from harness.utils import fork as aside; aside.cores = lambda: 2\n"
         # What a shell starts in the background is to ignore Ctrl-C, and so is all that it starts.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     )
@@ -73,14 +73,14 @@ def test_where_no_copy_may_be_made_the_work_is_done_here(reason):
 
 
 def test_threads_of_this_process_are_counted():
-    before = aside.threads()
+    before = fork.threads()
     if before == 0:
         pytest.skip("this system does not say")
     held = threading.Event()
     thread = threading.Thread(target=held.wait)
     thread.start()
     try:
-        assert aside.threads() == before + 1
+        assert fork.threads() == before + 1
     finally:
         held.set()
         thread.join()

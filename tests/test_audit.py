@@ -17,13 +17,14 @@ from scenes import encoded, half, scene
 from sklearn.metrics import balanced_accuracy_score
 
 from harness import Access, DataError, FolderDataset, Protocol
-from harness.audit import audit, page, shortcuts, terminal
-from harness.audit.survey import Look
 from harness.cli import cli
-from harness.cluster import Sample
-from harness.data import prepare
-from harness.fetch import fetch_dataset
-from harness.meter import Meter
+from harness.data.audit import page, shortcuts, terminal
+from harness.data.audit.audit import audit
+from harness.data.audit.survey import Look
+from harness.data.fetch import fetch_dataset
+from harness.data.preparation import prepare
+from harness.data.stratify import Sample
+from harness.utils.progress import Meter
 from harness_ham10000 import HAM10000
 
 CLASSES = ("nv", "mel", "bkl")
@@ -381,7 +382,7 @@ def test_a_second_audit_does_not_look_for_twins_again(skin, access, monkeypatch)
     def refuse(*_):
         raise AssertionError("searched again")
 
-    monkeypatch.setattr("harness.twins._search", refuse)
+    monkeypatch.setattr("harness.data.duplicates._search", refuse)
     assert audit(skin[0], access).report == first
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from test_bench import harness
 
-from harness.execution import Outcome
-from harness.store import Store
+from harness.api.execution import Outcome
+from harness.results.store import Store
 
 ROOT = Path(__file__).parents[1]
 BASELINE = ROOT / "benchmarks" / "results" / "demo"

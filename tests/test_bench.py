@@ -102,12 +102,12 @@ def test_probes_have_the_same_bits_in_one_call_in_a_shard_and_resumed(tmp_path):
 
 
 def test_the_reference_engine_is_reached_from_the_command_line(tmp_path, monkeypatch):
-    from harness.engine import block
+    from harness.engine.probe import lanes
 
     def refuse(*_):
         raise AssertionError("the fast path was taken")
 
-    monkeypatch.setattr(block.Block, "train", refuse)
+    monkeypatch.setattr(lanes.Block, "train", refuse)
     chosen = ("--strategies", "linear-probe")
     assert bench(tmp_path / "fast", *chosen).exit_code == 1
     assert bench(tmp_path / "reference", *chosen, "--engine", "reference").exit_code == 0

@@ -26,10 +26,10 @@ from made import (
     sha,
 )
 
-from harness import render
-from harness.board import rank
+from harness.api.records import Cost, CostFigures, MetricValue, NumericMode, Plan, PluginRecord
 from harness.errors import UsageError
-from harness.records import Cost, CostFigures, MetricValue, NumericMode, Plan, PluginRecord
+from harness.leaderboard.build import rank
+from harness.leaderboard.render import formats
 
 SHORT = PROTOCOL.model_copy(update={"epochs": 3.0})
 THREE = ("full-ft", "linear-probe", "lp-ft")
@@ -265,7 +265,7 @@ def test_an_incomplete_row_is_shown_as_n_of_n_with_the_reason_and_not_ranked(kin
         (gap,) = row.gaps
         assert (gap.kind, gap.reason) == REASONS[kind]
         assert (gap.block, gap.seed, row.not_asked) == (f"demo-xray / {BACKBONES[0]}", 1, 0)
-    for text in (render.render(board, "terminal"), render.render(board, "md")):
+    for text in (formats.render(board, "terminal"), formats.render(board, "md")):
         assert "3 of 4" in text
         assert (REASONS[kind] or ("not asked for", ""))[0] in text
         assert (REASONS[kind] or ("", ""))[1] in text.replace("\n  ", " ")
@@ -321,8 +321,8 @@ def test_a_strategy_of_which_nothing_ran_has_a_row():
 def test_nothing_at_all():
     board = rank([])
     assert board.tracks == ()
-    assert "No runs yet." in render.render(board, "terminal")
-    assert len(render.render(board, "csv").splitlines()) == 1
+    assert "No runs yet." in formats.render(board, "terminal")
+    assert len(formats.render(board, "csv").splitlines()) == 1
 
 
 # -- what counts ------------------------------------------------------------------------------
@@ -434,7 +434,7 @@ def test_the_board_says_on_its_face_what_it_rests_on():
         "demo-mri: 2 bad images were skipped.",
     ):
         assert said in text
-    shown = " ".join(render.render(board, "terminal").split())
+    shown = " ".join(formats.render(board, "terminal").split())
     for said in (
         "no patient ids",
         "official splits",
@@ -465,7 +465,7 @@ def test_every_run_says_whose_code_it_was():
     loose = PluginRecord(plugin="bitfit", source="cd", dirty=True)
     board = rank([made_result(plugins={"strategy": loose, "dataset": installed})])
     assert board.runs[0].plugins == {"strategy": "bitfit (changed)", "dataset": "conv-lora 0.3.1"}
-    (row,) = csv.DictReader(io.StringIO(render.render(board, "csv")))
+    (row,) = csv.DictReader(io.StringIO(formats.render(board, "csv")))
     assert json.loads(row["plugins"]) == board.runs[0].plugins
 
 
@@ -631,17 +631,17 @@ def mixed():
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_results_changes_no_byte(rng: random.Random):
     results, failures, plan = mixed()
-    expected = [render.render(rank(results, plan, failures), name) for name in render.FORMATS]
+    expected = [formats.render(rank(results, plan, failures), name) for name in formats.FORMATS]
     lines = list(plan.runs)
     for shuffled in (results, failures, lines):
         rng.shuffle(shuffled)
     board = rank(results, plan.model_copy(update={"runs": tuple(lines)}), failures)
-    assert [render.render(board, name) for name in render.FORMATS] == expected
+    assert [formats.render(board, name) for name in formats.FORMATS] == expected
 
 
 def test_ranking_needs_no_heavy_library():
     code = (
-        "import sys, harness.board, harness.render;"
+        "import sys, harness.leaderboard.build, harness.leaderboard.render.formats;"
         "print({'torch','scipy','sklearn','pandas','datasets','evaluate','numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -154,17 +154,17 @@ def test_start_up_imports_nothing_heavy(args, tmp_path):
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("from harness.records import Suite", []),
+        ("from harness.api.records import Suite", []),
         ("from harness import Suite, hookimpl", []),
-        ("from harness import files", []),
+        ("from harness.utils import files", []),
         ("import harness.errors", []),
-        ("from harness.app import line", ["app"]),
-        ("from harness import app", ["app"]),
-        ("import harness.commands.list", ["commands"]),
+        ("from harness.benchmark.run import line", ["app"]),
+        ("from harness.benchmark import run as app", ["app"]),
+        ("import harness.cli.commands.list", ["commands"]),
         ("def f():\n    from harness.cli import cli", ["cli"]),
         ("from .records import Suite", ["relative import of .records"]),
-        ("if TYPE_CHECKING:\n    from harness.app import line", []),
-        ("if TYPE_CHECKING:\n    pass\nelse:\n    from harness.app import line", ["app"]),
+        ("if TYPE_CHECKING:\n    from harness.benchmark.run import line", []),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    from harness.benchmark.run import line", ["app"]),
     ],
 )
 def test_upward_imports_are_found(source, found):
@@ -182,7 +182,7 @@ def test_upward_imports_are_found(source, found):
         ("import torch", []),
         ("import harness", ["harness"]),
         ("from harness import engine", ["harness:engine"]),
-        ("from harness.records import Suite", ["harness.records:Suite"]),
+        ("from harness.api.records import Suite", ["harness.api.records:Suite"]),
         ("if TYPE_CHECKING:\n    from harness.engine import x", ["harness.engine:x"]),
         ("def f():\n    import harness_full_ft", ["harness_full_ft"]),
     ],

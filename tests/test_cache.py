@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness import StoreError, cache, images
+from harness import StoreError
+from harness.data import cache, images
 
 
 def jpeg(seed, size=(40, 30)):

@@ -14,11 +14,11 @@ from test_engine import FULL, HEAD, distance, strategy
 from toys import ToyBackbone, ToyVgg, toy_images, toy_run
 
 from harness import Distance, Phase
+from harness.api.records import NumericMode
 from harness.engine import run
-from harness.engine.captured import CapturedSteps
-from harness.engine.norms import fixed_norms
-from harness.plugins import load
-from harness.records import NumericMode
+from harness.engine.model import fixed_norms
+from harness.engine.steps import CapturedSteps
+from harness.plugins.registry import load
 
 DEVICES = [
     "cpu",
@@ -204,7 +204,7 @@ class TestOnACard:
             trained(FULL, numeric, "cuda:0", augment=augment)
 
     def test_a_second_seed_records_nothing(self, monkeypatch):
-        from harness.engine.library import Replayable
+        from harness.engine.graphs import Replayable
 
         recorded = []
         original = Replayable._record
@@ -218,18 +218,18 @@ class TestOnACard:
         assert counts[1] - counts[0] == 0  # float64 updates are not recorded
 
     def test_images_that_do_not_fit_are_streamed(self, monkeypatch):
-        from harness.engine import stored
+        from harness.engine import storage
 
         numeric = RECORDED
         uploaded = trained(FULL, numeric, "cuda:0")
-        monkeypatch.setattr(stored, "SHARE", 0.0)
+        monkeypatch.setattr(storage, "SHARE", 0.0)
         assert_same(trained(FULL, numeric, "cuda:0"), uploaded)
 
     @pytest.mark.parametrize("backbone", [ToyBackbone(), ToyVgg()], ids=lambda b: b.name)
     def test_runs_side_by_side_end_as_alone(self, backbone):
         import threading
 
-        from harness.engine.slot import taking
+        from harness.engine.devices import taking
 
         names = ("full-ft", "lp-ft", "auto-rgn", "gradual-last-first")
         lock, shared, found = threading.Lock(), {}, {}

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from harness.claims import CLAIMS, Run, answer, make_block
 from harness.errors import UsageError
+from harness.leaderboard.claims import CLAIMS, Run, answer, make_block
 
 DATASETS = ("xray", "mri", "histology", "dermoscopy", "endoscopy")
 BACKBONES = ("densenet121", "resnet50", "vgg19")

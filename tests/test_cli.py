@@ -13,8 +13,8 @@ from click.testing import CliRunner
 import harness
 from harness import PluginError, TrainingError
 from harness.cli import cli
-from harness.commands import plugins
-from harness.console import PackageGroup, Session, print_table
+from harness.cli.commands import plugins
+from harness.cli.session import PackageGroup, Session, print_table
 
 PLUGIN = """
 import click

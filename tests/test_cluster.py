@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster import Sample, find_clusters, place_kept
+from harness.data.stratify import Sample, find_clusters, place_kept
 
 PLACES = ("train", "validation", "test")
 

@@ -10,11 +10,12 @@ import pytest
 from made import made_data, made_result, made_spec, made_suite
 from test_bench import _own_cache, bench, harness, runs  # noqa: F401 - the fixture runs by itself
 
-from harness import gate, gate_report
-from harness.execution import Outcome, Predictions
-from harness.gate import GateCell, GateRun
-from harness.records import Plan, RunSpec
-from harness.store import Store
+from harness.api.execution import Outcome, Predictions
+from harness.api.records import Plan, RunSpec
+from harness.results.gate import check as gate
+from harness.results.gate import report
+from harness.results.gate.check import GateCell, GateRun
+from harness.results.store import Store
 
 N = 400
 
@@ -139,9 +140,9 @@ def test_code_scanning_gets_what_fails(baseline, tmp_path):
 def test_markdown_keeps_its_columns_whatever_a_name_holds():
     runs = (GateRun(0, predicted=np.zeros(4, int)),)
     given = GateCell({}, "cpu", np.arange(4), np.zeros(4, int), runs)
-    text = gate_report.markdown(gate.check({'a/b/c [{"x": "<i>|"}]': given}, {}))
+    text = report.markdown(gate.check({'a/b/c [{"x": "<i>|"}]': given}, {}))
     (line,) = [line for line in text.splitlines() if line.startswith("| a/b/c")]
-    assert len(re.split(r"(?<!\\)\|", line)) == len(gate_report.HEADERS) + 2
+    assert len(re.split(r"(?<!\\)\|", line)) == len(report.HEADERS) + 2
     assert "<i>" not in text
 
 

@@ -11,11 +11,12 @@ import pytest
 from datasets import Features, Value
 from PIL import Image
 
-from harness import Access, DataError, Dataset, Protocol, StoreError, cache, data, images
-from harness.dataset import SPLITS
-from harness.folder import FolderDataset
-from harness.records import digest
-from harness.split import Splits
+from harness import Access, DataError, Dataset, Protocol, StoreError
+from harness.api.dataset import SPLITS
+from harness.api.records import digest
+from harness.data import cache, images, preparation
+from harness.data.folder import FolderDataset
+from harness.data.split import Splits
 
 PROTOCOL = Protocol(name="p", resize=18, crop=16)
 FEATURES = Features(
@@ -73,7 +74,7 @@ def toy(**changes):
 
 def prepare(folder, dataset=None, *, skip=False, **options):
     access = Access(cache=folder, skip_bad_images=skip)
-    return data.prepare(dataset or toy(), PROTOCOL, access, **options)
+    return preparation.prepare(dataset or toy(), PROTOCOL, access, **options)
 
 
 def test_images_labels_rows_and_record_agree(tmp_path):
@@ -210,7 +211,9 @@ def test_a_limit_uses_fewer_images_of_the_same_splits(tmp_path):
 def test_the_fingerprint_sees_the_bytes_and_not_the_transform(tmp_path):
     base = prepare(tmp_path).fingerprint
     assert prepare(tmp_path, skip=True).fingerprint == base
-    changed = data.prepare(toy(), PROTOCOL.model_copy(update={"crop": 12}), Access(cache=tmp_path))
+    changed = preparation.prepare(
+        toy(), PROTOCOL.model_copy(update={"crop": 12}), Access(cache=tmp_path)
+    )
     assert changed.fingerprint == base
     fewer = prepare(tmp_path, toy(order=tuple(range(1, 72))))
     assert fewer.fingerprint != base

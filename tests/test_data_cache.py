@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from harness import cache
 from harness.cli import cli
+from harness.data import cache
 
 DAY = 86400
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness import DataError, images
-from harness.decode import CHUNK, Output, reorder, write_arrays
+from harness import DataError
+from harness.data import images
+from harness.data.images import CHUNK, Output, reorder, write_arrays
 
 SHAPE = (3, 6, 5)
 

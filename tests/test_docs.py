@@ -22,7 +22,7 @@ import yaml
 from click.testing import CliRunner
 
 from harness.cli import cli
-from harness.plugins import load
+from harness.plugins.registry import load
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -275,7 +275,7 @@ def test_cli_page_has_every_command_and_option(generate):
 def test_every_hook_has_an_example_that_loads(generate):
     from types import ModuleType
 
-    from harness import hooks
+    from harness.api import hooks
 
     specified = {name for name in vars(hooks) if name.startswith("harness_")}
     assert set(generate.EXAMPLES) == specified

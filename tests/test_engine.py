@@ -24,16 +24,15 @@ from toys import (
 )  # fmt: skip
 
 from harness import Distance, Phase, PhaseError, Schedule, Strategy, TrainingError
+from harness.api.execution import Observer
+from harness.api.records import MetricValue
 from harness.engine import features, run
 from harness.engine.batches import Batches, steps_per_epoch
-from harness.engine.loop import _drive
 from harness.engine.model import assemble
-from harness.engine.optim import ClosedForm, rate_factor
-from harness.engine.selection import first_match, matches, multipliers
+from harness.engine.optimizer import ClosedForm, first_match, matches, multipliers, rate_factor
+from harness.engine.run import _drive
 from harness.engine.state import Criterion, RunState
 from harness.engine.view import View
-from harness.execution import Observer
-from harness.records import MetricValue
 
 
 def strategy(*directives, name="made"):
@@ -766,7 +765,7 @@ def test_augmentation_is_seeded_per_sample_and_only_for_training(kinds):
 
 
 def test_flips_are_exact():
-    from harness.engine.augment import augment, draw
+    from harness.engine.batches import augment, draw
 
     images = torch.arange(2 * 3 * 4 * 4, dtype=torch.float64).view(2, 3, 4, 4)
     rng = torch.Generator().manual_seed(0)

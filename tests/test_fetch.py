@@ -11,14 +11,14 @@ from click.testing import CliRunner
 from hub_server import TOKEN, Fault, Repo, parquet, picture
 
 from harness import Access, Backbone, DataError, HubDataset, Weights, WeightsError
-from harness import fetch as fetching
+from harness.benchmark.plan import find_weights
 from harness.cli import cli
-from harness.fetch import PARTS, check_weights, fetch_dataset, fetch_weights
-from harness.lock import LockedWeights, read, update
-from harness.meter import Meter, megabytes, size_of
-from harness.plugins import load
-from harness.preparation import find_weights
-from harness.weights_file import WeightsFile
+from harness.data import fetch as fetching
+from harness.data.fetch import PARTS, check_weights, fetch_dataset, fetch_weights
+from harness.data.lock import LockedWeights, read, update
+from harness.plugins.registry import load
+from harness.utils.progress import Meter, megabytes, size_of
+from harness.weights import WeightsFile
 from harness_brain_tumor import BRAIN_TUMOR
 from harness_chest_xray import CHEST_XRAY
 from harness_ham10000 import HAM10000
@@ -416,7 +416,7 @@ def weights(tmp_path, monkeypatch):
     def find(backbone, where=None, *, offline=False):
         return WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), backbone.weights)
 
-    monkeypatch.setattr(fetching.weights_file, "find", find)
+    monkeypatch.setattr(fetching.weights, "find", find)
     return path
 
 
@@ -541,7 +541,7 @@ def test_a_suite_file_may_be_named(hub, tmp_path):
 
 
 def test_a_log_gets_a_line_now_and_then(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("harness.meter.LINE_EVERY", 0.01)
+    monkeypatch.setattr("harness.utils.progress.LINE_EVERY", 0.01)
     (tmp_path / "half").write_bytes(b"x" * 2000)
     told = threading.Event()
 
@@ -573,7 +573,7 @@ def test_a_terminal_gets_a_bar_that_goes_away(tmp_path, capsys, monkeypatch):
         shown.set()
 
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setattr("harness.meter.EVERY", 0.01)
+    monkeypatch.setattr("harness.utils.progress.EVERY", 0.01)
     monkeypatch.setattr(Progress, "update", watched)
     with Meter(live=True).watching("set", tmp_path, 2, 10_000):
         assert shown.wait(60)

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from harness import StoreError, files
+from harness import StoreError
+from harness.utils import files
 
 
 def names(folder):

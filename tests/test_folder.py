@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from harness import Access, DataError, UsageError
-from harness.folder import FolderDataset, parse_data_option
+from harness.data.folder import FolderDataset, parse_data_option
 
 ACCESS = Access(cache=Path("unused"))
 

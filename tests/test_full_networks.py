@@ -7,7 +7,7 @@ from toys import toy_images, toy_run
 
 from harness import NumericMode
 from harness.engine import run
-from harness.plugins import load
+from harness.plugins.registry import load
 
 LOADED = load(environ={})
 STRATEGIES = LOADED.suites["demo"].strategies

@@ -11,8 +11,8 @@ from scipy import stats
 
 import harness
 from harness.errors import StoreError, UsageError
-from harness.gate import GateCell, GateRun, Rules, check
-from harness.statistics import Pair, compare_pairs, contributions
+from harness.results.gate.check import GateCell, GateRun, Rules, check
+from harness.stats import Pair, compare_pairs, contributions
 
 SIMULATIONS = Path(harness.__file__).parents[1] / "benchmarks" / "simulations"
 RUNS = runpy.run_path(str(SIMULATIONS / "truth.py"))["runs"]

@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 from made import BACKBONES, made_failure, made_plan, made_product, made_result
 from made_page import large_predictions, large_study, made_run, predictions_of, study
 
-from harness import page_data, render
-from harness.board import rank
+from harness.api.execution import Predictions
+from harness.api.metric import Metric
+from harness.api.records import EpochRecord, MetricValue
 from harness.errors import StoreError, UsageError
-from harness.execution import Predictions
-from harness.metric import Metric
-from harness.page_data import details, rounding
-from harness.records import EpochRecord, MetricValue
-from harness.render import html_file
+from harness.leaderboard.build import rank
+from harness.leaderboard.html import details, html_page, page_data, rounding
+from harness.leaderboard.render import formats
 
 HOSTILE = "</script><script>alert(1)</script><!-- \"' & \x1b[31m \u202e\ud800\u2028 {{data}} ${x}"
 PATHS = (
@@ -185,7 +184,7 @@ def decoded(table, name, number):
 
 
 def test_runs_beyond_the_limit_are_counted_and_their_cells_stay(monkeypatch):
-    monkeypatch.setattr("harness.page_data.runs.LIMIT", 5)
+    monkeypatch.setattr("harness.leaderboard.html.runs.LIMIT", 5)
     data = page_data.build(rank(made_product()))
     assert (data["runs"]["of"], len(data["runs"]["columns"]["id"])) == (120, 5)
     assert None not in [v for row in data["tracks"][0]["cells"][0]["values"] for v in row]
@@ -270,7 +269,7 @@ def test_phases_and_broken_epochs_are_kept():
 
 
 def test_one_seed_of_every_cell_comes_first(monkeypatch):
-    monkeypatch.setattr("harness.page_data.details.RUNS", 120)
+    monkeypatch.setattr("harness.leaderboard.html.details.RUNS", 120)
     board, results, *_ = study()
     data = page_data.build(board, results)
     kept = [int(number) for number in data["details"]["runs"]]
@@ -387,7 +386,7 @@ def test_permuting_the_runs_changes_no_byte():
         mixed = [*runs, later]
         random.Random(seed).shuffle(mixed)
         data = page_data.build(rank(mixed, made_plan(runs)), mixed, predictions_of)
-        texts.add(html_file.page(data))
+        texts.add(html_page.page(data))
     assert len(texts) == 1
 
 
@@ -412,7 +411,7 @@ def test_significant_figures(value, expected):
 
 
 def test_the_page_fetches_nothing():
-    found = Elements(html_file.page(whole_page()))
+    found = Elements(html_page.page(whole_page()))
     places = [
         (tag, name, value)
         for tag, attributes in found.found
@@ -420,18 +419,18 @@ def test_the_page_fetches_nothing():
         if name in {"src", "href", "srcset", "action", "data", "poster", "background"}
     ]
     assert {value for tag, _, value in places if not value.startswith("#")} == {"data:,"}
-    (style,) = re.findall("(?s)<style>(.*?)</style>", html_file.page(whole_page()))
+    (style,) = re.findall("(?s)<style>(.*?)</style>", html_page.page(whole_page()))
     assert not any(pattern.search(style) for pattern in PATHS)
     # The library names its namespaces and its home page; our own scripts name nothing.
-    for name in html_file.SCRIPTS:
-        text = html_file._file(f"{name}.js")
+    for name in html_page.SCRIPTS:
+        text = html_page._file(f"{name}.js")
         assert not re.search(r"https?:|\bfetch\(|XMLHttpRequest|\bimport\(|sendBeacon", text), name
-    plots = html_file.plots()
+    plots = html_page.plots()
     assert not any(pattern.search(plots) for pattern in PATHS[:1])
 
 
 def test_the_policy_lets_only_these_scripts_run():
-    text = html_file.page(whole_page())
+    text = html_page.page(whole_page())
     (policy,) = [a["content"] for tag, a in Elements(text).found if "http-equiv" in a]
     scripts = [body for kind, body in Elements(text).scripts() if "type" not in kind]
     hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
@@ -442,8 +441,8 @@ def test_the_policy_lets_only_these_scripts_run():
 
 
 def test_no_script_makes_elements_of_text():
-    for name in html_file.SCRIPTS:
-        text = html_file._file(f"{name}.js")
+    for name in html_page.SCRIPTS:
+        text = html_page._file(f"{name}.js")
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(", text
         ), name
@@ -469,12 +468,12 @@ def hostile_page(name=HOSTILE):
     given = Predictions(
         logits=logits, targets={"test": np.array([0])}, rows={"test": np.array([0])}
     )
-    return html_file.page(page_data.build(board, runs, lambda _: given))
+    return html_page.page(page_data.build(board, runs, lambda _: given))
 
 
 def test_hostile_names_open_nothing():
     text = hostile_page()
-    tame = html_file.render(rank([made_result()]))
+    tame = html_page.render(rank([made_result()]))
     tags = [tag for tag, _ in Elements(text).found]
     assert tags == [tag for tag, _ in Elements(tame).found]
     assert text.count("alert(1)") == text.count("\\u003cscript\\u003ealert(1)") + 2  # title and h1
@@ -491,7 +490,7 @@ def test_hostile_names_come_back_as_text():
 
 @given(st.text(max_size=30))
 def test_embedded_json_is_ascii_without_markup(text):
-    found = html_file._embedded({"a": [text], text: 1})
+    found = html_page._embedded({"a": [text], text: 1})
     assert found.isascii()
     assert not re.search("[<>&\x00-\x1f]", found)
     json.loads(found)
@@ -499,21 +498,21 @@ def test_embedded_json_is_ascii_without_markup(text):
 
 def test_the_title_is_escaped():
     board = rank([made_result()], made_plan([made_result()], {"title": "a < b & c"}))
-    assert "<title>demo: a &lt; b &amp; c</title>" in html_file.render(board)
+    assert "<title>demo: a &lt; b &amp; c</title>" in html_page.render(board)
 
 
 def test_a_board_alone_renders():
-    text = render.render(rank(made_product()), "html")
+    text = formats.render(rank(made_product()), "html")
     assert text.endswith("</html>\n")
     assert len(embedded(text)["runs"]["columns"]["id"]) == 120
 
 
 def test_write_takes_the_page_it_is_given(tmp_path):
     board, *_ = study()
-    paths = render.write(board, tmp_path, whole_page())
+    paths = formats.write(board, tmp_path, whole_page())
     assert paths[-1].name == "leaderboard.html"
-    assert paths[-1].read_text(encoding="utf-8") == html_file.page(whole_page())
-    assert paths[0].read_text(encoding="utf-8") == render.render(board, "md")
+    assert paths[-1].read_text(encoding="utf-8") == html_page.page(whole_page())
+    assert paths[0].read_text(encoding="utf-8") == formats.render(board, "md")
 
 
 def test_ten_thousand_runs_stay_below_five_megabytes():
@@ -521,7 +520,7 @@ def test_ten_thousand_runs_stay_below_five_megabytes():
     results = large_study()
     board = rank(results, made_plan(results))
     data = page_data.build(board, results, lambda _: large_predictions())
-    assert len(html_file.page(data).encode()) < 5_000_000
+    assert len(html_page.page(data).encode()) < 5_000_000
     assert (data["runs"]["of"], data["details"]["of"]) == (10_000, 10_000)
     columns = data["runs"]["columns"]
     kept = {(columns["row"][int(n)], columns["block"][int(n)]) for n in data["details"]["runs"]}
@@ -542,7 +541,7 @@ def contrast(first, second):
     return (high + 0.05) / (low + 0.05)
 
 
-COLOURS = dict(re.findall(r"--([\w-]+): light-dark\((.*?)\);", html_file._file("page.css")))
+COLOURS = dict(re.findall(r"--([\w-]+): light-dark\((.*?)\);", html_page._file("page.css")))
 
 
 @pytest.mark.parametrize("theme", [0, 1])
@@ -580,11 +579,11 @@ def test_better_and_worse_differ_for_the_colour_blind(kind, theme):
 
 def test_the_plotting_library_is_kept_and_done_without_where_it_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    made = html_file.plots.__wrapped__()
+    made = html_page.plots.__wrapped__()
     (kept,) = (tmp_path / "cache" / "page").iterdir()
-    assert kept.read_text(encoding="utf-8") == made == html_file.plots()
+    assert kept.read_text(encoding="utf-8") == made == html_page.plots()
     kept.write_text("read from the file", encoding="utf-8")
-    assert html_file.plots.__wrapped__() == "read from the file"
+    assert html_page.plots.__wrapped__() == "read from the file"
     (tmp_path / "file").touch()
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
-    assert html_file.plots.__wrapped__() == made
+    assert html_page.plots.__wrapped__() == made

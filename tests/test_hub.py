@@ -17,11 +17,11 @@ from hub_server import Repo, archive, parquet, picture
 from pydantic import ValidationError
 
 from harness import Access, DataError, HubDataset, Protocol, Row, make_table
-from harness.data import prepare
-from harness.fetch import fetch_dataset
-from harness.lock import LockedDataset, LockedFile, read, update
-from harness.meter import Meter
-from harness.table import read_table
+from harness.data.fetch import fetch_dataset
+from harness.data.lock import LockedDataset, LockedFile, read, update
+from harness.data.preparation import prepare
+from harness.data.table import read_table
+from harness.utils.progress import Meter
 from harness_brain_tumor import BRAIN_TUMOR
 from harness_chest_xray import CHEST_XRAY
 from harness_ham10000 import HAM10000
@@ -495,7 +495,7 @@ OFFLINE = """
     sys.addaudithook(forbid)
     from pathlib import Path
     from harness import Access
-    from harness.plugins import load
+    from harness.plugins.registry import load
 
     root = Path(sys.argv[1])
     access = Access(cache=root / "cache", lock=root / "harness.lock", offline=True)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
-from harness import DataError, images
+from harness import DataError
+from harness.data import images
 
 RNG = np.random.default_rng(0)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import Access, Backbone, Dataset, Weights
-from harness.inventory import Need, data_needs, refusal, weights_needs
+from harness.data.requirements import Need, data_needs, refusal, weights_needs
 
 
 class Elsewhere(Dataset):

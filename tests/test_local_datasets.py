@@ -12,9 +12,9 @@ from PIL import Image
 
 from harness import Access, DataError, PatternDataset, Protocol
 from harness.cli import cli
-from harness.data import prepare
-from harness.plugins import load
-from harness.table import read_table
+from harness.data.preparation import prepare
+from harness.data.table import read_table
+from harness.plugins.registry import load
 
 PROTOCOL = Protocol(name="test", resize=16, crop=16)
 OFFERED = load().datasets

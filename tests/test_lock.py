@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import DataError
-from harness.lock import Lock, LockedDataset, LockedFile, LockedWeights, read, update, verify
+from harness.data.lock import Lock, LockedDataset, LockedFile, LockedWeights, read, update, verify
 
 COMMIT = "c1a67c18df1a52ec332ffc00418f4eaa61a9f2bc"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from harness import DataError
-from harness.manifest import Listed, named, read_lists
+from harness.data.folder import Listed, named, read_lists
 
 
 def lists(folder, **texts):

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import made_data, made_failure, made_plan, made_result, made_spec, made_suite, sha
 
-from harness import Outcome, Predictions, StoreError, board
+from harness import Outcome, Predictions, StoreError
+from harness.api.records import MetricValue, Plan, PredictionsRecord
 from harness.cli import cli
 from harness.errors import UsageError
-from harness.merge import MergedStore, Part, existing, merge, opened
-from harness.package import pack, seal
-from harness.records import MetricValue, Plan, PredictionsRecord
-from harness.render import FILES, render
-from harness.store import Store
+from harness.leaderboard import build
+from harness.leaderboard.render.formats import FILES, render
+from harness.results.merge import MergedStore, Part, existing, merge, opened
+from harness.results.package import pack, seal
+from harness.results.store import Store
 
 MINE, THEIRS = sha("my code"), sha("their code")
 
@@ -28,7 +29,7 @@ def part(tmp_path, name, results=(), plan=None, failures=()):
 
 
 def ranked(whole):
-    return board.rank(whole.results, whole.plan if whole.plan.runs else None, whole.failures)
+    return build.rank(whole.results, whole.plan if whole.plan.runs else None, whole.failures)
 
 
 def by(source, seed=0, value=0.8, **changes):

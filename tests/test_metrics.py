@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from harness import DataError, Metric, MetricValue, PluginError, Undefined
-from harness.metric import softmax
+from harness.api.metric import softmax
 from harness_metrics import METRICS, harness_metrics
 
 BY_NAME = {metric.name: metric for metric in METRICS}

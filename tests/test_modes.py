@@ -3,17 +3,18 @@
 import pytest
 from toys import ToyBackbone, toy_protocol
 
-from harness import Compiling, NumericMode, modes
+from harness import Compiling, NumericMode
+from harness.benchmark import numerics
+from harness.benchmark.numerics import Wish
 from harness.engine.memory import activations, need
-from harness.modes import Wish
-from harness.plugins import load
+from harness.plugins.registry import load
 
 CARD = "cuda:0"
 FIGURES = Compiling(seconds=100, recorded=1000, compiled=2000, measured="made up for this test")
 
 
 def mode(wish, backbone=None, images=1000, **protocol):
-    return modes.numeric(wish, backbone or ToyBackbone(), toy_protocol(**protocol), images)
+    return numerics.numeric(wish, backbone or ToyBackbone(), toy_protocol(**protocol), images)
 
 
 def test_the_reference_is_float32_and_plain_everywhere():
@@ -50,8 +51,10 @@ def test_steps_are_compiled_where_that_saves_more_than_it_takes(images, epochs, 
 
 def test_the_plan_tells_modes_once_or_by_cell():
     one, two = mode(Wish(CARD)), mode(Wish(CARD, compile="compile"))
-    assert modes.told({("d", "a"): one, ("d", "b"): one}) == [f"numbers: {modes.describe(one)}"]
-    told = modes.told({("d", "a"): one, ("d", "b"): two})
+    assert numerics.told({("d", "a"): one, ("d", "b"): one}) == [
+        f"numbers: {numerics.describe(one)}"
+    ]
+    told = numerics.told({("d", "a"): one, ("d", "b"): two})
     assert [line.endswith(cell) for line, cell in zip(told, ("d / a", "d / b"), strict=True)] == [
         True,
         True,

@@ -14,10 +14,10 @@ from hub_server import Repo
 
 from harness import Access, HubDataset, Protocol
 from harness.cli import cli
-from harness.data import prepare, survey
-from harness.inventory import expected_images
-from harness.lock import read
-from harness.plugins import load
+from harness.data.lock import read
+from harness.data.preparation import prepare, survey
+from harness.data.requirements import expected_images
+from harness.plugins.registry import load
 from harness_brain_tumor import BRAIN_TUMOR
 from harness_chest_xray import CHEST_XRAY
 from harness_ham10000 import HAM10000

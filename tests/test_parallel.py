@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from harness.parallel import cores, in_order
+from harness.utils.parallel import cores, in_order
 
 
 def test_results_come_in_order():

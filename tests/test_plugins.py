@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import harness
 from harness import PluginError, UsageError, hookimpl
-from harness.discovery import split_list
-from harness.plugins import load
+from harness.plugins.discovery import split_list
+from harness.plugins.registry import load
 
 GOOD = """
 from harness import Metric, Phase, Strategy, hookimpl
@@ -251,7 +251,7 @@ def test_a_name_that_is_nearly_right(site):
 def test_the_same_plugins_in_another_process(site, tmp_path):
     site.install("their-harness", "1", {"theirs": "their_module"}, their_module=offering("x"))
     args = load([file(tmp_path, "mine", offering("y")), "no:theirs"], environ={}).args
-    code = "import json, sys; from harness.plugins import load; print(*load(json.load(sys.stdin)).plugins)"
+    code = "import json, sys; from harness.plugins.registry import load; print(*load(json.load(sys.stdin)).plugins)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps(args),

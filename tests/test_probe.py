@@ -10,15 +10,18 @@ from torch import nn
 from toys import FLOAT64, ToyBackbone, toy_images, toy_run, toy_start
 
 from harness import Distance, Phase, Schedule, Strategy, TrainingError
-from harness.engine import block, features, memo, probe, run
-from harness.engine.clock import Clock
-from harness.engine.library import Library
-from harness.engine.loop import _drive
+from harness.api.execution import Observer, StartingPoint, family
+from harness.benchmark.events import Queue
+from harness.benchmark.workers import _Pool, _Worker
+from harness.engine import features, run
+from harness.engine.devices import Clock
+from harness.engine.graphs import Library
 from harness.engine.phase import PhaseRun
+from harness.engine.probe import lanes as block
+from harness.engine.probe import memo
+from harness.engine.probe import phase as probe
+from harness.engine.run import _drive
 from harness.engine.state import RunState
-from harness.events import Queue
-from harness.execution import Observer, StartingPoint, family
-from harness.pool import _Pool, _Worker
 
 FLOAT32, BF16 = (FLOAT64.model_copy(update={"precision": p}) for p in ("float32", "bf16"))
 RAGGED = toy_images((45, 24, 24))  # batches of 16, 16 and 13

@@ -3,10 +3,10 @@ import re
 import pytest
 from made import made_result, made_spec
 
-from harness.execution import Outcome
-from harness.plugins import load
-from harness.progress import Reporter
-from harness.records import EpochRecord
+from harness.api.execution import Outcome
+from harness.api.records import EpochRecord
+from harness.benchmark.progress import Reporter
+from harness.plugins.registry import load
 
 EPOCH = EpochRecord(phase="ft", epoch=2.0, train_loss=0.5, score=0.75, lr=1e-3, seconds=1.0)
 

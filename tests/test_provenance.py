@@ -15,8 +15,9 @@ from importlib import metadata
 
 import pytest
 
-from harness import PluginError, provenance
-from harness.provenance import environment, plugin_record, source_hash
+from harness import PluginError
+from harness.plugins import provenance
+from harness.plugins.provenance import environment, plugin_record, source_hash
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -279,7 +280,7 @@ def test_a_built_in_plugin():
 
 def test_versions_without_importing_anything():
     code = (
-        "import sys; from harness.provenance import environment; found = environment('cpu');"
+        "import sys; from harness.plugins.provenance import environment; found = environment('cpu');"
         "print(sorted(found.libraries), found.threads,"
         "[m for m in ('torch', 'numpy', 'datasets', 'evaluate', 'sklearn') if m in sys.modules])"
     )

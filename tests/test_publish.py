@@ -23,15 +23,15 @@ from made import made_data, made_plan, made_product, made_spec
 from PIL import Image
 from safetensors.numpy import load_file
 
-from harness import analysis, board
+from harness.api.records import DataRecord, RunResult
 from harness.cli import cli
-from harness.console import modules
+from harness.cli.session import modules
 from harness.errors import StoreError
-from harness.merge import opened
-from harness.package import read_manifest
-from harness.privacy import KEY_FILE, Scrubber, folder_key, hub_id, is_public
+from harness.leaderboard import build, statistics
 from harness.publish import card
-from harness.records import DataRecord, RunResult
+from harness.results.merge import opened
+from harness.results.package import read_manifest
+from harness.results.privacy import KEY_FILE, Scrubber, folder_key, hub_id, is_public
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 DOCS = TOY.parents[1] / "docs"
@@ -450,7 +450,7 @@ def hub_board(**data):
         run.model_copy(update={"data": made_data(run.spec, procedural=False, **{**hub, **data})})
         for run in runs
     ]
-    return board.rank(changed, made_plan(changed)), changed
+    return build.rank(changed, made_plan(changed)), changed
 
 
 def test_datasets_of_the_hub_get_eval_results():
@@ -482,7 +482,7 @@ def test_other_datasets_get_none(data):
 
 def test_limited_runs_are_no_results_of_a_dataset():
     runs = made_product(["demo-mri"], ["resnet50-mini"], ["full-ft"], spec={"limit": 4})
-    text = card.write(board.rank(runs, made_plan(runs)), [])["README.md"]
+    text = card.write(build.rank(runs, made_plan(runs)), [])["README.md"]
 
     assert DatasetCard(text).data.to_dict().get("model-index", []) == []
 
@@ -518,7 +518,7 @@ def test_which_ids_are_public():
         ("/usr/lib/python3/site-packages/torch/nn/x.py", "<path>/torch/nn/x.py"),
         ("https://huggingface.co/datasets/a/b", "https://huggingface.co/datasets/a/b"),
         ("demo / resnet50 1/2 and/or n/a", "demo / resnet50 1/2 and/or n/a"),
-        ("harness/engine/loop.py", "harness/engine/loop.py"),
+        ("harness/engine/run.py", "harness/engine/run.py"),
         ("the patient a b/c d.png said", "the patient <id> said"),
         ("x/no/scan_1.png (group-77).", "<id> (<id>)."),
         ("group-777 and anna", "group-777 and <name>"),
@@ -605,8 +605,8 @@ def test_samples_that_cannot_be_paired_are_not_compared(folder, tmp_path):
     for place in (folder, tmp_path / "public"):
         (place / "plan.json").unlink()
     with opened([folder, tmp_path / "public"]) as store:
-        ranked = board.rank(store.results())
-        found = analysis.analysed(ranked, store)
+        ranked = build.rank(store.results())
+        found = statistics.analysed(ranked, store)
     (track,) = (one for one in ranked.tracks if one.limit is None)
     blocks = {one["block"] for one in found.statistics[track.id]["differences"]}
 
@@ -724,7 +724,7 @@ def test_the_workflow_runs_on_what_was_published(public, tmp_path):
             subprocess.run(call, cwd=tmp_path / "repo", env=env, check=True, capture_output=True)
 
     assert commands == {"verify", "board"}
-    assert commands <= set(modules("harness.commands"))
+    assert commands <= set(modules("harness.cli.commands"))
     assert workflow["permissions"] == {"contents": "read"}
     index = (tmp_path / "repo" / "site" / "index.html").read_text()
     assert index.startswith("<!doctype html>")

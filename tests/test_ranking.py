@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from harness.ranking import average_ranks
+from harness.leaderboard.ranking import average_ranks
 
 # Few different values, so that ties are the rule.
 VALUES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)

@@ -18,14 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import BACKBONES, made_failure, made_plan, made_product, made_result
 
-from harness import files, render
-from harness.board import rank
+from harness.api.leaderboard import ClaimAnswer, Leaderboard
+from harness.api.records import MetricValue, compact
 from harness.errors import StoreError, UsageError
-from harness.leaderboard import ClaimAnswer, Leaderboard
-from harness.records import MetricValue, compact
-from harness.render import figures, latex
-from harness.render.markdown import escape
-from harness.render.terminal import WIDTH
+from harness.leaderboard.build import rank
+from harness.leaderboard.render import formats, latex
+from harness.leaderboard.render.markdown import escape
+from harness.leaderboard.render.terminal import WIDTH
+from harness.utils import files
+from harness.utils import text as figures
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = {
@@ -128,7 +129,7 @@ def with_evidence(board):
 @pytest.mark.parametrize("name", FILES)
 def test_golden(name):
     """`HARNESS_GOLDEN=write pytest tests/test_render.py` writes them anew; then read the diff."""
-    text, path = render.render(small_board(), name), GOLDEN / FILES[name]
+    text, path = formats.render(small_board(), name), GOLDEN / FILES[name]
     if os.environ.get("HARNESS_GOLDEN") == "write":
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
@@ -168,8 +169,8 @@ def terminal_tables(text):
 
 def test_terminal_and_markdown_show_the_same_tables():
     board = rank(made_product())
-    in_markdown = [table[1:] for table in markdown_tables(render.render(board, "md"))]
-    assert terminal_tables(render.render(board, "terminal")) == in_markdown
+    in_markdown = [table[1:] for table in markdown_tables(formats.render(board, "md"))]
+    assert terminal_tables(formats.render(board, "terminal")) == in_markdown
     assert len(in_markdown) == 6
 
 
@@ -204,18 +205,18 @@ def test_latex_and_markdown_show_the_same_tables():
     board = small_board()
     in_markdown = [
         [[re.sub(r"\\(.)", r"\1", html.unescape(cell)) for cell in row] for row in table]
-        for table in markdown_tables(render.render(board, "md"))
+        for table in markdown_tables(formats.render(board, "md"))
     ]
-    assert latex_tables(render.render(board, "latex")) == in_markdown
+    assert latex_tables(formats.render(board, "latex")) == in_markdown
     assert len(in_markdown) >= 8
 
 
 def test_latex_marks_the_same_as_markdown():
     board = rank(made_product())
     marked = re.findall(
-        r"(?:^|& )\\textbf\{([\d.() ]+)\}", render.render(board, "latex"), re.MULTILINE
+        r"(?:^|& )\\textbf\{([\d.() ]+)\}", formats.render(board, "latex"), re.MULTILINE
     )
-    assert marked == re.findall(r"\*\*([\d.() ]+)\*\*", render.render(board, "md"))
+    assert marked == re.findall(r"\*\*([\d.() ]+)\*\*", formats.render(board, "md"))
 
 
 @given(st.text(max_size=40))
@@ -228,14 +229,14 @@ def test_latex_sets_any_name_as_it_is(name):
 
 def test_claims_are_the_same_in_every_format():
     board = small_board()
-    rows = list(csv.DictReader(io.StringIO(render.render(board, "claims"))))
+    rows = list(csv.DictReader(io.StringIO(formats.render(board, "claims"))))
     assert [row["verdict"] for row in rows] == [one.verdict for one in board.claims]
     assert [float(row["effect"]) for row in rows[:2]] == [1.25, 0.8]
     assert rows[2]["effect"] == ""
-    assert [one["text"] for one in json.loads(render.render(board, "json"))["claims"]] == [
+    assert [one["text"] for one in json.loads(formats.render(board, "json"))["claims"]] == [
         row["text"] for row in rows
     ]
-    (shown,) = [t for t in markdown_tables(render.render(board, "md")) if t[0][0] == "claim"]
+    (shown,) = [t for t in markdown_tables(formats.render(board, "md")) if t[0][0] == "claim"]
     assert [row[1:6] for row in shown[1:]] == [
         ["undecided (2 of 5 seeds); nearest: x_y", "+1.2", "-1.0 to +3.0", "4 of 4", "5"],
         ["supported", "80%", "60% to 90%", "4 of 4", "5"],
@@ -245,15 +246,15 @@ def test_claims_are_the_same_in_every_format():
 
 def test_the_same_figures_are_marked_best():
     board = rank(made_product())
-    in_terminal = re.findall(r"\*(\d[\d.]*(?: \(\d\.\d\d\))?)", render.render(board, "terminal"))
-    in_markdown = re.findall(r"\*\*(\d[\d.]*(?: \(\d\.\d\d\))?)\*\*", render.render(board, "md"))
+    in_terminal = re.findall(r"\*(\d[\d.]*(?: \(\d\.\d\d\))?)", formats.render(board, "terminal"))
+    in_markdown = re.findall(r"\*\*(\d[\d.]*(?: \(\d\.\d\d\))?)\*\*", formats.render(board, "md"))
     assert in_terminal == in_markdown
     assert len(in_terminal) >= 3 + 5 + 3
 
 
 def test_csv_holds_what_the_rows_are_made_of():
     board = small_board()
-    table = pd.read_csv(io.StringIO(render.render(board, "csv")))
+    table = pd.read_csv(io.StringIO(formats.render(board, "csv")))
     for track in board.tracks:
         for row in track.rows:
             own = table[(table.track == track.id) & (table.row == row.label)]
@@ -269,7 +270,7 @@ def test_csv_holds_what_the_rows_are_made_of():
 
 def test_csv_is_plain_for_pandas():
     board = small_board()
-    table = pd.read_csv(io.StringIO(render.render(board, "csv")))
+    table = pd.read_csv(io.StringIO(formats.render(board, "csv")))
     assert all(re.fullmatch("[a-z][a-z0-9_]*", column) for column in table.columns)
     assert table.columns.is_unique
     assert len(table) == len(board.runs)
@@ -285,14 +286,14 @@ def test_csv_is_plain_for_pandas():
 
 def test_csv_rounds_nothing():
     value = 0.1 + 0.2
-    text = render.render(rank([made_result(value=value)]), "csv")
+    text = formats.render(rank([made_result(value=value)]), "csv")
     (row,) = csv.DictReader(io.StringIO(text))
     assert float(row["test_balanced_accuracy"]) == value
 
 
 def test_metrics_that_read_alike_get_columns_of_their_own():
     metrics = {name: MetricValue(value=0.5) for name in ("macro-f1", "macro f1", "Macro_F1")}
-    header = render.render(rank([made_result(metrics=metrics)]), "csv").splitlines()[0].split(",")
+    header = formats.render(rank([made_result(metrics=metrics)]), "csv").splitlines()[0].split(",")
     assert [name for name in header if "f1" in name] == [
         "test_macro_f1",
         "test_macro_f1_2",
@@ -302,7 +303,7 @@ def test_metrics_that_read_alike_get_columns_of_their_own():
 
 def test_json_is_the_whole_board():
     board = small_board()
-    text = render.render(board, "json")
+    text = formats.render(board, "json")
     assert Leaderboard.model_validate_json(text) == board
     loaded = json.loads(text)
     assert loaded["schema_version"] == 1
@@ -330,8 +331,8 @@ def test_equal_runs_are_written_alike_whatever_the_order_in_their_files():
     other = run.model_copy(update={**turned, "spec": run.spec.model_copy(update=maps)})
     assert other == run
     assert [*other.metrics] != [*run.metrics]
-    for name in render.FORMATS:
-        assert render.render(rank([other]), name) == render.render(rank([run]), name)
+    for name in formats.FORMATS:
+        assert formats.render(rank([other]), name) == formats.render(rank([run]), name)
 
 
 def test_json_holds_any_name_and_no_figure_that_is_none():
@@ -345,7 +346,7 @@ def test_json_holds_any_name_and_no_figure_that_is_none():
 
 
 def test_the_main_table_comes_first():
-    text = render.render(rank(made_product()), "terminal")
+    text = formats.render(rank(made_product()), "terminal")
     order = ("! Procedural images", "  #  strategy", "By modality", "By backbone", "Cost", "Data")
     places = [text.index(found) for found in order]
     assert places == sorted(places)
@@ -371,7 +372,7 @@ def test_the_terminal_is_never_wider_than_promised(length):
         for j in range(2)
     ]
     runs.append(made_failure(message="m" * 300))
-    text = render.render(rank(runs), "terminal")
+    text = formats.render(rank(runs), "terminal")
     assert max(map(len, text.splitlines())) <= WIDTH
     assert (
         len(re.findall("^strategy ", text, re.MULTILINE)) > 2
@@ -380,7 +381,7 @@ def test_the_terminal_is_never_wider_than_promised(length):
 
 def test_no_mark_where_all_are_equal():
     runs = [made_result(strategy=name, value=0.5) for name in ("full-ft", "lp-ft")]
-    assert "*" not in render.render(rank(runs), "terminal")
+    assert "*" not in formats.render(rank(runs), "terminal")
 
 
 @pytest.mark.parametrize(
@@ -421,7 +422,7 @@ def test_figures(shown, expected):
 
 def test_many_failures_are_summed_up():
     board = rank([made_failure(seed=seed) for seed in range(25)])
-    text = render.render(board, "terminal")
+    text = formats.render(board, "terminal")
     assert "Failed runs: 25" in text
     assert "And 5 more: leaderboard.csv lists them all." in text
     assert text.count("phase tune, step 17") == 20
@@ -461,13 +462,13 @@ def hostile_board():
 
 
 def test_hostile_names_cannot_command_the_terminal():
-    text = render.render(hostile_board(), "terminal")
+    text = formats.render(hostile_board(), "terminal")
     assert all(character.isprintable() or character == "\n" for character in text)
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
 def test_hostile_names_open_nothing_in_markdown():
-    text = render.render(hostile_board(), "md")
+    text = formats.render(hostile_board(), "md")
     assert "<" not in text
     assert not re.search(r"(?<!\\)`", text)
     assert not re.search(r"(?<!\\)\[", text)
@@ -481,7 +482,7 @@ def test_hostile_names_open_nothing_in_markdown():
 def test_no_cell_of_the_csv_is_a_formula(start):
     runs = [made_result(strategy=start), made_failure(strategy="b", message=start)]
     table = pd.read_csv(
-        io.StringIO(render.render(rank(runs), "csv")), dtype=str, keep_default_na=False
+        io.StringIO(formats.render(rank(runs), "csv")), dtype=str, keep_default_na=False
     )
     for text in table.to_numpy().ravel():
         assert not text.startswith(("=", "+", "@", "\t", "\r", " "))
@@ -491,13 +492,13 @@ def test_no_cell_of_the_csv_is_a_formula(start):
 
 def test_negative_figures_in_the_csv_stay_numbers():
     metrics = {"balanced-accuracy": MetricValue(value=0.5), "cohen-kappa": MetricValue(value=-0.25)}
-    table = pd.read_csv(io.StringIO(render.render(rank([made_result(metrics=metrics)]), "csv")))
+    table = pd.read_csv(io.StringIO(formats.render(rank([made_result(metrics=metrics)]), "csv")))
     assert table.test_cohen_kappa.tolist() == [-0.25]
 
 
 def test_hostile_names_come_back_from_csv_as_one_cell():
     board = hostile_board()
-    text = render.render(board, "csv")
+    text = formats.render(board, "csv")
     text.encode()
     table = pd.read_csv(io.StringIO(text))
     assert len(table) == len(board.runs)
@@ -530,7 +531,7 @@ def test_escape(given_text, expected):
 
 def test_write_makes_every_file(tmp_path):
     board = small_board()
-    paths = render.write(board, tmp_path / "new" / "folder")
+    paths = formats.write(board, tmp_path / "new" / "folder")
     assert [path.name for path in paths] == [
         "leaderboard.md",
         "leaderboard.csv",
@@ -539,14 +540,14 @@ def test_write_makes_every_file(tmp_path):
         "leaderboard.tex",
         "leaderboard.html",
     ]
-    for path, name in zip(paths, render.FILES, strict=True):
-        assert path.read_bytes() == render.render(board, name).encode()
+    for path, name in zip(paths, formats.FILES, strict=True):
+        assert path.read_bytes() == formats.render(board, name).encode()
     assert sorted((tmp_path / "new" / "folder").iterdir()) == sorted(paths)
 
 
 def test_a_full_disk_leaves_the_old_files(tmp_path, monkeypatch):
     old = rank([made_result()])
-    paths = render.write(old, tmp_path)
+    paths = formats.write(old, tmp_path)
     before = [path.read_bytes() for path in paths]
 
     def full(descriptor):
@@ -554,7 +555,7 @@ def test_a_full_disk_leaves_the_old_files(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(StoreError, match=r"leaderboard\.md"):
-        render.write(small_board(), tmp_path)
+        formats.write(small_board(), tmp_path)
     assert [path.read_bytes() for path in paths] == before
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
@@ -562,7 +563,7 @@ def test_a_full_disk_leaves_the_old_files(tmp_path, monkeypatch):
 def test_a_place_below_a_file_is_an_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="file"):
-        render.write(small_board(), tmp_path / "file" / "folder")
+        formats.write(small_board(), tmp_path / "file" / "folder")
 
 
 @pytest.mark.parametrize(
@@ -573,4 +574,4 @@ def test_an_unknown_format_is_an_error_with_the_nearest_name(name, meant):
         UsageError,
         match=f"did you mean {meant}.*there are: claims, csv, html, json, latex, md, terminal",
     ):
-        render.render(small_board(), name)
+        formats.render(small_board(), name)

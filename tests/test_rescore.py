@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from harness.cli import cli
 from harness.errors import StoreError
-from harness.store import Store
+from harness.results.store import Store
 
 TOY = str(Path(__file__).with_name("toy_plugin.py"))
 # A metric as a stranger would write it.  HARNESS_ERROR=raise tells it to misbehave.

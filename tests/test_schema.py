@@ -5,8 +5,9 @@ from typing import Literal
 
 import pytest
 
-from harness import StoreError, schema
-from harness.records import Plan, Record, RunResult
+from harness import StoreError
+from harness.api.records import Plan, Record, RunResult
+from harness.results import schema
 
 
 class Third(Record):

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from toys import toy_run
 
-from harness import slots
-from harness.events import Events
-from harness.execution import Observer, Outcome
-from harness.plugins import load
+from harness.api.execution import Observer, Outcome
+from harness.benchmark import workers
+from harness.benchmark.events import Events
+from harness.plugins.registry import load
 
 STRATEGIES = load().strategies
 
@@ -63,13 +63,13 @@ def specs(*names, seeds=(0, 1)):
 
 @pytest.fixture
 def straight(monkeypatch):
-    monkeypatch.setattr(slots, "Executor", Straight)
+    monkeypatch.setattr(workers, "Executor", Straight)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_every_run_is_carried_out_once_and_as_alone(straight, count):
     wanted, heard = specs("full-ft", "linear-probe", "auto-rgn"), Heard()
-    slots.execute(wanted, plain, None, heard, count)
+    workers.execute_in_threads(wanted, plain, None, heard, count)
     assert sorted(heard.started) == sorted(spec.run_id for spec in wanted)
     assert heard.epochs == 4 * len(wanted)
     alone = Straight(plain, None)
@@ -91,7 +91,7 @@ def test_what_lacked_memory_beside_others_is_done_again_alone(straight):
                 return Outcome(outcome.result.model_copy(update={"status": "oom"}))
             return outcome
 
-    slots.execute(wanted, Short(), None, heard, 2)
+    workers.execute_in_threads(wanted, Short(), None, heard, 2)
     assert tries.count(wanted[0].run_id) == 2
     assert {outcome.result.status for outcome in heard.ended.values()} == {"ok"}
     assert len(heard.ended) == len(wanted)
@@ -103,7 +103,7 @@ def test_a_listener_that_raises_ends_the_call(straight):
             raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        slots.execute(specs("full-ft", "linear-probe"), plain, None, Full(), 2)
+        workers.execute_in_threads(specs("full-ft", "linear-probe"), plain, None, Full(), 2)
 
 
 def test_siblings_are_told_and_stay_in_one_slot(straight, monkeypatch):
@@ -115,5 +115,5 @@ def test_siblings_are_told_and_stay_in_one_slot(straight, monkeypatch):
         executors.append(self)
 
     monkeypatch.setattr(Straight, "__init__", remember)
-    slots.execute(specs("linear-probe", seeds=(0, 1, 2)), plain, None, Heard(), 1)
+    workers.execute_in_threads(specs("linear-probe", seeds=(0, 1, 2)), plain, None, Heard(), 1)
     assert [told[1] for told in executors[0].told] == [[1, 2], [2], []]

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import DataError, Protocol, UsageError
-from harness.cluster import Sample
-from harness.dataset import SPLITS
-from harness.records import digest
-from harness.split import Splits, limited, make_splits
+from harness.api.dataset import SPLITS
+from harness.api.records import digest
+from harness.data.split import Splits, limited, make_splits
+from harness.data.stratify import Sample
 
 PROTOCOL = Protocol(name="p")
 

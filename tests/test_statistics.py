@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 
 import harness
 from harness.errors import UsageError
-from harness.statistics import (
+from harness.stats import (
     Estimate,
     compare,
     compare_blocks,
@@ -33,7 +33,7 @@ from harness.statistics import (
     wilcoxon,
     win_rate,
 )
-from harness.statistics.ranges import average_ranks, range_exceeds
+from harness.stats.ranks import average_ranks, range_exceeds
 
 SIMULATIONS = Path(harness.__file__).parents[1] / "benchmarks" / "simulations"
 TRUTH = runpy.run_path(str(SIMULATIONS / "truth.py"))
@@ -497,7 +497,7 @@ def test_probability_of_improvement_is_mann_whitneys():
 def test_the_shorter_float_moves_no_bit_of_a_probability(monkeypatch):
     x, y = np.random.default_rng(8).integers(0, 4, size=(2, 5, 40)) / 10
     short = probability_of_improvement(x, y)
-    monkeypatch.setattr("harness.statistics.aggregate.EXACT", 0)
+    monkeypatch.setattr("harness.stats.aggregate.EXACT", 0)
     assert probability_of_improvement(x, y) == short
     assert short.low < short.value < short.high
 

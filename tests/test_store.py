@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from harness import Outcome, Predictions, RunResult, RunSpec, StoreError, predictions_file
-from harness.records import (
+from harness import Outcome, Predictions, RunResult, RunSpec, StoreError
+from harness.api.records import (
     Cost,
     CostFigures,
     DataRecord,
@@ -32,7 +32,8 @@ from harness.records import (
     Suite,
     WeightsRecord,
 )
-from harness.store import Store
+from harness.results import predictions as predictions_file
+from harness.results.store import Store
 from harness_metrics import METRICS
 
 HISTORIC = Path(__file__).parent / "historic" / "schema-1"
@@ -240,7 +241,7 @@ def test_reading_writes_nothing_and_imports_no_torch(store):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = names(store), [p.stat().st_mtime_ns for p in sorted(store.folder.rglob("*"))]
     code = (
-        "import sys; from harness.store import Store; store = Store(sys.argv[1]);"
+        "import sys; from harness.results.store import Store; store = Store(sys.argv[1]);"
         "r = store.results()[0]; store.predictions(r); store.failures(); store.plan();"
         "store.missing([r.run_id]); print([m for m in ('torch', 'datasets') if m in sys.modules])"
     )
@@ -269,7 +270,7 @@ def test_strided_arrays_are_written_as_they_look(store):
 
 def test_equal_predictions_give_equal_bytes_in_every_process():
     code = (
-        "import hashlib, numpy as np; from harness import Predictions, predictions_file;"
+        "import hashlib, numpy as np; from harness import Predictions; from harness.results import predictions as predictions_file;"
         "p = Predictions(*({s: np.zeros(n, np.int32) for s in ('validation', 'test')}"
         " for n in ((3, 2), 3, 3)));"
         "print(hashlib.sha256(predictions_file.pack('a', p)).hexdigest())"
@@ -657,7 +658,7 @@ def test_a_failure_and_a_plan_of_schema_1():
 def test_what_outlasts_a_process_is_not_taken_apart_and_the_end_is_otherwise_as_ever():
     code = """
 import atexit
-from harness.store import outlast, uncollected
+from harness.results.store import outlast, uncollected
 class Loud:
     def __init__(self, name): self.name = name
     def __del__(self): print("freed", self.name)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import stratify
-from harness.stratify import assign, by_hash, quotas
+from harness.data import stratify
+from harness.data.stratify import assign, by_hash, quotas
 
 BOTH = {"validation": 0.15, "test": 0.2}
 PARTS = ("train", "validation", "test")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.suggest import choose, did_you_mean, unknown
+from harness.utils.names import choose, did_you_mean, unknown
 
 NAMES = ["full-ft", "linear-probe", "lp-ft", "l1-sp", "l2-sp"]
 

@@ -11,8 +11,8 @@ from datasets import ClassLabel, Features, List, Value
 from PIL import Image
 
 from harness import Access, DataError, Dataset
-from harness.cluster import Sample
-from harness.table import read_table
+from harness.data.stratify import Sample
+from harness.data.table import read_table
 
 ACCESS = Access(cache=Path("unused"))
 TEXT = Value("string")

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from harness import DataError, HarnessError, Phase, PluginError, SolveHead, Strategy, UsageError
 from harness.cli import cli
-from harness.plugins import load
+from harness.plugins.registry import load
 from harness.testing import (
     BrokenPromise,
     backbone,

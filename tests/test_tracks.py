@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 from made import PROTOCOL, made_plan, made_result, made_spec, sha
 
-from harness.labels import block_labels, row_labels, track_titles
-from harness.records import NumericMode
-from harness.tracks import BlockKey, RowKey, sort
+from harness.api.records import NumericMode
+from harness.leaderboard.labels import block_labels, row_labels, track_titles
+from harness.leaderboard.tracks import BlockKey, RowKey, sort
 
 
 def rows(*settings, strategy="l2-sp", source="c0de"):
-    from harness.tracks import settings_text
+    from harness.leaderboard.tracks import settings_text
 
     return [RowKey(strategy, settings_text(values), source) for values in settings]
 

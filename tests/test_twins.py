@@ -11,10 +11,11 @@ from PIL import Image, ImageEnhance
 from scenes import TURNS, encoded, half, scene
 from scipy.fft import dctn
 
-from harness import Access, Dataset, FolderDataset, Protocol, StoreError, likeness, twins
-from harness.data import prepare, survey
-from harness.dataset import SPLITS
-from harness.table import read_table
+from harness import Access, Dataset, FolderDataset, Protocol, StoreError
+from harness.api.dataset import SPLITS
+from harness.data import duplicates
+from harness.data.preparation import prepare, survey
+from harness.data.table import read_table
 
 TEXT = Value("string")
 FEATURES = Features(image=datasets.Image(decode=False), label=TEXT, group=TEXT, id=TEXT)
@@ -55,14 +56,14 @@ def scenes(count=20):
 
 
 def find(folder, dataset, **options):
-    return twins.find(read_table(dataset, Access(cache=folder)), folder, **options)
+    return duplicates.find(read_table(dataset, Access(cache=folder)), folder, **options)
 
 
 def pairs_of(found, table):
     """{(id, id): orientation} of the confirmed pairs."""
     ids = table.first_ids()
     return {
-        tuple(ids[found.contents[row[side]]] for side in ("one", "other")): likeness.ORIENTATIONS[
+        tuple(ids[found.contents[row[side]]] for side in ("one", "other")): duplicates.ORIENTATIONS[
             row["orientation"]
         ]
         for row in found.confirmed
@@ -72,7 +73,7 @@ def pairs_of(found, table):
 def found_in(folder, files):
     dataset = toy(files)
     table = read_table(dataset, Access(cache=folder))
-    return pairs_of(twins.find(table, folder), table)
+    return pairs_of(duplicates.find(table, folder), table)
 
 
 # -- the numbers ----------------------------------------------------------------------------------
@@ -109,9 +110,9 @@ TURNED = [  # what each orientation is, written out by numpy's names
 def test_the_hash_is_that_of_the_definition_in_every_orientation(orientation):
     copies = np.random.default_rng(3).integers(0, 256, (40, 64, 64)).astype(np.uint8)
     turned = np.stack([TURNED[orientation](copy) for copy in copies])
-    assert np.array_equal(likeness.orient(copies, orientation), turned)
-    spectra, shown = likeness._spectra(copies)
-    hashes = likeness._hashes(likeness._turned(spectra, orientation))
+    assert np.array_equal(duplicates.orient(copies, orientation), turned)
+    spectra, shown = duplicates._spectra(copies)
+    hashes = duplicates._hashes(duplicates._turned(spectra, orientation))
     assert shown.all()
     for value, copy in zip(hashes, turned, strict=True):
         ours = np.unpackbits(np.array([value]).view(np.uint8)).astype(bool)
@@ -119,11 +120,11 @@ def test_the_hash_is_that_of_the_definition_in_every_orientation(orientation):
 
 
 def test_candidates_and_correlations_are_those_of_plain_loops(monkeypatch):
-    monkeypatch.setattr(likeness, "COLUMNS", 16)  # several chunks in a block, several blocks
+    monkeypatch.setattr(duplicates, "COLUMNS", 16)  # several chunks in a block, several blocks
     copies = copies_of(90, levels=3)
     copies[40:60] = copies[:20] // 2 + 30
     found = {
-        (row["one"], row["other"]): row for row in np.concatenate([*likeness.candidates(copies)])
+        (row["one"], row["other"]): row for row in np.concatenate([*duplicates.candidates(copies)])
     }
     expected = {}
     for one in range(90):
@@ -145,7 +146,7 @@ def test_candidates_and_correlations_are_those_of_plain_loops(monkeypatch):
 def test_the_grey_copy_is_small_whatever_the_image():
     for size in ((300, 40), (40, 300), (10, 7), (64, 64)):
         image = np.asarray(scene(1, size)).transpose(2, 0, 1).copy()
-        copy = likeness.grey_copy(image)
+        copy = duplicates.grey_copy(image)
         assert (copy.shape, copy.dtype) == ((1, 64, 64), np.uint8)
         expected = Image.fromarray(image.transpose(1, 2, 0)).convert("L")
         expected = expected.resize((64, 64), Image.Resampling.BILINEAR)
@@ -202,14 +203,14 @@ def test_what_looks_alike_by_its_hash_alone_is_a_suspect(tmp_path):
 
 
 def test_only_the_most_alike_of_many_suspects_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(twins, "LISTED", 3)
-    monkeypatch.setattr(twins, "CONFIRMED", 2.0)
+    monkeypatch.setattr(duplicates, "LISTED", 3)
+    monkeypatch.setattr(duplicates, "CONFIRMED", 2.0)
     files = {f"{'ab'[n % 2]}{n}": encoded(scene(1), quality=20 + 9 * n) for n in range(7)}
     found = find(tmp_path, toy(files))
     assert found.suspected == 21
     correlations = found.suspects["correlation"]
     assert len(correlations) == 3
-    monkeypatch.setattr(twins, "LISTED", 100)
+    monkeypatch.setattr(duplicates, "LISTED", 100)
     everything = find(tmp_path / "other", toy(files)).suspects["correlation"]
     assert list(correlations) == sorted(everything, reverse=True)[:3]
 
@@ -264,9 +265,9 @@ def test_other_bytes_are_looked_at_anew(tmp_path):
 def test_known_says_what_was_found_and_looks_at_nothing(tmp_path):
     files = scenes() | {"z": encoded(scene(5), quality=40)}
     table = read_table(toy(files), Access(cache=tmp_path))
-    assert twins.known(table, tmp_path) is None
-    found = twins.find(table, tmp_path)
-    assert np.array_equal(twins.known(table, tmp_path).confirmed, found.confirmed)
+    assert duplicates.known(table, tmp_path) is None
+    found = duplicates.find(table, tmp_path)
+    assert np.array_equal(duplicates.known(table, tmp_path).confirmed, found.confirmed)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"not a zip at all"])
@@ -297,7 +298,7 @@ def test_links_join_groups_and_leave_out_what_a_group_says_already(tmp_path):
     }
     places = {"b03": ("train", "patient"), "b-same-group": ("train", "patient")}
     table = read_table(toy(files, places=places), Access(cache=tmp_path))
-    links = twins.links(twins.find(table, tmp_path), table.samples)
+    links = duplicates.links(duplicates.find(table, tmp_path), table.samples)
     assert {tuple(sorted(pair)) for pair in links} == {("a-copy", "a02"), ("a-copy", "a-twice")}
 
 
@@ -391,7 +392,7 @@ def test_the_hash_misses_nothing_that_a_correlation_of_all_pairs_finds(name, con
         pytest.skip("HARNESS_REALDATA is not set")
     folder = Path(root) / name
     table = read_table(FolderDataset(name=name, modality="m", path=folder), Access(cache=tmp_path))
-    found = twins.find(table, tmp_path)
+    found = duplicates.find(table, tmp_path)
     assert len(found.confirmed) == confirmed
     copies = np.stack(
         [
@@ -401,6 +402,6 @@ def test_the_hash_misses_nothing_that_a_correlation_of_all_pairs_finds(name, con
     ).astype(np.float32)
     copies -= copies.mean(1, keepdims=True)
     copies /= np.linalg.norm(copies, axis=1, keepdims=True)
-    above = np.argwhere(np.triu(copies @ copies.T, 1) >= twins.CONFIRMED)
+    above = np.argwhere(np.triu(copies @ copies.T, 1) >= duplicates.CONFIRMED)
     names = {(table.samples[one].id, table.samples[other].id) for one, other in above}
     assert pairs_of(found, table).keys() == names

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save
 from test_rescore import ERRORS
 
+from harness.api.execution import Outcome, Predictions
+from harness.api.records import Environment, RunResult, digest
 from harness.cli import cli
-from harness.execution import Outcome, Predictions
-from harness.package import seal
-from harness.records import Environment, RunResult, digest
+from harness.results.package import seal
 from harness.verify.replay import PROBABILITY, compare
 
 TOY = str(Path(__file__).with_name("toy_plugin.py"))
@@ -788,13 +788,13 @@ def test_a_run_that_fails_the_second_time_is_a_finding(folder, monkeypatch):
 
 
 def test_a_run_of_the_reference_engine_is_made_again_by_it(tmp_path, monkeypatch):
-    from harness.engine import block
+    from harness.engine.probe import lanes
 
     def refuse(*_):
         raise AssertionError("the fast path was taken")
 
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(block.Block, "train", refuse)
+    monkeypatch.setattr(lanes.Block, "train", refuse)
     only = ("--strategies", "linear-probe", "--jobs", 1, "--engine", "reference")
     made = harness("bench", "toy", "--out", tmp_path / "r", *only)
     assert made.exit_code == 0, made.output

@@ -8,8 +8,8 @@ from torch import nn
 
 from harness import Backbone, ImageSet, Metric, NumericMode, Protocol, Resources, RunSpec
 from harness import StartingPoint as Start
-from harness.execution import ENGINE_VERSION
-from harness.records import DataRecord, MetricValue, Schedule, WeightsRecord
+from harness.api.execution import ENGINE_VERSION
+from harness.api.records import DataRecord, MetricValue, Schedule, WeightsRecord
 
 FLOAT64 = NumericMode(precision="float64")
 

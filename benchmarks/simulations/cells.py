@@ -15,8 +15,8 @@ import numpy as np
 import scipy
 from truth import runs, upper_bound
 
-from harness.claims import CLAIMS, Block, answer
-from harness.statistics import Resampled, compare, compare_blocks, resample
+from harness.leaderboard.claims import CLAIMS, Block, answer
+from harness.stats import Resampled, compare, compare_blocks, resample
 
 GROUPS, CLASSES, SEEDS = 150, 2, 5
 SPREADS = (0.0, 0.01, 0.02, 0.04)

@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 from truth import ACCURACY, runs, upper_bound
 
-from harness.gate import GateCell, GateRun, Rules, check
+from harness.results.gate.check import GateCell, GateRun, Rules, check
 
 LOSS = 0.03
 SEEDS = 3

@@ -28,13 +28,15 @@ from made import made_plan
 from made_page import SAMPLES, large_predictions, large_study
 from report import Log, device_name, save
 
-from harness import analysis, page_data, render, standings
-from harness.execution import Outcome
-from harness.merge import MergedStore
-from harness.plugins import load
-from harness.records import RunResult
-from harness.render import html_file
-from harness.store import Store, uncollected
+from harness.api.execution import Outcome
+from harness.api.records import RunResult
+from harness.leaderboard import boards
+from harness.leaderboard import statistics as analysis
+from harness.leaderboard.html import html_page, page_data
+from harness.leaderboard.render import formats
+from harness.plugins.registry import load
+from harness.results.merge import MergedStore
+from harness.results.store import Store, uncollected
 
 DRAWN = "document.querySelector('#ranking tbody tr') && document.readyState === 'complete'"
 CLAIMS = ("lp-ft-improves", "auto-rgn-gain", "no-universal-winner")
@@ -78,19 +80,19 @@ def board(folder: Path, out: Path) -> None:
         with timed("read the results"):
             store = MergedStore([Store(folder)])
         with timed("rank"):
-            ranked = standings.rank(store, loaded)
+            ranked = boards.rank(store, loaded)
         with timed("statistics and claims"):
             made = analysis.analysed(ranked, store)
         with timed("data of the page"):
             data = page_data.build(made, store.results(), store.predictions, metrics=loaded.metrics)
         with timed("the plotting library"):
-            html_file.plots()
-        for name, end in render.FILES.items():
+            html_page.plots()
+        for name, end in formats.FILES.items():
             with timed(name):
-                text = html_file.page(data) if name == "html" else render.render(made, name)
+                text = html_page.page(data) if name == "html" else formats.render(made, name)
             (out / f"leaderboard.{end}").write_text(text, encoding="utf-8")
     log(f"{'details of runs':28} {len(data['details']['runs']):7}")
-    for end in render.FILES.values():
+    for end in formats.FILES.values():
         size = (out / f"leaderboard.{end}").stat().st_size / 1e6
         log(f"{'leaderboard.' + end:28} {size:7.2f} MB")
 

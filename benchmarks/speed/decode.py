@@ -29,8 +29,8 @@ import numpy as np
 from PIL import Image
 from report import Log, save
 
-from harness import cache
-from harness.parallel import cores
+from harness.data import cache
+from harness.utils.parallel import cores
 
 FIELDS = ("Private_Clean", "Private_Dirty", "Anonymous")
 

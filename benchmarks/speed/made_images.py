@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from harness.parallel import cores
+from harness.utils.parallel import cores
 
 SPLITS = ("train", "validation", "test")
 

@@ -22,8 +22,8 @@ INSTANT = """
 import numpy as np
 
 from harness import MetricValue, hookimpl
-from harness.execution import Outcome, Predictions
-from harness.records import EpochRecord, PhaseRecord, RunResult
+from harness.api.execution import Outcome, Predictions
+from harness.api.records import EpochRecord, PhaseRecord, RunResult
 
 
 @hookimpl(tryfirst=True)

@@ -22,23 +22,16 @@ import numpy as np
 import torch
 from report import Log, save
 
-from harness import plugins
-from harness.backbone import Backbone
-from harness.device import choose_device
+from harness.api.backbone import Backbone
+from harness.api.execution import ENGINE_VERSION, Engine, ImageSet, Resources, StartingPoint
+from harness.api.records import DataRecord, NumericMode, Protocol, RunSpec, Schedule, WeightsRecord
+from harness.benchmark.sizing import choose_device
 from harness.engine import run
+from harness.engine.devices import own_stream
 from harness.engine.features import source_at
-from harness.engine.slot import own_stream
 from harness.engine.state import RunState, SplitData
-from harness.execution import ENGINE_VERSION, Engine, ImageSet, Resources, StartingPoint
-from harness.parallel import cores
-from harness.records import (
-    DataRecord,
-    NumericMode,
-    Protocol,
-    RunSpec,
-    Schedule,
-    WeightsRecord,
-)
+from harness.plugins import registry
+from harness.utils.parallel import cores
 
 CLASSES = ("a", "b", "c", "d", "e")
 SPLITS = ("train", "validation", "test")
@@ -74,7 +67,7 @@ class Bench:
     """The runs of one table."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        loaded = plugins.load(())
+        loaded = registry.load(())
         self.backbone = loaded.backbones[given.backbone]
         self.device = choose_device(given.device)
         self.cuda = self.device.startswith("cuda")

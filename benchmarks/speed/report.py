@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from harness.parallel import cores
+from harness.utils.parallel import cores
 
 RESULTS = Path(__file__).with_name("results")
 LIBRARIES = ("torch", "torchvision", "numpy", "transformers", "accelerate")

@@ -25,11 +25,12 @@ from made_images import make_folder
 from report import Log, bench, save, timed
 from torch import Tensor, nn
 
-from harness import engine, modes
-from harness.backbone import Backbone
-from harness.execution import ENGINE_VERSION, ImageSet, Resources
-from harness.plugins import Loaded, load
-from harness.records import DataRecord, NumericMode, Protocol, RunSpec, Schedule
+from harness import engine
+from harness.api.backbone import Backbone
+from harness.api.execution import ENGINE_VERSION, ImageSet, Resources
+from harness.api.records import DataRecord, NumericMode, Protocol, RunSpec, Schedule
+from harness.benchmark import numerics
+from harness.plugins.registry import Loaded, load
 
 CLASSES = 4
 FEW = 64  # images to validate and test on: their time is not looked at
@@ -63,8 +64,8 @@ class Engine:
             checkpoint="last", resize=args.size, crop=args.size,
         )  # fmt: skip
         kind = "compile" if args.compile else "graph"
-        wish = modes.Wish(args.device, compile=kind)
-        self.numeric = modes.numeric(wish, backbone, self.protocol, args.images)
+        wish = numerics.Wish(args.device, compile=kind)
+        self.numeric = numerics.numeric(wish, backbone, self.protocol, args.images)
         self.shared: dict[object, object] = {}
         self.seed = 0
 

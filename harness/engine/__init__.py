@@ -3,6 +3,6 @@
 The only part of the project that owns an optimizer, a batch, a device or a clock.
 """
 
-from harness.engine.loop import run
+from harness.engine.run import run
 
 __all__ = ["run"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.engine.batches import InOrder, Source, chunks, empty_rows
-from harness.engine.library import Replayable
+from harness.engine.graphs import Replayable
 from harness.engine.state import RunState
 
 Place = tuple[Hashable, ...]

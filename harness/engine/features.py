@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.engine import card
+from harness.engine import devices
 from harness.engine.batches import Features, Source
+from harness.engine.devices import untuned
 from harness.engine.evaluate import outputs, predict
 from harness.engine.model import cut, drawn_below_head
-from harness.engine.slot import untuned
 from harness.engine.state import RunState, SplitData
 
 # More than this is computed batch by batch instead: a fixed figure (on a card, a fixed share of its
@@ -79,7 +79,7 @@ def most(device: torch.device) -> int:
     """Bytes that the features on a device may take."""
     if device.type != "cuda":
         return FEATURE_BYTES
-    return int(card.memory(device) * FEATURE_SHARE)
+    return int(devices.memory(device) * FEATURE_SHARE)
 
 
 @torch.no_grad()

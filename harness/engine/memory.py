@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.backbone import Backbone
+from harness.api.backbone import Backbone
+from harness.api.records import NumericMode, Protocol
 from harness.engine.features import FEATURE_SHARE
-from harness.engine.library import Library
-from harness.engine.memo import MEMO_BYTES
-from harness.engine.stored import SHARE
-from harness.records import NumericMode, Protocol
+from harness.engine.graphs import Library
+from harness.engine.probe.memo import MEMO_BYTES
+from harness.engine.storage import SHARE
 
 # Copies of the weights that a run holds: the network, its gradients, two of the optimizer's, the
 # state before the first step, the starting point and the best checkpoint.

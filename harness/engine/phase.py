@@ -1,28 +1,147 @@
-"""Carry one phase out: freeze, step, validate, stop."""
+"""Averages of the weights a phase went through.
+
+What is told and recorded of a phase when it is over.
+
+Carry one phase out: freeze, step, validate, stop.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from harness.engine.average import Average, estimate_norms
+from harness.api.records import EpochRecord, PhaseRecord
+from harness.api.strategy import Distance, Phase, PhaseReport
 from harness.engine.batches import Batches, Source
-from harness.engine.captured import CapturedSteps, recordable
 from harness.engine.evaluate import Place, predict
 from harness.engine.features import source_at
-from harness.engine.model import cut
-from harness.engine.norms import NORMS
-from harness.engine.optim import ClosedForm, Optimizer, rate_factor
-from harness.engine.plain import PlainSteps
-from harness.engine.report import finite_mean, reported
-from harness.engine.selection import decays, multipliers
+from harness.engine.model import NORMS, cut
+from harness.engine.optimizer import ClosedForm, Optimizer, decays, multipliers, rate_factor
 from harness.engine.state import RunState
-from harness.records import EpochRecord
-from harness.strategy import Distance, Phase, PhaseReport
+from harness.engine.steps import CapturedSteps, PlainSteps, recordable
+from harness.errors import TrainingError
+
+if TYPE_CHECKING:
+    pass
+
+EMA_DECAY = 0.99
+
+
+class Average:
+    """'ema': exponential over steps (decay 0.99); 'swa': plain mean over epoch ends."""
+
+    def __init__(self, kind: Literal["ema", "swa"], learning: Mapping[str, nn.Parameter]) -> None:
+        self.kind, self.learning, self.count = kind, learning, 0
+        self.values = {name: p.detach().clone() for name, p in learning.items()}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        if self.kind == "ema":
+            for name, parameter in self.learning.items():
+                self.values[name].lerp_(parameter, 1 - EMA_DECAY)
+
+    @torch.no_grad()
+    def after_epoch(self) -> None:
+        if self.kind == "swa":
+            self.count += 1
+            for name, parameter in self.learning.items():
+                self.values[name].lerp_(parameter, 1 / self.count)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network holds the average inside the block and its own weights after it."""
+        own = {name: p.detach().clone() for name, p in self.learning.items()}
+        self.put(self.values)
+        try:
+            yield
+        finally:
+            self.put(own)
+
+    @torch.no_grad()
+    def put(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.learning.items():
+            parameter.copy_(values[name])
+
+
+@torch.no_grad()
+def estimate_norms(network: nn.Module, source: Source, batches: Batches) -> None:
+    """Set the running statistics of the learning norm layers to those of one pass over `source`.
+
+    Averaged weights never saw a batch, so the statistics gathered on the way do not fit them.
+    """
+    norms = [m for m in network.modules() if isinstance(m, NORMS) and m.training]
+    momenta = [getattr(m, "momentum", None) for m in norms]
+    for norm in norms:
+        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001 - all batch norms
+            norm.reset_running_stats()
+            norm.momentum = None
+    for number in range(batches.per_epoch):
+        network(source.inputs(batches.at(number)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001
+            norm.momentum = momentum
+
+
+def reported(run: PhaseRun, cached: int, seconds: float) -> PhaseReport:
+    """The strategy's report; the record is kept.  `cached`: leading stages that were."""
+    state, phase = run.state, run.phase
+    steps = state.steps - run.first
+    trainable = sum(p.numel() for p in run.learning.values())
+    epochs = steps / state.steps_per_epoch
+    state.phases.append(
+        PhaseRecord(
+            name=phase.name, epochs_planned=phase.epochs, epochs=epochs, steps=steps,
+            trainable=trainable, cached_stages=cached, rates=_stage_rates(run),
+            stopped=run.stopped, skipped=run.last == run.first, notes=_notes(run),
+            seconds=round(seconds, 6),
+        )
+    )  # fmt: skip
+    return PhaseReport(
+        phase=phase.name, epochs=epochs, steps=steps,
+        score=run.scores[-1] if run.scores else None,
+        best=state.best.score if state.best else None,
+        history=tuple(run.scores), stopped=run.stopped,
+        train_loss=state.history[-1].train_loss if run.scores else float("nan"),
+        trainable=trainable, cached_stages=cached, seconds=seconds,
+    )  # fmt: skip
+
+
+def _stage_rates(run: PhaseRun) -> dict[str, float]:
+    """Median multiplier of each stage's tensors; frozen tensors count as 0."""
+    by_stage: dict[str, list[float]] = {}
+    for name, _ in run.state.model.named_parameters():
+        by_stage.setdefault(name.split(".")[0], []).append(run.rates.get(name, 0.0))
+    return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
+
+
+def _notes(run: PhaseRun) -> tuple[str, ...]:
+    if len(set(run.rates.values())) <= len(run.learning_stages):
+        return ()
+    fastest = max(run.rates, key=run.rates.__getitem__)
+    return (f"fastest tensor: {fastest}",)
+
+
+def finite_mean(losses: Tensor, phase: str, steps: int) -> float:
+    """The mean of an epoch's losses [T], of which the last was made at step number `steps`.
+
+    Raises:
+        TrainingError: one of them is not finite.
+    """
+    bad = torch.nonzero(~torch.isfinite(losses))
+    if len(bad):
+        step = steps - len(losses) + int(bad[0]) + 1
+        raise TrainingError(
+            f"the loss of phase {phase!r} is {losses[bad[0]].item()} at step {step}; "
+            f"a smaller rate (--set protocol.lr=...) usually helps",
+            phase=phase,
+            step=step,
+        )
+    return float(losses.mean())
 
 
 class PhaseRun:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from harness.records import RunSpec
+from harness.api.records import RunSpec
 
 
 def seed_for(spec: RunSpec, purpose: str) -> int:

@@ -13,16 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.dataset import Split
-from harness.engine.batches import DTYPES, Pixels, steps_per_epoch
-from harness.engine.clock import Clock
+from harness.api.dataset import Split
+from harness.api.execution import Resources
+from harness.api.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
+from harness.engine.batches import DTYPES, Pixels, make_pixels, pixels_key, steps_per_epoch
+from harness.engine.devices import Clock
 from harness.engine.model import assemble, copy_all, load
-from harness.engine.optim import State
+from harness.engine.optimizer import State
 from harness.engine.seeds import generator
-from harness.engine.stored import Numbered
-from harness.engine.upload import make_pixels, pixels_key
-from harness.execution import Resources
-from harness.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
+from harness.engine.storage import Numbered
 
 
 @dataclass(frozen=True)

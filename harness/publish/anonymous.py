@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from harness import schema
-from harness.errors import StoreError
-from harness.execution import Predictions
-from harness.privacy import Scrubber, is_pseudonym, is_public
-from harness.records import (
+from harness.api.execution import Predictions
+from harness.api.records import (
     DataRecord,
     Failure,
     Plan,
@@ -21,9 +18,12 @@ from harness.records import (
     Suite,
     digest,
 )
-from harness.split import Splits, SplitSample
-from harness.store import Store
-from harness.suggest import choose
+from harness.data.split import Splits, SplitSample
+from harness.errors import StoreError
+from harness.results import schema
+from harness.results.privacy import Scrubber, is_pseudonym, is_public
+from harness.results.store import Store
+from harness.utils.names import choose
 
 if TYPE_CHECKING:
     import numpy as np

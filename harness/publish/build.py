@@ -7,15 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import files, package, predictions_file, provenance
-from harness.execution import Predictions
-from harness.leaderboard import Leaderboard
-from harness.merge import existing
-from harness.privacy import folder_key
+from harness.api.execution import Predictions
+from harness.api.leaderboard import Leaderboard
+from harness.api.records import PredictionsRecord, Record, RunResult
+from harness.plugins import provenance
 from harness.publish import card
 from harness.publish.anonymous import Anonymous
-from harness.records import PredictionsRecord, Record, RunResult
-from harness.store import Store
+from harness.results import package
+from harness.results import predictions as predictions_file
+from harness.results.merge import existing
+from harness.results.privacy import folder_key
+from harness.results.store import Store
+from harness.utils import files
 
 Board = Callable[[Store], Leaderboard]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from harness.leaderboard import Block, DataNote, Leaderboard, Row, Track
-from harness.privacy import hub_id
-from harness.render import markdown
+from harness.api.leaderboard import Block, DataNote, Leaderboard, Row, Track
+from harness.leaderboard.render import markdown
+from harness.results.privacy import hub_id
 
 TAGS = ["benchmark", "fine-tuning", "medical-imaging", "finetune-harness"]
 TASK = "image-classification"

@@ -17,12 +17,12 @@ network and toy images, on the CPU, in seconds.  Importing this does not import 
 
 from __future__ import annotations
 
-from harness.backbone import Backbone
-from harness.dataset import Access, Dataset
+from harness.api.backbone import Backbone
+from harness.api.dataset import Access, Dataset
+from harness.api.metric import Metric
+from harness.api.strategy import Strategy
 from harness.errors import UsageError
-from harness.metric import Metric
-from harness.plugins import Loaded, load
-from harness.strategy import Strategy
+from harness.plugins.registry import Loaded, load
 from harness.testing.promise import BrokenPromise, Promise, check_all
 from harness.testing.subjects import Checkable, promises_for, subjects
 

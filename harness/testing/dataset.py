@@ -99,7 +99,7 @@ def groups_stay(case: DatasetCase) -> None:
 
 
 def images_decode(case: DatasetCase) -> None:
-    from harness.images import read
+    from harness.data.images import read
 
     for split, name, image in _samples(case):
         source = Path(image["path"]) if image["bytes"] is None else image["bytes"]

@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from harness.metric import Metric
-from harness.records import MetricValue
+from harness.api.metric import Metric
+from harness.api.records import MetricValue
 from harness.testing.promise import Unchecked
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from harness.dataset import Split
-from harness.execution import ImageSet
-from harness.strategy import ModelView, ParameterInfo
+from harness.api.dataset import Split
+from harness.api.execution import ImageSet
+from harness.api.strategy import ModelView, ParameterInfo
 from harness.testing.promise import Broken
 from harness.testing.toys import toy_images
 from harness.testing.trial import StrategyCase, Watcher, difference, same

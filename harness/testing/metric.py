@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from harness.api.metric import softmax
 from harness.errors import Undefined
-from harness.metric import softmax
 from harness.testing.figures import MetricCase
 from harness.testing.promise import Broken, Rule
 from harness.testing.watch import unseeded, watching

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.backbone import Backbone
+from harness.api.backbone import Backbone
 from harness.testing.promise import Unchecked
 from harness.testing.trial import one_thread
 

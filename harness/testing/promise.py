@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Literal, TypeVar
 
-from harness.discovery import FAULTS
 from harness.errors import HarnessError
-from harness.soundness import describe
+from harness.plugins.discovery import FAULTS
+from harness.plugins.validation import describe
 from harness.testing.watch import kept_generators
 
 Case = TypeVar("Case")

@@ -8,8 +8,8 @@ import math
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from harness.strategy import Search
-from harness.suite_file import explain
+from harness.api.strategy import Search
+from harness.benchmark.suite import explain
 from harness.testing.promise import Broken, listed
 from harness.testing.trial import StrategyCase
 

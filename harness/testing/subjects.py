@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.backbone import Backbone
-from harness.dataset import Access, Dataset
+from harness.api.backbone import Backbone
+from harness.api.dataset import Access, Dataset
+from harness.api.metric import Metric
+from harness.api.strategy import Strategy
 from harness.errors import PluginError, UsageError
-from harness.metric import Metric
-from harness.plugins import Loaded
-from harness.soundness import KINDS
-from harness.strategy import Strategy
-from harness.suggest import unknown
+from harness.plugins.registry import Loaded
+from harness.plugins.validation import KINDS
 from harness.testing import backbone, dataset, metric, strategy, suite
 from harness.testing.figures import MetricCase
 from harness.testing.network import BackboneCase
 from harness.testing.promise import Owner, Promise, promises_of
 from harness.testing.tables import DatasetCase
 from harness.testing.trial import StrategyCase
+from harness.utils.names import unknown
 
 Checkable = type[Strategy] | Strategy | Backbone | Dataset | Metric
 

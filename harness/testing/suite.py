@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.plugins import Loaded
-from harness.records import Suite, canonical
-from harness.suggest import did_you_mean
-from harness.suite import strategy_of
+from harness.api.records import Suite, canonical
+from harness.benchmark.suite import strategy_of
+from harness.plugins.registry import Loaded
 from harness.testing.promise import Broken, Rule
+from harness.utils.names import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.dataset import SPLITS, Access, Dataset
+from harness.api.dataset import SPLITS, Access, Dataset
 from harness.testing.promise import Broken, Unchecked, listed
 
 if TYPE_CHECKING:

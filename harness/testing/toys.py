@@ -7,19 +7,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from harness.backbone import Backbone
-from harness.dataset import SPLITS
-from harness.execution import ENGINE_VERSION, ImageSet, Resources, StartingPoint
-from harness.metric import Metric
-from harness.records import (
-    DataRecord,
-    NumericMode,
-    Protocol,
-    RunSpec,
-    Schedule,
-    WeightsRecord,
-)
-from harness.strategy import Strategy
+from harness.api.backbone import Backbone
+from harness.api.dataset import SPLITS
+from harness.api.execution import ENGINE_VERSION, ImageSet, Resources, StartingPoint
+from harness.api.metric import Metric
+from harness.api.records import DataRecord, NumericMode, Protocol, RunSpec, Schedule, WeightsRecord
+from harness.api.strategy import Strategy
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from harness.records import NumericMode
-from harness.strategy import Directive, Phase
+from harness.api.records import NumericMode
+from harness.api.strategy import Directive, Phase
 from harness.testing.promise import Broken, Unchecked
 from harness.testing.toys import FLOAT32, FLOAT64, ToyVgg
 from harness.testing.trial import StrategyCase, Watcher, blamed, difference, far, same
@@ -111,7 +111,7 @@ class _Frozen(Watcher):
 
     @staticmethod
     def _learning(view: View, directive: Directive) -> set[str]:
-        from harness.engine.selection import multipliers
+        from harness.engine.optimizer import multipliers
 
         state = view._state  # noqa: SLF001
         if isinstance(directive, Phase):

@@ -9,11 +9,19 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.backbone import Backbone
+from harness.api.backbone import Backbone
+from harness.api.execution import Engine, ImageSet, Outcome
+from harness.api.records import NumericMode
+from harness.api.strategy import (
+    Directive,
+    ModelView,
+    Phase,
+    PhaseReport,
+    Phases,
+    SolveHead,
+    Strategy,
+)
 from harness.errors import TrainingError
-from harness.execution import Engine, ImageSet, Outcome
-from harness.records import NumericMode
-from harness.strategy import Directive, ModelView, Phase, PhaseReport, Phases, SolveHead, Strategy
 from harness.testing.promise import Broken, Unchecked, told
 from harness.testing.toys import FLOAT64, toy_run
 

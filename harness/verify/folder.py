@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness import files, package
+from harness.api.records import Plan, RunResult
 from harness.errors import StoreError
-from harness.plugins import Loaded
-from harness.records import Plan, RunResult
-from harness.store import Store
+from harness.plugins.registry import Loaded
+from harness.results import package
+from harness.results.store import Store
+from harness.utils import files
 from harness.verify.replay import Replay, Replayed, replay
 from harness.verify.report import Report
 from harness.verify.runs import Context, check_name, check_run, read_record

@@ -7,20 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 
-from harness import data, pool, provenance, weights_file
-from harness.dataset import Access, Dataset
+from harness import weights as weights_file
+from harness.api.dataset import Access, Dataset
+from harness.api.execution import ENGINE_VERSION, Outcome, Predictions
+from harness.api.metric import softmax
+from harness.api.records import RunResult, RunSpec, canonical
+from harness.benchmark import workers
+from harness.benchmark.events import Events
+from harness.benchmark.executor import Setup, StoredImages
+from harness.benchmark.suite import with_folders
+from harness.data import preparation
+from harness.data.folder import parse_data_option
 from harness.errors import DataError, HarnessError, WeightsError
-from harness.events import Events
-from harness.execution import ENGINE_VERSION, Outcome, Predictions
-from harness.folder import parse_data_option
-from harness.metric import softmax
-from harness.plugins import Loaded
-from harness.records import RunResult, RunSpec, canonical
-from harness.setup import Setup, StoredImages
-from harness.store import Store
-from harness.suggest import did_you_mean
-from harness.suite import with_folders
-from harness.weights_file import WeightsFile
+from harness.plugins import provenance
+from harness.plugins.registry import Loaded
+from harness.results.store import Store
+from harness.utils.names import did_you_mean
+from harness.weights import WeightsFile
 
 # Mean absolute difference of probabilities over samples and classes: what other kernels may move.
 # See docs/results.md for what was measured.
@@ -133,7 +136,7 @@ class _Runner:
         self.loaded, self.again = loaded, again
         own = [parse_data_option(one) for one in again.data]
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
-        self._prepared: dict[str, data.Prepared] = {}
+        self._prepared: dict[str, preparation.Prepared] = {}
 
     def run(self, result: RunResult) -> Outcome:
         """Raises a HarnessError where code, data or weights are not those of the run."""
@@ -153,7 +156,7 @@ class _Runner:
             engine=(made and made.engine) or "fast",
         )
         kept = _Kept()
-        pool.execute([spec], setup, self.loaded, kept, jobs=1)
+        workers.execute([spec], setup, self.loaded, kept, jobs=1)
         if kept.outcome is None:
             raise HarnessError("nothing carried it out")
         return kept.outcome
@@ -180,7 +183,7 @@ class _Runner:
                     "version that its record names"
                 )
 
-    def _data(self, result: RunResult) -> data.Prepared:
+    def _data(self, result: RunResult) -> preparation.Prepared:
         spec, record = result.spec, result.data
         if spec.dataset not in self.datasets:
             near = did_you_mean(spec.dataset, self.datasets)
@@ -193,7 +196,9 @@ class _Runner:
             skipped = bool(record and record.skipped)
             access = changed(self.again.access, skip_bad_images=skipped)
             dataset = self.datasets[spec.dataset]
-            self._prepared[key] = data.prepare(dataset, spec.protocol, access, limit=spec.limit)
+            self._prepared[key] = preparation.prepare(
+                dataset, spec.protocol, access, limit=spec.limit
+            )
         prepared = self._prepared[key]
         if prepared.fingerprint != spec.data:
             raise DataError(f"dataset {spec.dataset!r} is not the data it was trained on")

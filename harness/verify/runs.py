@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import files, predictions_file, schema
-from harness.dataset import Split
+from harness.api.dataset import Split
+from harness.api.execution import Predictions
+from harness.api.records import MetricValue, RunResult
+from harness.data.split import Splits
 from harness.errors import HarnessError, StoreError
-from harness.execution import Predictions
-from harness.merge import agree
-from harness.plugins import Loaded
-from harness.records import MetricValue, RunResult
-from harness.rescore import figures
-from harness.split import Splits
-from harness.store import Store
+from harness.plugins.registry import Loaded
+from harness.results import predictions as predictions_file
+from harness.results import schema
+from harness.results.merge import agree
+from harness.results.rescore import figures
+from harness.results.store import Store
+from harness.utils import files
 from harness.verify.report import Report
 from harness.verify.splits import SplitFiles
 

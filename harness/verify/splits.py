@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import files, package, schema
-from harness.dataset import Split
+from harness.api.dataset import Split
+from harness.api.records import DataRecord, RunSpec, digest
+from harness.data.split import Splits, limited
+from harness.data.stratify import quotas
 from harness.errors import StoreError
-from harness.privacy import is_pseudonym
-from harness.records import DataRecord, RunSpec, digest
-from harness.split import Splits, limited
-from harness.stratify import quotas
+from harness.results import package, schema
+from harness.results.privacy import is_pseudonym
+from harness.utils import files
 from harness.verify.report import Report
 
 if TYPE_CHECKING:

@@ -20,10 +20,11 @@ from PIL import Image
 from test_html import HOSTILE, hostile_page
 from test_render import markdown_tables, small_board
 
-from harness import page_data, render
-from harness.board import rank
-from harness.metric import softmax
-from harness.render import figures, html_file
+from harness.api.metric import softmax
+from harness.leaderboard.build import rank
+from harness.leaderboard.html import html_page, page_data
+from harness.leaderboard.render import formats
+from harness.utils import text as figures
 from harness_metrics import METRICS
 
 pytestmark = [
@@ -51,13 +52,13 @@ def folder(tmp_path_factory):
     board, results, *_ = study()
     whole = page_data.build(board, results, predictions_of, metrics=KNOWN)
     texts = {
-        "whole": html_file.page(whole),
-        "alone": render.render(small_board(), "html"),
+        "whole": html_page.page(whole),
+        "alone": formats.render(small_board(), "html"),
         "hostile": hostile_page(),
-        "empty": render.render(rank([]), "html"),
-        "failed": render.render(rank([made_failure()]), "html"),
-        "single": html_file.page(single()),
-        "partial": html_file.page(page_data.build(board, results, predictions_of, budget=150_000)),
+        "empty": formats.render(rank([]), "html"),
+        "failed": formats.render(rank([made_failure()]), "html"),
+        "single": html_page.page(single()),
+        "partial": html_page.page(page_data.build(board, results, predictions_of, budget=150_000)),
     }
     for name, text in texts.items():
         (place / f"{name}.html").write_text(text, encoding="utf-8")
@@ -178,7 +179,7 @@ def test_nothing_can_be_fetched(opened):
 
 def test_the_table_says_what_the_markdown_says(opened):
     board, *_ = study()
-    in_markdown = markdown_tables(render.render(board, "md"))[0]
+    in_markdown = markdown_tables(formats.render(board, "md"))[0]
     page = opened()
     wanted = ["strategy", "mean rank", "balanced accuracy", "vs full-ft (points)", "won/tied/lost"]
     for title in [*wanted, "runs", "s/run"]:
@@ -551,7 +552,7 @@ def test_numbers_are_rounded_as_everywhere(connection, tmp_path, value, places):
     blank.write_text("<!doctype html><title>x</title>")
     page = chromium.Page(connection, blank)
     given = f"({value!r}, {places})"
-    shown = page.run(f"(() => {{ {html_file._file('format.js')} return fixed{given}; }})()")
+    shown = page.run(f"(() => {{ {html_page._file('format.js')} return fixed{given}; }})()")
     page.close()
     text = f"{value:.{places}f}"
     assert shown == (text if float(text) else text.lstrip("-"))
@@ -565,7 +566,7 @@ def test_ties_of_one_point_are_no_wins(opened, connection, tmp_path):
     ]
     board = rank(runs)
     place = tmp_path / "ties.html"
-    place.write_text(render.render(board, "html"), encoding="utf-8")
+    place.write_text(formats.render(board, "html"), encoding="utf-8")
     page = chromium.Page(connection, place)
     own = dict(zip(column(page, "strategy"), column(page, "won/tied/lost"), strict=True))
     set_value(page, "modality", "xray")

@@ -1,0 +1,111 @@
+"""What a run needs and what it gives: the values that pass through `harness_execute`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from harness.api.backbone import Backbone
+from harness.api.dataset import Split
+from harness.api.metric import Metric
+from harness.api.records import DataRecord, EpochRecord, RunResult, RunSpec, WeightsRecord, digest
+from harness.api.strategy import PhaseReport, Strategy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Engine: TypeAlias = Literal["fast", "reference"]
+
+# Raised with every change to the engine that moves a result; part of every run's identity.
+ENGINE_VERSION = 2
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A dataset, decoded: what the engine trains and tests on.
+
+    Attributes:
+        images: split -> uint8 [N, 3, crop, crop], possibly memory-mapped.
+        labels: split -> int64 [N], numbers into `classes`.
+        rows: split -> int32 [N], numbers into the samples of the split file.
+        record: what is written into every result.
+    """
+
+    classes: tuple[str, ...]
+    images: Mapping[Split, np.ndarray]
+    labels: Mapping[Split, np.ndarray]
+    rows: Mapping[Split, np.ndarray]
+    record: DataRecord
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Loaded weights: chain name -> tensor.  What is not in `state` is new for this dataset."""
+
+    state: Mapping[str, Tensor]
+    record: WeightsRecord
+
+
+class Observer:
+    """What the engine reports while it works; the default ignores it."""
+
+    def epoch_end(self, record: EpochRecord) -> None:
+        """An epoch was trained and validated."""
+
+    def phase_end(self, report: PhaseReport) -> None:
+        """A phase has ended."""
+
+    def progress(self, phase: str, done: float) -> None:
+        """`done` is the share of the run's budget that is spent, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Everything a run needs besides its spec.
+
+    Attributes:
+        shared: a place where runs of one (dataset, backbone) keep what they can share, by key.
+        keep_state: put the tested weights into the outcome.
+        engine: 'reference' carries every step out plainly: the oracle of the fast path.
+        siblings: specs of the same (dataset, backbone) that this call still has to run; work may
+            be done ahead for them, and no figure may depend on them.
+    """
+
+    images: ImageSet
+    backbone: Backbone
+    start: StartingPoint | None
+    strategy: Strategy
+    metrics: Mapping[str, Metric]
+    device: str = "cpu"
+    suite: str = ""
+    observer: Observer = field(default_factory=Observer)
+    shared: dict[Any, Any] = field(default_factory=dict)
+    keep_state: bool = False
+    engine: Engine = "fast"
+    siblings: tuple[RunSpec, ...] = ()
+
+
+def family(spec: RunSpec) -> str:
+    """Equal for runs that differ in seed and rate only: these can learn side by side."""
+    same = spec.model_dump(mode="json", exclude={"seed": True, "protocol": {"lr", "name"}})
+    return digest(same)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Per-sample outputs: split -> logits float32 [N, C], targets int64 [N], rows int32 [N]."""
+
+    logits: Mapping[str, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    rows: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run; a failed one has no predictions.  `state`: the tested weights, if asked for."""
+
+    result: RunResult
+    predictions: Predictions | None = None
+    state: Mapping[str, Tensor] | None = None

@@ -1,0 +1,308 @@
+"""What a leaderboard holds: everything every renderer shows, and nothing rounded."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.api.records import Cost, Failure, Json, MetricValue, NumericMode, Protocol, Record
+
+
+class Gap(Record):
+    """A run that a row lacks: no result yet, a run that failed, or a metric without a value."""
+
+    kind: Literal["missing", "failed", "undefined"]
+    block: str
+    seed: int
+    reason: str = ""
+
+
+class BlockFigure(Record):
+    """A row in one block, averaged over the seeds.  Only blocks with every seed are listed.
+
+    Attributes:
+        rank: among the ranked rows, 1 is best, ties share the average; None: the row is not ranked.
+        difference: to the control, in points (hundredths of the metric); None: no control here.
+    """
+
+    block: str
+    value: float
+    rank: float | None = None
+    difference: float | None = None
+
+
+class GroupFigure(Record):
+    """A row over the blocks of one modality or backbone; nulls: it lacks some of them."""
+
+    group: str
+    value: float | None = None
+    rank: float | None = None
+
+
+class Spend(Record):
+    """What the finished runs of a row cost, each as if it had been alone.
+
+    Attributes:
+        runs: how many they are, those without a defined figure among them.
+        seconds, median_seconds: in all, and a run; None: packed runs, whose time is not their own.
+        trainable: least and most learning parameters of a run.
+        epochs: mean number of epochs that were trained, of `planned`; None: nothing is recorded.
+        stopped: runs in which patience ran out.
+    """
+
+    runs: int = 0
+    seconds: float | None = None
+    median_seconds: float | None = None
+    trainable: tuple[int, int] | None = None
+    epochs: float | None = None
+    planned: float | None = None
+    stopped: int = 0
+
+
+class Contrast(Record):
+    """A row against the control.
+
+    Attributes:
+        difference: mean over blocks, in points, row minus control.
+        better, equal, worse: blocks that differ by more than a point in the metric's direction, by
+            no more than a point, or by more than a point against it.
+    """
+
+    difference: float
+    better: int
+    equal: int
+    worse: int
+
+
+class Row(Record):
+    """A strategy with its settings.
+
+    Attributes:
+        label: the strategy, with what tells it from other rows of the same strategy.
+        source: sha256 of the strategy's code; empty: none of its runs is there.
+        ranked: every run that was asked for is there, with the metric defined.
+        position: place by mean rank, 1 is best, equal mean ranks share it.
+        runs, wanted: n of N.
+        value: mean over blocks of the mean over seeds.
+        contrast: None for the control itself, and unless both are ranked.
+        gaps: what is missing, failed or undefined.
+        not_asked: runs that were asked for of other rows only.
+    """
+
+    label: str
+    strategy: str
+    settings: dict[str, Json]
+    source: str
+    ranked: bool
+    position: int | None = None
+    runs: int
+    wanted: int
+    seeds: tuple[int, ...] = ()
+    mean_rank: float | None = None
+    value: float | None = None
+    contrast: Contrast | None = None
+    blocks: tuple[BlockFigure, ...] = ()
+    modalities: tuple[GroupFigure, ...] = ()
+    backbones: tuple[GroupFigure, ...] = ()
+    spend: Spend = Spend()
+    gaps: tuple[Gap, ...] = ()
+    not_asked: int = 0
+
+
+class Block(Record):
+    """A (dataset, backbone) pair with one state of data, starting weights and backbone code."""
+
+    label: str
+    dataset: str
+    backbone: str
+    modality: str
+    data: str
+    weights: str
+    source: str
+    seeds: tuple[int, ...]
+
+
+class Track(Record):
+    """Rows that may be compared.
+
+    Attributes:
+        id: 12 hex digits, the same for the same protocol, limit, precision, weights and engine.
+        protocol_digest: sha256 of the protocol; empty, as is `protocol`: no run is there yet.
+        control: label of the row that differences refer to; None: there is none that is complete.
+        seeds: every seed of any block.
+        notes: footnotes.
+    """
+
+    id: str
+    title: str
+    protocol: Protocol | None
+    protocol_digest: str
+    epochs: float
+    limit: int | None
+    shortened: bool
+    precision: str
+    weights: Literal["pretrained", "none"]
+    engine: int | None
+    control: str | None
+    seeds: tuple[int, ...]
+    wanted: int
+    banners: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
+class DataNote(Record):
+    """A dataset as the runs saw it.  `images`: split -> how many."""
+
+    label: str
+    dataset: str
+    modality: str
+    classes: int
+    images: dict[str, int]
+    rule: str
+    fingerprint: str
+    split_sha256: str
+    skipped: int = 0
+    licence: str = "unknown"
+    source: str = ""
+    revision: str | None = None
+    procedural: bool = False
+    problems: tuple[str, ...] = ()
+
+
+class WeightsNote(Record):
+    """A starting point.  `new`: how many tensors the file did not hold, least and most."""
+
+    backbone: str
+    name: str
+    sha256: str
+    new: tuple[int, int]
+    source: str = ""
+    licence: str = ""
+    miniature: bool = False
+
+
+class AssumedValue(Record):
+    """A field of a suite's protocol that its study does not state, and where it was taken from."""
+
+    suite: str
+    field: str
+    source: str
+
+
+class BoardRun(Record):
+    """One run: its identity, figures and cost.  `cost.alone` is what rows add up.
+
+    Attributes:
+        plugins: by role, whose code it was: `conv-lora 0.3.1`, with `(changed)` where it is an
+            editable or loose file, or a tree with changes.
+    """
+
+    run_id: str
+    suite: str
+    status: str
+    track: str
+    row: str
+    ranked: bool
+    block: str
+    dataset: str
+    modality: str
+    backbone: str
+    strategy: str
+    settings: dict[str, Json]
+    seed: int
+    protocol: str
+    protocol_digest: str
+    epochs: float
+    epochs_used: float | None
+    stopped: bool
+    limit: int | None
+    shortened: bool
+    data: str
+    split_sha256: str
+    weights: str
+    weights_name: str
+    sources: dict[str, str]
+    plugins: dict[str, str]
+    engine: int
+    numeric: NumericMode
+    tested: str
+    metrics: dict[str, MetricValue]
+    validation: dict[str, MetricValue]
+    cost: Cost
+    harness: str
+    commit: str | None
+    dirty: bool | None
+    device: str
+    finished: str
+    error: Failure | None
+
+    @property
+    def name(self) -> str:
+        """For people: dataset / backbone / strategy, seed."""
+        return f"{self.block} / {self.row}, seed {self.seed}"
+
+
+class ClaimAnswer(Record):
+    """What the results say of a claim of the study.
+
+    Attributes:
+        reason: why it is undecided, in short; may be empty.
+        unit: of effect and interval: `points`, `share of cells`.
+        low, high: 95 % interval.
+        cells, of: n of N blocks that speak.
+        seeds: paired seeds a block.
+        track: title of the track it was answered on; empty where there is one only.
+    """
+
+    claim: str
+    text: str
+    verdict: Literal["supported", "contradicted", "undecided"]
+    reason: str = ""
+    unit: str
+    effect: float | None
+    low: float | None
+    high: float | None
+    cells: int
+    of: int
+    seeds: int
+    detail: str = ""
+    track: str = ""
+
+
+class Leaderboard(Record):
+    """Strategies ranked over the blocks they share, a track at a time.
+
+    Attributes:
+        control: the strategy that differences refer to.
+        banners: what must be read before any number.
+        notes: footnotes about the whole board.
+        superseded: runs in the folder that the plan no longer asks for.
+        duplicates: runs that another run of the same row, block and seed stands for.
+        runs: every run that counts, failed ones included; the csv's rows.
+        statistics: track id -> what was tested on the stored predictions; None: nothing was.
+        claims: None: none was answered, for no predictions were read.
+    """
+
+    schema_version: Literal[1] = 1
+    title: str
+    suites: tuple[str, ...]
+    metric: str
+    higher_is_better: bool
+    control: str
+    banners: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    data: tuple[DataNote, ...] = ()
+    weights: tuple[WeightsNote, ...] = ()
+    assumed: tuple[AssumedValue, ...] = ()
+    superseded: int = 0
+    duplicates: int = 0
+    runs: tuple[BoardRun, ...] = ()
+    statistics: dict[str, Json] | None = None
+    claims: tuple[ClaimAnswer, ...] | None = None
+
+    @property
+    def failed(self) -> tuple[BoardRun, ...]:
+        """The runs that have no result."""
+        return tuple(run for run in self.runs if run.status != "ok")

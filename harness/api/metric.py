@@ -1,0 +1,106 @@
+"""Metrics: a name, a direction, and an `evaluate.Metric` that needs no network."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.api.records import MetricValue
+from harness.errors import PluginError, Undefined
+
+if TYPE_CHECKING:
+    import evaluate
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure computed from per-sample predictions.
+
+    Attributes:
+        name: kebab-case id, the key in every result.
+        build: returns the `evaluate.Metric`; called when first used, so that plugins import lazily.
+            Its features are `predictions` (sequence of floats: a probability a class, in class
+            order) and `references` (class numbers); its result holds `name`, and may hold
+            `by_class` (a list in class order, None where undefined).  It raises `Undefined` with
+            the reason where it has no value, or returns None and a `reason` where `by_class` still
+            stands; a class in the reason is written `class N` (its number) and shown by name.
+        higher_is_better: the direction.
+        title: for people.
+        low, high: the range of possible values.
+    """
+
+    name: str
+    build: Callable[[], evaluate.Metric]
+    higher_is_better: bool = True
+    title: str = ""
+    low: float = 0.0
+    high: float = 1.0
+
+    def compute(
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]
+    ) -> MetricValue:
+        """The figure for logits [N, C] and class numbers [N]; null with a reason if undefined.
+
+        Raises:
+            PluginError: the module's result does not hold the metric's name.
+        """
+        try:
+            found = _built(self).compute(predictions=softmax(logits), references=targets)
+        except Undefined as undefined:
+            return MetricValue(value=None, reason=_named(str(undefined), classes))
+        if not isinstance(found, Mapping) or self.name not in found:
+            raise PluginError(
+                f"metric '{self.name}' returned {found!r}: its evaluate.Metric must return a "
+                f"mapping that holds '{self.name}'"
+            )
+        value, reason = _checked(found[self.name], found.get("reason"))
+        by_class = found.get("by_class")
+        return MetricValue(
+            value=value,
+            reason=reason if reason is None else _named(reason, classes),
+            by_class=None if by_class is None else dict(zip(classes, by_class, strict=True)),
+        )
+
+
+def _checked(value: float | None, reason: str | None) -> tuple[float | None, str | None]:
+    """The figure and None, or None and why there is no figure."""
+    if value is None:
+        return None, reason or "the metric gave no reason"
+    if not math.isfinite(value):
+        return None, f"the metric returned {value}"
+    return float(value), None
+
+
+def _named(reason: str, classes: Sequence[str]) -> str:
+    """`class 2` becomes `class 'glioma'`."""
+
+    def name(found: re.Match[str]) -> str:
+        number = int(found[1])
+        return f"class '{classes[number]}'" if number < len(classes) else found[0]
+
+    return re.sub(r"\bclass (\d+)\b", name, reason)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [N, C], float64, from logits [N, C]; NaN in rows that are not finite."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore"):
+        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    raised = np.exp(shifted)
+    shares: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    return shares
+
+
+_BUILT: dict[Metric, evaluate.Metric] = {}
+
+
+def _built(metric: Metric) -> evaluate.Metric:
+    """Building takes milliseconds and a metric is asked for in every epoch."""
+    if metric not in _BUILT:
+        _BUILT[metric] = metric.build()
+    return _BUILT[metric]

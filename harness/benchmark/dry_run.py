@@ -1,0 +1,186 @@
+"""What a call would do, before it does it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.api.dataset import Dataset, Split
+from harness.api.records import NumericMode, RunSpec, Suite
+from harness.benchmark import numerics
+from harness.data.preparation import Survey
+from harness.data.requirements import Need, expected_images
+from harness.results.store import Store
+from harness.weights import WeightsFile
+
+FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a call.
+
+    Attributes:
+        surveys: the datasets that are here.
+        weights: the weights files that are here; None: random weights.
+        needs: what has to come from elsewhere.
+    """
+
+    suite: Suite
+    datasets: Mapping[str, Dataset]
+    specs: Sequence[RunSpec]
+    store: Store
+    surveys: Mapping[str, Survey]
+    weights: Mapping[str, WeightsFile | None]
+    needs: Sequence[Need]
+    limit: int | None
+    device: str
+    jobs: int
+    numeric: Mapping[tuple[str, str], NumericMode]
+    memory: str
+
+
+def describe(outline: Outline) -> str:
+    """The plan as text: cells, data, weights, what is done, and what the time is known to be."""
+    specs = outline.specs
+    ids = [spec.run_id for spec in specs]
+    done = set(ids) - set(outline.store.missing(ids, retry_failed=True))
+    lines = [
+        f"suite {outline.suite.name}: {len(specs)} runs = " + _product(outline.suite),
+        f"results in {outline.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
+        f"on {outline.device}, {outline.jobs} side by side; {_protocol(outline.suite)}",
+        *numerics.told(outline.numeric),
+        *([outline.memory] if outline.memory else []),
+        "",
+        *_datasets(outline),
+        "",
+        *_weights(outline),
+        "",
+        *_downloads(outline),
+        *_cells(specs, done),
+        "",
+        *_time(outline, done),
+        *_gpu_time(outline, done),
+    ]
+    return "\n".join(lines)
+
+
+def _product(suite: Suite) -> str:
+    return (
+        f"{len(suite.datasets)} datasets x {len(suite.backbones)} backbones x "
+        f"{len(suite.strategies)} strategies x {len(suite.seeds)} seeds"
+    )
+
+
+def _protocol(suite: Suite) -> str:
+    p = suite.protocol
+    patience = "no early stop" if p.patience is None else f"patience {p.patience}"
+    return (
+        f"protocol {p.name}: {p.optimizer} {p.lr:g}, batch {p.batch_size}, at most {p.epochs:g} "
+        f"epochs, {patience}, {p.crop} px"
+    )
+
+
+def _datasets(outline: Outline) -> list[str]:
+    lines = []
+    for name, dataset in outline.datasets.items():
+        survey = outline.surveys.get(name)
+        counts = _images(outline, name)
+        classes = len(survey.classes if survey else dataset.classes)
+        kinds = f", {classes} classes" if classes else ""
+        text = f"data {name} ({dataset.modality}{kinds}): "
+        if counts:
+            about = "" if survey else "about "
+            text += about + ", ".join(f"{split} {count}" for split, count in counts.items()) + "; "
+        state = "not here" if survey is None else "decoded" if survey.decoded else "here"
+        lines.append(text + state)
+    return lines
+
+
+def _images(outline: Outline, name: str) -> Mapping[Split, int] | None:
+    """Images of each split: counted, or as declared."""
+    if name in outline.surveys:
+        return outline.surveys[name].counts
+    return expected_images(outline.datasets[name], outline.suite.protocol, outline.limit)
+
+
+def _weights(outline: Outline) -> list[str]:
+    lines = []
+    for name in outline.suite.backbones:
+        if name not in outline.weights:
+            lines.append(f"weights {name}: not here")
+            continue
+        file = outline.weights[name]
+        text = f"{file.path.name} {file.sha256[:12]}" if file else "none (random)"
+        lines.append(f"weights {name}: {text}")
+    return lines
+
+
+def _downloads(outline: Outline) -> list[str]:
+    """What is missing, with sizes and licences."""
+    missing = [need for need in outline.needs if not need.ready]
+    if not missing:
+        return []
+    lines = ["to fetch before it can run:", *(f"  {need}" for need in missing)]
+    if any(need.fetchable and need.bytes is None for need in missing):
+        lines.append("  (a size is missing where the Hub could not be asked)")
+    return [*lines, ""]
+
+
+def _cells(specs: Sequence[RunSpec], done: set[str]) -> list[str]:
+    """A line a cell: how many of its seeds are done."""
+    asked = Counter((spec.dataset, spec.backbone, spec.strategy) for spec in specs)
+    ready = Counter(
+        (spec.dataset, spec.backbone, spec.strategy) for spec in specs if spec.run_id in done
+    )
+    return [
+        f"  {' / '.join(cell)}: " + ("done" if ready[cell] == n else f"{n - ready[cell]} to run")
+        for cell, n in asked.items()
+    ]
+
+
+def _time(outline: Outline, done: set[str]) -> list[str]:
+    """An estimate from finished runs of the same backbone and strategy in this folder."""
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for result in outline.store.results():
+        key = (result.spec.backbone, result.spec.strategy)
+        seconds.setdefault(key, []).append(result.cost.alone.total)
+    todo = [spec for spec in outline.specs if spec.run_id not in done]
+    known = [seconds[k] for spec in todo if (k := (spec.backbone, spec.strategy)) in seconds]
+    if not todo:
+        return ["nothing to run"]
+    if not known:
+        return ["estimated time: unknown until a first run is done here"]
+    total = sum(sum(times) / len(times) for times in known) / outline.jobs
+    beside = "" if len(known) == len(todo) else f" for {len(known)} of {len(todo)} runs"
+    return [f"estimated time{beside}: {total:.0f} s, from runs of the same kind in this folder"]
+
+
+def _gpu_time(outline: Outline, done: set[str]) -> list[str]:
+    """A bound from published rates, for those who plan a machine; nothing where there are none."""
+    rates = outline.suite.rates
+    todo = [spec for spec in outline.specs if spec.run_id not in done]
+    if not todo or not rates:
+        return []
+    seconds, counted = 0.0, 0
+    for spec in todo:
+        counts = _images(outline, spec.dataset)
+        if counts is None or spec.backbone not in rates:
+            continue
+        epochs = spec.protocol.epochs
+        steps = epochs * (counts["train"] + FORWARD * counts["validation"])
+        seconds += (steps + FORWARD * counts["test"]) / rates[spec.backbone]
+        counted += 1
+    used = ", ".join(f"{name} {rates[name]:g}" for name in outline.suite.backbones if name in rates)
+    text = (
+        f"GPU time: at most {_duration(seconds)} for {counted} of {len(todo)} runs, were each full "
+        f"fine-tuning over all {outline.suite.protocol.epochs:g} epochs, at {used} images/s "
+        f"({outline.suite.rates_source}; a forward pass counted as a third of a step)"
+    )
+    return [text]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{seconds:.0f} s"

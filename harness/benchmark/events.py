@@ -1,0 +1,68 @@
+"""What is told of runs while they go on, and which runs belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from harness.api.execution import Observer, Outcome, family
+from harness.api.records import EpochRecord, RunSpec
+from harness.api.strategy import PhaseReport
+
+
+class Events:
+    """What the caller is told, in its own process; the default does nothing."""
+
+    def run_start(self, spec: RunSpec) -> None: ...
+
+    def ready(self, spec: RunSpec, _: None = None) -> None:
+        """The process that does this run, its first, has started."""
+
+    def epoch_end(self, spec: RunSpec, record: EpochRecord) -> None: ...
+
+    def phase_end(self, spec: RunSpec, report: PhaseReport) -> None: ...
+
+    def run_end(self, spec: RunSpec, outcome: Outcome) -> None: ...
+
+
+class Relay(Observer):
+    """The engine's observer: tells the caller which run it is about."""
+
+    def __init__(self, spec: RunSpec, tell: Callable[[str, Any], None]) -> None:
+        self.spec, self.tell = spec, tell
+
+    def epoch_end(self, record: EpochRecord) -> None:
+        self.tell("epoch_end", record)
+
+    def phase_end(self, report: PhaseReport) -> None:
+        self.tell("phase_end", report)
+
+
+def tell(events: Events, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
+    """Pass on what a relay was told."""
+    getattr(events, kind)(spec, value)
+
+
+class Queue:
+    """Runs that wait, by (dataset, backbone); runs of one family are best done by one worker."""
+
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
+        self.waiting: dict[tuple[str, str], list[RunSpec]] = {}
+        for spec in specs:
+            self.waiting.setdefault((spec.dataset, spec.backbone), []).append(spec)
+        self.families: Mapping[str, str] = {spec.run_id: family(spec) for spec in specs}
+
+    def take(self, group: tuple[str, str], elsewhere: set[str]) -> RunSpec:
+        """The first run of a group of whose family nobody else has had one, else the first."""
+        waiting = self.waiting[group]
+        own = (n for n, spec in enumerate(waiting) if self.families[spec.run_id] not in elsewhere)
+        taken = waiting.pop(next(own, 0))
+        if not waiting:
+            del self.waiting[group]
+        return taken
+
+    def siblings(self, spec: RunSpec) -> list[RunSpec]:
+        """Runs still waiting that differ from this one in seed and rate only."""
+        mine = self.families[spec.run_id]
+        waiting = self.waiting.get((spec.dataset, spec.backbone), [])
+        return [one for one in waiting if self.families[one.run_id] == mine]

@@ -1,0 +1,277 @@
+"""What every run of one call shares, in a form that can be sent to another process.
+
+One run in this process: gather what it needs, carry it out, turn a fault into a record.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from harness.api.backbone import Backbone
+from harness.api.dataset import SPLITS
+from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
+from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
+from harness.benchmark.prefetch import Uploads
+from harness.benchmark.suite import strategy_of
+from harness.errors import HarnessError, TrainingError
+from harness.plugins import provenance
+from harness.plugins.registry import Loaded
+from harness.weights import WeightsFile
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """Decoded images as another process can open them: by the file they are mapped from.
+
+    Attributes:
+        rest: everything but the pixels, or everything if they are in memory.
+        file: holds train, then validation, then test.
+    """
+
+    rest: ImageSet
+    file: str | None
+
+    @classmethod
+    def of(cls, images: ImageSet, split_file: str) -> StoredImages:
+        """`split_file`: where the store put the splits."""
+        file = getattr(images.images["train"], "filename", None)
+        kept = {} if file else images.images
+        record = images.record.model_copy(update={"split_file": split_file})
+        return cls(replace(images, images=kept, record=record), None if file is None else str(file))
+
+    def __call__(self) -> ImageSet:
+        import numpy as np
+
+        if self.file is None:
+            return self.rest
+        # Copy on write: torch takes no read-only memory, and nothing here writes.
+        mapped = np.load(self.file, mmap_mode="c")
+        found, first = {}, 0
+        for split in SPLITS:
+            end = first + len(self.rest.labels[split])
+            found[split], first = mapped[first:end], end
+        return replace(self.rest, images=found)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every run of one call shares; it can be sent to another process.
+
+    Attributes:
+        images: dataset -> how to open its decoded images.
+        weights: backbone -> its file; None: random weights.
+        weights_folder: where tested weights go, if they are kept.
+        threads: torch threads of a process that works on the CPU.
+    """
+
+    suite: str
+    images: Mapping[str, Callable[[], ImageSet]]
+    weights: Mapping[str, WeightsFile | None]
+    device: str = "cpu"
+    shortened: bool = False
+    weights_folder: Path | None = None
+    plugins: tuple[str, ...] = ()
+    threads: int = 1
+    engine: Engine = "fast"
+
+
+Group: TypeAlias = tuple[str, str]
+
+
+@dataclass
+class Executor:
+    """Carries out runs; those of one (dataset, backbone) share what they can.
+
+    What other groups than the open ones have shared is let go.
+    """
+
+    setup: Setup
+    loaded: Loaded
+    uploads: Uploads | None = None
+    _shared: dict[Group, dict[Any, Any]] = field(default_factory=dict)
+    _images: dict[str, ImageSet] = field(default_factory=dict)
+    _starts: dict[tuple[str, int], StartingPoint | None] = field(default_factory=dict)
+
+    def run(
+        self,
+        spec: RunSpec,
+        observer: Observer,
+        siblings: Sequence[RunSpec] = (),
+        beside: Iterable[Group] = (),
+    ) -> Outcome:
+        """The outcome of a run, whatever happened; only an interrupt gets through.
+
+        `siblings`: runs still to come that may share work with it; `beside`: groups of the runs
+        that go on at the same time.
+        """
+        self._open({group_of(spec), *beside})
+        records = plugin_records(self.loaded, spec)
+        try:
+            outcome = self._carry_out(self._resources(spec, observer, siblings), spec)
+            if self.setup.weights_folder is not None and outcome.state is not None:
+                _save_weights(outcome, self.setup.weights_folder)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises ends this run only
+            outcome = Outcome(self.failed(spec, error))
+        result = outcome.result.model_copy(
+            update={
+                "suite": self.setup.suite,
+                "shortened": self.setup.shortened,
+                "plugins": records,
+                "environment": provenance.environment(
+                    device_name(self.setup.device), self.setup.engine
+                ),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
+        return Outcome(result, outcome.predictions)
+
+    def _carry_out(self, resources: Resources, spec: RunSpec) -> Outcome:
+        outcome = self.loaded.manager.hook.harness_execute(spec=spec, resources=resources)
+        if not isinstance(outcome, Outcome):
+            raise HarnessError(f"harness_execute returned {outcome!r} for {spec.cell}, no Outcome")
+        return outcome
+
+    def _resources(
+        self, spec: RunSpec, observer: Observer, siblings: Sequence[RunSpec]
+    ) -> Resources:
+        if spec.dataset not in self._images:
+            self._images[spec.dataset] = self.setup.images[spec.dataset]()
+        images = self._images[spec.dataset]
+        backbone = self.loaded.backbones[spec.backbone]
+        return Resources(
+            images=images,
+            backbone=backbone,
+            start=self._start(backbone, len(images.classes)),
+            strategy=strategy_of(self.loaded, spec.strategy, spec.settings),
+            metrics=self.loaded.metrics,
+            device=self.setup.device,
+            suite=self.setup.suite,
+            observer=observer,
+            shared=self._shared[group_of(spec)],
+            keep_state=self.setup.weights_folder is not None,
+            engine=self.setup.engine,
+            siblings=tuple(siblings),
+        )
+
+    def _start(self, backbone: Backbone, classes: int) -> StartingPoint | None:
+        from harness import weights
+
+        file = self.setup.weights[backbone.name]
+        if file is None:
+            return None
+        key = (backbone.name, classes)
+        if key not in self._starts:
+            self._starts[key] = weights.load(backbone, classes, file)
+        return self._starts[key]
+
+    def _open(self, groups: set[Group]) -> None:
+        """Make place for what the runs of these groups share, and let go of all else."""
+        closed = [group for group in self._shared if group not in groups]
+        for group in groups - set(self._shared):
+            self._shared[group] = self._pixels(group[0])
+        for group in closed:
+            del self._shared[group]
+        datasets, backbones = {g[0] for g in groups}, {g[1] for g in groups}
+        self._images = {n: kept for n, kept in self._images.items() if n in datasets}
+        self._starts = {k: kept for k, kept in self._starts.items() if k[0] in backbones}
+        if closed:
+            free_memory(self.setup.device)
+
+    def _pixels(self, dataset: str) -> dict[Any, Any]:
+        """The same images, whatever the network: those of other groups, or sent ahead."""
+        found = {
+            key: value
+            for known, shared in self._shared.items()
+            if known[0] == dataset
+            for key, value in shared.items()
+            if key[0] == "pixels"
+        }
+        return found or (self.uploads.take(dataset) if self.uploads else {})
+
+    def failed(self, spec: RunSpec, error: BaseException) -> RunResult:
+        """The record of a run that raised."""
+        return RunResult(
+            run_id=spec.run_id,
+            suite=self.setup.suite,
+            spec=spec,
+            status="oom" if is_out_of_memory(error) else "failed",
+            error=Failure(
+                kind=type(error).__name__,
+                message=str(error),
+                traceback=_traceback(error),
+                phase=error.phase if isinstance(error, TrainingError) else None,
+                step=error.step if isinstance(error, TrainingError) else None,
+            ),
+        )
+
+
+def group_of(spec: RunSpec) -> Group:
+    """Runs of one group share a network and images."""
+    return spec.dataset, spec.backbone
+
+
+def free_memory(device: str) -> None:
+    """Recorded work and its network refer to each other: the collector has to find them."""
+    if not device.startswith("cuda"):
+        return
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def plugin_records(loaded: Loaded, spec: RunSpec) -> dict[str, PluginRecord]:
+    """Where the code that makes a result comes from, by role; own folders have no plugin."""
+    named = {
+        "dataset": ("datasets", spec.dataset),
+        "backbone": ("backbones", spec.backbone),
+        "strategy": ("strategies", spec.strategy),
+        "metric": ("metrics", spec.protocol.metric),
+    }
+    found = {}
+    for role, (kind, name) in named.items():
+        if name in getattr(loaded, kind):
+            owner = loaded.owner(kind, name)
+            found[role] = provenance.plugin_record(owner.plugin, owner.module, owner.distribution)
+    return found
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Host or device memory ran out (torch's error is not a MemoryError)."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def device_name(device: str) -> str:
+    """The device for people: the card's name for CUDA."""
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback without this machine's folders: file names only."""
+    lines = traceback.format_exception(error)
+    home = f"{Path(__file__).resolve().parents[2]}{os.sep}"
+    return "".join(lines).replace(home, "").replace(f"{Path.home()}{os.sep}", "~/")
+
+
+def _save_weights(outcome: Outcome, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{outcome.result.run_id}.safetensors"
+    state: dict[str, torch.Tensor] = {n: t.contiguous() for n, t in (outcome.state or {}).items()}
+    save_file(state, final.with_suffix(".partial"), metadata={"run_id": outcome.result.run_id})
+    final.with_suffix(".partial").replace(final)

@@ -1,0 +1,188 @@
+"""What a person sees while runs go on: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from harness.api.execution import Outcome
+from harness.api.records import EpochRecord, RunResult, RunSpec
+from harness.api.strategy import PhaseReport
+from harness.benchmark.events import Events
+from harness.plugins.registry import Loaded
+from harness.results.profile import Profile
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+# A log wants a line now and then, not one an epoch.
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Reporter(Events):
+    """Keeps every outcome, shows progress on stderr, and tells the plugins that observe.
+
+    `keep` writes an outcome to disk and returns the record that was written; `done`: runs of
+    `total` that were made before.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        total: int,
+        keep: Callable[[Outcome], RunResult],
+        *,
+        live: bool | None = None,
+        profile: Profile | None = None,
+        done: int = 0,
+    ) -> None:
+        self.loaded, self.total, self.keep, self.done = loaded, total, keep, done
+        self.before = done
+        self.live = sys.stderr.isatty() if live is None else live
+        self.profile = profile or Profile()
+        self.started = self.last_line = time.monotonic()
+        self.active: dict[str, tuple[RunSpec, str]] = {}
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self.live:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+            from rich.progress import TimeRemainingColumn as Left
+
+            columns = (
+                BarColumn(24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                Left(),
+                TextColumn("{task.description}"),
+            )
+            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task(
+                "starting", total=self.total, completed=self.done, rate=""
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    # -- events --------------------------------------------------------------------------
+
+    def run_start(self, spec: RunSpec) -> None:
+        self.profile.run_start(spec)
+        self.active[spec.run_id] = (spec, "starting")
+        self._show()
+        self.loaded.notify("harness_run_start", spec=spec)
+
+    def ready(self, spec: RunSpec, _: None = None) -> None:
+        self.profile.ready(spec)
+
+    def epoch_end(self, spec: RunSpec, record: EpochRecord) -> None:
+        score = "undefined" if record.score is None else f"{record.score:.3f}"
+        text = f"{record.phase}, epoch {record.epoch:g}: {spec.protocol.metric} {score}"
+        self.active[spec.run_id] = (spec, text)
+        self._show()
+        self.loaded.notify("harness_epoch_end", spec=spec, epoch=record)
+
+    def phase_end(self, spec: RunSpec, report: PhaseReport) -> None:
+        self.loaded.notify("harness_phase_end", spec=spec, report=report)
+
+    def run_end(self, spec: RunSpec, outcome: Outcome) -> None:
+        self.active.pop(spec.run_id, None)
+        self.done += 1
+        result = self.keep(outcome)
+        if result.status != "ok":
+            message = result.error.message.splitlines()[0] if result.error else result.status
+            self.say(f"failed: {spec.cell} (seed {spec.seed}): {message}")
+        self._show(advance=True)
+        self.loaded.notify("harness_run_end", spec=spec, result=result)
+        self.profile.run_end(spec)
+
+    # -- showing -------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if self.bar is not None:
+            self.bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the log
+
+    def _show(self, *, advance: bool = False) -> None:
+        if self.bar is not None and self.task is not None:
+            self.bar.update(
+                self.task,
+                advance=int(advance),
+                description=self._description(),
+                rate=self._rate(),
+            )
+        elif advance and (self._due() or self.done == self.total):
+            self.last_line = time.monotonic()
+            self.say(f"{self.done}/{self.total} runs, {self._left()}; {self._description()}")
+
+    def _due(self) -> bool:
+        return time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES
+
+    def _rate(self) -> str:
+        made = self.done - self.before
+        return f"{self._spent() / made:.3g} s a run" if made else ""
+
+    def _left(self) -> str:
+        spent = self._spent()
+        left = spent / max(1, self.done - self.before) * (self.total - self.done)
+        return f"{self._rate()}, {spent:.0f} s, about {left:.0f} s left"
+
+    def _spent(self) -> float:
+        return time.monotonic() - self.started
+
+    def _description(self) -> str:
+        if not self.active:
+            return "done" if self.done == self.total else "waiting"
+        spec, text = next(reversed(self.active.values()))
+        more = f" (+{len(self.active) - 1} more)" if len(self.active) > 1 else ""
+        return f"{spec.cell}: {text}{more}"
+
+
+class Voice:
+    """Where messages go: to who was given, and through a reporter while one shows progress."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+
+    def __call__(self, text: str) -> None:
+        self.say(text)
+
+    @contextmanager
+    def through(self, say: Callable[[str], None]) -> Iterator[None]:
+        before, self.say = self.say, say
+        try:
+            yield
+        finally:
+            self.say = before
+
+
+class Decoding:
+    """Tells how far the decoding of a dataset is, now and then; small ones pass without a word."""
+
+    def __init__(
+        self, name: str, say: Callable[[str], None], halt: Callable[[], None] | None = None
+    ) -> None:
+        self.name, self.say, self.halt, self.last = name, say, halt, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.halt is not None:
+            self.halt()
+        if time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
+            self.last = time.monotonic()
+            self.say(f"decoding {self.name}: {done} of {total} images")

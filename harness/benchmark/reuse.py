@@ -1,0 +1,178 @@
+"""Why a finished run would not be reused: what its identity was, and what it would be now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import weights as weights_file
+from harness.api.dataset import Access
+from harness.api.execution import ENGINE_VERSION
+from harness.api.records import Json, RunResult, RunSpec
+from harness.errors import HarnessError, StoreError
+from harness.plugins import provenance
+from harness.plugins.registry import Loaded
+from harness.results.store import Store
+
+ROLES = {"backbone": "backbones", "strategy": "strategies", "metric": "metrics"}
+
+
+class Difference(NamedTuple):
+    """One part of the identity: what it was, what it is, and what that means."""
+
+    what: str
+    then: str
+    now: str
+    meaning: str
+
+
+class Unknown(NamedTuple):
+    """A part that cannot be told here, and why."""
+
+    what: str
+    reason: str
+
+
+def find_run(places: list[Path], run: str) -> tuple[Store, RunResult]:
+    """The run whose id starts with `run`, in the results folders.
+
+    Raises:
+        StoreError: none or several runs fit.
+    """
+    found = [
+        (store, result)
+        for store in map(Store, places)
+        for result in (*store.results(), *store.failures())
+        if result.run_id.startswith(run)
+    ]
+    if len(found) == 1:
+        return found[0]
+    where = ", ".join(map(str, places)) or "results/"
+    if not found:
+        raise StoreError(f"no run {run} in {where}; give its folder with --out DIR")
+    ids = ", ".join(sorted({result.run_id for _, result in found}))
+    raise StoreError(f"{len(found)} runs in {where} start with {run}: {ids}; give more digits")
+
+
+def explain(
+    result: RunResult, loaded: Loaded, access: Access, weights: str | None
+) -> Iterator[Difference | Unknown]:
+    """Everything in the identity of `result` that would be different now, or cannot be told."""
+    spec = result.spec
+    if spec.engine != ENGINE_VERSION:
+        yield Difference(
+            "engine", str(spec.engine), str(ENGINE_VERSION), "the engine's results have changed"
+        )
+    for role, kind in ROLES.items():
+        yield from _source(result, loaded, role, kind)
+    yield from _settings(spec, loaded)
+    yield from _weights(spec, loaded, weights)
+    yield from _data(spec, loaded, access)
+
+
+def later(store: Store, result: RunResult) -> RunResult | None:
+    """The newest run of the same cell and seed that was made after this one."""
+
+    def slot(spec: RunSpec) -> tuple[str, str, str, int]:
+        return spec.dataset, spec.backbone, spec.strategy, spec.seed
+
+    found = [
+        one
+        for one in (*store.results(), *store.failures())
+        if slot(one.spec) == slot(result.spec) and one.finished > result.finished
+    ]
+    return max(found, key=lambda one: one.finished, default=None)
+
+
+def unlike(spec: RunSpec, other: RunSpec) -> list[tuple[str, str, str]]:
+    """Every part of the identity that two runs do not share, by its path: `protocol.lr`."""
+    one, two = (dict(_parts(value.model_dump(mode="json"))) for value in (spec, other))
+    return [
+        (name, _short(one.get(name)), _short(two.get(name)))
+        for name in sorted({*one, *two})
+        if one.get(name) != two.get(name)
+    ]
+
+
+def _parts(value: Json, path: str = "") -> Iterator[tuple[str, Json]]:
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _parts(part, f"{path}.{key}" if path else key)
+    else:
+        yield path, value
+
+
+def _short(value: Json) -> str:
+    """Digests by their first digits."""
+    text = str(value)
+    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text
+
+
+def _source(
+    result: RunResult, loaded: Loaded, role: str, kind: str
+) -> Iterator[Difference | Unknown]:
+    spec = result.spec
+    name = spec.protocol.metric if role == "metric" else getattr(spec, role)
+    if name not in getattr(loaded, kind):
+        yield Unknown(f"code of {role} {name}", "no loaded plugin offers it; add -p or install it")
+        return
+    then, owner = spec.sources.get(role, ""), loaded.owner(kind, name)
+    now = provenance.source_hash(owner.module)
+    if then != now:
+        made_by = result.plugins.get(role)
+        version = f", version {made_by.version} then, {owner.version} now" if made_by else ""
+        yield Difference(
+            f"code of {role} {name}",
+            then[:12],
+            now[:12],
+            f"the source files of plugin {owner.plugin!r} have changed{version}",
+        )
+
+
+def _settings(spec: RunSpec, loaded: Loaded) -> Iterator[Difference | Unknown]:
+    """Settings that stand at a default now that was another then."""
+    if spec.strategy not in loaded.strategies:
+        return
+    defaults = loaded.strategies[spec.strategy]().model_dump(mode="json")
+    for name in sorted({*defaults, *spec.settings}):
+        then, now = spec.settings.get(name, "absent"), defaults.get(name, "absent")
+        if then != now:
+            yield Difference(
+                f"setting {spec.strategy}.{name}",
+                str(then),
+                str(now),
+                "it was set in that call, or its default has changed",
+            )
+
+
+def _weights(spec: RunSpec, loaded: Loaded, where: str | None) -> Iterator[Difference | Unknown]:
+    if spec.weights == "none" or spec.backbone not in loaded.backbones:
+        return
+    try:
+        file = weights_file.find(loaded.backbones[spec.backbone], where, offline=True)
+    except HarnessError as error:
+        yield Unknown("weights", f"{error}".partition("\n")[0])
+        return
+    if file is not None and file.sha256 != spec.weights:
+        yield Difference(
+            "weights", spec.weights[:12], file.sha256[:12], f"{file.path.name} is another file"
+        )
+
+
+def _data(spec: RunSpec, loaded: Loaded, access: Access) -> Iterator[Difference | Unknown]:
+    from harness.data import preparation
+
+    if spec.dataset not in loaded.datasets:
+        yield Unknown("data", f"{spec.dataset} was a folder of your own; compare its split file")
+        return
+    try:
+        now = preparation.prepare(loaded.datasets[spec.dataset], spec.protocol, access).fingerprint
+    except HarnessError as error:
+        yield Unknown("data", f"{error}".partition("\n")[0])
+        return
+    if now != spec.data:
+        yield Difference(
+            "data", spec.data[:12], now[:12], "samples, labels, groups or splits have changed"
+        )

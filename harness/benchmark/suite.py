@@ -1,0 +1,322 @@
+"""Suites of one's own: TOML files.
+
+What to run: a suite with its filters and settings resolved, and its runs.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from harness.api.dataset import Dataset, LocalDataset
+from harness.api.execution import ENGINE_VERSION
+from harness.api.records import NumericMode, Protocol, RunSpec, Suite, canonical
+from harness.api.strategy import Strategy
+from harness.data.folder import FolderDataset, parse_data_option
+from harness.errors import UsageError
+from harness.plugins.registry import Loaded
+from harness.utils.names import choose, did_you_mean
+
+
+def read_suite(path: Path, loaded: Loaded) -> tuple[Suite, list[FolderDataset]]:
+    """A suite file (TOML): the fields of `Suite`, `extends = "SUITE"`, and a table `[data]`.
+
+    Raises:
+        UsageError: unreadable, an unknown key (with the nearest one), or a value that does not fit.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"suite file {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite file {path} is not valid TOML: {error}") from error
+    _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
+    base: dict[str, Any] = {}
+    if extends := content.pop("extends", None):
+        base = loaded.suites[choose([extends], loaded.suites, "suite")[0]].model_dump()
+        base |= {"notes": (), "title": "", "description": "", "name": path.stem}
+    folders = [
+        parse_data_option(f"{name}={path.parent / folder}")
+        for name, folder in content.pop("data", {}).items()
+    ]
+    protocol = content.pop("protocol", {})
+    _known_keys(protocol, set(Protocol.model_fields), f"suite file {path}, [protocol]")
+    merged = {"name": path.stem, **base, **content}
+    merged["protocol"] = {"name": merged["name"], **base.get("protocol", {}), **protocol}
+    try:
+        return Suite.model_validate(merged), folders
+    except ValidationError as error:
+        raise UsageError(explain(error, f"suite file {path}")) from error
+
+
+def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:
+    for key in content:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
+
+
+def explain(error: ValidationError, where: str) -> str:
+    """What pydantic found, one fault after another, in a line."""
+    lines = [
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (given: {fault['input']!r})"
+        for fault in error.errors()
+    ]
+    return f"{where}: " + "; ".join(lines)
+
+
+DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as the command line gives it."""
+
+    suite: str | None = None
+    datasets: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    data: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    weights: str | None = None
+    limit: int | None = None
+    epochs: float | None = None
+    shard: tuple[int, int] | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A suite whose axes name exactly what runs.
+
+    Attributes:
+        datasets: the datasets of the suite by name, folders among them.
+        shortened: `--epochs` changed the budget.
+    """
+
+    suite: Suite
+    datasets: Mapping[str, Dataset]
+    shortened: bool
+
+    def only(self, names: Sequence[str]) -> Chosen:
+        """The part with some of the datasets."""
+        kept = tuple(name for name in self.suite.datasets if name in names)
+        return Chosen(
+            suite=self.suite.model_copy(update={"datasets": kept}),
+            datasets={name: self.datasets[name] for name in kept},
+            shortened=self.shortened,
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run's identity takes from the world.
+
+    Attributes:
+        data: dataset -> fingerprint.
+        weights: backbone -> sha256, or 'none'.
+        sources: (kind, name) -> sha256 of the plugin's code; kind as in `Loaded.owner`.
+        numeric: (dataset, backbone) -> how numbers are computed.
+    """
+
+    data: Mapping[str, str]
+    weights: Mapping[str, str]
+    sources: Mapping[tuple[str, str], str]
+    numeric: Mapping[tuple[str, str], NumericMode]
+
+
+def resolve(request: Request, loaded: Loaded) -> Chosen:
+    """The suite that was asked for, with filters, seeds, settings and budget applied.
+
+    Raises:
+        UsageError: something is not known, or a value does not fit; with the nearest name.
+    """
+    suite, folders = _base(request, loaded)
+    registered = with_folders(loaded.datasets, folders)
+    own = tuple(folder.name for folder in folders)
+    datasets = _axis(request.datasets, (*suite.datasets, *own), registered, "dataset")
+    if not datasets:
+        raise UsageError(
+            f"suite {suite.name!r} lists no dataset; give --data NAME=FOLDER or --datasets NAMES "
+            "(`harness list datasets` shows them)"
+        )
+    changes: dict[str, Any] = {
+        "datasets": datasets,
+        "backbones": _axis(request.backbones, suite.backbones, loaded.backbones, "backbone"),
+        "strategies": _axis(request.strategies, suite.strategies, loaded.strategies, "strategy"),
+        "seeds": request.seeds or suite.seeds,
+        "weights": _weights(request, suite),
+    }
+    changes |= _settings(suite, request, loaded)
+    chosen = suite.model_copy(update=changes)
+    _check(chosen, loaded)
+    return Chosen(
+        suite=chosen,
+        datasets={name: registered[name] for name in datasets},
+        shortened=chosen.protocol.epochs != suite.protocol.epochs,
+    )
+
+
+def with_folders(
+    registered: Mapping[str, Dataset], folders: Iterable[FolderDataset]
+) -> dict[str, Dataset]:
+    """The datasets that can be named once `--data` is heard: own folders, and places of known sets.
+
+    Raises:
+        UsageError: nothing is there, or the name of a dataset that comes from elsewhere is taken.
+    """
+    found = dict(registered)
+    for folder in folders:
+        if not folder.path.expanduser().exists():
+            raise UsageError(f"--data {folder.name}=...: {folder.path} does not exist")
+        known = found.get(folder.name)
+        if isinstance(known, LocalDataset):
+            found[folder.name] = known.model_copy(update={"path": folder.path})
+        elif known is not None:
+            raise UsageError(
+                f"--data {folder.name}=...: a dataset of this name is registered already; "
+                "choose another name"
+            )
+        else:
+            found[folder.name] = folder
+    return found
+
+
+def specs(chosen: Chosen, loaded: Loaded, facts: Facts, request: Request) -> list[RunSpec]:
+    """Every run of the product, one (dataset, backbone) after another; `--shard` keeps its share."""
+    suite = chosen.suite
+    settings = {
+        name: strategy_of(loaded, name, suite.settings.get(name, {})).model_dump(mode="json")
+        for name in suite.strategies
+    }
+    found = [
+        RunSpec(
+            dataset=dataset,
+            backbone=backbone,
+            strategy=strategy,
+            settings=settings[strategy],
+            protocol=suite.protocol,
+            seed=seed,
+            limit=request.limit,
+            data=facts.data[dataset],
+            weights=facts.weights[backbone],
+            sources={
+                "backbone": facts.sources["backbones", backbone],
+                "strategy": facts.sources["strategies", strategy],
+                "metric": facts.sources["metrics", suite.protocol.metric],
+            },
+            engine=ENGINE_VERSION,
+            numeric=facts.numeric[dataset, backbone],
+        )
+        for dataset in suite.datasets
+        for backbone in suite.backbones
+        for seed in suite.seeds
+        for strategy in suite.strategies
+    ]
+    if request.shard is None:
+        return found
+    part, parts = request.shard
+    return [spec for spec in found if int(spec.run_id, 16) % parts == part - 1]
+
+
+def strategy_of(loaded: Loaded, name: str, settings: Mapping[str, Any]) -> Strategy:
+    """A strategy with settings; a value that does not fit is a UsageError."""
+    try:
+        return loaded.strategies[name](**settings)
+    except ValidationError as error:
+        raise UsageError(explain(error, f"settings of strategy {name!r}")) from error
+
+
+# -- where a suite comes from -----------------------------------------------------------------
+
+
+def _base(request: Request, loaded: Loaded) -> tuple[Suite, list[FolderDataset]]:
+    name = request.suite or (DEFAULT_WITH_DATA if request.data else DEFAULT)
+    options = [parse_data_option(option) for option in request.data]
+    if name.endswith(".toml"):
+        suite, own = read_suite(Path(name), loaded)
+        return suite, [*own, *options]
+    return loaded.suites[choose([name], loaded.suites, "suite")[0]], options
+
+
+# -- axes and settings ------------------------------------------------------------------------
+
+
+def _axis(
+    patterns: Sequence[str], listed: Sequence[str], registered: Iterable[str], what: str
+) -> tuple[str, ...]:
+    """Filters choose among everything registered; without filters, what the suite lists."""
+    return tuple(choose(patterns or listed, registered, what)) if patterns or listed else ()
+
+
+def _weights(request: Request, suite: Suite) -> Literal["default", "none"]:
+    """A folder that is given counts, also where the suite starts from random weights."""
+    if request.weights is None:
+        return suite.weights
+    return "none" if request.weights == "none" else "default"
+
+
+def _settings(suite: Suite, request: Request, loaded: Loaded) -> dict[str, Any]:
+    """Settings and protocol after `--set TARGET.FIELD=VALUE` and `--epochs`."""
+    settings = {name: dict(values) for name, values in suite.settings.items()}
+    protocol = suite.protocol.model_dump(mode="json")
+    changed: list[str] = []
+    for option in request.sets:
+        target, path, value = _parse_set(option)
+        if target == "protocol":
+            _put(protocol, path, value, option)
+            changed.append(f"{'.'.join(path)}={value}")
+            continue
+        name = choose([target], [*loaded.strategies, "protocol"], "target of --set")[0]
+        fields = loaded.strategies[name].model_fields
+        if len(path) != 1 or path[0] not in fields:
+            near = did_you_mean(path[0], fields)
+            raise UsageError(f"--set {option}: {name} has no setting {'.'.join(path)!r}{near}")
+        settings.setdefault(name, {})[path[0]] = value
+    if request.epochs is not None:
+        protocol["epochs"] = request.epochs
+    if changed:
+        protocol["name"] = f"{protocol['name']} ({', '.join(changed)})"
+    try:
+        return {"settings": settings, "protocol": Protocol.model_validate(protocol)}
+    except ValidationError as error:
+        raise UsageError(explain(error, "protocol")) from error
+
+
+def _parse_set(option: str) -> tuple[str, list[str], Any]:
+    left, equals, text = option.partition("=")
+    target, dot, path = left.strip().partition(".")
+    if not (equals and dot and path):
+        raise UsageError(
+            f"--set {option}: write STRATEGY.SETTING=VALUE or protocol.FIELD=VALUE, "
+            "as in --set l2-sp.alpha=0.01"
+        )
+    try:
+        return target, path.split("."), json.loads(text)
+    except json.JSONDecodeError:
+        return target, path.split("."), text
+
+
+def _put(values: dict[str, Any], path: list[str], value: object, option: str) -> None:
+    for key in path[:-1]:
+        if not isinstance(values.get(key), dict):
+            raise UsageError(f"--set {option}: protocol has no group {key!r}")
+        values = values[key]
+    if path[-1] not in values:
+        near = did_you_mean(path[-1], values)
+        raise UsageError(f"--set {option}: protocol has no field {path[-1]!r}{near}")
+    values[path[-1]] = value
+
+
+def _check(suite: Suite, loaded: Loaded) -> None:
+    for name, values in suite.settings.items():
+        if name in loaded.strategies:
+            strategy_of(loaded, name, values)
+    choose([suite.protocol.metric, suite.primary], loaded.metrics, "metric")
+    canonical(suite)  # NaN and infinity have no place in an identity

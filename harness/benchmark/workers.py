@@ -1,0 +1,347 @@
+"""Runs side by side on one card: a thread each, in one process, so that they share what they can.
+
+Threads and not processes: kernels of several processes take turns on a card, kernels of several
+streams of one process run at the same time.
+
+Runs side by side: one process, or several with a run in hand each.
+
+A run is handed out when a worker is free, from the (dataset, backbone) the worker has open if one
+is left there, so that what runs share is made once a group; runs that differ in seed or rate only
+stay with one worker as long as others have something else to do.  A worker that dies costs its run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from harness.api.execution import Outcome
+from harness.api.records import RunSpec
+from harness.benchmark.events import Events, Queue, Relay, tell
+from harness.benchmark.executor import Executor, Group, Setup, free_memory, group_of
+from harness.benchmark.prefetch import Coming, Uploads
+from harness.errors import HarnessError
+from harness.plugins.registry import Loaded, load
+
+
+def execute_in_threads(
+    specs: Sequence[RunSpec], setup: Setup, loaded: Loaded, events: Events, slots: int
+) -> None:
+    """Carry out all runs, at most `slots` at a time; what lacked memory is done again alone."""
+    crowded = _Slots(specs, setup, loaded, events)
+    crowded.work(slots)
+    alone = crowded.alone
+    del crowded  # and with it what the slots hold of the device's memory
+    executor = Executor(setup, loaded)
+    for spec in alone:
+        free_memory(setup.device)
+        events.run_end(spec, executor.run(spec, Relay(spec, partial(tell, events, spec))))
+
+
+class _Stopped(BaseException):
+    """The call is over: a run in hand ends at its next report."""
+
+
+class _Slots:
+    def __init__(
+        self, specs: Sequence[RunSpec], setup: Setup, loaded: Loaded, events: Events
+    ) -> None:
+        self.queue, self.events = Queue(specs), events
+        self.executor = Executor(setup, loaded)
+        self.active: dict[int, RunSpec] = {}
+        self.families: dict[int, set[str]] = {}
+        self.alone: list[RunSpec] = []
+        self.errors: list[BaseException] = []
+        self.stop = False
+
+    def work(self, slots: int) -> None:
+        lock = threading.Lock()
+        threads = [threading.Thread(target=self._serve, args=(n, lock)) for n in range(slots)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        finally:
+            self.stop = True
+            for thread in threads:
+                thread.join()
+        if self.errors:
+            raise self.errors[0]
+
+    def _serve(self, number: int, lock: threading.Lock) -> None:
+        from harness.engine.devices import taking
+
+        with taking(number, lock):
+            try:
+                while not self.stop and (spec := self._next(number)) is not None:
+                    self._run(number, spec)
+            except _Stopped:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised again where `work` was called
+                self.errors.append(error)
+                self.stop = True
+
+    def _run(self, number: int, spec: RunSpec) -> None:
+        self.events.run_start(spec)
+        relay, siblings = Relay(spec, partial(self._tell, spec)), self.queue.siblings(spec)
+        outcome = self.executor.run(spec, relay, siblings, self._groups())
+        del self.active[number]
+        if outcome.result.status == "oom":
+            self.alone.append(spec)
+        else:
+            self.events.run_end(spec, outcome)
+
+    def _next(self, number: int) -> RunSpec | None:
+        """From a group that is open, before another is opened: what it shares is there."""
+        waiting = self.queue.waiting
+        if not waiting:
+            return None
+        group = next((group for group in self._groups() if group in waiting), next(iter(waiting)))
+        elsewhere = set[str]().union(*(f for n, f in self.families.items() if n != number))
+        spec = self.queue.take(group, elsewhere)
+        self.families.setdefault(number, set()).add(self.queue.families[spec.run_id])
+        self.active[number] = spec
+        return spec
+
+    def _groups(self) -> list[Group]:
+        return [group_of(spec) for spec in self.active.values()]
+
+    def _tell(self, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
+        if self.stop:
+            raise _Stopped
+        tell(self.events, spec, kind, value)
+
+
+# Read by the numeric libraries when they are first imported, so it is set before a worker starts.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# What metrics import when they are first computed.
+METRICS = ("sklearn.metrics", "evaluate")
+# What every run on a CPU imports: once in the server instead of once in each worker.
+PRELOADED = ["harness.benchmark.workers", "harness.engine", *METRICS, "torchvision"]
+
+
+def execute(
+    specs: Sequence[RunSpec],
+    setup: Setup,
+    loaded: Loaded,
+    events: Events,
+    jobs: int = 1,
+    following: Following | None = None,
+) -> None:
+    """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there.
+
+    `following`: what comes after these runs, where runs follow each other on a card.
+    """
+    if setup.device.startswith("cuda"):
+        threading.Thread(target=_import_ahead, daemon=True).start()
+    if jobs <= 1:
+        _in_process(specs, setup, loaded, events, following)
+    elif setup.device.startswith("cuda"):
+        execute_in_threads(specs, setup, loaded, events, min(jobs, len(specs)))
+    else:
+        _Pool(specs, setup, loaded, events).work(min(jobs, len(specs)))
+    free_memory(setup.device)  # other runs may follow
+
+
+def _import_ahead() -> None:
+    """What the first metric needs takes seconds to import: the card works meanwhile."""
+    for name in METRICS:
+        importlib.import_module(name)
+
+
+@dataclass(frozen=True)
+class Following:
+    """What is sent to a card ahead; `after`: the first run after all of these, if it is known."""
+
+    uploads: Uploads
+    after: Callable[[], Coming | None]
+
+    def send(self, specs: Sequence[RunSpec], number: int, setup: Setup) -> None:
+        """Begin with the images of the next dataset if run `number` is the last of its own."""
+        rest = specs[number + 1 :]
+        if not rest:
+            self.uploads.begin(self.after())
+        elif rest[0].dataset != specs[number].dataset:
+            self.uploads.begin(Coming(rest[0], setup.images[rest[0].dataset]))
+
+
+def _in_process(
+    specs: Sequence[RunSpec],
+    setup: Setup,
+    loaded: Loaded,
+    events: Events,
+    following: Following | None,
+) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(setup.threads)
+    executor = Executor(setup, loaded, following.uploads if following else None)
+    try:
+        queue = Queue(specs)
+        for number, spec in enumerate(specs):
+            queue.take(group_of(spec), set())
+            events.run_start(spec)
+            if following is not None:
+                following.send(specs, number, setup)
+            relay = Relay(spec, partial(tell, events, spec))
+            events.run_end(spec, executor.run(spec, relay, queue.siblings(spec)))
+    finally:
+        torch.set_num_threads(before)
+
+
+# -- several processes ------------------------------------------------------------------------
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    spec: RunSpec | None = None
+    group: tuple[str, str] | None = None
+    families: set[str] = field(default_factory=set)
+
+
+class _Pool:
+    def __init__(
+        self, specs: Sequence[RunSpec], setup: Setup, loaded: Loaded, events: Events
+    ) -> None:
+        self.setup, self.loaded, self.events = setup, loaded, events
+        self.queue = Queue(specs)
+        self.context = _context()
+        self.workers: list[_Worker] = []
+
+    def work(self, jobs: int) -> None:
+        try:
+            for _ in range(jobs):
+                self._start()
+            while self.workers:
+                ready = wait([worker.connection for worker in self.workers])
+                for worker in [w for w in self.workers if w.connection in ready]:
+                    self._listen(worker)
+        finally:
+            for worker in self.workers:
+                worker.process.terminate()
+                worker.process.join()
+
+    def _start(self) -> None:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(
+            target=_serve, args=(theirs, self.setup, dict(os.environ)), daemon=True
+        )
+        with _few_threads(self.setup.threads):
+            process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self.workers.append(worker)
+        self._hand_out(worker)
+
+    def _hand_out(self, worker: _Worker) -> None:
+        """The next run of the worker's group, else of the largest group nobody has open."""
+        open_groups = {w.group for w in self.workers if w is not worker}
+        group = worker.group if worker.group in self.queue.waiting else None
+        if group is None and self.queue.waiting:
+            free = [g for g in self.queue.waiting if g not in open_groups] or list(
+                self.queue.waiting
+            )
+            group = max(free, key=lambda g: len(self.queue.waiting[g]))
+        if group is None:
+            worker.connection.send(None)
+            worker.process.join()
+            self._forget(worker)
+            return
+        elsewhere = set[str]().union(*(w.families for w in self.workers if w is not worker))
+        worker.spec, worker.group = self.queue.take(group, elsewhere), group
+        worker.families.add(self.queue.families[worker.spec.run_id])
+        self.events.run_start(worker.spec)
+        worker.connection.send((worker.spec, self.queue.siblings(worker.spec)))
+
+    def _listen(self, worker: _Worker) -> None:
+        spec = worker.spec
+        if spec is None:
+            raise HarnessError("a worker spoke without a run in hand")
+        try:
+            kind, value = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._bury(worker, spec)
+            return
+        tell(self.events, spec, kind, value)
+        if kind == "run_end":
+            self._hand_out(worker)
+
+    def _bury(self, worker: _Worker, spec: RunSpec) -> None:
+        """The worker is gone: its run has failed, and another takes its place."""
+        worker.process.join()
+        self._forget(worker)
+        code = worker.process.exitcode
+        error = HarnessError(
+            f"the worker process ended with exit code {code} in the middle of the run"
+            + ("; it was killed, most often for lack of memory" if code == -signal.SIGKILL else "")
+        )
+        self.events.run_end(spec, Outcome(Executor(self.setup, self.loaded).failed(spec, error)))
+        if self.queue.waiting:
+            self._start()
+
+    def _forget(self, worker: _Worker) -> None:
+        worker.connection.close()
+        self.workers.remove(worker)
+
+
+def _context() -> Any:  # noqa: ANN401 - contexts have no common public type
+    """Workers forked from a clean server that has imported torch once, where there is one."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def start_server(threads: int) -> None:
+    """Let the server that workers are forked from begin its imports while the caller goes on."""
+    if _context().get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        with _few_threads(threads):
+            forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _few_threads(threads: int) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection: Connection, setup: Setup, environ: dict[str, str]) -> None:
+    """A worker: one run after another until there are none.  The parent handles Ctrl-C."""
+    os.environ.update(environ)  # the fork server keeps the one it was started with
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - a plugin must not wait for the terminal
+    torch.set_num_threads(setup.threads)
+    executor = Executor(setup, load(setup.plugins))
+    connection.send(("ready", None))
+    while (task := connection.recv()) is not None:
+        spec, siblings = task
+        relay = Relay(spec, lambda kind, value: connection.send((kind, value)))
+        connection.send(("run_end", executor.run(spec, relay, siblings)))

@@ -1,0 +1,69 @@
+"""The command `harness`: built-in commands from `harness/commands/`, further ones from plugins.
+
+Exit codes: 0 done; 1 some runs failed, or something got worse; 2 usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import click
+
+from harness.cli.session import COMMANDS, SHARED, PackageGroup, reported, session_of
+
+
+class Harness(PackageGroup):
+    """The outermost group: the only one that asks plugins for commands and prints errors."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # noqa: ANN401 - click's
+    ) -> click.Context:
+        with reported():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        with reported():
+            return super().invoke(ctx)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *session_of(ctx).commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        builtin = super().get_command(ctx, cmd_name)
+        return builtin or session_of(ctx).commands.get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if super().get_command(ctx, args[0]) is None:
+            _read_shared(ctx, args[1:])
+        return super().resolve_command(ctx, args)
+
+
+def _read_shared(ctx: click.Context, args: list[str]) -> None:
+    """`harness mine -p ./mine.py`: the plugin is needed before its command can be found."""
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    reader = click.Command("harness", params=[*SHARED], add_help_option=False)
+    reader.make_context("harness", list(args), parent=ctx, **settings)
+
+
+cli = Harness(
+    "harness",
+    package=COMMANDS,
+    params=[*SHARED],
+    help="Benchmark fine-tuning strategies for medical image classification.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def main() -> None:
+    """The entry point of the `harness` command."""
+    if not sys.warnoptions:  # Python hides these; authors of plugins are to see theirs
+        warnings.filterwarnings("default", message=".*plugin API", category=DeprecationWarning)
+    cli(prog_name="harness")

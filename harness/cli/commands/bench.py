@@ -1,0 +1,178 @@
+"""`harness bench`: run a suite and write its leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.session import LOCK, Session, comma_names, pass_session
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.api.records import RunResult
+    from harness.benchmark.plan import Options
+    from harness.benchmark.run import Finished
+    from harness.benchmark.suite import Request
+
+
+def _seeds(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(part) for part in value.split(","))) if value else ()
+    except ValueError as error:
+        raise UsageError(f"--seeds {value}: give whole numbers, as in 0,1,2") from error
+
+
+def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    part, slash, parts = value.partition("/")
+    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise UsageError(f"--shard {value}: give I/N with I from 1 to N, as in 2/4")
+    return int(part), int(parts)
+
+
+@click.command
+@click.argument("suite", required=False)
+@click.option(
+    "--datasets", callback=comma_names, metavar="NAMES", help="Names or globs, with commas."
+)
+@click.option(
+    "--backbones", callback=comma_names, metavar="NAMES", help="Names or globs, with commas."
+)
+@click.option(
+    "--strategies", callback=comma_names, metavar="NAMES", help="Names or globs, with commas."
+)
+@click.option("--seeds", callback=_seeds, metavar="0,1,2", help="Instead of the suite's.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[MODALITY:]NAME=FOLDER",
+    help="Images of your own: class/*.jpg or train|validation|test/class/*.",
+)
+@click.option(
+    "--weights",
+    metavar="DIR|none",
+    help="A folder with NAME.safetensors or NAME.pth, or none for random weights.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Results folder [results/SUITE].")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes side by side.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU threads of each process; another number rounds differently.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["fast", "reference"]),
+    default="fast",
+    show_default=True,
+    help="reference: every step carried out plainly, to compare with.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Images of each split; marks every row.")
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Marks every row.")
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="TARGET.FIELD=VALUE",
+    help="A setting: l2-sp.alpha=0.01, protocol.lr=1e-4.",
+)
+@click.option("--shard", callback=_shard, metavar="I/N", help="Only part I of N, by run id.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16", "float64"]),
+    help="Default: bf16 on a CUDA device, else float32; part of a run's identity.",
+)
+@click.option(
+    "--compile",
+    type=click.Choice(["auto", "graph", "compile"]),
+    default="auto",
+    show_default=True,
+    help="Steps on a CUDA device: recorded, or compiled and recorded; auto: what the plan's length pays for.",
+)
+@LOCK
+@click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and say so.")
+@click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
+@click.option("--save-weights", is_flag=True, help="Keep the tested weights of every run.")
+@click.option("--profile", is_flag=True, help="Tell where the time of the call and its runs went.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
+@pass_session
+def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
+    """Run a suite (a name, or a .toml file) and write its leaderboard.
+
+    Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
+    Exit code 1: some runs failed.
+    """
+    from harness.benchmark import plan
+    from harness.benchmark import run as app
+    from harness.benchmark.dry_run import describe
+    from harness.leaderboard.render import formats
+
+    request, options = _request(given), _options(session, given)
+    if given["dry_run"]:
+        click.echo(describe(plan.outline(request, options, session.plugins)))
+        return
+    finished = app.bench(request, options, session.plugins, _say)
+    click.echo(formats.render(finished.board, "terminal"), nl=False)
+    click.echo(
+        f"\n{finished.ran} runs made, {finished.already_done} were there already; "
+        f"board and runs in {finished.folder}"
+    )
+    if given["profile"]:
+        click.echo(f"\n{_profile(finished)}", nl=False)
+    if finished.failed:
+        click.echo(_failures(finished.failed), err=True)
+        raise SystemExit(1)
+
+
+def _request(given: dict[str, Any]) -> Request:
+    from harness.benchmark.suite import Request
+
+    names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
+    more = ("weights", "limit", "epochs", "shard", "precision")
+    return Request(**{name: given[name] for name in (*names, *more)})
+
+
+def _options(session: Session, given: dict[str, Any]) -> Options:
+    from harness.api.dataset import Access
+    from harness.benchmark.plan import Options
+
+    access = Access(
+        offline=session.offline, skip_bad_images=given["skip_bad_images"], lock=given["lock"]
+    )
+    names = (
+        "out",
+        "device",
+        "jobs",
+        "threads",
+        "engine",
+        "compile",
+        "retry_failed",
+        "save_weights",
+    )
+    return Options(**{name: given[name] for name in names}, access=access)
+
+
+def _profile(finished: Finished) -> str:
+    """All runs that were asked for, those made before among them."""
+    from harness.results.store import Store
+
+    results = Store(finished.folder).results()
+    return finished.profile.told([run for run in results if run.run_id in finished.asked])
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _failures(failed: list[RunResult]) -> str:
+    lines = [f"{len(failed)} runs failed (--retry-failed runs them again; details in failed/):"]
+    for result in failed:
+        message = result.error.message.splitlines()[0] if result.error else result.status
+        lines.append(f"  {result.spec.cell}, seed {result.spec.seed}: {message}")
+    return "\n".join(lines)

@@ -1,0 +1,70 @@
+"""`harness board`: rank the runs of one or several folders again and write the board."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from harness.cli.session import Session, pass_session, warn
+from harness.errors import UsageError
+
+
+@click.command
+@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write [the folder itself].")
+@click.option(
+    "--format",
+    "wanted",
+    help="Print it and write nothing: terminal, md, csv, claims, json, latex, html.",
+)
+@click.option("--ranks-only", is_flag=True, help="Leave out tests and claims: for very many runs.")
+@click.option("--metric", help="Rank by another metric than the suite's.")
+@pass_session
+def command(
+    session: Session,
+    places: tuple[Path, ...],
+    out: Path | None,
+    wanted: str | None,
+    ranks_only: bool,  # noqa: FBT001 - click passes options by name
+    metric: str | None,
+) -> None:
+    """Rank what is in a results folder and write its leaderboard.
+
+    Several folders, or .zip files made by `harness submit`, give one board, whatever their order.
+    """
+    # More threads make none of it faster, and only a process of one thread can be copied (`Aside`).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from harness.leaderboard import boards
+    from harness.leaderboard.render import formats
+    from harness.results.merge import opened
+    from harness.results.store import outlast, uncollected
+
+    tests = not ranks_only
+    target = out or _itself(places, writes=wanted is None)
+    with uncollected(), opened(places) as store:
+        board = boards.read(store, session.plugins, metric)
+        if store.repeats:
+            warn(
+                f"{len(store.repeats)} runs were made in several places and came out differently; "
+                f"of each the latest counts: {', '.join(store.repeats[:5])}"
+            )
+        if wanted:
+            text = boards.text(board, wanted, store, session.plugins, tests=tests)
+        else:
+            made = boards.write(board, store, target, session.plugins, tests=tests)
+            text = formats.render(made, "terminal")
+            outlast(made)
+        outlast(store, board)
+        click.echo(text, nl=False)
+
+
+def _itself(places: tuple[Path, ...], *, writes: bool) -> Path:
+    """The one folder that was given: a board of several belongs in none of them."""
+    if writes and (len(places) > 1 or places[0].suffix == ".zip"):
+        raise UsageError(
+            "a board of several folders, or of a .zip, belongs in none of them: "
+            "say where to write it with --out DIR, or print it with --format"
+        )
+    return places[0]

@@ -1,0 +1,75 @@
+"""`harness check`: the regression gate for CI."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.errors import UsageError
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command
+@click.argument("baseline", type=FOLDER)
+@click.argument("candidate", type=FOLDER)
+@click.option("--metric", default="balanced-accuracy", show_default=True, help="Or accuracy.")
+@click.option(
+    "--tolerance",
+    multiple=True,
+    metavar="[CELLS=]POINTS",
+    help="Points that may be lost, for cells of a glob: 'xray/*=2'.  [the suite's, else 1]",
+)
+@click.option(
+    "--cost",
+    type=float,
+    metavar="SHARE",
+    help="Fail if seconds grow by more: 0.2.  [the suite's, if any]",
+)
+@click.option("--junit", type=FOLDER, help="Write JUnit XML here.")
+@click.option("--markdown", type=FOLDER, help="Write a pull request comment here.")
+@click.option("--json", "figures", type=FOLDER, help="Write figures for github-action-benchmark.")
+@click.option("--sarif", type=FOLDER, help="Write SARIF for code scanning here.")
+@click.option("--all", "every", is_flag=True, help="Show cells that are equal, too.")
+def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
+    """Compare a CANDIDATE results folder with a BASELINE; exit 1 if something got worse.
+
+    Fails when a cell is worse, newly fails or vanished, and when nothing could be compared.  In a
+    GitHub workflow it also writes annotations and the step summary.
+    """
+    from harness.results.gate import report as gate_report
+    from harness.results.gate.compare import compare_folders, rules_of
+    from harness.results.gate.sarif import sarif
+    from harness.utils.files import write
+
+    said = dict(map(_tolerance, given["tolerance"]))
+    rules = rules_of(baseline, given["metric"], said, given["cost"])
+    report = compare_folders(baseline, candidate, rules)
+    click.echo(gate_report.terminal(report, every=given["every"]))
+    for path, render in (
+        (given["junit"], gate_report.junit),
+        (given["markdown"], gate_report.markdown),
+        (given["figures"], gate_report.benchmark_json),
+        (given["sarif"], partial(sarif, baseline=baseline)),
+    ):
+        if path is not None:
+            write(path, render(report).encode())
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        click.echo("\n".join(gate_report.workflow_commands(report)))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(gate_report.markdown(report))
+    if report.failures:
+        raise SystemExit(1)
+
+
+def _tolerance(text: str) -> tuple[str, float]:
+    cells, _, points = text.rpartition("=")
+    try:
+        return cells or "*", float(points)
+    except ValueError as error:
+        raise UsageError(f"--tolerance {text}: give points, as in 2 or 'xray/*=2'") from error

@@ -1,0 +1,111 @@
+"""`harness data audit`: what must be known of a dataset before its numbers mean anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.session import LOCK, Session, pass_session, print_json
+from harness.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from harness import Dataset
+    from harness.data.audit.audit import Audited
+
+
+@click.command
+@click.argument("names", nargs=-1, metavar="[NAMES]...")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[MODALITY:]NAME=FOLDER",
+    help="Images of your own: class/*.jpg or train|validation|test/class/*.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page with example images, which needs nothing else.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write audit.json and audit.html there.",
+)
+@LOCK
+@pass_session
+def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
+    """Look for leaks, copies, bad files and shortcuts in datasets (names or globs).
+
+    The source's own splits are judged as they are, and beside them those that a run uses.
+    Exit code 1: a group, an exact or a confirmed near duplicate crosses splits.
+    """
+    from harness.api.dataset import Access
+    from harness.benchmark.progress import Decoding
+    from harness.data.audit import terminal
+    from harness.data.audit.audit import audit
+
+    access = Access(offline=session.offline, lock=given["lock"])
+    found, problems = [], []
+    for dataset in _chosen(session, given["names"], given["data"]):
+        try:
+            one = audit(dataset, access, Decoding(dataset.name, _say))
+        except HarnessError as error:  # the others are looked at all the same
+            problems.append(error)
+            continue
+        found.append(one)
+        if not given["as_json"]:
+            click.echo(terminal.render(one.report))
+    if given["as_json"]:
+        print_json(_as_json(found))
+    _write(found, given["page"], given["out"])
+    if problems:
+        raise type(problems[0])("\n".join(map(str, problems)))
+    if any(one.report.crosses for one in found):
+        raise SystemExit(1)
+
+
+def _chosen(session: Session, names: tuple[str, ...], data: tuple[str, ...]) -> list[Dataset]:
+    from harness.benchmark.suite import with_folders
+    from harness.data.folder import parse_data_option
+    from harness.utils.names import choose
+
+    folders = [parse_data_option(option) for option in data]
+    if not (names or folders):
+        raise UsageError(
+            "name datasets (`harness list datasets` shows them) or give --data NAME=FOLDER"
+        )
+    known = with_folders(session.plugins.datasets, folders)
+    chosen = choose(names, known, "dataset") if names else []
+    return [known[name] for name in dict.fromkeys([*chosen, *(one.name for one in folders)])]
+
+
+def _as_json(found: list[Audited]) -> dict[str, object]:
+    audits = [one.report.model_dump(mode="json") for one in found]
+    return {"crosses": any(one.report.crosses for one in found), "audits": audits}
+
+
+def _write(found: list[Audited], page: Path | None, out: Path | None) -> None:
+    import json
+
+    from harness.data.audit import page as pages
+    from harness.utils import files
+
+    places = [page] if page else []
+    if out:
+        places.append(out / "audit.html")
+        text = json.dumps(_as_json(found), indent=1) + "\n"
+        files.write(out / "audit.json", text.encode())
+    if places:
+        content = pages.render(found).encode()
+        for place in places:
+            files.write(place, content)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

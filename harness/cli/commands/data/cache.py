@@ -1,0 +1,103 @@
+"""`harness data cache`: list the decoded images on disk, and remove those no longer of use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from time import time
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.session import print_json, print_table
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.data.cache import Stored
+
+DAY = 86400.0
+
+
+@click.command
+@click.argument("names", nargs=-1, metavar="[DATASETS]...")
+@click.option("--prune", is_flag=True, help="Remove entries that today's libraries do not use.")
+@click.option("--all", "everything", is_flag=True, help="With --prune: all entries.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="With --prune: also entries not used for so long.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    names: tuple[str, ...],
+    *,
+    prune: bool,
+    everything: bool,
+    older_than: float | None,
+    as_json: bool,
+) -> None:
+    """List the cache of decoded images, or prune it; DATASETS: only theirs.
+
+    An entry is never wrong, only unused: what is removed is decoded again when it is needed.
+    """
+    from harness.api.dataset import default_cache
+    from harness.data import cache
+
+    if not prune and (everything or older_than is not None):
+        raise UsageError("--all and --older-than say what --prune removes: give --prune too")
+    place = default_cache()
+
+    def named(stored: Stored) -> bool:
+        return not names or stored.entry.dataset in names
+
+    def goes(stored: Stored) -> bool:
+        idle = older_than is not None and time() - stored.used > older_than * DAY
+        return named(stored) and (everything or idle or not stored.current)
+
+    if prune:
+        found = cache.prune(place, keep=lambda stored: not goes(stored))
+    else:
+        found = tuple(filter(named, cache.entries(place)))
+    if as_json:
+        print_json([_as_json(stored) for stored in found])
+        return
+    _print(found, str(place / "decoded"), pruned=prune)
+
+
+def _as_json(stored: Stored) -> dict[str, object]:
+    entry = stored.entry
+    return {
+        "dataset": entry.dataset,
+        "images": entry.count,
+        "resize": entry.resize,
+        "crop": entry.crop,
+        "bytes": stored.bytes,
+        "used": _date(stored.used),
+        "current": stored.current,
+        "folder": stored.path.name,
+    }
+
+
+def _print(found: tuple[Stored, ...], place: str, *, pruned: bool) -> None:
+    from harness.utils.progress import megabytes
+
+    if found:
+        rows = [
+            [
+                stored.entry.dataset,
+                str(stored.entry.count),
+                f"{stored.entry.crop} px",
+                megabytes(stored.bytes),
+                _date(stored.used),
+                "yes" if stored.current else "no: other libraries",
+            ]
+            for stored in found
+        ]
+        print_table(("dataset", "images", "size", "on disk", "last used", "of use"), rows)
+    total = megabytes(sum(stored.bytes for stored in found))
+    done = "removed from" if pruned else "in"
+    click.echo(f"{len(found)} entries, {total}, {done} {place}")
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="minutes")

@@ -1,0 +1,134 @@
+"""`harness data fetch`: bring published data and weights here, check every byte, lock them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.session import LOCK, Session, comma_names, pass_session
+from harness.errors import DataError, HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness import Backbone, Dataset, Suite
+    from harness.api.dataset import Access
+    from harness.data.hub import HubDataset
+    from harness.plugins.registry import Loaded
+    from harness.utils.progress import Meter
+
+
+@click.command
+@click.argument("datasets", nargs=-1, metavar="[DATASETS]...")
+@click.option("--suite", metavar="SUITE", help="What a suite needs: its datasets and weights.")
+@click.option(
+    "--backbones",
+    callback=comma_names,
+    metavar="NAMES",
+    help="Weights: names or globs, with commas.",
+)
+@LOCK
+@pass_session
+def command(
+    session: Session,
+    /,
+    datasets: tuple[str, ...],
+    suite: str | None,
+    backbones: tuple[str, ...],
+    lock: Path,
+) -> None:
+    """Fetch datasets and weights once, check them, and pin them in a lock file.
+
+    What is here and right is not fetched again, and a call that failed goes on where it stopped.
+    With --offline nothing is fetched: it checks that everything is here.
+    """
+    from harness.api.dataset import Access
+    from harness.utils.progress import Meter
+
+    loaded = session.plugins
+    if not (datasets or suite or backbones):
+        raise UsageError("name datasets (`harness list datasets`), or give --suite or --backbones")
+    asked = _suite(suite, loaded) if suite else None
+    access, meter = Access(offline=session.offline, lock=lock), Meter()
+    jobs = [
+        *_data_jobs(datasets, asked, loaded, access, meter),
+        *_weights_jobs(backbones, asked, loaded, access),
+    ]
+    problems = []
+    for job in jobs:
+        try:
+            click.echo(job())
+        except HarnessError as error:  # the others are fetched all the same
+            problems.append(error)
+    if problems:
+        raise type(problems[0])("\n".join(map(str, problems)))
+    click.echo(f"locked in {lock}" if jobs else "nothing to fetch")
+
+
+def _suite(name: str, loaded: Loaded) -> Suite:
+    from harness.benchmark.suite import read_suite
+    from harness.utils.names import choose
+
+    if name.endswith(".toml"):
+        return read_suite(Path(name), loaded)[0]
+    return loaded.suites[choose([name], loaded.suites, "suite")[0]]
+
+
+def _data_jobs(
+    names: tuple[str, ...], suite: Suite | None, loaded: Loaded, access: Access, meter: Meter
+) -> list[Callable[[], str]]:
+    from harness.data.hub import HubDataset
+    from harness.utils.names import choose
+
+    wanted = names or (suite.datasets if suite else ())
+    chosen = [loaded.datasets[name] for name in choose(wanted, loaded.datasets, "dataset")]
+    elsewhere = [one for one in chosen if not isinstance(one, HubDataset)]
+    if names and elsewhere:
+        raise DataError("\n".join(map(_no_need, elsewhere)))
+    hub = [one for one in chosen if isinstance(one, HubDataset)]
+    return [partial(_fetch_data, one, access, meter) for one in hub]
+
+
+def _no_need(dataset: Dataset) -> str:
+    from harness.api.dataset import LocalDataset
+
+    if isinstance(dataset, LocalDataset):
+        return (
+            f"dataset {dataset.name!r} is not fetched by the harness: get it from {dataset.source} "
+            f"and give its place with --data {dataset.name}=PATH"
+        )
+    return f"dataset {dataset.name!r} needs no fetching: {dataset.source}"
+
+
+def _weights_jobs(
+    names: tuple[str, ...], suite: Suite | None, loaded: Loaded, access: Access
+) -> list[Callable[[], str]]:
+    from harness.utils.names import choose
+
+    of_suite = suite.backbones if suite and suite.weights == "default" else ()
+    chosen = choose(names or of_suite, loaded.backbones, "backbone")
+    found = [loaded.backbones[name] for name in chosen]
+    published = [one for one in found if one.weights is not None and one.weights.enum is not None]
+    return [partial(_fetch_weights, one, access) for one in published]
+
+
+def _fetch_data(dataset: HubDataset, access: Access, meter: Meter) -> str:
+    from harness.data.fetch import fetch_dataset
+    from harness.utils.progress import megabytes
+
+    entry = fetch_dataset(dataset, access, meter)
+    return (
+        f"{dataset.name}: {len(entry.files)} files, {megabytes(entry.bytes)}, {dataset.licence}, "
+        f"revision {entry.revision}"
+    )
+
+
+def _fetch_weights(backbone: Backbone, access: Access) -> str:
+    from harness.data.fetch import fetch_weights
+    from harness.utils.progress import megabytes
+
+    entry = fetch_weights(backbone, access)
+    return f"{backbone.name}: {entry.file}, {megabytes(entry.bytes)}, sha256 {entry.sha256}"

@@ -1,0 +1,52 @@
+"""`harness publish`: results, board and card for everybody, without what is private."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.session import Session, pass_session
+
+
+@click.command
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    metavar="FOLDER|hf://datasets/ORG/NAME",
+    help="A folder, or a dataset repository of the Hub that exists.",
+)
+@click.option(
+    "--hide",
+    multiple=True,
+    metavar="NAMES",
+    help="Datasets whose ids are replaced too, as of a private repository.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be published, and write nothing.")
+@pass_session
+def command(
+    session: Session, folder: Path, target: str, hide: tuple[str, ...], *, dry_run: bool
+) -> None:
+    """Publish a results folder: runs, splits, board and a card.
+
+    Ids of samples and groups that are not public are replaced by keyed hashes; paths are dropped.
+    """
+    from harness.leaderboard import boards
+    from harness.publish.publish import Wish, publish
+
+    wish = Wish(
+        lambda store: boards.refresh(store, session.plugins), hide, dry_run, session.offline
+    )
+    done = publish(folder, target, wish)
+    verb = "would go" if dry_run else "are"
+    click.echo(
+        f"{len(done.package.files)} files ({done.package.bytes / 1e6:.1f} MB; "
+        f"{done.package.runs} runs, {done.package.failed} failed) {verb} in {done.address or target}"
+    )
+    if done.package.replaced:
+        click.echo(f"ids replaced by keyed hashes: {', '.join(done.package.replaced)}")
+    if dry_run:
+        for name in done.package.files:
+            click.echo(f"  {name}")

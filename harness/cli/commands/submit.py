@@ -1,0 +1,44 @@
+"""`harness submit`: pack results for somebody else's board, without what is private."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.session import Session, pass_session
+
+
+@click.command
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.zip",
+    help="Where to write the package.",
+)
+@click.option(
+    "--hide",
+    multiple=True,
+    metavar="NAMES",
+    help="Datasets whose ids are replaced too, as of a private repository.",
+)
+@pass_session
+def command(session: Session, folder: Path, target: Path, hide: tuple[str, ...]) -> None:
+    """Pack a results folder into a .zip that `harness board` and `harness verify` read.
+
+    Ids of samples and groups that are not public are replaced by keyed hashes; paths are dropped.
+    """
+    from harness.leaderboard import boards
+    from harness.publish.publish import Wish, submit
+
+    wish = Wish(lambda store: boards.refresh(store, session.plugins), hide)
+    done = submit(folder, target, wish)
+    click.echo(
+        f"{done.address}: {done.package.runs} runs, {done.package.failed} failed, "
+        f"{len(done.package.files)} files ({done.package.bytes / 1e6:.1f} MB unpacked)"
+    )
+    if done.package.replaced:
+        click.echo(f"ids replaced by keyed hashes: {', '.join(done.package.replaced)}")

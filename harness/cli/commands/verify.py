@@ -1,0 +1,98 @@
+"""`harness verify`: compute everything in a results folder again and compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.session import Session, pass_session, print_json
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.verify import Replay, Replayed, Report
+
+
+@click.command
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--replay", type=click.IntRange(min=0), default=0, help="Run N random runs again.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses those runs.")
+@click.option("--data", multiple=True, metavar="NAME=FOLDER", help="For --replay: as for bench.")
+@click.option("--weights", metavar="DIR", help="For --replay: as for bench.")
+@click.option("--device", metavar="cpu|cuda:N", help="For --replay [as the run was made].")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@pass_session
+def command(session: Session, /, folder: Path, *, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
+    """Check every file of a results folder against the stored logits, the splits and the plan.
+
+    Exit code 1: some file does not hold.
+    """
+    from harness.verify import verify
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give a results folder, as in results/demo")
+    report, replayed = verify(folder, session.plugins, _again(session, given))
+    if as_json:
+        print_json(_plain(report, replayed))
+    else:
+        _print(report, replayed)
+    if report.problems:
+        raise SystemExit(1)
+
+
+def _again(session: Session, given: dict[str, Any]) -> Replay:
+    from harness.api.dataset import Access
+    from harness.benchmark.sizing import choose_device
+    from harness.verify import Replay
+
+    device = None if given["device"] is None else choose_device(given["device"])
+    return Replay(
+        count=given["replay"],
+        seed=given["seed"],
+        device=device,
+        data=given["data"],
+        weights=given["weights"],
+        access=Access(offline=session.offline),
+    )
+
+
+def _print(report: Report, replayed: list[Replayed]) -> None:
+    for problem in report.problems:
+        click.echo(str(problem))
+    for one in replayed:
+        if one.holds:
+            click.echo(f"{one.result.spec.cell}, seed {one.result.spec.seed}: {one.told}")
+    for what, runs in sorted(report.unchecked.items()):
+        click.echo(f"not checked: {what} ({runs} runs)")
+    if report.superseded:
+        click.echo(f"{report.superseded} runs are no longer asked for by plan.json")
+    wrong = len(report.files)
+    click.echo(
+        f"{report.runs} runs, {report.failed} failed; {report.figures} figures computed again: "
+        + (f"{wrong} files do not hold" if wrong else "everything holds")
+    )
+
+
+def _plain(report: Report, replayed: list[Replayed]) -> dict[str, object]:
+    return {
+        "holds": not report.problems,
+        "runs": report.runs,
+        "failed": report.failed,
+        "superseded": report.superseded,
+        "figures": report.figures,
+        "problems": [vars(problem) for problem in report.problems],
+        "not_checked": dict(sorted(report.unchecked.items())),
+        "replayed": [
+            {
+                "run_id": one.result.run_id,
+                "cell": one.result.spec.cell,
+                "seed": one.result.spec.seed,
+                "holds": one.holds,
+                "compared": one.compared,
+                "difference": one.difference,
+                "message": one.told,
+            }
+            for one in replayed
+        ],
+    }

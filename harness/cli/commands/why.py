@@ -1,0 +1,41 @@
+"""`harness why`: what changed when a finished run is not reused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.session import Session, pass_session, print_table
+
+
+@click.command
+@click.argument("run")
+@click.option("--out", type=click.Path(path_type=Path), help="Its results folder [results/*].")
+@click.option("--weights", metavar="DIR", help="Where weights lie now, if not the default.")
+@pass_session
+def command(session: Session, run: str, out: Path | None, weights: str | None) -> None:
+    """Say what is different now from when RUN (an id, or its first digits) was made."""
+    from harness.api.dataset import Access
+    from harness.benchmark import reuse
+
+    places = [out] if out else sorted(p for p in Path("results").glob("*") if p.is_dir())
+    store, result = reuse.find_run(places, run)
+    access = Access(offline=True)
+    found = list(reuse.explain(result, session.plugins, access, weights))
+    changed = [one for one in found if isinstance(one, reuse.Difference)]
+    click.echo(
+        f"run {result.run_id} in {store.folder}: {result.spec.cell}, seed {result.spec.seed}"
+    )
+    if changed:
+        print_table(("what", "then", "now", "meaning"), changed, 50)
+    else:
+        click.echo("code, default settings, weights and data are as they were: reused if asked for")
+    for one in found:
+        if isinstance(one, reuse.Unknown):
+            click.echo(f"not known: {one.what}: {one.reason}")
+    if newer := reuse.later(store, result):
+        click.echo(f"\nrun {newer.run_id} of the same cell and seed was made later; it differs in")
+        print_table(
+            ("what", "this run", "the later one"), reuse.unlike(result.spec, newer.spec), 50
+        )

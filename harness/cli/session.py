@@ -1,0 +1,272 @@
+"""What all commands share: the session, options, groups that import lazily, errors, tables.
+
+A module in `harness/commands/` that defines `command` is a command; a package there whose
+`command` is a `PackageGroup` is a group, and its modules are the group's commands.  The modules
+are imported to print `harness --help`: what is heavy they import inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import pkgutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.api.hooks import API_VERSION
+from harness.errors import HarnessError
+from harness.plugins.discovery import DISTRIBUTION, FAULTS
+from harness.plugins.registry import Loaded, load
+from harness.plugins.validation import Unsound
+from harness.utils.names import unknown
+
+COMMANDS = "harness.cli.commands"
+INTERRUPTED = 130
+
+
+@dataclass
+class Session:
+    """One call of `harness`: the shared options, wherever they stood, and the plugins.
+
+    Attributes:
+        options: what `-p` named.
+        strict: a broken plugin is an error.
+        offline: no socket may be opened.
+    """
+
+    options: list[str] = field(default_factory=list)
+    strict: bool = False
+    offline: bool = False
+
+    @property
+    def plugins(self) -> Loaded:
+        """The plugins, loaded when first asked for; the broken ones are named on stderr."""
+        return self._loaded[0]
+
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        """The commands of plugins, by name."""
+        return self._loaded[1]
+
+    @cached_property
+    def _loaded(self) -> tuple[Loaded, dict[str, click.Command]]:
+        loaded = load(self.options, strict=self.strict)
+        commands = _commands(loaded)
+        if self.strict:
+            loaded.require_sound()
+        for broken in loaded.broken:
+            warn(str(broken))
+        return loaded, commands
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def session_of(ctx: click.Context) -> Session:
+    """The session of this call, made when it is first asked for."""
+    return ctx.find_root().ensure_object(Session)
+
+
+def warn(message: str) -> None:
+    """A warning on stderr."""
+    click.echo(f"harness: warning: {message}", err=True)
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *widths: int) -> None:
+    """A table on stdout; `widths`: the most characters a line of each of the last columns holds."""
+    from tabulate import tabulate
+
+    most = [sys.maxsize] * (len(headers) - len(widths)) + list(widths)
+    cells = [[_wrapped(cell, at) for cell, at in zip(row, most, strict=True)] for row in rows]
+    click.echo(tabulate(cells, headers=headers, disable_numparse=True))
+
+
+def _wrapped(cell: str, width: int) -> str:
+    # Names hold hyphens: they are not places to break a line.
+    return "\n".join(
+        textwrap.fill(line, width, break_on_hyphens=False, break_long_words=False)
+        for line in cell.splitlines()
+    )
+
+
+def print_json(value: object) -> None:
+    """JSON on stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+class PackageGroup(click.Group):
+    """A group whose commands are the modules of a package, imported when they are asked for."""
+
+    def __init__(self, name: str, *, package: str, **settings: Any) -> None:  # noqa: ANN401 - click's
+        super().__init__(name, **settings)
+        self.package = package
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*modules(self.package), *self.commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in modules(self.package):
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"{self.package}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return share(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            raise unknown(args[0], self.list_commands(ctx), "command")
+        return super().resolve_command(ctx, args)
+
+
+def modules(package: str) -> list[str]:
+    """The commands of a package: its modules' names, in kebab-case."""
+    folders = importlib.import_module(package).__path__
+    return [one.name.replace("_", "-") for one in pkgutil.iter_modules(folders)]
+
+
+def share(command: click.Command) -> click.Command:
+    """Give a command, and what is below it, the options that all commands have.
+
+    Raises:
+        Unsound: it has an option of its own under one of these names.
+    """
+    if SHARED[0] in command.params:
+        return command
+    taken = {name for one in command.params for name in one.opts}
+    if clash := sorted(name for one in SHARED for name in taken.intersection(one.opts)):
+        raise Unsound(
+            f"command {command.name!r} has an option {clash[0]}, which all commands have; rename it"
+        )
+    command.params.extend(SHARED)
+    if command.callback is not None:
+        command.callback = _after_strict(command.callback)
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        share(below)
+    return command
+
+
+def _after_strict(callback: Callable[..., object]) -> Callable[..., object]:
+    """With `--strict-plugins` even a command that needs no plugin ends if one is broken."""
+
+    @functools.wraps(callback)
+    def guarded(*args: object, **given: object) -> object:
+        session = session_of(click.get_current_context())
+        if session.strict:
+            session.plugins.require_sound()
+        return callback(*args, **given)
+
+    return guarded
+
+
+def _commands(loaded: Loaded) -> dict[str, click.Command]:
+    """What plugins add; one whose command cannot be added is rejected as a whole."""
+    taken = set(modules(COMMANDS))
+    found: dict[str, click.Command] = {}
+    for info, add in loaded.each("harness_commands"):
+        group = click.Group("harness")
+        try:
+            add(cli=group)
+            if clash := sorted(group.commands.keys() & (taken | found.keys())):
+                raise Unsound(f"it adds the command {clash[0]!r}, which exists already")
+            found |= {name: share(command) for name, command in group.commands.items()}
+        except FAULTS as error:
+            loaded.reject(info, error)
+    return found
+
+
+def comma_names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """The callback of an option that takes names with commas between them."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if value else ()
+
+
+LOCK = click.option(
+    "--lock",
+    type=click.Path(path_type=Path),
+    default=Path("harness.lock"),
+    show_default=True,
+    metavar="FILE",
+    help="Revisions and bytes of data and weights.",
+)
+
+
+def _add_plugins(ctx: click.Context, _: click.Parameter, value: Sequence[str]) -> None:
+    options = session_of(ctx).options
+    options.extend(one for one in value if one not in options)
+
+
+def _set_strict(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    session_of(ctx).strict |= value
+
+
+def _set_offline(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    session_of(ctx).offline |= value
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    if value and not ctx.resilient_parsing:
+        click.echo(f"harness {metadata.version(DISTRIBUTION)}, plugin API {API_VERSION}")
+        ctx.exit()
+
+
+# Eager: `harness -p my_plugin --help` is to show the plugin's commands.
+SHARED = (
+    click.Option(
+        ["shared_plugins", "-p", "--plugin"],
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_add_plugins,
+        metavar="PLUGIN",
+        help="Load a plugin: a module, ./file.py or an installed name; no:NAME blocks one.",
+    ),
+    click.Option(
+        ["shared_strict", "--strict-plugins"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set_strict,
+        help="End with an error if a plugin is broken.",
+    ),
+    click.Option(
+        ["shared_offline", "--offline"],
+        is_flag=True,
+        expose_value=False,
+        callback=_set_offline,
+        envvar="HF_HUB_OFFLINE",
+        help="Never use the network.",
+    ),
+    click.Option(
+        ["shared_version", "--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_print_version,
+        help="Print the version and stop.",
+    ),
+)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Print what a user can put right, and an interruption, in place of a traceback."""
+    try:
+        yield
+    except HarnessError as error:
+        click.echo(f"harness: error: {error}", err=True)
+        raise click.exceptions.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        # A terminal echoes ^C without a line end.
+        start = "\n" if sys.stderr.isatty() else ""
+        click.echo(f"{start}harness: interrupted", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from error

@@ -1,0 +1,116 @@
+"""What an audit says: records, so that the terminal, the page and JSON say the same."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.api.dataset import Split
+from harness.api.records import Record
+from harness.data.audit.leaks import Crossings, NearPair
+from harness.data.audit.shortcuts import Shortcut
+
+
+class SplitFacts(Record):
+    """The images of one split; what is about pixels leaves out those that cannot be read.
+
+    Attributes:
+        classes: images of every class of the dataset, also where there are none.
+        sizes: (width, height, images) of the most frequent sizes; `different_sizes` in all.
+        widths, heights: least and most.
+        modes, formats: Pillow's names -> images.
+    """
+
+    images: int
+    classes: dict[str, int]
+    sizes: tuple[tuple[int, int, int], ...]
+    different_sizes: int
+    widths: tuple[int, int] | None
+    heights: tuple[int, int] | None
+    modes: dict[str, int]
+    formats: dict[str, int]
+    bytes: int
+
+
+class View(Record):
+    """A dataset under one division into splits.
+
+    Attributes:
+        whose: the source's splits as they are, or those that a run uses.
+        rule: how they are made.
+        left_out: images that can be read and are in none.
+        lacking: split -> classes it has and train lacks.
+    """
+
+    whose: Literal["source", "harness"]
+    rule: str
+    splits: dict[Split, SplitFacts]
+    left_out: int
+    lacking: dict[Split, tuple[str, ...]]
+    crossings: Crossings
+    shortcuts: tuple[Shortcut, ...]
+
+
+class BadFile(Record):
+    """An image that cannot be used, in the source's split."""
+
+    id: str
+    split: Split
+    reason: str
+
+
+class Copies(Record):
+    """Exact and near duplicates, whether they cross or not.
+
+    Attributes:
+        exact: images beyond the first of their content.
+        near: confirmed pairs of images.
+        suspected: pairs that look alike by their hash, but whose correlation does not confirm it.
+        suspects: those of them that are most alike.
+        disagreeing: pairs of exact copies or confirmed near duplicates whose labels differ.
+    """
+
+    exact: int
+    near: int
+    suspected: int
+    suspects: tuple[NearPair, ...]
+    disagreeing: tuple[tuple[str, str], ...]
+
+
+class Audit(Record):
+    """All that was found in a dataset.
+
+    Attributes:
+        group: what a group is; empty: it is not declared.
+        images, grouped: how many there are, and in how many groups.
+        made: the splits a run uses; None: none can, and `refused` says why.
+    """
+
+    schema_version: Literal[1] = 1
+    dataset: str
+    modality: str
+    title: str
+    licence: str
+    origin: str
+    revision: str | None
+    group: str
+    images: int
+    grouped: int
+    procedural: bool
+    problems: tuple[str, ...]
+    classes: tuple[str, ...]
+    bad: tuple[BadFile, ...]
+    copies: Copies
+    source: View
+    made: View | None
+    refused: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether a run uses the source's splits as they are."""
+        same = {"whose": "source", "rule": self.source.rule}
+        return self.made is not None and self.made.model_copy(update=same) == self.source
+
+    @property
+    def crosses(self) -> bool:
+        """Whether anything crosses in the source's splits, or in those a run uses."""
+        return self.source.crossings.any or (self.made is not None and self.made.crossings.any)

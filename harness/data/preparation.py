@@ -1,0 +1,245 @@
+"""From a dataset to what a run is trained on: checked, split, decoded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from harness.api.dataset import SPLITS, Access, Dataset, Split
+from harness.api.execution import ImageSet
+from harness.api.records import DataRecord, Protocol
+from harness.data import cache
+from harness.data.duplicates import Twins, links
+from harness.data.duplicates import find as find_twins
+from harness.data.duplicates import known as known_twins
+from harness.data.folder import named
+from harness.data.images import Output, Progress, Source
+from harness.data.split import Splits, limited, make_splits
+from harness.data.stratify import Pair
+from harness.data.table import Table, read_table
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Rows = Mapping[Split, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took."""
+
+    images: ImageSet
+    splits: Splits
+    seconds: float = 0.0
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the data: of all samples, limited or not."""
+        return self.splits.fingerprint
+
+
+def prepare(
+    dataset: Dataset,
+    protocol: Protocol,
+    access: Access,
+    *,
+    limit: int | None = None,
+    twins: Iterable[Pair] = (),
+    progress: Progress | None = None,
+) -> Prepared:
+    """Load, check, split and decode a dataset.
+
+    Near duplicates are looked for among all images, limited or not, and never cross splits; not in
+    a procedural dataset, whose program knows what it draws.  The order of the source's rows makes
+    no difference.  A bad image that may be skipped is treated as if its file were not there.
+
+    Args:
+        dataset: what to load.
+        protocol: shares and seed of the splits, and the transform.
+        access: where the cache is, and whether bad images are skipped.
+        limit: at most so many images of each split, see `split.limited`; the splits and the
+            fingerprint stay those of the whole dataset.
+        twins: further pairs of ids that must not be torn apart.
+        progress: called with (images decoded, images in all).
+
+    Raises:
+        DataError: the dataset contradicts itself, cannot be split, or has bad images, all of which
+            are found before this is raised (with a limit: among the images used).
+        StoreError: the cache cannot be written.
+    """
+    dataset = dataset.pinned(access)
+    table = read_table(dataset, access)
+    with _early(dataset, table, protocol, access, limit) as early:
+        near = None
+        if not dataset.procedural:
+            near = find_twins(table, access.cache, progress, early)
+        pairs = _pairs(table, near, twins)
+        bad = dict(table.unreadable)
+        while True:
+            splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, pairs)
+            found = cache.decoded(
+                access.cache,
+                entry,
+                partial(_files, table, ids),
+                progress,
+                _in_order(table, early, ids),
+            )
+            bad |= {ids[row]: why for row, why in found.bad.items()}
+            if bad and not access.skip_bad_images:
+                raise _bad_images(dataset, table, bad)
+            if found.images is not None:
+                return Prepared(
+                    _image_set(dataset, splits, rows, found.images, sorted(bad)), splits
+                )
+
+
+def _early(
+    dataset: Dataset, table: Table, protocol: Protocol, access: Access, limit: int | None
+) -> AbstractContextManager[Output | None]:
+    """Where all images are decoded to look for near duplicates, they are decoded for training too.
+
+    Their order comes from the splits, and these from what is found.
+    """
+    if dataset.procedural or limit is not None or known_twins(table, access.cache) is not None:
+        return nullcontext()
+    return cache.begun(access.cache, resize=protocol.resize, crop=protocol.crop)
+
+
+def _in_order(table: Table, early: Output | None, ids: Sequence[str]) -> cache.Early | None:
+    """Where the images of `ids` lie already; None: not all of them, or some more than once."""
+    if early is None or not early.path.is_file():
+        return None
+    place = {content: row for row, content in enumerate(table.first_ids())}
+    order = [place[content] for content in table.contents(ids)]
+    whole = len(order) == len(place) == len(set(order))
+    return cache.Early(early.path, order) if whole else None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A dataset as `prepare` would give it, before its images are decoded.
+
+    Attributes:
+        counts: images of each split that would be used.
+        fingerprint: what it will be, if no bad image and no near duplicate turns up that is not
+            known yet.
+        decoded: the images are in the cache.
+    """
+
+    classes: tuple[str, ...]
+    counts: Mapping[Split, int]
+    fingerprint: str
+    decoded: bool
+
+
+def survey(
+    dataset: Dataset,
+    protocol: Protocol,
+    access: Access,
+    *,
+    limit: int | None = None,
+    twins: Iterable[Pair] = (),
+) -> Survey:
+    """As `prepare`, without decoding and without refusing bad images: for plans.
+
+    Raises:
+        DataError: the dataset contradicts itself, or cannot be split.
+    """
+    table = read_table(dataset.pinned(access), access)
+    near = None if dataset.procedural else known_twins(table, access.cache)
+    pairs = _pairs(table, near, twins)
+    bad = dict(table.unreadable)
+    while True:
+        splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, pairs)
+        known = cache.look_up(access.cache, entry)
+        if known is None or not known.bad:
+            counts = {split: len(rows[split]) for split in SPLITS}
+            return Survey(table.classes, counts, splits.fingerprint, known is not None)
+        bad |= {ids[row]: why for row, why in known.bad.items()}
+
+
+def _arrange(
+    dataset: Dataset,
+    table: Table,
+    bad: Mapping[str, str],
+    protocol: Protocol,
+    limit: int | None,
+    twins: Sequence[Pair] | None,
+) -> tuple[Splits, Rows, list[str], cache.Entry]:
+    """The splits without the bad images, the rows used, their ids, and where they are decoded."""
+    splits = make_splits(
+        dataset.name,
+        table.classes,
+        [sample for sample in table.samples if sample.id not in bad],
+        rule=dataset.splits,
+        protocol=protocol,
+        twins=twins,
+    )
+    rows = limited(splits, limit, protocol.split_seed)
+    ids = [splits.samples[row].id for split in SPLITS for row in rows[split]]
+    entry = cache.describe(
+        dataset.name, table.contents(ids), resize=protocol.resize, crop=protocol.crop
+    )
+    return splits, rows, ids, entry
+
+
+def _pairs(table: Table, near: Twins | None, more: Iterable[Pair]) -> list[Pair] | None:
+    """Pairs of ids that stay together; None: nobody looked for any."""
+    given = list(more)
+    if near is None:
+        return given or None
+    return [*links(near, table.samples), *given]
+
+
+def _files(table: Table, ids: Sequence[str], run: range) -> list[Source]:
+    return table.sources(ids[run.start : run.stop])
+
+
+def _bad_images(dataset: Dataset, table: Table, bad: Mapping[str, str]) -> DataError:
+    listed = [f"{name} ({bad[name]})" for name in sorted(bad)]
+    return DataError(
+        f"dataset {dataset.name!r}: {len(bad)} of {len(table.samples)} images cannot be used: "
+        f"{named(listed)}; repair or remove them, or leave them out with --skip-bad-images"
+    )
+
+
+def _image_set(
+    dataset: Dataset, splits: Splits, rows: Rows, images: np.ndarray, skipped: Sequence[str]
+) -> ImageSet:
+    """`images` hold the rows of train, then of validation, then of test."""
+    import numpy as np
+
+    number = {name: label for label, name in enumerate(splits.classes)}
+    names = {split: [splits.samples[row].label for row in rows[split]] for split in SPLITS}
+    ends = np.cumsum([len(rows[split]) for split in SPLITS]).tolist()
+    return ImageSet(
+        classes=splits.classes,
+        images={s: images[end - len(rows[s]) : end] for s, end in zip(SPLITS, ends, strict=True)},
+        labels={s: np.array([number[n] for n in names[s]], dtype=np.int64) for s in SPLITS},
+        rows={split: np.array(rows[split], dtype=np.int32) for split in SPLITS},
+        record=DataRecord(
+            modality=dataset.modality,
+            classes=splits.classes,
+            counts={split: _counts(splits.classes, names[split]) for split in SPLITS},
+            fingerprint=splits.fingerprint,
+            split_file=f"splits/{dataset.name}.json",
+            split_sha256=splits.sha256,
+            rule=splits.rule,
+            skipped=tuple(skipped),
+            licence=dataset.licence,
+            source=dataset.source,
+            revision=dataset.revision,
+            procedural=dataset.procedural,
+            problems=dataset.problems,
+        ),
+    )
+
+
+def _counts(classes: Sequence[str], names: Iterable[str]) -> dict[str, int]:
+    """Of every class, also where it is zero."""
+    return dict.fromkeys(classes, 0) | Counter(names)

@@ -1,0 +1,286 @@
+"""Who goes into train, validation and test.  Pure functions of the samples; row order is nothing.
+
+A cluster (see `harness.data.stratify`) is never cut.  A split that the source brings and the dataset
+keeps stays as it is; a sample elsewhere of one of its clusters is left out, test before validation
+before train.
+
+Reading back `splits/<dataset>.json`: which sample a stored row is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from harness.api.dataset import SPLITS, Split
+from harness.api.records import Protocol, Record, digest
+from harness.data.stratify import Pair, Sample, assign, by_hash, find_clusters, place_kept, quotas
+from harness.errors import DataError, StoreError, UsageError
+
+Rule = Literal["official", "official-test", "grouped"]
+
+
+class SplitSample(Record):
+    """A line of the split file; `label` is the class name."""
+
+    id: str
+    label: str
+    group: str
+    split: Split
+
+
+class Splits(Record):
+    """The samples of a dataset, sorted by id, and the split each is in: `splits/<dataset>.json`.
+
+    Attributes:
+        rule: what was done, for people.
+        fingerprint: sha256 over classes and id, label, group, split and content of every sample.
+        left_out: ids of samples whose cluster a kept split holds.
+        sha256: over everything else here.
+    """
+
+    schema_version: Literal[1] = 1
+    dataset: str
+    classes: tuple[str, ...]
+    rule: str
+    fingerprint: str
+    left_out: tuple[str, ...] = ()
+    samples: tuple[SplitSample, ...]
+    sha256: str = ""
+
+    def rows(self, split: Split) -> list[int]:
+        """Numbers, into `samples`, of the samples of a split."""
+        return [row for row, sample in enumerate(self.samples) if sample.split == split]
+
+
+def make_splits(
+    dataset: str,
+    classes: Sequence[str],
+    samples: Iterable[Sample],
+    *,
+    rule: Rule,
+    protocol: Protocol,
+    twins: Iterable[Pair] | None = None,
+) -> Splits:
+    """Split a dataset.
+
+    'official' keeps every split the source has, and makes those it lacks out of train;
+    'official-test' keeps test and makes validation out of the rest; 'grouped' keeps none.  A made
+    split takes its share (`protocol.validation_share`, `test_share`) of what it is made from,
+    class by class.
+
+    `twins` are confirmed near-duplicate pairs of ids, None if nobody looked for any; ids that no
+    sample has are ignored.
+
+    Raises:
+        DataError: a split would be empty, or train would lack a class.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.id)
+    kept = _kept(dataset, rule, {sample.split for sample in ordered})
+    pairs = tuple(twins or ())
+    clusters = find_clusters(ordered, pairs)
+    placed = place_kept(ordered, clusters, kept)
+    staying = [sample for sample in ordered if sample.id in placed]
+    made = _missing(kept)
+    if made:
+        pool = [sample for sample in staying if placed[sample.id] == "train"]
+        placed |= _divide(pool, clusters, made, protocol)
+    left_out = [sample for sample in ordered if sample.id not in placed]
+    text = _rule_text(kept, made, protocol)
+    text += _joined_text(staying) + ("" if twins is None else _twins_text(ordered, pairs))
+    text += _left_text(ordered, left_out, placed, pairs)
+    _check(dataset, classes, staying, placed, text)
+    text += _absent_text(classes, staying, placed)
+    return _record(dataset, classes, text, staying, placed, left_out)
+
+
+def limited(splits: Splits, limit: int | None, seed: int) -> dict[Split, list[int]]:
+    """Rows of each split in rising order; at most `limit` of a split, classes in proportion.
+
+    Every class of a split keeps at least one, even where that makes more than `limit`.
+    """
+    chosen: dict[Split, list[int]] = {}
+    for split in SPLITS:
+        rows = splits.rows(split)
+        if limit is not None and len(rows) > limit:
+            rows = _some(splits, rows, limit, seed)
+        chosen[split] = rows
+    return chosen
+
+
+def _some(splits: Splits, rows: list[int], limit: int, seed: int) -> list[int]:
+    by_class: dict[str, list[int]] = {}
+    for row in by_hash(rows, lambda row: splits.samples[row].id, f"limit:{seed}"):
+        by_class.setdefault(splits.samples[row].label, []).append(row)
+    take = quotas({name: len(found) for name, found in by_class.items()}, limit)
+    return sorted(row for name, found in by_class.items() for row in found[: take[name]])
+
+
+def _kept(dataset: str, rule: Rule, found: set[Split]) -> tuple[Split, ...]:
+    """Splits of the source that stay as they are."""
+    if rule == "grouped":
+        return ()
+    needed: Split = "test" if rule == "official-test" else "train"
+    if needed not in found:
+        there = ", ".join(split for split in SPLITS if split in found) or "no sample at all"
+        raise DataError(
+            f"dataset {dataset!r} has no {needed} split (it has {there}), and its rule is {rule!r}"
+        )
+    if rule == "official-test":
+        return ("test",)
+    return tuple(split for split in SPLITS if split in found)
+
+
+def _missing(kept: tuple[Split, ...]) -> tuple[Split, ...]:
+    return tuple(split for split in ("validation", "test") if split not in kept)
+
+
+def _divide(
+    pool: Sequence[Sample],
+    clusters: Mapping[str, str],
+    made: tuple[Split, ...],
+    protocol: Protocol,
+) -> dict[str, Split]:
+    """Id -> split for samples that no kept split holds."""
+    shares: dict[Split, float] = {}
+    if "validation" in made:
+        shares["validation"] = protocol.validation_share
+    if "test" in made:
+        shares["test"] = protocol.test_share
+    if sum(shares.values()) >= 1:
+        raise UsageError("validation_share and test_share of the protocol leave nothing for train")
+    units: dict[str, Counter[int]] = {}
+    for sample in pool:
+        units.setdefault(clusters[sample.id], Counter())[sample.label] += 1
+    found = assign(units, shares, protocol.split_seed)
+    return {sample.id: found[clusters[sample.id]] for sample in pool}
+
+
+def _check(
+    dataset: str,
+    classes: Sequence[str],
+    samples: Sequence[Sample],
+    placed: Mapping[str, Split],
+    rule: str,
+) -> None:
+    counts: dict[Split, Counter[int]] = {split: Counter() for split in SPLITS}
+    for sample in samples:
+        counts[placed[sample.id]][sample.label] += 1
+    for split in SPLITS:
+        if not counts[split]:
+            raise DataError(
+                f"dataset {dataset!r}: no sample for {split} ({len(samples)} samples; {rule}); "
+                "it takes at least three groups of images to fill the splits that are made"
+            )
+    lacking = [name for label, name in enumerate(classes) if not counts["train"][label]]
+    if lacking:
+        raise DataError(
+            f"dataset {dataset!r}: train has no sample of {_names(lacking)} ({rule}); move some into "
+            "train, or take the class out of the other splits too"
+        )
+
+
+def _record(
+    dataset: str,
+    classes: Sequence[str],
+    rule: str,
+    samples: Sequence[Sample],
+    placed: Mapping[str, Split],
+    left_out: Sequence[Sample],
+) -> Splits:
+    table = [
+        [sample.id, classes[sample.label], sample.group, placed[sample.id], sample.content]
+        for sample in samples
+    ]
+    splits = Splits(
+        dataset=dataset,
+        classes=tuple(classes),
+        rule=rule,
+        fingerprint=digest({"classes": list(classes), "samples": table}),
+        left_out=tuple(sample.id for sample in left_out),
+        samples=tuple(
+            SplitSample(id=name, label=label, group=group, split=placed[name])
+            for name, label, group, _, _ in table
+        ),
+    )
+    content = splits.model_dump(mode="json", exclude={"sha256"})
+    return splits.model_copy(update={"sha256": digest(content)})
+
+
+def _rule_text(kept: tuple[Split, ...], made: tuple[Split, ...], protocol: Protocol) -> str:
+    if not made:
+        return f"official {_listed(kept)}"
+    share = {"validation": protocol.validation_share, "test": protocol.test_share}
+    text = _listed([f"{split} ({share[split]:.0%})" for split in made])
+    held = [split for split in kept if split != "train"]
+    origin = "train" if "train" in kept else "all other samples" if held else "all samples"
+    text += f" made from {origin}, classes in proportion, groups whole, seed {protocol.split_seed}"
+    return f"official {_listed(held)}; {text}" if held else text
+
+
+def _joined_text(samples: Sequence[Sample]) -> str:
+    contents = [sample.content for sample in samples if sample.content]
+    again = len(contents) - len(set(contents))
+    return f"; {again} exact duplicates stay with their originals" if again else ""
+
+
+def _twins_text(samples: Sequence[Sample], twins: Sequence[Pair]) -> str:
+    ids = {sample.id for sample in samples}
+    count = sum(one in ids and other in ids for one, other in twins)
+    found = f"{count} pair{'s' * (count > 1)}" if count else "none"
+    return f"; near duplicates stay together ({found} across groups)"
+
+
+def _left_text(
+    samples: Sequence[Sample],
+    left_out: Sequence[Sample],
+    placed: Mapping[str, Split],
+    twins: Iterable[Pair],
+) -> str:
+    if not left_out:
+        return ""
+    held = {s.id: s.content for s in samples if placed.get(s.id) in {"validation", "test"}}
+    contents = set(held.values()) - {""}
+    near = {one for pair in twins for one, other in (pair, pair[::-1]) if other in held}
+    count = sum(sample.content in contents or sample.id in near for sample in left_out)
+    return (
+        f"; {len(left_out)} samples left out: {count} twins of validation or test samples, "
+        f"{len(left_out) - count} more of their groups"
+    )
+
+
+def _absent_text(
+    classes: Sequence[str], samples: Sequence[Sample], placed: Mapping[str, Split]
+) -> str:
+    text = ""
+    for split in ("validation", "test"):
+        there = {sample.label for sample in samples if placed[sample.id] == split}
+        absent = [name for label, name in enumerate(classes) if label not in there]
+        text += f"; {split} has no {_names(absent)}" if absent else ""
+    return text
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _names(names: Sequence[str]) -> str:
+    return _listed([repr(name) for name in names])
+
+
+def read_samples(path: Path) -> dict[str, np.ndarray]:
+    """`id` and `group` of every row, in order.
+
+    Raises:
+        StoreError: the file is missing, or is no split file.
+    """
+    try:
+        samples = json.loads(path.read_text(encoding="utf-8"))["samples"]
+        return {key: np.array([sample[key] for sample in samples]) for key in ("id", "group")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read as a split file: {error}") from error

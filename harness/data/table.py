@@ -1,0 +1,216 @@
+"""What a dataset's tables hold, checked: samples in order of their ids, and access to their files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api.dataset import SPLITS, Access, Dataset, Split
+from harness.data.folder import named
+from harness.data.images import Source
+from harness.data.stratify import Sample
+from harness.errors import DataError
+from harness.utils.parallel import in_order
+
+if TYPE_CHECKING:
+    import datasets
+
+COLUMNS = ("image", "label", "group", "id")
+BATCH = 64  # rows of a table that are read at a time
+
+
+@dataclass(frozen=True)
+class Table:
+    """All samples of a dataset, whatever their split, sorted by id.
+
+    Attributes:
+        classes: names in label order.
+        samples: with the sha256 of their bytes; '' for a file that cannot be read.
+        unreadable: id -> why.
+    """
+
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    unreadable: Mapping[str, str]
+    images: datasets.Dataset
+    row_of: Mapping[str, int]
+
+    def contents(self, ids: Sequence[str]) -> list[str]:
+        """The sha256 of the image files of samples."""
+        known = {sample.id: sample.content for sample in self.samples}
+        return [known[name] for name in ids]
+
+    def first_ids(self) -> dict[str, str]:
+        """Content -> the first id that has it, in the order of ids; not of unreadable files."""
+        found: dict[str, str] = {}
+        for sample in self.samples:
+            if sample.content:
+                found.setdefault(sample.content, sample.id)
+        return found
+
+    def sources(self, ids: Sequence[str]) -> list[Source]:
+        """The image files of samples, or their bytes."""
+        found = self.images[[self.row_of[name] for name in ids]]
+        return _sources(found["image"])
+
+
+def read_table(dataset: Dataset, access: Access) -> Table:
+    """Load a dataset, check what it yields against what it declares, hash every image file.
+
+    Raises:
+        DataError: it cannot be loaded, or contradicts itself or its declaration.
+    """
+    import datasets
+
+    tables = {
+        split: _checked(dataset, split, table)
+        for split, table in _by_split(dataset, dataset.load(access)).items()
+    }
+    labels = [label for table in tables.values() for label in _labels(dataset, table)]
+    classes = _classes(dataset, labels)
+    number = {name: place for place, name in enumerate(classes)}
+    splits = [split for split, table in tables.items() for _ in range(len(table))]
+    ids = _texts(dataset, tables.values(), "id")
+    _check_ids(dataset, ids)
+    groups = _texts(dataset, tables.values(), "group")
+    images = datasets.concatenate_datasets([t.select_columns(["image"]) for t in tables.values()])
+    hashes = list(_hashes(images))
+    samples = [
+        Sample(name, number[label], group, split, content)
+        for name, label, group, split, (content, _) in zip(
+            ids, labels, groups, splits, hashes, strict=True
+        )
+    ]
+    return Table(
+        classes=classes,
+        samples=tuple(sorted(samples, key=lambda sample: sample.id)),
+        unreadable={name: why for name, (_, why) in zip(ids, hashes, strict=True) if why},
+        images=images,
+        row_of={name: row for row, name in enumerate(ids)},
+    )
+
+
+def _by_split(dataset: Dataset, loaded: object) -> dict[Split, object]:
+    if not isinstance(loaded, Mapping):
+        raise DataError(f"dataset {dataset.name!r}: load() gave no mapping of split to table")
+    unknown = sorted(str(split) for split in loaded if split not in SPLITS)
+    if unknown:
+        raise DataError(
+            f"dataset {dataset.name!r} has a split named {named(unknown)}; "
+            f"the names are {', '.join(SPLITS)}"
+        )
+    tables = {split: loaded[split] for split in SPLITS if split in loaded}
+    if not tables:
+        raise DataError(f"dataset {dataset.name!r} holds no table at all")
+    return tables
+
+
+def _checked(dataset: Dataset, split: Split, table: object) -> datasets.Dataset:
+    import datasets
+
+    where = f"dataset {dataset.name!r}, {split}"
+    if not isinstance(table, datasets.Dataset):
+        raise DataError(f"{where}: {type(table).__name__} is no table (datasets.Dataset)")
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise DataError(
+            f"{where}: no column {', '.join(missing)}; there are: {', '.join(table.column_names)}. "
+            "Has the source renamed it?"
+        )
+    if not isinstance(table.features["image"], datasets.Image):
+        kind = table.features["image"]
+        raise DataError(f"{where}: column image holds {kind}, not datasets.Image(decode=False)")
+    plain = table.select_columns(list(COLUMNS)).with_format(None)
+    return plain.cast_column("image", datasets.Image(decode=False))
+
+
+def _column(table: datasets.Dataset, name: str) -> list[Any]:
+    return list(table.select_columns([name])[:][name])
+
+
+def _labels(dataset: Dataset, table: datasets.Dataset) -> list[str]:
+    """Class names of a table's rows."""
+    import datasets
+
+    kind = table.features["label"]
+    values = _column(table, "label")
+    if None in values or (isinstance(kind, datasets.ClassLabel) and -1 in values):
+        row = next(row for row, value in enumerate(values) if value in {None, -1})
+        name = _column(table, "id")[row]
+        raise DataError(f"dataset {dataset.name!r}: sample {name!r} has no label")
+    if isinstance(kind, datasets.ClassLabel):
+        return [kind.names[value] for value in values]
+    if isinstance(kind, datasets.Value) and kind.dtype in {"string", "large_string"}:
+        return values
+    if isinstance(kind, datasets.Value) and "int" in kind.dtype and dataset.classes:
+        if min(values, default=0) >= 0 and max(values, default=0) < len(dataset.classes):
+            return [dataset.classes[value] for value in values]
+        raise DataError(
+            f"dataset {dataset.name!r}: label numbers run from {min(values)} to {max(values)}, "
+            f"but {len(dataset.classes)} classes are declared"
+        )
+    raise DataError(
+        f"dataset {dataset.name!r}: column label holds {kind}; it takes one label an image: a class "
+        "name, a ClassLabel, or a number into declared classes (multi-label sets cannot be used)"
+    )
+
+
+def _classes(dataset: Dataset, labels: Sequence[str]) -> tuple[str, ...]:
+    """Class names in label order: as declared, else sorted."""
+    found = set(labels)
+    classes = dataset.classes or tuple(sorted(found))
+    new, absent = sorted(found - set(classes)), sorted(set(classes) - found)
+    if new or absent:
+        wrong = [f"{named(new)} not declared"] * bool(new) + [f"{named(absent)} absent"] * bool(
+            absent
+        )
+        raise DataError(
+            f"dataset {dataset.name!r}: the labels are not its {len(classes)} classes "
+            f"({', '.join(classes)}): {'; '.join(wrong)}"
+        )
+    if len(set(classes)) < max(2, len(classes)):
+        raise DataError(
+            f"dataset {dataset.name!r} needs two or more classes, each named once; it has: "
+            f"{', '.join(classes) or 'none'}"
+        )
+    return classes
+
+
+def _texts(dataset: Dataset, tables: Iterable[datasets.Dataset], column: str) -> list[str]:
+    values = [value for table in tables for value in _column(table, column)]
+    if None in values or "" in values:
+        raise DataError(f"dataset {dataset.name!r}: a sample without {column}")
+    return [str(value) for value in values]
+
+
+def _check_ids(dataset: Dataset, ids: Sequence[str]) -> None:
+    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
+    if twice:
+        raise DataError(
+            f"dataset {dataset.name!r}: {len(twice)} ids name more than one sample: {named(twice)}"
+        )
+
+
+def _sources(cells: Sequence[Mapping[str, Any]]) -> list[Source]:
+    """The bytes of an image cell, else its path."""
+    return [Path(cell["path"]) if cell["bytes"] is None else cell["bytes"] for cell in cells]
+
+
+def _hashes(images: datasets.Dataset) -> Iterator[tuple[str, str]]:
+    """For each row: the sha256 of its file and '', or '' and why it cannot be read."""
+    starts = range(0, len(images), BATCH)
+    batches = (_sources(images[start : start + BATCH]["image"]) for start in starts)
+    for found in in_order(lambda batch: [_hash(source) for source in batch], batches):
+        yield from found
+
+
+def _hash(source: Source) -> tuple[str, str]:
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        return "", f"cannot be read: {error.strerror}"
+    return hashlib.sha256(data).hexdigest(), ""

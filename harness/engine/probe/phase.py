@@ -1,0 +1,254 @@
+"""Who learns beside a run: heads that differ from its own in seed and rate only.
+
+Whatever is done for others is charged to them: `clock.shared` of the run that does it falls by as
+much as theirs will rise when their turn comes.
+
+A first phase in which only a linear head learns: lanes for it and its siblings, remembered.
+
+All that such a phase needs of the backbone is the head's inputs, computed once.  The run trains
+its own head together with those of the runs that differ from it in seed and rate only; each of
+them finds its epochs done when its turn comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from harness.api.execution import family
+from harness.api.records import RunSpec
+from harness.api.strategy import Distance, Phase
+from harness.engine.batches import Batches, Source
+from harness.engine.evaluate import Place
+from harness.engine.features import keeps
+from harness.engine.model import cut, drawn_below_head
+from harness.engine.optimizer import multipliers
+from harness.engine.phase import PhaseRun, finite_mean
+from harness.engine.probe.head import Head
+from harness.engine.probe.lanes import AHEAD, BLOCK, Block, Lane
+from harness.engine.probe.memo import MEMO_BYTES, Memo, Snapshot, Trajectory, key, memo
+from harness.engine.state import RunState
+
+
+@dataclass
+class Runner:
+    """A head on its way: this run's, or a sibling's."""
+
+    spec: RunSpec
+    way: Trajectory
+
+
+class Company:
+    """A run's head and those of its siblings, trained together an epoch at a time."""
+
+    def __init__(self, head: Head, memo: Memo, factor: Callable[[int], float], steps: int) -> None:
+        self.head, self.memo, self.factor, self.steps = head, memo, factor, steps
+        self.state: RunState = head.state
+        self.own = self._runner(head.state.spec)
+        self._blocks: list[tuple[Block, list[Runner]]] = []
+
+    @property
+    def size(self) -> int:
+        """Heads whose way was asked for."""
+        return max(1, sum(len(runners) for _, runners in self._blocks))
+
+    def train(self, start: int) -> None:
+        """The run's next epochs from step `start` on, and those of whoever has to make the same."""
+        spans = self._spans(start)
+        if not self._blocks:
+            self._blocks = list(self._gather(*spans[0]))
+        for number, (block, runners) in enumerate(self._blocks):
+            if number == 0 or not all(self._done(one.way) for one in runners):
+                self._round(block, runners, spans, others=number > 0)
+
+    def _spans(self, start: int) -> list[tuple[int, int]]:
+        """First and last step of the epochs that are trained before anybody looks."""
+        found: list[tuple[int, int]] = []
+        most = AHEAD[self.head.layer.weight.device.type]
+        while start < self.steps and len(found) < most:
+            found.append((start, min(start + self.state.steps_per_epoch, self.steps)))
+            start = found[-1][1]
+        return found
+
+    def _round(
+        self,
+        block: Block,
+        runners: list[Runner],
+        spans: list[tuple[int, int]],
+        *,
+        others: bool,
+    ) -> None:
+        """Some epochs of a block; `others`: this run's head is not in it."""
+        clock, held = self.state.clock, []
+        before, begun = dict(clock.seconds), clock.now()
+        for start, end in spans:
+            block.train(start, [self.factor(step) for step in range(start, end)], clock)
+            held.append(block.hold())
+        with clock.measure("evaluate"):
+            readings = [one.read() for one in held]
+        spent = {kind: s - before.get(kind, 0.0) for kind, s in clock.seconds.items()}
+        spent["train"] = clock.now() - begun - sum(spent.values())
+        for kind, seconds in spent.items():
+            clock.shared[kind] -= seconds if others else 0.0
+        for (start, end), found in zip(spans, readings, strict=True):
+            samples = len(block.lanes[0].batches.span(start, end - start))
+            for runner, reading in zip(runners, found, strict=True):
+                costs = [(self.state.spec.run_id, k, s / len(spans)) for k, s in spent.items()]
+                runner.way.ends.setdefault(end, Snapshot(reading, samples, costs))
+
+    # -- who comes along -----------------------------------------------------------------
+
+    def _gather(self, start: int, end: int) -> Iterator[tuple[Block, list[Runner]]]:
+        """Everyone who stands at `start` and has to go on, this run first, in blocks."""
+        runners, task = [self.own, *self._beside(start, end)], self.head.task
+        for one in runners:
+            one.way.inputs = self.head.costs
+        width = BLOCK[task.features.device.type]
+        for first in range(0, len(runners), width):
+            chosen = runners[first : first + width]
+            yield (
+                Block(task, [self._lane(one, start) for one in chosen], self.state.library),
+                chosen,
+            )
+
+    def _beside(self, start: int, end: int) -> Iterator[Runner]:
+        for spec in self._siblings()[: self._room() - 1]:
+            one = self._runner(spec)
+            here = start == 0 or start in one.way.ends
+            if here and end not in one.way.ends and not self._done(one.way):
+                yield one
+
+    def _siblings(self) -> list[RunSpec]:
+        """Runs still to come that have the same inputs of the head."""
+        resources, own = self.state.resources, self.state.spec
+        alike = [one for one in resources.siblings if family(one) == family(own)]
+        if drawn_below_head(resources.start):
+            alike = [one for one in alike if one.seed == own.seed]
+        return [one for one in alike if one.run_id != own.run_id]
+
+    def _room(self) -> int:
+        """How many heads can be remembered to the end of the phase."""
+        head, state = self.head, self.state
+        rows = head.shape.row * (1 + head.rule.moments) * head.layer.weight.element_size()
+        logits = len(state.validation) * head.shape.classes * 4
+        epochs = -(-self.steps // state.steps_per_epoch)
+        return max(1, MEMO_BYTES // (epochs * (rows + logits)))
+
+    def _done(self, way: Trajectory) -> bool:
+        """A sibling has failed, or its patience has run out."""
+        state, last = self.state, next(reversed(way.ends.values()), None)
+        if last is None or not last.finite:
+            return last is not None
+        patience = state.protocol.patience
+        if not self.head.phase.patience or patience is None:
+            return False
+        with state.clock.measure("evaluate"):
+            before = state.clock.now()
+            waited = _waited(state, way.scores(state, state.steps_per_epoch))
+            state.clock.shared["evaluate"] -= state.clock.now() - before
+        return waited >= patience
+
+    def _runner(self, spec: RunSpec) -> Runner:
+        head = self.head
+        return Runner(spec, self.memo.at(key(spec, head.phase, head.rates, head.decays)))
+
+    def _lane(self, one: Runner, start: int) -> Lane:
+        batches = Batches(len(self.state.train), one.spec.protocol.batch_size, one.spec)
+        rows = one.way.ends[start].reading.rows if start else self.head.drawn(one.spec)
+        return Lane(rows, one.spec.protocol.lr, batches)
+
+
+def _waited(state: RunState, scores: Iterable[float | None]) -> int:
+    """Epochs since the best score, as patience counts them."""
+    waited, best = 0, None
+    for score in scores:
+        better = state.better(score, best)
+        waited, best = (0, score) if better else (waited + 1, best)
+    return waited
+
+
+# A head or a batch of inputs above this fills a GPU by itself.
+HEAD, BATCH = 1_000_000, 4_000_000
+
+
+def phase_run(state: RunState, phase: Phase) -> PhaseRun:
+    """How to carry a phase out."""
+    fast = state.resources.engine == "fast"
+    return ProbeRun(state, phase) if fast and is_probe(state, phase) else PhaseRun(state, phase)
+
+
+def is_probe(state: RunState, phase: Phase) -> bool:
+    """Whether this is the run's first training and exactly one linear layer learns, plainly."""
+    last = len(state.resources.backbone.stages) - 1
+    fresh = state.steps == 0 and state.spent == 0 and not state.history
+    usual = phase.objective is None and phase.average == "none" and phase.reference == "none"
+    whole = phase.share >= 1 and not state.protocol.augment and state.plain
+    pulled = all(isinstance(penalty, Distance) for penalty in phase.penalties)
+    if not (fresh and usual and whole and pulled and _only_head(state, phase)):
+        return False
+    return all(keeps(state, split, last) for split in (state.train, state.validation))
+
+
+def _only_head(state: RunState, phase: Phase) -> bool:
+    path, named = state.head_layer, dict(state.model.named_parameters())
+    layer = state.model.get_submodule(path)
+    rest = list(cut(state.model, len(state.resources.backbone.stages) - 1)[1])
+    if type(layer) is not nn.Linear or len(rest) != 1 or rest[0] is not layer:
+        return False
+    if layer.weight.numel() > HEAD or layer.in_features * state.protocol.batch_size > BATCH:
+        return False
+    own = {f"{path}.{name}" for name, _ in layer.named_parameters()}
+    return set(multipliers(phase, named)) == own
+
+
+class ProbeRun(PhaseRun):
+    """A phase of one linear head from its first step: served from memory, or trained in lanes."""
+
+    def __init__(self, state: RunState, phase: Phase) -> None:
+        super().__init__(state, phase)
+        self.head, self.memo = Head(state, phase), memo(state.resources.shared)
+        self.company = Company(self.head, self.memo, self.factor, self.last)
+        self.ends = self.company.own.way.ends
+
+    def _train(self) -> int:
+        state = self.state
+        self._restart_patience()
+        mark = state.clock.now()
+        while state.steps < self.last and not self.stopped:
+            start, end = state.steps, min(state.steps + state.steps_per_epoch, self.last)
+            if end not in self.ends:
+                self.company.train(start)
+            state.steps = end
+            self._take(self.ends[end])
+            self.stopped = self._validate(state.model, state.validation, ("from", 0), mark)
+            mark = state.clock.now()
+        moments = self.ends[state.steps].reading.rows[1:]
+        self.optimizer.restore(self.head.optimizer_state(moments, state.steps))
+        for what, seconds in self.company.own.way.inputs.items():
+            state.clock.borrow("features", seconds, what)
+        self.memo.trim(spare=self.company.size)
+        return self.frontier
+
+    def _take(self, snapshot: Snapshot) -> None:
+        """Stand where the head stood after an epoch, and charge what others paid for it."""
+        state = self.state
+        self.head.put(snapshot.reading.rows[0])
+        state.trained_samples += snapshot.samples
+        for payer, kind, seconds in snapshot.costs:
+            if payer != state.spec.run_id:
+                state.clock.shared[kind] += seconds
+
+    def _train_mode(self) -> None:
+        """The network takes no step: there is nothing to prepare it for."""
+
+    def _score(
+        self, network: nn.Module, source: Source, place: Place
+    ) -> tuple[float | None, Tensor]:
+        end = self.ends[self.state.steps]
+        return end.judge(self.state), end.reading.logits
+
+    def _mean_loss(self) -> float:
+        losses = self.ends[self.state.steps].reading.losses
+        return finite_mean(losses, self.phase.name, self.state.steps)

@@ -1,0 +1,187 @@
+"""One run from its spec to its outcome."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.api.dataset import Split
+from harness.api.execution import Outcome, Predictions, Resources
+from harness.api.records import Cost, MetricValue, RunResult, RunSpec, WeightsRecord
+from harness.api.strategy import Directive, Phase, PhaseReport, Phases
+from harness.engine.devices import current, own_stream
+from harness.engine.features import predict_split
+from harness.engine.probe.phase import phase_run
+from harness.engine.seeds import global_seed
+from harness.engine.solver import solve_head
+from harness.engine.state import RunState, SplitData
+from harness.engine.view import View
+from harness.errors import PhaseError
+
+ROUNDING = 1e-6
+
+
+def run(spec: RunSpec, resources: Resources) -> Outcome:
+    """Train as the strategy says, test the checkpoint the protocol chooses.
+
+    Raises:
+        PhaseError: the strategy asked for something impossible.
+        TrainingError: the loss is no longer finite.
+    """
+    device = resources.device
+    with (
+        own_stream(device),
+        _kernels(spec, device),
+        global_seed(spec, "dropout", device),
+    ):
+        state = RunState(spec, resources)
+        _drive(state)
+        return _finish(state)
+
+
+def _drive(state: RunState) -> None:
+    plan = state.resources.strategy.phases(View(state), state.protocol.epochs)
+    report: PhaseReport | None = None
+    while (directive := _advance(plan, report)) is not None:
+        _check(state, directive)
+        if isinstance(directive, Phase):
+            report = phase_run(state, directive).run()
+        else:
+            report = solve_head(state, directive)
+        state.resources.observer.phase_end(report)
+    if not state.history:
+        raise PhaseError(
+            f"strategy {state.resources.strategy.name!r} trained nothing: it yielded "
+            f"{len(state.phases)} phases, none as long as a step"
+        )
+
+
+def _advance(plan: Phases, report: PhaseReport | None) -> Directive | None:
+    try:
+        return next(plan) if report is None else plan.send(report)
+    except StopIteration:
+        return None
+
+
+def _check(state: RunState, directive: Directive) -> None:
+    strategy = state.resources.strategy.name
+    if not directive.epochs >= 0:
+        raise PhaseError(
+            f"strategy {strategy!r}: phase {directive.name!r} asks for {directive.epochs} epochs; "
+            "it must be 0 or more"
+        )
+    if directive.epochs > state.epochs_left + ROUNDING:
+        raise PhaseError(
+            f"strategy {strategy!r} has {state.epochs_left:g} epochs left, but phase "
+            f"{directive.name!r} asks for {directive.epochs:g}"
+        )
+    if isinstance(directive, Phase) and not 0 < directive.share <= 1:
+        raise PhaseError(
+            f"strategy {strategy!r}: phase {directive.name!r} uses a share of {directive.share:g} "
+            "of the training split; it must be above 0 and at most 1"
+        )
+
+
+def _finish(state: RunState) -> Outcome:
+    tested, known = _choose(state)
+    test = SplitData(state.resources, state.spec, "test")
+    logits: dict[Split, Tensor] = {
+        "test": predict_split(state, test),
+        "validation": predict_split(state, state.validation) if known is None else known,
+    }
+    predictions = _predictions(state, logits)
+    with state.clock.measure("evaluate"):
+        metrics = {split: _metrics(state, predictions, split) for split in logits}
+    result = RunResult(
+        run_id=state.spec.run_id,
+        suite=state.resources.suite,
+        spec=state.spec,
+        status="ok",
+        metrics=metrics["test"],
+        validation=metrics["validation"],
+        history=tuple(state.history),
+        phases=tuple(state.phases),
+        tested=tested,
+        cost=_cost(state),
+        data=state.resources.images.record,
+        weights=_weights(state),
+    )
+    return Outcome(result, predictions, _kept(state) if state.resources.keep_state else None)
+
+
+def _kept(state: RunState) -> dict[str, Tensor]:
+    """The tested weights, apart from the network, which the next run may use."""
+    return {n: t.detach().cpu().clone() for n, t in state.model.state_dict().items()}
+
+
+def _choose(state: RunState) -> tuple[str, Tensor | None]:
+    """Load the checkpoint to test; returns which one it is and its logits on validation, if known."""
+    if state.protocol.checkpoint == "last":
+        return "last epoch", None
+    best = state.best
+    if best is None:
+        return f"last epoch: {state.protocol.metric} is undefined on validation", None
+    state.load(best.tensors)
+    return f"best on validation: phase {best.phase}, epoch {best.epoch:g}", best.logits.float()
+
+
+def _predictions(state: RunState, logits: Mapping[Split, Tensor]) -> Predictions:
+    images = state.resources.images
+    return Predictions(
+        logits={str(split): values.numpy() for split, values in logits.items()},
+        targets={s: np.asarray(images.labels[s], np.int64) for s in ("test", "validation")},
+        rows={s: np.asarray(images.rows[s], np.int32) for s in ("test", "validation")},
+    )
+
+
+def _metrics(state: RunState, predictions: Predictions, split: str) -> dict[str, MetricValue]:
+    logits, targets = predictions.logits[split], predictions.targets[split]
+    classes = state.resources.images.classes
+    return {
+        name: metric.compute(logits, targets, classes)
+        for name, metric in sorted(state.resources.metrics.items())
+    }
+
+
+def _cost(state: RunState) -> Cost:
+    alone = state.clock.figures(alone=True)
+    cuda = torch.device(state.resources.device).type == "cuda"
+    return Cost(
+        alone=alone,
+        incurred=state.clock.figures(alone=False),
+        peak_bytes=torch.cuda.max_memory_allocated(state.resources.device) if cuda else None,
+        trainable=max((phase.trainable for phase in state.phases if not phase.skipped), default=0),
+        images_per_second=round(state.trained_samples / alone.train, 3) if alone.train else None,
+        looks=state.looks,
+        packed=current() is not None,
+    )
+
+
+def _weights(state: RunState) -> WeightsRecord:
+    start, backbone = state.resources.start, state.resources.backbone
+    if start is not None:
+        return start.record
+    return WeightsRecord(name="none", sha256="none", miniature=backbone.miniature)
+
+
+@contextlib.contextmanager
+def _kernels(spec: RunSpec, device: str) -> Iterator[None]:
+    """Kernels as the numeric mode asks; CPU kernels are deterministic for one thread count."""
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    torch.cuda.reset_peak_memory_stats(device)
+    deterministic, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.allow_tf32
+    torch.use_deterministic_algorithms(spec.numeric.deterministic, warn_only=True)
+    cudnn.benchmark = not spec.numeric.deterministic
+    cudnn.allow_tf32 = False  # float32 means float32, in convolutions as in products
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        cudnn.benchmark, cudnn.allow_tf32 = before

@@ -1,0 +1,122 @@
+"""The logistic probe: fit the head on frozen features (Kumar et al. 2022, arXiv 2202.10054)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.api.records import EpochRecord, PhaseRecord
+from harness.api.strategy import PhaseReport, SolveHead
+from harness.engine.evaluate import predict
+from harness.engine.features import source_at
+from harness.engine.model import cut
+from harness.engine.state import RunState, SplitData
+from harness.errors import PhaseError
+
+MOST_ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class _Fit:
+    c: float
+    weight: Tensor
+    bias: Tensor
+    score: float | None
+    logits: Tensor  # of validation
+    loss: float
+
+
+def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
+    """Fit for every C, keep the one that is best on validation, put it into the last layer."""
+    started = state.clock.now()
+    layer = _head_linear(state, directive)
+    stage = len(state.resources.backbone.stages) - 1
+    x, cached = _features(state, state.train, stage)
+    watched, _ = _features(state, state.validation, stage)
+    with state.clock.measure("train"):
+        best: _Fit | None = None
+        for fit in _fits(state, (x, watched), directive.C):
+            if best is None or state.better(fit.score, best.score):
+                best = fit
+    if best is None:
+        raise PhaseError(f"directive {directive.name!r} gives no C to try")
+    with torch.no_grad():
+        layer.weight.copy_(best.weight)
+        layer.bias.copy_(best.bias)
+    state.touched = min(state.touched, stage)
+    state.spent += directive.epochs
+    state.steps = max(state.steps, round(state.spent * state.steps_per_epoch))
+    seconds = round(state.clock.now() - started, 6)
+    return _record(state, directive, best, (stage if cached else 0, seconds))
+
+
+def _head_linear(state: RunState, directive: SolveHead) -> nn.Linear:
+    layer = state.model.get_submodule(state.head_layer)
+    rest = cut(state.model, len(state.resources.backbone.stages) - 1)[1]
+    if not isinstance(layer, nn.Linear) or len(rest) != 1:
+        raise PhaseError(
+            f"directive {directive.name!r} needs a head that ends in one linear layer and has no "
+            f"other weights; train the head by a Phase instead"
+        )
+    return layer
+
+
+def _features(state: RunState, split: SplitData, stage: int) -> tuple[Tensor, bool]:
+    """Inputs of the last layer, [N, D] on the CPU, and whether they were cached."""
+    source, cached = source_at(state, split, stage)
+    if not cached:
+        with state.clock.measure("features"):
+            return predict(state, cut(state.model, stage)[0], source, ("prefix", stage)), False
+    return source.inputs(torch.arange(len(source))).float().cpu(), True
+
+
+def _fits(
+    state: RunState, features: tuple[Tensor, Tensor], strengths: tuple[float, ...]
+) -> Iterator[_Fit]:
+    """A fit for each C in rising order, each started from the last."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, watched = features
+    labels = torch.from_numpy(np.array(state.resources.images.labels["train"]))
+    model = LogisticRegression(max_iter=MOST_ITERATIONS, warm_start=True)
+    for c in sorted(strengths):
+        model.set_params(C=c).fit(x.numpy(), labels.numpy())
+        weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+        if len(weight) == 1:  # two classes: one row holds the difference of their logits
+            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+        weight, bias = weight.float(), bias.float()
+        loss = float(F.cross_entropy(x @ weight.T + bias, labels))
+        logits = watched @ weight.T + bias
+        yield _Fit(c, weight, bias, state.score(logits), logits, loss)
+
+
+def _record(
+    state: RunState, directive: SolveHead, fit: _Fit, rest: tuple[int, float]
+) -> PhaseReport:
+    cached, seconds = rest
+    epoch = state.steps / state.steps_per_epoch
+    state.remember(fit.score, fit.logits, directive.name, epoch)
+    state.history.append(
+        EpochRecord(
+            phase=directive.name, epoch=epoch, train_loss=fit.loss, score=fit.score, lr=0.0,
+            seconds=seconds,
+        )
+    )  # fmt: skip
+    trainable = fit.weight.numel() + fit.bias.numel()
+    state.phases.append(
+        PhaseRecord(
+            name=directive.name, kind="solve-head", epochs_planned=directive.epochs,
+            epochs=directive.epochs, steps=0, trainable=trainable, cached_stages=cached,
+            rates={"head": 1.0}, notes=(f"C = {fit.c:.6g}, chosen on validation",), seconds=seconds,
+        )
+    )  # fmt: skip
+    return PhaseReport(
+        phase=directive.name, epochs=directive.epochs, steps=0, score=fit.score,
+        best=state.best.score if state.best else None, history=(fit.score,), stopped=False,
+        train_loss=fit.loss, trainable=trainable, cached_stages=cached, seconds=seconds,
+    )  # fmt: skip

@@ -1,0 +1,192 @@
+"""Results to leaderboard: a pure function, the same whatever the order of the results.
+
+Rows are compared within a track only (`harness.leaderboard.tracks`).  Seeds are averaged first, within a
+block; ranks are taken block by block and averaged over blocks.  A row that lacks a run or a figure
+is shown as n of N, is not ranked, and counts in nobody's rank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+from harness.api.leaderboard import Block, BoardRun, Leaderboard, Track
+from harness.api.records import Plan, RunResult
+from harness.errors import UsageError
+from harness.leaderboard import board_runs, labels
+from harness.leaderboard import labels as face
+from harness.leaderboard.ranking import (
+    CONTROL,
+    Frame,
+    Scores,
+    average_ranks,
+    choose_control,
+    group,
+    rank_rows,
+    scores,
+)
+from harness.leaderboard.tracks import BlockKey, TrackRuns, sort
+from harness.utils.names import did_you_mean
+
+__all__ = ["CONTROL", "Leaderboard", "average_ranks", "rank"]
+
+METRIC = "balanced-accuracy"
+
+
+def rank(
+    results: Sequence[RunResult],
+    plan: Plan | None = None,
+    failures: Sequence[RunResult] = (),
+    metric: str | None = None,
+    *,
+    higher_is_better: bool = True,
+) -> Leaderboard:
+    """Rank strategies over (dataset, backbone) blocks, a track at a time.
+
+    Args:
+        results: runs; those that are not `ok` count as failures.
+        plan: what was asked for: gives the N of 'n of N'.  None: the union over the runs.
+        failures: runs that ended without a result.
+        metric: None takes the primary metric of the plan's suites.
+        higher_is_better: the metric's direction.
+
+    Raises:
+        UsageError: no finished run holds the metric that was named.
+    """
+    if metric is not None:
+        _check_metric(metric, results)
+    chosen = metric or _primary(plan)
+    found = sort([*results, *failures], plan)
+    titles = labels.track_titles(found.tracks)
+    built = [
+        _track(track, title, chosen, higher_is_better=higher_is_better)
+        for track, title in zip(found.tracks, titles, strict=True)
+    ]
+    order = sorted(range(len(built)), key=lambda i: _place(built[i][0]))
+    kept = sorted(
+        (run for track in found.tracks for slots in track.runs.values() for run in slots.values()),
+        key=lambda run: run.run_id,
+    )
+    data, weights = face.data_notes(kept), face.weights_notes(kept)
+    suites = tuple(sorted({run.suite for run in kept} | set(plan.suites if plan else ())))
+    return Leaderboard(
+        title=face.board_title(plan, suites),
+        suites=suites,
+        metric=chosen,
+        higher_is_better=higher_is_better,
+        control=CONTROL,
+        banners=face.board_banners(plan, data, weights),
+        notes=face.board_notes(found.superseded, found.duplicates),
+        tracks=tuple(built[i][0] for i in order),
+        data=data,
+        weights=weights,
+        assumed=face.assumed_values(plan),
+        superseded=found.superseded,
+        duplicates=found.duplicates,
+        runs=tuple(run for i in order for run in built[i][1]),
+    )
+
+
+def _primary(plan: Plan | None) -> str:
+    """The suites' primary metric, if they agree."""
+    named = {suite.primary for suite in plan.suites.values()} if plan else set()
+    return named.pop() if len(named) == 1 else METRIC
+
+
+def _check_metric(metric: str, results: Sequence[RunResult]) -> None:
+    known = sorted({name for run in results for name in run.metrics})
+    if known and metric not in known:
+        raise UsageError(
+            f"no result holds the metric {metric!r}{did_you_mean(metric, known)}; "
+            f"there are: {', '.join(known)}. "
+            "`harness score DIR --metric NAME` adds one to finished runs."
+        )
+
+
+def _place(track: Track) -> tuple[object, ...]:
+    """Full data first, then the largest limit; full length before shortened."""
+    limited = track.limit is not None
+    weights = track.weights == "none"
+    newest = -(track.engine or 0)
+    return (limited, track.shortened, weights, -(track.limit or 0), newest, track.title, track.id)
+
+
+def _track(
+    track: TrackRuns, title: str, metric: str, *, higher_is_better: bool
+) -> tuple[Track, tuple[BoardRun, ...]]:
+    blocks = _blocks(track)
+    row_labels = labels.row_labels(track.runs)
+    found = [scores(track, key, blocks, metric) for key in sorted(track.runs)]
+    frame = Frame(
+        blocks=blocks,
+        modalities=group(blocks, lambda block: block.modality),
+        backbones=group(blocks, lambda block: block.backbone),
+        labels=row_labels,
+        control=choose_control(found, row_labels),
+        higher_is_better=higher_is_better,
+    )
+    rows = rank_rows(found, frame)
+    control = frame.control
+    built = Track(
+        id=hashlib.sha256(repr(track.key).encode()).hexdigest()[:12],
+        title=title,
+        protocol=track.protocol,
+        protocol_digest=track.key.protocol if track.protocol else "",
+        epochs=track.epochs,
+        limit=track.key.limit,
+        shortened=track.shortened,
+        precision=track.key.precision,
+        weights="pretrained" if track.key.pretrained else "none",
+        engine=track.key.engine or None,
+        control=row_labels[control.key] if control and control.complete else None,
+        seeds=tuple(sorted({seed for block in blocks.values() for seed in block.seeds})),
+        wanted=len(track.units),
+        banners=labels.track_banners(track),
+        notes=_track_notes(found, frame),
+        blocks=tuple(blocks.values()),
+        rows=rows,
+    )
+    return built, board_runs.entries(track, built, blocks)
+
+
+def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
+    """In order of dataset and backbone."""
+    seeds: dict[BlockKey, list[int]] = defaultdict(list)
+    for slot in sorted(track.units):
+        seeds[slot.block].append(slot.seed)
+    names = labels.block_labels(seeds)
+    return {
+        key: Block(
+            label=names[key],
+            dataset=key.dataset,
+            backbone=key.backbone,
+            modality=track.modalities.get(key.dataset, "unknown"),
+            data=key.data,
+            weights=key.weights,
+            source=key.source,
+            seeds=tuple(given),
+        )
+        for key, given in seeds.items()
+    }
+
+
+def _track_notes(found: Sequence[Scores], frame: Frame) -> tuple[str, ...]:
+    """What qualifies the differences and the cost."""
+    control, notes = frame.control, []
+    if control is None:
+        notes.append(f"No differences: {CONTROL} is not in this track.")
+    elif not control.complete:
+        notes.append(
+            f"No differences: {frame.labels[control.key]} is incomplete "
+            f"({control.defined} of {control.wanted})."
+        )
+    elif sum(row.key.strategy == CONTROL for row in found) > 1:
+        notes.append(f"Differences refer to {frame.labels[control.key]}.")
+    runs = [run for row in found for run in row.ok]
+    devices = sorted({run.environment.device for run in runs if run.environment})
+    if len(devices) > 1:
+        notes.append(f"Seconds cannot be compared: made on {', '.join(devices)}.")
+    if any(run.cost.packed for run in runs):
+        notes.append("Runs that shared a device with others have no seconds of their own.")
+    return tuple(notes)

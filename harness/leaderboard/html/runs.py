@@ -1,0 +1,156 @@
+"""Every run of the board in columns, what many runs share written once.
+
+A column of numbers holds None where there is none.  `coded` columns hold numbers into a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+from harness.api.leaderboard import BoardRun, Leaderboard
+from harness.api.records import Json, RunResult, canonical
+from harness.leaderboard.html.rounding import decimals, figures
+
+LIMIT = 10_000  # runs that are listed
+RUN = 5  # decimals of the figures of a single run
+
+# Column -> its value; each distinct value is written once.
+CODED: Mapping[str, Callable[[BoardRun], Hashable]] = {
+    "suite": lambda run: run.suite,
+    "status": lambda run: run.status,
+    "tested": lambda run: run.tested,
+    "finished": lambda run: run.finished[:10],  # the day
+    "split": lambda run: run.split_sha256,
+    "weights_name": lambda run: run.weights_name,
+    "epochs": lambda run: figures(run.epochs_used),
+    "stopped": lambda run: run.stopped,
+    "packed": lambda run: run.cost.packed,
+    "trainable": lambda run: run.cost.trainable,
+    "peak": lambda run: run.cost.peak_bytes,
+    "looks": lambda run: run.cost.looks,
+}
+COSTS: Mapping[str, Callable[[BoardRun], float | None]] = {
+    "train": lambda run: run.cost.alone.train,
+    "evaluate": lambda run: run.cost.alone.evaluate,
+    "load": lambda run: run.cost.alone.load,
+    "features": lambda run: run.cost.alone.features,
+    "total": lambda run: run.cost.alone.total,
+    "incurred": lambda run: run.cost.incurred.total,
+    "speed": lambda run: run.cost.images_per_second,
+}
+
+
+def run_table(
+    board: Leaderboard, metrics: Sequence[Mapping[str, Json]], results: Sequence[RunResult]
+) -> dict[str, Json]:
+    """The first LIMIT runs in the order of the board; `of` says how many there are."""
+    runs = board.runs[:LIMIT]
+    stored = newest(results)
+    place = _places(board)
+    made = [_made(run, stored.get(run.run_id)) for run in runs]
+    columns: dict[str, Json] = {
+        "id": [run.run_id for run in runs],
+        "track": [place[run.track][0] for run in runs],
+        "row": [place[run.track][1][run.row] for run in runs],
+        "block": [place[run.track][2][run.block] for run in runs],
+        "seed": [run.seed for run in runs],
+        **{name: [figures(of(run)) for run in runs] for name, of in COSTS.items()},
+    }
+    return {
+        "of": len(board.runs),
+        "columns": columns,
+        "coded": {
+            **{name: _coded([of(run) for run in runs]) for name, of in CODED.items()},
+            "made": _coded(made),
+        },
+        "metrics": [_figures(runs, metric["id"]) for metric in metrics],
+        "validation": [_validation(run, board.metric) for run in runs],
+        "undefined": _undefined(runs, metrics),
+        "errors": {str(n): _error(run) for n, run in enumerate(runs) if run.error},
+    }
+
+
+def newest(results: Sequence[RunResult]) -> dict[str, RunResult]:
+    """By run id; of several with one id the same one whatever their order."""
+    found: dict[str, RunResult] = {}
+    for run in results:
+        other = found.setdefault(run.run_id, run)
+        if other is not run and other != run:
+            found[run.run_id] = max(
+                other, run, key=lambda r: (r.status == "ok", r.finished, repr(r))
+            )
+    return found
+
+
+def _places(board: Leaderboard) -> dict[str, tuple[int, dict[str, int], dict[str, int]]]:
+    """Track id -> its number, and the numbers of its rows and blocks by label."""
+    return {
+        track.id: (
+            number,
+            {row.label: n for n, row in enumerate(track.rows)},
+            {block.label: n for n, block in enumerate(track.blocks)},
+        )
+        for number, track in enumerate(board.tracks)
+    }
+
+
+def _coded(values: Sequence[Any]) -> dict[str, Json]:
+    """`values`: in order of first use; `codes`: numbers into them, None where all are the first."""
+    numbers: dict[Any, int] = {}
+    kept: list[Any] = []
+    codes: list[int] = []
+    for value in values:
+        key = canonical(value) if isinstance(value, dict) else value
+        if key not in numbers:
+            numbers[key] = len(kept)
+            kept.append(value)
+        codes.append(numbers[key])
+    return {"values": kept, "codes": codes if len(kept) > 1 else None}
+
+
+def _made(run: BoardRun, result: RunResult | None) -> dict[str, Json]:
+    """What code made a run, and on what."""
+    found: dict[str, Json] = {
+        "harness": run.harness,
+        "commit": run.commit,
+        "dirty": run.dirty,
+        "device": run.device,
+        "engine": run.engine,
+        "numeric": run.numeric.model_dump(mode="json"),
+        "sources": run.sources,
+    }
+    if result is not None and result.environment is not None:
+        found["python"] = result.environment.python
+        found["libraries"] = result.environment.libraries
+    if result is not None:
+        found["plugins"] = {
+            role: [record.plugin, record.distribution, record.version, record.dirty]
+            for role, record in result.plugins.items()
+        }
+    return found
+
+
+def _figures(runs: Sequence[BoardRun], metric: str) -> list[float | None]:
+    found = (run.metrics.get(metric) for run in runs)
+    return [None if figure is None else decimals(figure.value, RUN) for figure in found]
+
+
+def _validation(run: BoardRun, metric: str) -> float | None:
+    return decimals(run.validation[metric].value, RUN) if metric in run.validation else None
+
+
+def _undefined(runs: Sequence[BoardRun], metrics: Sequence[Mapping[str, Json]]) -> list[list[Json]]:
+    """[run, metric, reason] wherever a finished run has no value."""
+    return [
+        [number, m, figure.reason or ""]
+        for number, run in enumerate(runs)
+        for m, metric in enumerate(metrics)
+        if (figure := run.metrics.get(metric["id"])) and figure.value is None
+    ]
+
+
+def _error(run: BoardRun) -> list[Json]:
+    """[kind, message, phase, step]."""
+    error = run.error
+    return [] if error is None else [error.kind, error.message, error.phase, error.step]

@@ -1,0 +1,252 @@
+"""Names on the board: what tells rows, blocks and tracks apart, and no more than that.
+
+The face of a board: what the numbers rest on, told from the runs themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from harness.api.leaderboard import AssumedValue, DataNote, WeightsNote
+from harness.api.records import DataRecord, Plan, RunResult
+from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns
+
+PLAIN_WORD = re.compile(r"[A-Za-z][\w.-]*")
+RESERVED = ("true", "false", "null", "unset")
+SHORT = 8  # hex digits of a hash that are shown
+
+
+def row_labels(rows: Iterable[RowKey]) -> dict[RowKey, str]:
+    """Strategy names, with the settings and code that tell rows of one strategy apart."""
+    by_strategy: dict[str, list[RowKey]] = defaultdict(list)
+    for row in rows:
+        by_strategy[row.strategy].append(row)
+    labels: dict[RowKey, str] = {}
+    for same in by_strategy.values():
+        labels |= _labels_of_one_strategy(same)
+    return labels
+
+
+def _labels_of_one_strategy(rows: Sequence[RowKey]) -> dict[RowKey, str]:
+    settings = {row: json.loads(row.settings) for row in rows}
+    names = sorted({name for values in settings.values() for name in values})
+    texts = {
+        row: {name: _text(values[name]) if name in values else "unset" for name in names}
+        for row, values in settings.items()
+    }
+    differing = [name for name in names if len({text[name] for text in texts.values()}) > 1]
+    several_sources = len({row.source for row in rows}) > 1
+    labels = {}
+    for row in rows:
+        parts = [f"{name}={texts[row][name]}" for name in differing]
+        if several_sources and row.source:
+            parts.append(f"source {row.source[:SHORT]}")
+        labels[row] = _with_parts(row.strategy, parts)
+    return labels
+
+
+def _text(value: object) -> str:
+    """JSON, with the quotes left off a word that cannot be taken for anything else."""
+    plain = isinstance(value, str) and PLAIN_WORD.fullmatch(value) and value not in RESERVED
+    return str(value) if plain else json.dumps(value, sort_keys=True)
+
+
+def _with_parts(name: str, parts: Sequence[str]) -> str:
+    return f"{name} ({', '.join(parts)})" if parts else name
+
+
+def block_labels(blocks: Iterable[BlockKey]) -> dict[BlockKey, str]:
+    """`dataset / backbone`, with a hash only where several states of the two occur."""
+    by_pair: dict[tuple[str, str], list[BlockKey]] = defaultdict(list)
+    for block in blocks:
+        by_pair[block.dataset, block.backbone].append(block)
+    labels: dict[BlockKey, str] = {}
+    for (dataset, backbone), same in by_pair.items():
+        differing = [
+            role
+            for role in ("data", "weights", "source")
+            if len({getattr(block, role) for block in same}) > 1
+        ]
+        for block in same:
+            parts = [f"{role} {getattr(block, role)[:SHORT] or 'unknown'}" for role in differing]
+            labels[block] = _with_parts(f"{dataset} / {backbone}", parts)
+    return labels
+
+
+def track_titles(tracks: Sequence[TrackRuns]) -> list[str]:
+    """What a track is: always limit, budget, weights and precision; the rest where it differs."""
+    several_engines = len({track.key.engine for track in tracks}) > 1
+    titles = [_track_title(track, several_engines) for track in tracks]
+    return [
+        f"{title} (protocol {track.key.protocol[:SHORT]})" if titles.count(title) > 1 else title
+        for title, track in zip(titles, tracks, strict=True)
+    ]
+
+
+def _track_title(track: TrackRuns, several_engines: bool) -> str:  # noqa: FBT001 - private
+    key = track.key
+    parts = [
+        "full data" if key.limit is None else f"at most {key.limit} images a split",
+        f"{'shortened to' if track.shortened else 'at most'} {number(track.epochs)} epochs",
+        "pre-trained weights" if key.pretrained else "random weights",
+        key.precision,
+    ]
+    if several_engines:
+        parts.append(f"engine {key.engine or 'unknown'}")
+    name = track.protocol.name if track.protocol else "nothing run yet"
+    return f"{name}: {', '.join(parts)}"
+
+
+def number(value: float) -> str:
+    """A count that may have a fraction: `15`, `0.5`."""
+    return f"{value:.10g}"
+
+
+def track_banners(track: TrackRuns) -> tuple[str, ...]:
+    """What must be read before the numbers of this track."""
+    found = []
+    if not track.key.pretrained:
+        found.append(
+            "Random weights: no starting point was loaded. This is no result about transfer."
+        )
+    if track.key.limit is not None:
+        found.append(
+            f"Limited: at most {track.key.limit} images of each split were used. "
+            "Ranked among runs of the same limit only."
+        )
+    if track.shortened:
+        found.append(
+            f"Shortened: {number(track.epochs)} epochs instead of what the protocol says. "
+            "Ranked among runs of the same length only."
+        )
+    if track.units and len({unit.seed for unit in track.units}) == 1:
+        found.append("One seed: differences are within noise unless tested.")
+    return tuple(found)
+
+
+def data_notes(runs: Iterable[RunResult]) -> tuple[DataNote, ...]:
+    """One note a dataset and fingerprint; of limited and full records the full one."""
+    largest: dict[tuple[str, str], tuple[int, DataRecord]] = {}
+    for run in runs:
+        if run.data is not None:
+            key, size = (run.spec.dataset, run.spec.data), _size(run.data)
+            if key not in largest or size > largest[key][0]:
+                largest[key] = (size, run.data)
+    fingerprints: dict[str, int] = defaultdict(int)
+    for dataset, _ in largest:
+        fingerprints[dataset] += 1
+    return tuple(
+        _data_note(dataset, record, several=fingerprints[dataset] > 1)
+        for (dataset, _), (_, record) in sorted(largest.items(), key=lambda item: item[0])
+    )
+
+
+def _size(data: DataRecord) -> int:
+    return sum(sum(by_class.values()) for by_class in data.counts.values())
+
+
+def _data_note(dataset: str, data: DataRecord, *, several: bool) -> DataNote:
+    return DataNote(
+        label=f"{dataset} (data {data.fingerprint[:SHORT]})" if several else dataset,
+        dataset=dataset,
+        modality=data.modality,
+        classes=len(data.classes),
+        images={split: sum(by_class.values()) for split, by_class in data.counts.items()},
+        rule=data.rule,
+        fingerprint=data.fingerprint,
+        split_sha256=data.split_sha256,
+        skipped=len(data.skipped),
+        licence=data.licence,
+        source=data.source,
+        revision=data.revision,
+        procedural=data.procedural,
+        problems=data.problems,
+    )
+
+
+def weights_notes(runs: Iterable[RunResult]) -> tuple[WeightsNote, ...]:
+    """One note a backbone and file."""
+    by_file: dict[tuple[str, str], list[RunResult]] = defaultdict(list)
+    for run in runs:
+        if run.weights is not None:
+            by_file[run.spec.backbone, run.spec.weights].append(run)
+    return tuple(_weights_note(same) for _, same in sorted(by_file.items()))
+
+
+def _weights_note(runs: Sequence[RunResult]) -> WeightsNote:
+    records = [run.weights for run in runs if run.weights is not None]
+    new = [len(record.new) for record in records]
+    first = records[0]
+    return WeightsNote(
+        backbone=runs[0].spec.backbone,
+        name=first.name,
+        sha256=first.sha256,
+        new=(min(new), max(new)),
+        source=first.source,
+        licence=first.licence,
+        miniature=first.miniature,
+    )
+
+
+def board_banners(
+    plan: Plan | None, data: Sequence[DataNote], weights: Sequence[WeightsNote]
+) -> tuple[str, ...]:
+    """What must be read before any number: the suite's own notes first."""
+    suites = plan.suites if plan else {}
+    found = [note for name in sorted(suites) for note in suites[name].notes]
+    procedural = [note.label for note in data if note.procedural]
+    if procedural:
+        which = "" if len(procedural) == len(data) else f" ({', '.join(procedural)})"
+        found.append(f"Procedural images{which}: drawn by a program, no result about patients.")
+    small = sorted({note.backbone for note in weights if note.miniature})
+    if small:
+        found.append(f"Miniature networks ({', '.join(small)}): no result about the real ones.")
+    found += [
+        f"{note.label}: {note.skipped} bad {_images(note.skipped)} skipped."
+        for note in data
+        if note.skipped
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _images(count: int) -> str:
+    return "image was" if count == 1 else "images were"
+
+
+def board_notes(superseded: int, duplicates: int) -> tuple[str, ...]:
+    """Footnotes: runs that are in the folder and not in the tables."""
+    found = []
+    if superseded:
+        found.append(
+            f"Superseded: {superseded} run(s) in the folder are no longer asked for "
+            "(other code, data or settings) and count nowhere."
+        )
+    if duplicates:
+        found.append(
+            f"Duplicates: {duplicates} run(s) answer what another run answers as well; "
+            "the latest counts."
+        )
+    return tuple(found)
+
+
+def assumed_values(plan: Plan | None) -> tuple[AssumedValue, ...]:
+    """Values of the protocols that no source states."""
+    suites = plan.suites if plan else {}
+    return tuple(
+        AssumedValue(suite=name, field=field, source=source)
+        for name in sorted(suites)
+        for field, source in sorted(suites[name].assumed.items())
+    )
+
+
+def board_title(plan: Plan | None, suites: Sequence[str]) -> str:
+    """The suites' titles, or their names."""
+    known = plan.suites if plan else {}
+    names = sorted(known) or list(suites)
+    return "; ".join(
+        f"{name}: {known[name].title}" if name in known and known[name].title else name
+        for name in names
+    )

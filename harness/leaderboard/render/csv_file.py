@@ -1,0 +1,168 @@
+"""A board as csv: long format, a row a run, failed ones included, nothing rounded.
+
+Columns, in order: IDENTITY; `test_METRIC` for every metric of any run, the board's own first;
+`validation_METRIC` likewise; `by_class` and `undefined` (JSON: metric -> class -> value, metric ->
+reason); COST; RECORD; ERROR.  Headers are snake case.  An empty cell: not known, or undefined.
+Text that a spreadsheet would take for a formula gets a leading apostrophe.
+
+The answers to the claims as csv: a row an answer, nothing rounded.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from operator import attrgetter
+
+from harness.api.leaderboard import ClaimAnswer, Leaderboard
+from harness.api.records import Failure, MetricValue
+from harness.utils.text import clean
+
+# Header -> where it stands in a `BoardRun`.
+IDENTITY = {
+    "run_id": "run_id",
+    "suite": "suite",
+    "track": "track",
+    "status": "status",
+    "ranked": "ranked",
+    "row": "row",
+    "block": "block",
+    "dataset": "dataset",
+    "modality": "modality",
+    "backbone": "backbone",
+    "strategy": "strategy",
+    "settings": "settings",
+    "seed": "seed",
+    "protocol": "protocol",
+    "protocol_digest": "protocol_digest",
+    "epochs": "epochs",
+    "limit": "limit",
+    "shortened": "shortened",
+    "data": "data",
+    "split_sha256": "split_sha256",
+    "weights": "weights",
+    "weights_name": "weights_name",
+    "sources": "sources",
+    "plugins": "plugins",
+    "engine": "engine",
+    "precision": "numeric.precision",
+    "layout": "numeric.layout",
+    "compile": "numeric.compile",
+    "deterministic": "numeric.deterministic",
+}
+COST = {
+    "epochs_used": "epochs_used",
+    "stopped_early": "stopped",
+    "tested": "tested",
+    "trainable_parameters": "cost.trainable",
+    "looks": "cost.looks",
+    "seconds_train": "cost.alone.train",
+    "seconds_evaluate": "cost.alone.evaluate",
+    "seconds_load": "cost.alone.load",
+    "seconds_features": "cost.alone.features",
+    "seconds_total": "cost.alone.total",
+    "incurred_seconds_total": "cost.incurred.total",
+    "packed": "cost.packed",
+    "peak_bytes": "cost.peak_bytes",
+    "images_per_second": "cost.images_per_second",
+}
+RECORD = {
+    "device": "device",
+    "harness": "harness",
+    "commit": "commit",
+    "dirty": "dirty",
+    "finished": "finished",
+}
+ERROR = ("kind", "message", "phase", "step")
+identity, cost, record = (attrgetter(*columns.values()) for columns in (IDENTITY, COST, RECORD))
+FORMULA = ("=", "+", "-", "@")
+
+
+def render(board: Leaderboard) -> str:
+    """The whole file, header first, lines ended by a line feed."""
+    test, validation = _metrics(board, "metrics"), _metrics(board, "validation")
+    header = [
+        *IDENTITY,
+        *_headers("test", test),
+        *_headers("validation", validation),
+        *("by_class", "undefined"),
+        *COST,
+        *RECORD,
+        *(f"error_{name}" for name in ERROR),
+    ]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    shown = Shown()
+    for run in board.runs:
+        metrics = run.metrics
+        values = [
+            *identity(run),
+            *_figures(metrics, test),
+            *_figures(run.validation, validation),
+            {name: found.by_class for name, found in metrics.items() if found.by_class},
+            {name: found.reason for name, found in metrics.items() if found.value is None},
+            *cost(run),
+            *record(run),
+            *_failure(run.error),
+        ]
+        writer.writerow([shown[v] if isinstance(v, str) else cell(v) for v in values])
+    return out.getvalue()
+
+
+class Shown(dict[str, object]):
+    """Texts as they stand in a csv: most stand in many rows."""
+
+    def __missing__(self, text: str) -> object:
+        self[text] = found = cell(text)
+        return found
+
+
+def _metrics(board: Leaderboard, part: str) -> list[str]:
+    """Ids of the metrics of any run, the board's own first."""
+    names = {name for run in board.runs for name in getattr(run, part)}
+    return sorted(names, key=lambda name: (name != board.metric, name))
+
+
+def _headers(prefix: str, names: list[str]) -> list[str]:
+    """`test_macro_f1`; ids that differ in punctuation only are numbered."""
+    found: list[str] = []
+    seen: Counter[str] = Counter()
+    for name in names:
+        header = f"{prefix}_{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')}"
+        seen[header] += 1
+        found.append(header if seen[header] == 1 else f"{header}_{seen[header]}")
+    return found
+
+
+def _figures(found: Mapping[str, MetricValue], names: list[str]) -> list[float | None]:
+    return [found[name].value if name in found else None for name in names]
+
+
+def _failure(error: Failure | None) -> list[object]:
+    return [None if error is None else getattr(error, name) for name in ERROR]
+
+
+def cell(value: object) -> object:
+    """A value as it stands in a csv."""
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True) if value else None
+    if not isinstance(value, str):
+        return value
+    text = clean(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def render_claims(board: Leaderboard) -> str:
+    """The whole file, header first; the header alone where no claim was answered."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = tuple(ClaimAnswer.model_fields)
+    writer.writerow(names)
+    for one in board.claims or ():
+        writer.writerow([cell(getattr(one, name)) for name in names])
+    return out.getvalue()

@@ -1,0 +1,21 @@
+"""A board as JSON: everything it holds, unrounded, one line an element of each list.
+
+Keys of the board are sorted; those of its parts stand as `leaderboard.py` declares them.
+"""
+
+from __future__ import annotations
+
+from harness.api.leaderboard import Leaderboard
+from harness.api.records import compact
+
+
+def render(board: Leaderboard) -> str:
+    """Boards of equal runs give equal text, and a changed run is a changed line."""
+    lines = [f"{compact(name)}:{_value(value)}" for name, value in sorted(vars(board).items())]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)) and value:
+        return "[\n" + ",\n".join(map(compact, value)) + "\n]"
+    return compact(value)

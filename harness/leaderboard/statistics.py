@@ -1,0 +1,198 @@
+"""What the stored predictions say beyond means: statistics and claims of a leaderboard.
+
+Everything is computed from per-sample predictions, over groups of the shared test sets and over
+seeds, for the ranked rows of each track.  Scores are balanced accuracy or accuracy.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from harness import stats
+from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
+from harness.api.records import Plan, RunResult
+from harness.data.split import read_samples
+from harness.leaderboard import claims
+from harness.leaderboard.claims import Block
+from harness.leaderboard.html.page_data import TrackStatistics
+from harness.leaderboard.html.shape import Comparison, Difference, Friedman, Interval, Signed, Wins
+from harness.results.merge import MergedStore
+from harness.stats import Scoring
+
+NAMED: dict[str, Scoring] = {"balanced-accuracy": "balanced-accuracy", "accuracy": "accuracy"}
+FEWEST = 2  # rows, and blocks, that can be compared
+
+
+def analysed(board: Leaderboard, store: MergedStore) -> Leaderboard:
+    """The board with its statistics and claims; as it is where its metric is no share of samples.
+
+    Raises:
+        StoreError: predictions or splits of a run cannot be read.
+    """
+    if board.metric not in NAMED:
+        return board
+    results = {result.run_id: result for result in store.results()}
+    found: dict[str, TrackStatistics] = {}
+    answers: list[ClaimAnswer] = []
+    for track in board.tracks:
+        blocks = list(_blocks(board, track, results, store))
+        if blocks:
+            found[track.id] = _statistics(track, blocks)
+        answers += _claims(board, track, [block for _, block in blocks], store.plan())
+    return board.model_copy(update={"statistics": found, "claims": tuple(answers)})
+
+
+# -- from files to blocks -----------------------------------------------------------------------
+
+
+def _blocks(
+    board: Leaderboard,
+    track: Track,
+    results: Mapping[str, RunResult],
+    store: MergedStore,
+) -> Iterator[tuple[str, Block]]:
+    """(label, block) of every block in which two ranked rows have all their seeds."""
+    groups = cache(_groups)
+    by_block: dict[str, list[BoardRun]] = defaultdict(list)
+    for run in board.runs:
+        if run.track == track.id and run.ranked and run.run_id in results:
+            by_block[run.block].append(run)
+    for place in track.blocks:
+        runs = by_block[place.label]
+        block = _block(runs, place.seeds, results, store, groups, NAMED[board.metric])
+        if block is not None and len(block.strategies) >= FEWEST:
+            yield place.label, block
+
+
+def _block(
+    runs: Sequence[BoardRun],
+    seeds: Sequence[int],
+    results: Mapping[str, RunResult],
+    store: MergedStore,
+    groups: Callable[[Path], np.ndarray],
+    metric: Scoring,
+) -> Block | None:
+    if not runs:
+        return None
+    first = results[runs[0].run_id]
+    predictions = store.predictions(first)
+    rows, targets = predictions.rows["test"], predictions.targets["test"]
+    found: dict[str, dict[int, claims.Run]] = defaultdict(dict)
+    for run in runs:
+        figure = run.validation.get(str(metric))
+        if figure is None or figure.value is None:
+            continue
+        stored = store.predictions(results[run.run_id])
+        # Row numbers of another split file, as where ids were replaced, are of other samples.
+        same = run.split_sha256 == runs[0].split_sha256
+        if same and np.array_equal(stored.rows["test"], rows):
+            predicted = stored.logits["test"].argmax(axis=1)
+            found[run.row][run.seed] = claims.Run(figure.value, predicted)
+    split = store.home(first).folder / (first.data.split_file if first.data else "")
+    cell = (runs[0].dataset, runs[0].backbone)
+    return claims.make_block(cell, found, seeds, targets, groups(split)[rows], metric=metric)
+
+
+def _groups(split: Path) -> np.ndarray:
+    return read_samples(split)["group"]
+
+
+# -- statistics ---------------------------------------------------------------------------------
+
+
+def _statistics(track: Track, blocks: Sequence[tuple[str, Block]]) -> TrackStatistics:
+    rows = [row.label for row in track.rows if row.ranked]
+    shared = [row for row in rows if all(row in block.strategies for _, block in blocks)]
+    found = TrackStatistics(level=stats.LEVEL)
+    if track.control is not None:
+        found["differences"] = list(_differences(track.control, blocks))
+    if len(blocks) < FEWEST or len(shared) < FEWEST:
+        return found
+    control = track.control if track.control in shared else None
+    found["comparisons"] = list(_comparisons(shared, control, [block for _, block in blocks]))
+    scores = {row: _scores(row, [block for _, block in blocks]) for row in shared}
+    found["iqm"] = {row: _shown(stats.interquartile_mean(s)) for row, s in scores.items()}
+    if control is not None:
+        base = scores[control]
+        others = {row: s for row, s in scores.items() if row != control}
+        found["improvement"] = {
+            row: _shown(stats.probability_of_improvement(s, base)) for row, s in others.items()
+        }
+        found["wins"] = {
+            row: _wins(s.mean(axis=0) - base.mean(axis=0)) for row, s in others.items()
+        }
+    return found
+
+
+def _scores(row: str, blocks: Sequence[Block]) -> np.ndarray:
+    """Test scores of a row, [S, blocks]; blocks with fewer seeds set S."""
+    seeds = min(len(block.seeds) for block in blocks)
+    return np.stack([block.test.points[:seeds, block.column(row)] for block in blocks], axis=1)
+
+
+def _differences(control: str, blocks: Iterable[tuple[str, Block]]) -> Iterator[Difference]:
+    """Every row against the control in each block; Holm over the rows of a block."""
+    for label, block in blocks:
+        if control not in block.strategies:
+            continue
+        others = {row: block.difference(row, control) for row in block.strategies if row != control}
+        for row, one in stats.compare(others).items():
+            yield cast("Difference", {"row": row, "block": label, **asdict(one)})
+
+
+def _comparisons(
+    rows: Sequence[str], control: str | None, blocks: Sequence[Block]
+) -> Iterator[Comparison]:
+    """Over all blocks, and over those of each backbone."""
+    scopes = {"": list(blocks)}
+    for block in blocks:
+        scopes.setdefault(block.backbone, []).append(block)
+    for scope, chosen in scopes.items():
+        if len(chosen) < FEWEST or (scope and len(scopes) == FEWEST):
+            continue
+        means = {row: _scores(row, chosen).mean(axis=0).tolist() for row in rows}
+        found = stats.compare_blocks(means, control)
+        signed = found.wilcoxon
+        yield Comparison(
+            scope=scope,
+            blocks=found.blocks,
+            ranks=found.ranks,
+            friedman=cast("Friedman", asdict(found.friedman)),
+            nemenyi={
+                "difference": found.nemenyi.difference,
+                "cliques": [list(clique) for clique in found.nemenyi.cliques],
+            },
+            wilcoxon=None
+            if signed is None
+            else {row: cast("Signed", asdict(one)) for row, one in signed.items()},
+            note=found.note,
+        )
+
+
+def _wins(differences: np.ndarray) -> Wins:
+    return cast("Wins", asdict(stats.win_rate(differences.tolist())))
+
+
+def _shown(summary: stats.Summary) -> Interval:
+    return cast("Interval", asdict(summary))
+
+
+# -- claims -------------------------------------------------------------------------------------
+
+
+def _claims(
+    board: Leaderboard, track: Track, blocks: Sequence[Block], plan: Plan
+) -> Iterator[ClaimAnswer]:
+    names = dict.fromkeys(name for suite in plan.suites.values() for name in suite.claims)
+    if track.control is None:
+        return
+    title = track.title if len(board.tracks) > 1 else ""
+    for one in claims.answer(list(names), blocks, len(track.blocks)):
+        yield ClaimAnswer(**asdict(one), track=title)

@@ -1,0 +1,216 @@
+"""Load plugins, leave out what is broken, and list what the rest offers.
+
+Hooks are called in pluggy's order, last loaded first: `-p` in reverse order, then
+`HARNESS_PLUGINS`, other distributions, built-ins; `tryfirst` and `trylast` move a hook within it.
+So a plugin of one's own is asked before an installed one, and that before the harness.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import pluggy
+
+from harness.api import hooks
+from harness.errors import PluginError
+from harness.plugins import validation
+from harness.plugins.discovery import FAULTS, Candidate, PluginInfo, absolute, find
+from harness.plugins.validation import KINDS, Unsound, describe
+
+if TYPE_CHECKING:
+    from harness.api.backbone import Backbone
+    from harness.api.dataset import Dataset
+    from harness.api.metric import Metric
+    from harness.api.records import Suite
+    from harness.api.strategy import Strategy
+
+logger = logging.getLogger("harness")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that was left out: what is wrong with it, and what to do."""
+
+    info: PluginInfo
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.info} is left out: {self.problem}; to put it right: {self.remedy}"
+
+
+class Loaded:
+    """The plugins of a process.
+
+    Attributes:
+        manager: pluggy's; `manager.hook.harness_execute(spec=..., resources=...)`.
+        args: the `-p` options, with absolute paths: `load(args)` gives the same plugins in
+            another process of the same environment.
+        plugins: name -> who it is, for every sound plugin, in loading order.
+        broken: what was left out.
+        blocked: names given by `-p no:NAME`.
+    """
+
+    def __init__(self, args: tuple[str, ...], blocked: frozenset[str]) -> None:
+        self.manager = pluggy.PluginManager("harness")
+        self.manager.add_hookspecs(hooks)
+        self.args = args
+        self.blocked = blocked
+        self.plugins: dict[str, PluginInfo] = {}
+        self.broken: list[Broken] = []
+        self._offers: dict[str, dict[str, tuple[object, PluginInfo]]] = {k: {} for k in KINDS}
+
+    @property
+    def datasets(self) -> dict[str, Dataset]:
+        return cast("dict[str, Dataset]", self._catalogue("datasets"))
+
+    @property
+    def backbones(self) -> dict[str, Backbone]:
+        return cast("dict[str, Backbone]", self._catalogue("backbones"))
+
+    @property
+    def strategies(self) -> dict[str, type[Strategy]]:
+        return cast("dict[str, type[Strategy]]", self._catalogue("strategies"))
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return cast("dict[str, Metric]", self._catalogue("metrics"))
+
+    @property
+    def suites(self) -> dict[str, Suite]:
+        return cast("dict[str, Suite]", self._catalogue("suites"))
+
+    def owner(self, kind: str, name: str) -> PluginInfo:
+        """The plugin that offers `name`, among 'datasets', 'backbones', 'strategies', ..."""
+        return self._offers[kind][name][1]
+
+    def offers(self, plugin: str) -> dict[str, list[str]]:
+        """What one plugin offers: kind -> names, without the kinds it has nothing of."""
+        info = self.plugins[plugin]
+        found = {
+            kind: sorted(name for name, (_, owner) in offers.items() if owner == info)
+            for kind, offers in self._offers.items()
+        }
+        return {kind: names for kind, names in found.items() if names}
+
+    def hooks(self, plugin: str) -> list[str]:
+        """The hooks a plugin implements besides those that offer something."""
+        offering = {kind.hook for kind in KINDS.values()}
+        callers = self.manager.get_hookcallers(self.manager.get_plugin(plugin)) or ()
+        return sorted(caller.name for caller in callers if caller.name not in offering)
+
+    def each(self, hook: str) -> Iterator[tuple[PluginInfo, Callable[..., object]]]:
+        """(plugin, its implementation, to be called by keyword) in hook order.
+
+        For hooks whose every call is guarded by itself.
+        """
+        for one in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
+            if one.plugin_name in self.plugins:  # it may have been rejected since
+                yield self.plugins[one.plugin_name], partial(_call, one)
+
+    def notify(self, hook: str, **arguments: object) -> None:
+        """Tell all observers; one that raises is logged with its plugin's name and passed over."""
+        for info, call in self.each(hook):
+            try:
+                call(**arguments)
+            except FAULTS:
+                logger.exception("%s raised in %s; the run goes on", info, hook)
+
+    def admit(self, candidate: Candidate) -> None:
+        """Import, check and register one plugin; a broken one leaves nothing but its listing."""
+        info = candidate.info
+        if taken := self.plugins.get(info.plugin):
+            remedy = "rename it" if info.distribution is None else "uninstall one of the two"
+            self._list_broken(info, Unsound(f"its name is taken by {taken}", remedy))
+            return
+        try:
+            plugin = candidate.fetch()
+            if self.manager.is_registered(plugin):
+                logger.debug("%s is loaded under another name already", info)
+                return
+            validation.check(self.manager, plugin)
+            self.manager.register(plugin, name=info.plugin)
+            self.plugins[info.plugin] = info
+            for kind, name, offered in validation.collect(self.manager, plugin):
+                self._offer(kind, name, offered, info)
+        except FAULTS as error:
+            self.reject(info, error)
+
+    def reject(self, info: PluginInfo, error: BaseException) -> None:
+        """Take a plugin out with everything it offers and list it as broken."""
+        self.plugins.pop(info.plugin, None)
+        if self.manager.has_plugin(info.plugin):
+            self.manager.unregister(name=info.plugin)
+        for kind, offers in self._offers.items():
+            self._offers[kind] = {n: entry for n, entry in offers.items() if entry[1] != info}
+        self._list_broken(info, error)
+
+    def require_sound(self) -> None:
+        """Raise a PluginError that names every broken plugin, if there is one."""
+        if self.broken:
+            raise PluginError("\n".join(map(str, self.broken)))
+
+    def _list_broken(self, info: PluginInfo, error: BaseException) -> None:
+        problem = " ".join(describe(error, info.module).split())  # one line, whatever it says
+        broken = Broken(info, problem, _remedy(info, error))
+        logger.debug("%s", broken, exc_info=error)
+        self.broken.append(broken)
+
+    def _offer(self, kind: str, name: str, offered: object, info: PluginInfo) -> None:
+        if name in self._offers[kind]:
+            first = self.owner(kind, name)
+            what = f"{KINDS[kind].what} {name!r}"
+            if first == info:
+                raise Unsound(f"it offers {what} twice")
+            raise Unsound(
+                f"it offers {what}, and so does {first}",
+                f"block one of the two with -p no:{info.plugin} or -p no:{first.plugin}",
+            )
+        self._offers[kind][name] = (offered, info)
+
+    def _catalogue(self, kind: str) -> dict[str, object]:
+        return {name: offered for name, (offered, _) in sorted(self._offers[kind].items())}
+
+
+def load(
+    extra: Sequence[object] = (), *, strict: bool = False, environ: Mapping[str, str] = os.environ
+) -> Loaded:
+    """Load the installed plugins and the `extra` ones.
+
+    Args:
+        extra: `-p` options: a module, `./file.py`, the name of an installed plugin, or `no:NAME`,
+            which blocks a plugin.  A program may also give plugin objects.
+        strict: a broken plugin is an error.
+        environ: `HARNESS_PLUGINS` holds further options, separated by commas or os.pathsep;
+            `HARNESS_NO_AUTOLOAD=1` leaves out what other distributions install.
+
+    Raises:
+        PluginError: `extra` names a file or module that does not exist; or, if strict, some
+            plugin is broken.
+        UsageError: a plugin to block does not exist.
+    """
+    candidates, blocked = find(extra, environ)
+    loaded = Loaded(tuple(absolute(one) for one in extra if isinstance(one, str)), blocked)
+    for candidate in candidates:
+        loaded.admit(candidate)
+    if strict:
+        loaded.require_sound()
+    return loaded
+
+
+def _call(implementation: pluggy.HookImpl, **arguments: object) -> object:
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
+
+
+def _remedy(info: PluginInfo, error: BaseException) -> str:
+    block = f"block it with -p no:{info.plugin}"
+    if isinstance(error, Unsound) and error.remedy:
+        return error.remedy.replace("{block}", block)
+    if info.distribution is None:
+        return f"correct {info.path or info.module}, or {block}"
+    return f"upgrade or uninstall {info.distribution}, or {block}"

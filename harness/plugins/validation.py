@@ -1,0 +1,219 @@
+"""What a plugin must keep to, checked while it is loaded; each message says what is wrong."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import reprlib
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pluggy
+from pydantic import BaseModel, ValidationError
+
+from harness.api.backbone import Backbone
+from harness.api.dataset import Dataset
+from harness.api.hooks import API_VERSION
+from harness.api.metric import Metric
+from harness.api.records import Suite
+from harness.api.strategy import Strategy
+from harness.utils.names import did_you_mean
+
+_KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Something plugins offer: the hook that offers it, its type, and its name in messages."""
+
+    hook: str
+    type: type
+    what: str
+
+
+# What the harness calls, with which arguments in place.
+CALLED: dict[type, dict[str, tuple[str, ...]]] = {
+    Strategy: {"adapt": ("model", "rng"), "phases": ("model", "epochs")},
+    Backbone: {"build": ("classes",), "modernise": ("state",), "published_name": ("name",)},
+    Dataset: {"load": ("access",)},
+}
+
+KINDS: dict[str, Kind] = {
+    "datasets": Kind("harness_datasets", Dataset, "dataset"),
+    "backbones": Kind("harness_backbones", Backbone, "backbone"),
+    "strategies": Kind("harness_strategies", Strategy, "strategy"),
+    "metrics": Kind("harness_metrics", Metric, "metric"),
+    "suites": Kind("harness_suites", Suite, "suite"),
+}
+
+
+class Unsound(Exception):  # noqa: N818 - a verdict, never shown as such
+    """A promise that a plugin broke.
+
+    `remedy` stands where there is a better one than usual; `{block}` in it is how to block it.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
+def describe(error: BaseException, module: str) -> str:
+    """An exception in one line: its type, last line, and the plugin's line that led to it."""
+    if isinstance(error, Unsound):
+        return str(error)
+    if isinstance(error, pluggy.PluginValidationError):
+        return " ".join(str(error).split())
+    if isinstance(error, ValidationError):
+        fields = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        text = f"{error.title} is not valid: {'; '.join(fields)}"
+    else:
+        lines = str(error).strip().splitlines() or [""]
+        text = f"{type(error).__name__}: {lines[-1].strip()}".removesuffix(": ")
+    lines_of_plugin = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if f"{frame.f_globals.get('__name__')}.".startswith(f"{module}.")
+    ]
+    return f"{text} ({lines_of_plugin[-1]})" if lines_of_plugin else text
+
+
+def check(manager: pluggy.PluginManager, plugin: object) -> None:
+    """Check API version, hook names and signatures of a plugin that is not registered yet.
+
+    Raises:
+        Unsound: the first promise that is broken.
+    """
+    _check_version(getattr(plugin, "HARNESS_API_VERSION", API_VERSION))
+    for attribute in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, attribute)
+        if options is None:
+            _check_marked(manager, plugin, attribute)
+        else:
+            _check_hook(manager, plugin, attribute, dict(options))
+
+
+def collect(manager: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str, str, object]]:
+    """What a registered plugin offers: (kind, name, object), each checked by itself.
+
+    Raises:
+        Unsound: something offered is of the wrong type or not usable.
+        Exception: whatever the plugin raises.
+    """
+    for kind, rule in KINDS.items():
+        for implementation in getattr(manager.hook, rule.hook).get_hookimpls():
+            if implementation.plugin is plugin:
+                for offered in _iterable(rule, implementation.function()):
+                    yield kind, _checked_name(rule, offered), offered
+
+
+def _check_version(declared: object) -> None:
+    if not isinstance(declared, int) or declared < 1:
+        raise Unsound(f"HARNESS_API_VERSION is {declared!r}, which is not a positive integer")
+    if declared > API_VERSION:
+        raise Unsound(
+            f"it is written for version {declared} of the plugin API, this harness has version "
+            f"{API_VERSION}",
+            "upgrade finetune-harness, or {block}",
+        )
+
+
+def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    """A function that bears a hook's name but is none is never called: nobody means that."""
+    if name in _specified(manager) and inspect.isroutine(getattr(plugin, name)):
+        raise Unsound(f"{name} is never called: it lacks the decorator @hookimpl")
+
+
+def _check_hook(
+    manager: pluggy.PluginManager, plugin: object, attribute: str, options: dict[str, Any]
+) -> None:
+    name = options.get("specname") or attribute
+    caller = _specified(manager).get(name)
+    if caller is None:
+        if options.get("optionalhook"):
+            return
+        near = did_you_mean(name, _specified(manager))
+        raise Unsound(f"unknown hook {name!r}{near}")
+    wraps = options.get("wrapper") or options.get("hookwrapper")
+    if wraps and not caller.spec.opts["firstresult"]:
+        raise Unsound(f"{name} cannot be wrapped; only harness_execute and harness_render can")
+    if surplus := list(_not_passed(getattr(plugin, attribute), caller.spec.argnames)):
+        has = ", ".join(caller.spec.argnames) or "none"
+        raise Unsound(f"{name} is not passed {', '.join(surplus)}; its arguments, in place: {has}")
+
+
+def _specified(manager: pluggy.PluginManager) -> dict[str, Any]:
+    return {name: caller for name, caller in vars(manager.hook).items() if caller.has_spec()}
+
+
+def _not_passed(function: Callable[..., object], passed: Sequence[str]) -> Iterator[str]:
+    """Parameters without a default that pluggy gives no value: it passes by position."""
+    for one in inspect.signature(function).parameters.values():
+        if one.kind in _STARRED or one.default is not one.empty:
+            continue
+        if one.name not in passed or one.kind is one.KEYWORD_ONLY:
+            yield repr(one.name)
+
+
+def _iterable(rule: Kind, offered: object) -> Iterable[object]:
+    # A pydantic object is iterable too, over its fields.
+    if isinstance(offered, (str, BaseModel)) or not isinstance(offered, Iterable):
+        raise Unsound(f"{rule.hook} returns {_short(offered)}; it must return a list")
+    return cast("Iterable[object]", offered)
+
+
+def _checked_name(rule: Kind, offered: object) -> str:
+    if rule.type is Strategy:
+        return _checked_strategy(offered)
+    if not isinstance(offered, rule.type):
+        hint = "; offer an instance of it" if inspect.isclass(offered) else ""
+        raise Unsound(
+            f"{rule.hook} offers {_short(offered)}, not a harness.{rule.type.__name__}{hint}"
+        )
+    _check_methods(offered, rule.type)
+    name = str(getattr(offered, "name", None))
+    # pydantic has checked the names of datasets and backbones.
+    if rule.type in {Metric, Suite} and not _KEBAB.fullmatch(name):
+        raise Unsound(f"{rule.what} name {name!r} is not kebab-case, such as 'macro-f1'")
+    return name
+
+
+def _checked_strategy(offered: object) -> str:
+    if isinstance(offered, Strategy):
+        raise Unsound(f"harness_strategies offers {_short(offered)}; offer the class itself")
+    if not (inspect.isclass(offered) and issubclass(offered, Strategy)):
+        raise Unsound(
+            f"harness_strategies offers {_short(offered)}, not a subclass of harness.Strategy"
+        )
+    if inspect.isabstract(offered):
+        missing = ", ".join(sorted(offered.__abstractmethods__))
+        raise Unsound(f"strategy class {offered.__name__} does not define {missing}()")
+    name = getattr(offered, "name", None)
+    if not isinstance(name, str) or not _KEBAB.fullmatch(name):
+        raise Unsound(
+            f"strategy class {offered.__name__} needs a class attribute `name` in kebab-case, "
+            f"such as 'lp-ft'; it has {name!r}"
+        )
+    if required := [key for key, field in offered.model_fields.items() if field.is_required()]:
+        raise Unsound(f"strategy {name!r} needs a default for {', '.join(required)}")
+    # Defaults that contradict each other raise here, not in the middle of a suite.
+    _check_methods(offered(), Strategy)
+    return name
+
+
+def _check_methods(made: object, base: type) -> None:
+    """A method that cannot take its arguments would raise in the middle of a suite."""
+    for name, arguments in CALLED.get(base, {}).items():
+        signature = inspect.signature(getattr(made, name))
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            called = f"{type(made).__name__}.{name}{signature}"
+            raise Unsound(f"{called} is called with {' and '.join(arguments)}, in place") from None
+
+
+def _short(value: object) -> str:
+    return value.__name__ if inspect.isclass(value) else reprlib.repr(value)

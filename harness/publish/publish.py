@@ -1,0 +1,123 @@
+"""Results that leave the machine: into a folder, a repository of the Hub, or a .zip."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.publish import hub
+from harness.publish.build import Board, Package, build
+from harness.results import package
+from harness.utils import files
+
+__all__ = ["Package", "Published", "Wish", "publish", "submit"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was packed and where it went; `address`: empty after a dry run."""
+
+    package: Package
+    address: str
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to publish.
+
+    Attributes:
+        make_board: ranks a folder and writes its board there.
+        hide: datasets whose ids are replaced even though they are public by their records.
+        dry_run: pack, and throw the package away.
+        offline: the network may not be used.
+    """
+
+    make_board: Board
+    hide: tuple[str, ...] = ()
+    dry_run: bool = False
+    offline: bool = False
+
+
+def publish(source: Path, target: str, wish: Wish) -> Published:
+    """Publish a results folder without what is private in it.
+
+    Args:
+        source: the results folder.
+        target: a folder (new, empty, or published to before), or `hf://datasets/ORG/NAME`.
+        wish: how.
+
+    Raises:
+        UsageError: the target cannot be one.
+        HubError: the Hub refused, or could not be reached.
+        StoreError: a file is damaged, or one cannot be written.
+    """
+    if target.startswith(hub.PREFIX):
+        return _to_hub(source, target, wish)
+    folder = Path(target)
+    _check_folder(source, folder)
+    with tempfile.TemporaryDirectory(prefix="harness-") as place:
+        made = _build(source, Path(place), wish)
+        if wish.dry_run:
+            return Published(made, "")
+        _install(made, folder)
+    return Published(made, str(folder))
+
+
+def submit(source: Path, target: Path, wish: Wish) -> Published:
+    """Pack a results folder into a .zip for somebody else's board, without what is private in it.
+
+    Raises:
+        UsageError: the target is no .zip, or there are no runs.
+        StoreError: a file is damaged, or the .zip cannot be written.
+    """
+    if target.suffix != ".zip":
+        raise UsageError(f"--to {target}: name a .zip file")
+    with tempfile.TemporaryDirectory(prefix="harness-") as place:
+        made = _build(source, Path(place), wish)
+        package.pack(Path(place), target)
+    return Published(made, str(target))
+
+
+def _to_hub(source: Path, target: str, wish: Wish) -> Published:
+    repo = hub.repository(target)
+    with tempfile.TemporaryDirectory(prefix="harness-") as place:
+        if wish.dry_run:
+            return Published(_build(source, Path(place), wish), "")
+        if wish.offline:
+            raise UsageError(
+                f"--to {target} needs the network: leave --offline out, or give a folder"
+            )
+        api = hub.check(repo)
+        made = _build(source, Path(place), wish)
+        address = hub.upload(api, repo, Path(place), f"{made.runs} runs, {made.failed} failed")
+    return Published(made, address)
+
+
+def _build(source: Path, folder: Path, wish: Wish) -> Package:
+    return build(source, folder, wish.make_board, hide=wish.hide, keep_key=not wish.dry_run)
+
+
+def _check_folder(source: Path, folder: Path) -> None:
+    ours, theirs = source.resolve(), folder.resolve()
+    if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+        raise UsageError(f"--to {folder}: the results themselves lie there; give another folder")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--to {folder}: it is a file; give a folder, or use `harness submit`")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / package.MANIFEST).is_file():
+        raise UsageError(
+            f"--to {folder}: it holds something else ({next(folder.iterdir()).name}); give a new or "
+            "empty folder, or one that was published to before"
+        )
+
+
+def _install(made: Package, folder: Path) -> None:
+    """Put a package in the place of an earlier one; its manifest comes last."""
+    before = package.read_manifest(folder)
+    files.remove(folder / package.MANIFEST)
+    for name in sorted(set(before.files if before else ()) - set(made.files)):
+        if package.is_inside(name):
+            files.remove(folder / name)
+    for name in sorted(made.files, key=lambda name: name == package.MANIFEST):
+        files.write(folder / name, files.read(made.folder / name))

@@ -1,0 +1,119 @@
+"""Further metrics for finished runs, from their stored logits: nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.api.execution import Predictions
+from harness.api.records import MetricValue, PluginRecord, RunResult
+from harness.errors import HarnessError
+from harness.plugins import provenance
+from harness.plugins.discovery import FAULTS
+from harness.plugins.registry import Loaded
+from harness.results.store import Store
+from harness.utils.names import choose
+
+SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What a call came to.
+
+    Attributes:
+        metrics: the metrics that were asked for.
+        scored: runs that got a figure they had not.
+        unchanged: runs that had all of them.
+        faults: (run id, why it stayed as it was).
+    """
+
+    metrics: tuple[str, ...]
+    scored: int
+    unchanged: int
+    faults: tuple[tuple[str, str], ...]
+
+
+def score(store: Store, names: Sequence[str], loaded: Loaded, *, replace: bool = False) -> Rescored:
+    """Add metrics to every finished run of a folder, on test and on validation.
+
+    Run ids and predictions stay as they are; each file is changed in one step.
+
+    Args:
+        store: the folder.
+        names: metrics or globs, as they are registered.
+        loaded: where metrics come from.
+        replace: compute again what is there already.
+
+    Raises:
+        UsageError: a metric is not registered.
+        StoreError: a result cannot be read.
+    """
+    metrics = choose(names, loaded.metrics, "metric")
+    scored, unchanged, faults = 0, 0, []
+    for result in store.results():
+        wanted = [name for name in metrics if replace or not _has(result, name)]
+        if not wanted:
+            unchanged += 1
+            continue
+        try:
+            _score(store, result, wanted, loaded)
+            scored += 1
+        except HarnessError as error:
+            faults.append((result.run_id, str(error)))
+    return Rescored(tuple(metrics), scored, unchanged, tuple(faults))
+
+
+def figures(
+    names: Sequence[str], predictions: Predictions, classes: Sequence[str], loaded: Loaded
+) -> dict[str, dict[str, MetricValue]]:
+    """Split ('test', 'validation') -> metric -> its value on the stored logits.
+
+    Raises:
+        HarnessError: a metric raised; says whose it is.
+    """
+    found: dict[str, dict[str, MetricValue]] = {}
+    for split in SPLITS:
+        logits, targets = predictions.logits[split], predictions.targets[split]
+        found[split] = {}
+        for name in names:
+            try:
+                found[split][name] = loaded.metrics[name].compute(logits, targets, classes)
+            except FAULTS as error:
+                owner = loaded.owner("metrics", name)
+                raise HarnessError(
+                    f"metric {name!r} of {owner} raised {type(error).__name__}: {error}"
+                ) from error
+    return found
+
+
+def _has(result: RunResult, name: str) -> bool:
+    return name in result.metrics and name in result.validation
+
+
+def _score(store: Store, result: RunResult, names: Sequence[str], loaded: Loaded) -> None:
+    if result.data is None:
+        raise HarnessError("its record does not say what its classes are")
+    found = figures(names, store.predictions(result), result.data.classes, loaded)
+    owners = {f"metric:{name}": _owner(loaded, name) for name in names}
+    store.amend(result, lambda now: _amended(now, found, owners))
+
+
+def _amended(
+    result: RunResult,
+    found: Mapping[str, Mapping[str, MetricValue]],
+    owners: Mapping[str, PluginRecord],
+) -> RunResult:
+    return result.model_copy(
+        update={
+            "metrics": dict(sorted({**result.metrics, **found["test"]}.items())),
+            "validation": dict(sorted({**result.validation, **found["validation"]}.items())),
+            "plugins": {**result.plugins, **owners},
+        }
+    )
+
+
+def _owner(loaded: Loaded, name: str) -> PluginRecord:
+    """Whose code a later figure comes from: it is no part of the run's own code."""
+    info = loaded.owner("metrics", name)
+    return provenance.plugin_record(info.plugin, info.module, info.distribution)

@@ -1,0 +1,276 @@
+"""Results on disk: one folder is one board.
+
+A run exists when its JSON exists; it is written last, and each file is whole or not there.
+
+    plan.json                                     what was ever asked for
+    splits/<dataset>.json                         which sample is in which split
+    runs/<dataset>/<backbone>/<strategy>/
+        <run_id>.safetensors                      logits, targets and row numbers
+        <run_id>.json                             the result, with the sha256 of that file
+    failed/<run_id>.json                          runs that raised
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.api.execution import Outcome, Predictions
+from harness.api.records import Plan, PlannedRun, PredictionsRecord, Record, RunResult, RunSpec
+from harness.errors import StoreError
+from harness.results import predictions as predictions_file
+from harness.results import schema
+from harness.results.profile import charged
+from harness.utils import files
+
+SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class Store:
+    """One results folder.  Several processes may write to it at once."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def check_writable(self) -> None:
+        """Find out before the work starts that results can be kept, and clear old leftovers.
+
+        Raises:
+            StoreError: the folder cannot be made or written; says why and what to do.
+        """
+        files.prepare(self.folder)
+
+    def add(self, outcome: Outcome) -> RunResult:
+        """Keep a finished or failed run, and return its result as it stands on disk.
+
+        A run that is there already stays as it is: equal ids are the same run.  A failed one is
+        replaced, and goes when the run succeeds.
+
+        Raises:
+            StoreError: it could not be written, or could not be read again; what was there stays.
+        """
+        result = outcome.result
+        failed = self._failed(result.run_id)
+        if result.status != "ok":
+            files.write(failed, _encoded(result))
+            return result
+        final = self.place(result)
+        with files.locked(self.folder):
+            if files.exists(final):
+                kept = self._read(final)
+            else:
+                kept = _add_pair(final, result, outcome.predictions)
+        files.remove(failed)
+        return kept
+
+    def place(self, result: RunResult) -> Path:
+        """The file a result belongs in, whether it is there or not."""
+        if result.status != "ok":
+            return self._failed(result.run_id)
+        return self._beside(result.spec, f"{_safe(result.run_id, 'run id')}.json")
+
+    def amend(self, result: RunResult, change: Callable[[RunResult], RunResult]) -> None:
+        """Change the result of a finished run in one step, for figures that come later.
+
+        Raises:
+            StoreError: the run is not here, or its predictions are others by now.
+        """
+        path = self.place(result)
+        with files.locked(self.folder):
+            now = self._read(path)
+            if now.predictions != result.predictions:
+                raise StoreError(f"{path} has other predictions by now: run the same command again")
+            files.write(path, _encoded(change(now)))
+
+    def results(self) -> tuple[RunResult, ...]:
+        """Every finished run, in the order of dataset, backbone, strategy and run id.
+
+        Raises:
+            StoreError: a file is damaged or from a newer harness.
+        """
+        with uncollected():
+            return tuple(self._read(path) for path in self._finished())
+
+    def failures(self) -> tuple[RunResult, ...]:
+        """Every run that has only failed so far, in the order of run ids."""
+        found = files.listing(self.folder / "failed")
+        done = {path.stem for path in self._finished()} if found else set()
+        return tuple(self._read(path) for path in found if path.stem not in done)
+
+    def get(self, run_id: str) -> RunResult:
+        """One run, finished or failed.
+
+        Raises:
+            StoreError: there is no such run.
+        """
+        for path in (*self._finished(), self._failed(run_id)):
+            if path.stem == run_id and files.exists(path):
+                return self._read(path)
+        raise StoreError(f"there is no run {run_id} in {self.folder}")
+
+    def has(self, run_id: str) -> bool:
+        """Whether the run has finished."""
+        return any(path.stem == run_id for path in self._finished())
+
+    def missing(self, run_ids: Iterable[str], *, retry_failed: bool = False) -> tuple[str, ...]:
+        """The runs that are still to do, in the order given; failed ones only if asked for."""
+        done = {path.stem for path in self._finished()}
+        if not retry_failed:
+            done |= {path.stem for path in files.listing(self.folder / "failed")}
+        return tuple(run_id for run_id in dict.fromkeys(run_ids) if run_id not in done)
+
+    def predictions(self, result: RunResult) -> Predictions:
+        """The logits, targets and row numbers of a finished run.
+
+        Raises:
+            StoreError: the file is missing, or is not the one the result was computed from.
+        """
+        if result.predictions is None:
+            raise StoreError(f"run {result.run_id} ({result.status}) has no stored predictions")
+        path = self._beside(result.spec, _safe(result.predictions.file, "predictions file"))
+        content = files.read(path)
+        if hashlib.sha256(content).hexdigest() != result.predictions.sha256:
+            raise StoreError(
+                f"{path} is not the file the result was computed from (its sha256 differs): "
+                "delete it and the .json beside it, and run the same command again"
+            )
+        return predictions_file.unpack(content)
+
+    def plan(self) -> Plan:
+        """Everything that was ever asked for in this folder."""
+        path = self.folder / "plan.json"
+        return schema.load(path, Plan) if files.exists(path) else Plan()
+
+    def extend_plan(self, plan: Plan, later: Iterable[PlannedRun] = ()) -> Plan:
+        """Add to the plan and return the whole.
+
+        What is asked for again, with changed code or data, takes the place it had.  `later`: lines
+        whose run ids are provisional; they take nobody's place.
+        """
+        with files.locked(self.folder):
+            before = self.plan()
+            runs = {run.key: run for run in before.runs}
+            runs = {run.key: run for run in later} | runs
+            runs |= {run.key: run for run in plan.runs}
+            whole = Plan(suites={**before.suites, **plan.suites}, runs=tuple(runs.values()))
+            if whole != before:
+                files.write(self.folder / "plan.json", _encoded(whole))
+        return whole
+
+    def write_split(self, name: str, text: str) -> str:
+        """Keep a split file (JSON text) and return its file name in `splits/`.
+
+        A different split of that name stays: runs made with it refer to its rows.
+        """
+        content = text.encode()
+        mark = hashlib.sha256(content).hexdigest()[:8]
+        path = self.folder / "splits" / f"{_safe(name, 'dataset')}.json"
+        with files.locked(self.folder):
+            if files.exists(path) and files.read(path) != content:
+                path = path.with_name(f"{name}-{mark}.json")
+            if not files.exists(path):
+                files.write(path, content)
+        return path.name
+
+    def _finished(self) -> list[Path]:
+        return files.listing(self.folder / "runs")
+
+    def _failed(self, run_id: str) -> Path:
+        return self.folder / "failed" / f"{_safe(run_id, 'run id')}.json"
+
+    def _beside(self, spec: RunSpec, name: str) -> Path:
+        dataset, backbone = _safe(spec.dataset, "dataset"), _safe(spec.backbone, "backbone")
+        # At once, not part by part: that takes a tenth of a millisecond a run.
+        return Path(self.folder, "runs", dataset, backbone, _safe(spec.strategy, "strategy"), name)
+
+    def _read(self, path: Path) -> RunResult:
+        result = schema.load(path, RunResult)
+        if result.run_id != path.stem:
+            raise StoreError(f"{path} holds another run ({result.run_id}): delete or rename it")
+        return result
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Python looks for cycles whenever objects pile up; among results there are none to find.
+
+    Reading and ranking 10,000 of them takes less than half the time without.  What is there at the
+    end is left out of later looks, too: the next one alone would take a second.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.freeze()
+            gc.enable()
+
+
+def outlast(*things: object) -> None:
+    """Keep things to the end of the process, and let it end without taking them apart.
+
+    That takes a second for 10,000 results.  To be called within `uncollected`: what is kept is part
+    of a circle, which only a collection could free, and after it none looks there.
+    """
+    circle: list[object] = [*things]
+    circle.append(circle)
+
+
+def _safe(name: str, what: str) -> str:
+    """The name, if it can be a file's and leads nowhere else."""
+    if not SAFE.fullmatch(name):
+        raise StoreError(
+            f"the {what} {name!r} cannot be the name of a file: use letters, digits and . _ - "
+            "(at most 128, a letter or digit first)"
+        )
+    return name
+
+
+def _add_pair(final: Path, result: RunResult, predictions: Predictions | None) -> RunResult:
+    if predictions is None:
+        raise StoreError(
+            f"run {result.run_id} is ok but came without predictions: what carries out a run must "
+            "return Outcome(result, predictions), so that every figure can be computed again"
+        )
+    started = time.perf_counter()
+    beside = final.with_suffix(".safetensors")
+    content = predictions_file.pack(result.run_id, predictions)
+    record = PredictionsRecord(file=beside.name, sha256=hashlib.sha256(content).hexdigest())
+    stored = result.model_copy(update={"predictions": record})
+    _encoded(stored)
+    try:
+        files.write(beside, content)
+        spent = {"write": time.perf_counter() - started}
+        stored = charged(stored, alone=spent, incurred=spent)
+        files.write(final, _text(stored))
+    except BaseException:
+        if not final.exists():
+            files.remove(beside)
+        raise
+    return stored
+
+
+def _text(record: Record) -> bytes:
+    return record.model_dump_json(indent=1).encode() + b"\n"
+
+
+def _encoded(record: Record) -> bytes:
+    """JSON for a file, after making sure that it can be read again: NaN could not."""
+    content = _text(record)
+    try:
+        type(record).model_validate_json(content)
+    except ValidationError as error:
+        what = f"run {record.run_id}" if isinstance(record, RunResult) else "the plan"
+        raise StoreError(
+            f"{what} cannot be stored, for it could not be read again; numbers must be finite "
+            f"({schema.first_problem(error)})"
+        ) from error
+    return content
