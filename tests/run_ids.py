@@ -9,11 +9,14 @@ import itertools
 import json
 from pathlib import Path
 
-from harness.api.records import NumericMode, RunResult
-from harness.benchmark.plan import Options, outline
-from harness.benchmark.suite import Facts, Request, resolve, specs
-from harness.plugins.provenance import source_hash
+from harness import NumericMode, RunResult, Weights
+from harness.benchmark.identity import run_specs
+from harness.benchmark.request import BenchOptions, BenchRequest
+from harness.benchmark.run import dry_run
+from harness.benchmark.suite import resolve
+from harness.data.preparation import DatasetInfo
 from harness.plugins.registry import load
+from harness.weights import WeightsFile
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden" / "run_ids.json"
@@ -36,7 +39,7 @@ def made(text):
 
 def demonstration():
     """All 120, from the data as they are drawn here, by the line that `bench --dry-run` takes."""
-    return outline(Request(suite="demo"), Options(device="cpu"), load()).specs
+    return dry_run(BenchRequest(suite="demo"), BenchOptions(device="cpu"), load()).plan.specs
 
 
 def historic():
@@ -50,12 +53,12 @@ def historic():
 def paper():
     """20 of `paper-2024`, were its data and weights those that are made up here.
 
-    Four for each dataset: two seeds, as many numeric modes, all networks, settings, a limit.
+    Four for each dataset: two seeds, two numeric modes, all networks, settings, a limit.
     """
     loaded = load()
     kinds = [
-        Request(suite="paper-2024", seeds=(684,), strategies=("full-ft", "l2-sp", "auto-rgn")),
-        Request(
+        BenchRequest(suite="paper-2024", seeds=(684,), strategies=("full-ft", "l2-sp", "auto-rgn")),
+        BenchRequest(
             suite="paper-2024",
             seeds=(7,),
             limit=40,
@@ -70,23 +73,20 @@ def paper():
         NumericMode(precision="bf16", layout="channels-last", compile="graph", deterministic=False),
     ]
     for request, mode in zip(kinds, modes, strict=True):
-        chosen = resolve(request, loaded)
-        suite = chosen.suite
-        pairs = list(itertools.product(suite.datasets, suite.backbones))
-        offered = [
-            *(("backbones", name) for name in suite.backbones),
-            *(("strategies", name) for name in suite.strategies),
-            ("metrics", suite.protocol.metric),
-        ]
-        facts = Facts(
-            data={name: made(f"data of {name}") for name in suite.datasets},
-            weights={name: made(f"weights of {name}") for name in suite.backbones},
-            sources={key: source_hash(loaded.owner(*key).module) for key in offered},
-            numeric=dict.fromkeys(pairs, mode),
-        )
+        resolved = resolve(request, loaded)
+        suite = resolved.suite
+        datasets = {
+            name: DatasetInfo((), {}, made(f"data of {name}"), decoded=True)
+            for name in suite.datasets
+        }
+        weights = {
+            name: WeightsFile(Path(name), made(f"weights of {name}"), Weights(name=name))
+            for name in suite.backbones
+        }
+        numeric = dict.fromkeys(itertools.product(suite.datasets, suite.backbones), mode)
         found = {
             (one.dataset, one.backbone, one.strategy): one
-            for one in specs(chosen, loaded, facts, request)
+            for one in run_specs(resolved, request, loaded, numeric, datasets, weights)
         }
         for dataset, strategy in itertools.product(suite.datasets, suite.strategies):
             yield found[dataset, next(networks), strategy]

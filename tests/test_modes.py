@@ -5,7 +5,7 @@ from toys import ToyBackbone, toy_protocol
 
 from harness import Compiling, NumericMode
 from harness.benchmark import numerics
-from harness.benchmark.numerics import Wish
+from harness.benchmark.request import BenchOptions
 from harness.engine.memory import activations, need
 from harness.plugins.registry import load
 
@@ -13,27 +13,30 @@ CARD = "cuda:0"
 FIGURES = Compiling(seconds=100, recorded=1000, compiled=2000, measured="made up for this test")
 
 
-def mode(wish, backbone=None, images=1000, **protocol):
-    return numerics.numeric(wish, backbone or ToyBackbone(), toy_protocol(**protocol), images)
+def mode(device, backbone=None, images=1000, *, precision=None, options=None, **protocol):
+    wanted = BenchOptions(device=device, **(options or {}))
+    return numerics.numeric(
+        wanted, precision, backbone or ToyBackbone(), toy_protocol(**protocol), images
+    )
 
 
 def test_the_reference_is_float32_and_plain_everywhere():
     for device in ("cpu", CARD):
-        assert mode(Wish(device, engine="reference")) == NumericMode()
+        assert mode(device, options={"engine": "reference"}) == NumericMode()
 
 
 def test_a_cpu_is_float32_deterministic_and_never_recorded():
-    found = mode(Wish("cpu"))
+    found = mode("cpu")
     assert found == NumericMode(layout="channels-last")
-    assert mode(Wish("cpu", precision="float64")) == NumericMode(precision="float64")
+    assert mode("cpu", precision="float64") == NumericMode(precision="float64")
 
 
 def test_a_card_is_mixed_and_recorded_unless_told_otherwise():
-    found = mode(Wish(CARD))
+    found = mode(CARD)
     assert (found.precision, found.layout, found.compile) == ("bf16", "channels-last", "graph")
     assert not found.deterministic
-    assert mode(Wish(CARD, precision="float32")).precision == "float32"
-    assert mode(Wish(CARD, compile="compile")).compile == "compile"
+    assert mode(CARD, precision="float32").precision == "float32"
+    assert mode(CARD, options={"compile": "compile"}).compile == "compile"
 
 
 @pytest.mark.parametrize(
@@ -43,14 +46,16 @@ def test_a_card_is_mixed_and_recorded_unless_told_otherwise():
 )
 def test_steps_are_compiled_where_that_saves_more_than_it_takes(images, epochs, compiled):
     backbone = ToyBackbone(compiling=FIGURES)
-    found = mode(Wish(CARD), backbone, images, epochs=epochs)
+    found = mode(CARD, backbone, images, epochs=epochs)
     assert (found.compile == "compile") is compiled
-    assert mode(Wish(CARD, compile="graph"), backbone, images, epochs=epochs).compile == "graph"
-    assert mode(Wish(CARD, precision="float32"), backbone, images, epochs=epochs).compile == "graph"
+    assert (
+        mode(CARD, backbone, images, epochs=epochs, options={"compile": "graph"}).compile == "graph"
+    )
+    assert mode(CARD, backbone, images, epochs=epochs, precision="float32").compile == "graph"
 
 
 def test_the_plan_tells_modes_once_or_by_cell():
-    one, two = mode(Wish(CARD)), mode(Wish(CARD, compile="compile"))
+    one, two = mode(CARD), mode(CARD, options={"compile": "compile"})
     assert numerics.told({("d", "a"): one, ("d", "b"): one}) == [
         f"numbers: {numerics.describe(one)}"
     ]

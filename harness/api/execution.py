@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from harness.api.backbone import Backbone
-from harness.api.dataset import Split
+from harness.api.dataset import SPLITS, Split
 from harness.api.metric import Metric
 from harness.api.records import DataRecord, EpochRecord, RunResult, RunSpec, WeightsRecord, digest
 from harness.api.strategy import PhaseReport, Strategy
@@ -38,6 +38,32 @@ class ImageSet:
     labels: Mapping[Split, np.ndarray]
     rows: Mapping[Split, np.ndarray]
     record: DataRecord
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process maps the same file instead of being sent the pixels."""
+        file = getattr(self.images["train"], "filename", None)
+        images = self.images if file is None else str(file)
+        return _image_set, (self.classes, images, self.labels, self.rows, self.record)
+
+
+def _image_set(
+    classes: tuple[str, ...],
+    images: Mapping[Split, np.ndarray] | str,
+    labels: Mapping[Split, np.ndarray],
+    rows: Mapping[Split, np.ndarray],
+    record: DataRecord,
+) -> ImageSet:
+    """`images`: or the array file that holds train, then validation, then test."""
+    import numpy as np
+
+    if not isinstance(images, str):
+        return ImageSet(classes, images, labels, rows, record)
+    # Copy on write: torch takes no read-only memory, and nothing here writes.
+    mapped, found, first = np.load(images, mmap_mode="c"), {}, 0
+    for split in SPLITS:
+        end = first + len(labels[split])
+        found[split], first = mapped[first:end], end
+    return ImageSet(classes, found, labels, rows, record)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -370,6 +370,24 @@ class PlannedRun(Record):
     epochs: float
     weights: str
     precision: Literal["float64", "float32", "bf16"] = "float32"
+
+    @classmethod
+    def of(cls, spec: RunSpec, modality: str) -> Self:
+        """The line that a run answers."""
+        return cls(
+            run_id=spec.run_id,
+            dataset=spec.dataset,
+            modality=modality,
+            backbone=spec.backbone,
+            strategy=spec.strategy,
+            settings=spec.settings,
+            protocol=spec.protocol.name,
+            seed=spec.seed,
+            limit=spec.limit,
+            epochs=spec.protocol.epochs,
+            weights="none" if spec.weights == "none" else "loaded",
+            precision=spec.numeric.precision,
+        )
 
     @property
     def key(self) -> str:

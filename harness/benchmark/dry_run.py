@@ -6,63 +6,52 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.api.dataset import Dataset, Split
-from harness.api.records import NumericMode, RunSpec, Suite
+from harness.api.dataset import Split
+from harness.api.records import RunSpec, Suite
 from harness.benchmark import numerics
-from harness.data.preparation import Survey
+from harness.benchmark.plan import BenchPlan
 from harness.data.requirements import Need, expected_images
 from harness.results.store import Store
-from harness.weights import WeightsFile
 
 FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
-class Outline:
-    """What is known of a call.
+class DryRun:
+    """A plan, where its results would go, and what has to come from elsewhere first."""
 
-    Attributes:
-        surveys: the datasets that are here.
-        weights: the weights files that are here; None: random weights.
-        needs: what has to come from elsewhere.
-    """
-
-    suite: Suite
-    datasets: Mapping[str, Dataset]
-    specs: Sequence[RunSpec]
+    plan: BenchPlan
     store: Store
-    surveys: Mapping[str, Survey]
-    weights: Mapping[str, WeightsFile | None]
     needs: Sequence[Need]
     limit: int | None
-    device: str
-    jobs: int
-    numeric: Mapping[tuple[str, str], NumericMode]
-    memory: str
+
+    @property
+    def suite(self) -> Suite:
+        return self.plan.resolved.suite
 
 
-def describe(outline: Outline) -> str:
+def describe(dry: DryRun) -> str:
     """The plan as text: cells, data, weights, what is done, and what the time is known to be."""
-    specs = outline.specs
+    specs = dry.plan.specs
     ids = [spec.run_id for spec in specs]
-    done = set(ids) - set(outline.store.missing(ids, retry_failed=True))
+    done = set(ids) - set(dry.store.missing(ids, retry_failed=True))
     lines = [
-        f"suite {outline.suite.name}: {len(specs)} runs = " + _product(outline.suite),
-        f"results in {outline.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
-        f"on {outline.device}, {outline.jobs} side by side; {_protocol(outline.suite)}",
-        *numerics.told(outline.numeric),
-        *([outline.memory] if outline.memory else []),
+        f"suite {dry.suite.name}: {len(specs)} runs = " + _product(dry.suite),
+        f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
+        f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
+        *numerics.told(dry.plan.numeric),
+        *([dry.plan.memory] if dry.plan.memory else []),
         "",
-        *_datasets(outline),
+        *_datasets(dry),
         "",
-        *_weights(outline),
+        *_weights(dry),
         "",
-        *_downloads(outline),
+        *_downloads(dry),
         *_cells(specs, done),
         "",
-        *_time(outline, done),
-        *_gpu_time(outline, done),
+        *_time(dry, done),
+        *_gpu_time(dry, done),
     ]
     return "\n".join(lines)
 
@@ -83,11 +72,11 @@ def _protocol(suite: Suite) -> str:
     )
 
 
-def _datasets(outline: Outline) -> list[str]:
+def _datasets(dry: DryRun) -> list[str]:
     lines = []
-    for name, dataset in outline.datasets.items():
-        survey = outline.surveys.get(name)
-        counts = _images(outline, name)
+    for name, dataset in dry.plan.resolved.datasets.items():
+        survey = dry.plan.datasets.get(name)
+        counts = _images(dry, name)
         classes = len(survey.classes if survey else dataset.classes)
         kinds = f", {classes} classes" if classes else ""
         text = f"data {name} ({dataset.modality}{kinds}): "
@@ -99,28 +88,28 @@ def _datasets(outline: Outline) -> list[str]:
     return lines
 
 
-def _images(outline: Outline, name: str) -> Mapping[Split, int] | None:
+def _images(dry: DryRun, name: str) -> Mapping[Split, int] | None:
     """Images of each split: counted, or as declared."""
-    if name in outline.surveys:
-        return outline.surveys[name].counts
-    return expected_images(outline.datasets[name], outline.suite.protocol, outline.limit)
+    if name in dry.plan.datasets:
+        return dry.plan.datasets[name].counts
+    return expected_images(dry.plan.resolved.datasets[name], dry.suite.protocol, dry.limit)
 
 
-def _weights(outline: Outline) -> list[str]:
+def _weights(dry: DryRun) -> list[str]:
     lines = []
-    for name in outline.suite.backbones:
-        if name not in outline.weights:
+    for name in dry.suite.backbones:
+        if name not in dry.plan.weights:
             lines.append(f"weights {name}: not here")
             continue
-        file = outline.weights[name]
+        file = dry.plan.weights[name]
         text = f"{file.path.name} {file.sha256[:12]}" if file else "none (random)"
         lines.append(f"weights {name}: {text}")
     return lines
 
 
-def _downloads(outline: Outline) -> list[str]:
+def _downloads(dry: DryRun) -> list[str]:
     """What is missing, with sizes and licences."""
-    missing = [need for need in outline.needs if not need.ready]
+    missing = [need for need in dry.needs if not need.ready]
     if not missing:
         return []
     lines = ["to fetch before it can run:", *(f"  {need}" for need in missing)]
@@ -141,43 +130,43 @@ def _cells(specs: Sequence[RunSpec], done: set[str]) -> list[str]:
     ]
 
 
-def _time(outline: Outline, done: set[str]) -> list[str]:
+def _time(dry: DryRun, done: set[str]) -> list[str]:
     """An estimate from finished runs of the same backbone and strategy in this folder."""
     seconds: dict[tuple[str, str], list[float]] = {}
-    for result in outline.store.results():
+    for result in dry.store.results():
         key = (result.spec.backbone, result.spec.strategy)
         seconds.setdefault(key, []).append(result.cost.alone.total)
-    todo = [spec for spec in outline.specs if spec.run_id not in done]
+    todo = [spec for spec in dry.plan.specs if spec.run_id not in done]
     known = [seconds[k] for spec in todo if (k := (spec.backbone, spec.strategy)) in seconds]
     if not todo:
         return ["nothing to run"]
     if not known:
         return ["estimated time: unknown until a first run is done here"]
-    total = sum(sum(times) / len(times) for times in known) / outline.jobs
+    total = sum(sum(times) / len(times) for times in known) / dry.plan.jobs
     beside = "" if len(known) == len(todo) else f" for {len(known)} of {len(todo)} runs"
     return [f"estimated time{beside}: {total:.0f} s, from runs of the same kind in this folder"]
 
 
-def _gpu_time(outline: Outline, done: set[str]) -> list[str]:
+def _gpu_time(dry: DryRun, done: set[str]) -> list[str]:
     """A bound from published rates, for those who plan a machine; nothing where there are none."""
-    rates = outline.suite.rates
-    todo = [spec for spec in outline.specs if spec.run_id not in done]
+    rates = dry.suite.rates
+    todo = [spec for spec in dry.plan.specs if spec.run_id not in done]
     if not todo or not rates:
         return []
     seconds, counted = 0.0, 0
     for spec in todo:
-        counts = _images(outline, spec.dataset)
+        counts = _images(dry, spec.dataset)
         if counts is None or spec.backbone not in rates:
             continue
         epochs = spec.protocol.epochs
         steps = epochs * (counts["train"] + FORWARD * counts["validation"])
         seconds += (steps + FORWARD * counts["test"]) / rates[spec.backbone]
         counted += 1
-    used = ", ".join(f"{name} {rates[name]:g}" for name in outline.suite.backbones if name in rates)
+    used = ", ".join(f"{name} {rates[name]:g}" for name in dry.suite.backbones if name in rates)
     text = (
         f"GPU time: at most {_duration(seconds)} for {counted} of {len(todo)} runs, were each full "
-        f"fine-tuning over all {outline.suite.protocol.epochs:g} epochs, at {used} images/s "
-        f"({outline.suite.rates_source}; a forward pass counted as a third of a step)"
+        f"fine-tuning over all {dry.suite.protocol.epochs:g} epochs, at {used} images/s "
+        f"({dry.suite.rates_source}; a forward pass counted as a third of a step)"
     )
     return [text]
 

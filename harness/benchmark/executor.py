@@ -8,17 +8,15 @@ from __future__ import annotations
 import gc
 import os
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.api.backbone import Backbone
-from harness.api.dataset import SPLITS
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
-from harness.benchmark.prefetch import Uploads
 from harness.benchmark.suite import strategy_of
 from harness.errors import HarnessError, TrainingError
 from harness.plugins import provenance
@@ -30,52 +28,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StoredImages:
-    """Decoded images as another process can open them: by the file they are mapped from.
-
-    Attributes:
-        rest: everything but the pixels, or everything if they are in memory.
-        file: holds train, then validation, then test.
-    """
-
-    rest: ImageSet
-    file: str | None
-
-    @classmethod
-    def of(cls, images: ImageSet, split_file: str) -> StoredImages:
-        """`split_file`: where the store put the splits."""
-        file = getattr(images.images["train"], "filename", None)
-        kept = {} if file else images.images
-        record = images.record.model_copy(update={"split_file": split_file})
-        return cls(replace(images, images=kept, record=record), None if file is None else str(file))
-
-    def __call__(self) -> ImageSet:
-        import numpy as np
-
-        if self.file is None:
-            return self.rest
-        # Copy on write: torch takes no read-only memory, and nothing here writes.
-        mapped = np.load(self.file, mmap_mode="c")
-        found, first = {}, 0
-        for split in SPLITS:
-            end = first + len(self.rest.labels[split])
-            found[split], first = mapped[first:end], end
-        return replace(self.rest, images=found)
-
-
-@dataclass(frozen=True)
-class Setup:
+class WorkerSetup:
     """What every run of one call shares; it can be sent to another process.
 
     Attributes:
-        images: dataset -> how to open its decoded images.
+        images: dataset -> its decoded images; sent by the name of their file.
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
         threads: torch threads of a process that works on the CPU.
     """
 
     suite: str
-    images: Mapping[str, Callable[[], ImageSet]]
+    images: Mapping[str, ImageSet]
     weights: Mapping[str, WeightsFile | None]
     device: str = "cpu"
     shortened: bool = False
@@ -95,11 +59,9 @@ class Executor:
     What other groups than the open ones have shared is let go.
     """
 
-    setup: Setup
+    setup: WorkerSetup
     loaded: Loaded
-    uploads: Uploads | None = None
     _shared: dict[Group, dict[Any, Any]] = field(default_factory=dict)
-    _images: dict[str, ImageSet] = field(default_factory=dict)
     _starts: dict[tuple[str, int], StartingPoint | None] = field(default_factory=dict)
 
     def run(
@@ -144,9 +106,7 @@ class Executor:
     def _resources(
         self, spec: RunSpec, observer: Observer, siblings: Sequence[RunSpec]
     ) -> Resources:
-        if spec.dataset not in self._images:
-            self._images[spec.dataset] = self.setup.images[spec.dataset]()
-        images = self._images[spec.dataset]
+        images = self.setup.images[spec.dataset]
         backbone = self.loaded.backbones[spec.backbone]
         return Resources(
             images=images,
@@ -181,22 +141,20 @@ class Executor:
             self._shared[group] = self._pixels(group[0])
         for group in closed:
             del self._shared[group]
-        datasets, backbones = {g[0] for g in groups}, {g[1] for g in groups}
-        self._images = {n: kept for n, kept in self._images.items() if n in datasets}
+        backbones = {group[1] for group in groups}
         self._starts = {k: kept for k, kept in self._starts.items() if k[0] in backbones}
         if closed:
             free_memory(self.setup.device)
 
     def _pixels(self, dataset: str) -> dict[Any, Any]:
-        """The same images, whatever the network: those of other groups, or sent ahead."""
-        found = {
+        """The same images, whatever the network: those of other groups."""
+        return {
             key: value
             for known, shared in self._shared.items()
             if known[0] == dataset
             for key, value in shared.items()
             if key[0] == "pixels"
         }
-        return found or (self.uploads.take(dataset) if self.uploads else {})
 
     def failed(self, spec: RunSpec, error: BaseException) -> RunResult:
         """The record of a run that raised."""

@@ -7,37 +7,29 @@ the seeds, strategies or shards that are asked for, nor on what else the machine
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from harness.api.backbone import Backbone
-from harness.api.execution import Engine
 from harness.api.records import NumericMode, Protocol
-
-Compile = Literal["auto", "graph", "compile"]
+from harness.benchmark.request import BenchOptions
 
 # Runs that use a compiled step, as counted here whatever is asked for: of the eight strategies
 # that come with the harness, five have a phase in which everything learns.
 USERS = 5
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What the user left to the harness, and what not."""
-
-    device: str
-    engine: Engine = "fast"
-    precision: str | None = None
-    compile: Compile = "auto"
-
-
-def numeric(wish: Wish, backbone: Backbone, protocol: Protocol, images: int | None) -> NumericMode:
+def numeric(
+    options: BenchOptions,
+    precision: str | None,
+    backbone: Backbone,
+    protocol: Protocol,
+    images: int | None,
+) -> NumericMode:
     """The numeric mode of the runs of one (dataset, backbone); `images`: to train on, if known."""
-    if wish.engine == "reference" or not wish.device.startswith("cuda"):
-        return _on_cpu(wish)
-    precision = wish.precision or "bf16"
-    compiled = wish.compile == "compile" or (
-        wish.compile == "auto" and precision == "bf16" and pays(backbone, protocol, images)
+    if options.engine == "reference" or not options.device.startswith("cuda"):
+        return _on_cpu(options, precision or "float32")
+    precision = precision or "bf16"
+    compiled = options.compile == "compile" or (
+        options.compile == "auto" and precision == "bf16" and pays(backbone, protocol, images)
     )
     return NumericMode.model_validate(
         {
@@ -49,10 +41,9 @@ def numeric(wish: Wish, backbone: Backbone, protocol: Protocol, images: int | No
     )
 
 
-def _on_cpu(wish: Wish) -> NumericMode:
+def _on_cpu(options: BenchOptions, precision: str) -> NumericMode:
     """Channels-last: steps of the miniatures take 14 to 34 % less of a core."""
-    precision = wish.precision or "float32"
-    fast = wish.engine == "fast" and precision != "float64"
+    fast = options.engine == "fast" and precision != "float64"
     layout = "channels-last" if fast else "contiguous"
     return NumericMode.model_validate({"precision": precision, "layout": layout})
 

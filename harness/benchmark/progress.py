@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -26,8 +25,7 @@ SECONDS_BETWEEN_LINES = 5.0
 class Reporter(Events):
     """Keeps every outcome, shows progress on stderr, and tells the plugins that observe.
 
-    `keep` writes an outcome to disk and returns the record that was written; `done`: runs of
-    `total` that were made before.
+    `keep` writes an outcome to disk and returns the record that was written.
     """
 
     def __init__(
@@ -38,10 +36,8 @@ class Reporter(Events):
         *,
         live: bool | None = None,
         profile: Profile | None = None,
-        done: int = 0,
     ) -> None:
-        self.loaded, self.total, self.keep, self.done = loaded, total, keep, done
-        self.before = done
+        self.loaded, self.total, self.keep, self.done = loaded, total, keep, 0
         self.live = sys.stderr.isatty() if live is None else live
         self.profile = profile or Profile()
         self.started = self.last_line = time.monotonic()
@@ -135,12 +131,11 @@ class Reporter(Events):
         return time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES
 
     def _rate(self) -> str:
-        made = self.done - self.before
-        return f"{self._spent() / made:.3g} s a run" if made else ""
+        return f"{self._spent() / self.done:.3g} s a run" if self.done else ""
 
     def _left(self) -> str:
         spent = self._spent()
-        left = spent / max(1, self.done - self.before) * (self.total - self.done)
+        left = spent / max(1, self.done) * (self.total - self.done)
         return f"{self._rate()}, {spent:.0f} s, about {left:.0f} s left"
 
     def _spent(self) -> float:
@@ -154,35 +149,13 @@ class Reporter(Events):
         return f"{spec.cell}: {text}{more}"
 
 
-class Voice:
-    """Where messages go: to who was given, and through a reporter while one shows progress."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-
-    def __call__(self, text: str) -> None:
-        self.say(text)
-
-    @contextmanager
-    def through(self, say: Callable[[str], None]) -> Iterator[None]:
-        before, self.say = self.say, say
-        try:
-            yield
-        finally:
-            self.say = before
-
-
 class Decoding:
     """Tells how far the decoding of a dataset is, now and then; small ones pass without a word."""
 
-    def __init__(
-        self, name: str, say: Callable[[str], None], halt: Callable[[], None] | None = None
-    ) -> None:
-        self.name, self.say, self.halt, self.last = name, say, halt, time.monotonic()
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self.name, self.say, self.last = name, say, time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        if self.halt is not None:
-            self.halt()
         if time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
             self.last = time.monotonic()
             self.say(f"decoding {self.name}: {done} of {total} images")

@@ -6,11 +6,12 @@ How many runs go on side by side: what the cores of a CPU or the memory of a car
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.api.records import NumericMode, Protocol
+from harness.api.records import RunSpec
+from harness.benchmark.request import BenchOptions
+from harness.data.preparation import DatasetInfo
 from harness.errors import UsageError
 from harness.plugins.registry import Loaded
 from harness.utils.parallel import cores
@@ -54,60 +55,50 @@ SMALL, MOST = 96, 4
 SPARE = 0.1
 
 
-@dataclass(frozen=True)
-class Sizing:
-    """`jobs` side by side, and in words why; `room`: bytes of a card that are not planned for."""
+def side_by_side(
+    specs: Sequence[RunSpec],
+    datasets: Mapping[str, DatasetInfo],
+    loaded: Loaded,
+    options: BenchOptions,
+) -> tuple[int, str]:
+    """How many runs go on at a time, and what that plans of a card's memory, in words.
 
-    jobs: int
-    memory: str = ""
-    room: int = 0
-
-
-@dataclass(frozen=True)
-class Load:
-    """What is to run: how many runs, on how many images and classes a dataset, in which numbers."""
-
-    runs: int
-    images: Mapping[str, int]
-    classes: Mapping[str, int]
-    protocol: Protocol
-    numeric: Mapping[tuple[str, str], NumericMode]
-
-
-def worth(protocol: Protocol) -> int:
-    """How many runs side by side are worth it on a card."""
-    return MOST if protocol.crop <= SMALL else 1
-
-
-def size(load: Load, loaded: Loaded, device: str, asked: int | None, threads: int) -> Sizing:
-    """As many as were asked for, else as many as are worth it; with the memory that a card needs."""
-    if not device.startswith("cuda"):
-        return Sizing(asked or max(1, min(cores() // threads, load.runs)))
+    As many as were asked for, else what the cores of a CPU or the memory of a card allow.
+    """
+    if not options.device.startswith("cuda"):
+        return options.jobs or max(1, min(cores() // options.threads, len(specs))), ""
     import torch
 
-    free, total = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device)  # runs of other data that still go on let go of it
-    needs = _needs(load, loaded, total)
+    free, total = torch.cuda.mem_get_info(options.device)
+    needs = _needs(specs, datasets, loaded, total)
     if not needs:
-        return Sizing(asked or 1)
+        return options.jobs or 1, ""
     usable = int(free * (1 - SPARE))
     fitting = min(need.runs(usable) for need in needs)
-    jobs = asked or max(1, min(worth(load.protocol), fitting, load.runs))
+    worth = MOST if specs[0].protocol.crop <= SMALL else 1
+    jobs = options.jobs or max(1, min(worth, fitting, len(specs)))
     largest = max(needs, key=lambda need: need.run)
     peak = jobs * largest.run + max(need.shared for need in needs)
-    return Sizing(
-        jobs,
+    return jobs, (
         f"memory: at most {peak / GIB:.1f} GiB planned of {free / GIB:.1f} GiB free "
-        f"({largest.run / GIB:.1f} GiB a run)",
-        max(0, usable - peak),
+        f"({largest.run / GIB:.1f} GiB a run)"
     )
 
 
-def _needs(load: Load, loaded: Loaded, total: int) -> list[Need]:
+def _needs(
+    specs: Sequence[RunSpec], datasets: Mapping[str, DatasetInfo], loaded: Loaded, total: int
+) -> list[Need]:
     from harness.engine.memory import need
 
+    cells = {(spec.dataset, spec.backbone): spec for spec in specs if spec.dataset in datasets}
     return [
-        need(loaded.backbones[b], load.classes[d], load.protocol, mode, load.images[d], total)
-        for (d, b), mode in load.numeric.items()
-        if d in load.images
+        need(
+            loaded.backbones[backbone],
+            len(datasets[dataset].classes),
+            spec.protocol,
+            spec.numeric,
+            sum(datasets[dataset].counts.values()),
+            total,
+        )
+        for (dataset, backbone), spec in cells.items()
     ]

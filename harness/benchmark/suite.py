@@ -15,9 +15,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from harness.api.dataset import Dataset, LocalDataset
-from harness.api.execution import ENGINE_VERSION
-from harness.api.records import NumericMode, Protocol, RunSpec, Suite, canonical
+from harness.api.records import Protocol, Suite, canonical
 from harness.api.strategy import Strategy
+from harness.benchmark.request import BenchRequest
 from harness.data.folder import FolderDataset, parse_data_option
 from harness.errors import UsageError
 from harness.plugins.registry import Loaded
@@ -74,25 +74,7 @@ DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asked for, as the command line gives it."""
-
-    suite: str | None = None
-    datasets: tuple[str, ...] = ()
-    backbones: tuple[str, ...] = ()
-    strategies: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-    data: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
-    weights: str | None = None
-    limit: int | None = None
-    epochs: float | None = None
-    shard: tuple[int, int] | None = None
-    precision: str | None = None
-
-
-@dataclass(frozen=True)
-class Chosen:
+class ResolvedSuite:
     """A suite whose axes name exactly what runs.
 
     Attributes:
@@ -104,34 +86,8 @@ class Chosen:
     datasets: Mapping[str, Dataset]
     shortened: bool
 
-    def only(self, names: Sequence[str]) -> Chosen:
-        """The part with some of the datasets."""
-        kept = tuple(name for name in self.suite.datasets if name in names)
-        return Chosen(
-            suite=self.suite.model_copy(update={"datasets": kept}),
-            datasets={name: self.datasets[name] for name in kept},
-            shortened=self.shortened,
-        )
 
-
-@dataclass(frozen=True)
-class Facts:
-    """What a run's identity takes from the world.
-
-    Attributes:
-        data: dataset -> fingerprint.
-        weights: backbone -> sha256, or 'none'.
-        sources: (kind, name) -> sha256 of the plugin's code; kind as in `Loaded.owner`.
-        numeric: (dataset, backbone) -> how numbers are computed.
-    """
-
-    data: Mapping[str, str]
-    weights: Mapping[str, str]
-    sources: Mapping[tuple[str, str], str]
-    numeric: Mapping[tuple[str, str], NumericMode]
-
-
-def resolve(request: Request, loaded: Loaded) -> Chosen:
+def resolve(request: BenchRequest, loaded: Loaded) -> ResolvedSuite:
     """The suite that was asked for, with filters, seeds, settings and budget applied.
 
     Raises:
@@ -156,7 +112,7 @@ def resolve(request: Request, loaded: Loaded) -> Chosen:
     changes |= _settings(suite, request, loaded)
     chosen = suite.model_copy(update=changes)
     _check(chosen, loaded)
-    return Chosen(
+    return ResolvedSuite(
         suite=chosen,
         datasets={name: registered[name] for name in datasets},
         shortened=chosen.protocol.epochs != suite.protocol.epochs,
@@ -188,43 +144,6 @@ def with_folders(
     return found
 
 
-def specs(chosen: Chosen, loaded: Loaded, facts: Facts, request: Request) -> list[RunSpec]:
-    """Every run of the product, one (dataset, backbone) after another; `--shard` keeps its share."""
-    suite = chosen.suite
-    settings = {
-        name: strategy_of(loaded, name, suite.settings.get(name, {})).model_dump(mode="json")
-        for name in suite.strategies
-    }
-    found = [
-        RunSpec(
-            dataset=dataset,
-            backbone=backbone,
-            strategy=strategy,
-            settings=settings[strategy],
-            protocol=suite.protocol,
-            seed=seed,
-            limit=request.limit,
-            data=facts.data[dataset],
-            weights=facts.weights[backbone],
-            sources={
-                "backbone": facts.sources["backbones", backbone],
-                "strategy": facts.sources["strategies", strategy],
-                "metric": facts.sources["metrics", suite.protocol.metric],
-            },
-            engine=ENGINE_VERSION,
-            numeric=facts.numeric[dataset, backbone],
-        )
-        for dataset in suite.datasets
-        for backbone in suite.backbones
-        for seed in suite.seeds
-        for strategy in suite.strategies
-    ]
-    if request.shard is None:
-        return found
-    part, parts = request.shard
-    return [spec for spec in found if int(spec.run_id, 16) % parts == part - 1]
-
-
 def strategy_of(loaded: Loaded, name: str, settings: Mapping[str, Any]) -> Strategy:
     """A strategy with settings; a value that does not fit is a UsageError."""
     try:
@@ -236,7 +155,7 @@ def strategy_of(loaded: Loaded, name: str, settings: Mapping[str, Any]) -> Strat
 # -- where a suite comes from -----------------------------------------------------------------
 
 
-def _base(request: Request, loaded: Loaded) -> tuple[Suite, list[FolderDataset]]:
+def _base(request: BenchRequest, loaded: Loaded) -> tuple[Suite, list[FolderDataset]]:
     name = request.suite or (DEFAULT_WITH_DATA if request.data else DEFAULT)
     options = [parse_data_option(option) for option in request.data]
     if name.endswith(".toml"):
@@ -255,14 +174,14 @@ def _axis(
     return tuple(choose(patterns or listed, registered, what)) if patterns or listed else ()
 
 
-def _weights(request: Request, suite: Suite) -> Literal["default", "none"]:
+def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:
     """A folder that is given counts, also where the suite starts from random weights."""
     if request.weights is None:
         return suite.weights
     return "none" if request.weights == "none" else "default"
 
 
-def _settings(suite: Suite, request: Request, loaded: Loaded) -> dict[str, Any]:
+def _settings(suite: Suite, request: BenchRequest, loaded: Loaded) -> dict[str, Any]:
     """Settings and protocol after `--set TARGET.FIELD=VALUE` and `--epochs`."""
     settings = {name: dict(values) for name, values in suite.settings.items()}
     protocol = suite.protocol.model_dump(mode="json")

@@ -19,7 +19,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -29,14 +29,13 @@ from typing import Any
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
 from harness.benchmark.events import Events, Queue, Relay, tell
-from harness.benchmark.executor import Executor, Group, Setup, free_memory, group_of
-from harness.benchmark.prefetch import Coming, Uploads
+from harness.benchmark.executor import Executor, Group, WorkerSetup, free_memory, group_of
 from harness.errors import HarnessError
 from harness.plugins.registry import Loaded, load
 
 
 def execute_in_threads(
-    specs: Sequence[RunSpec], setup: Setup, loaded: Loaded, events: Events, slots: int
+    specs: Sequence[RunSpec], setup: WorkerSetup, loaded: Loaded, events: Events, slots: int
 ) -> None:
     """Carry out all runs, at most `slots` at a time; what lacked memory is done again alone."""
     crowded = _Slots(specs, setup, loaded, events)
@@ -55,7 +54,7 @@ class _Stopped(BaseException):
 
 class _Slots:
     def __init__(
-        self, specs: Sequence[RunSpec], setup: Setup, loaded: Loaded, events: Events
+        self, specs: Sequence[RunSpec], setup: WorkerSetup, loaded: Loaded, events: Events
     ) -> None:
         self.queue, self.events = Queue(specs), events
         self.executor = Executor(setup, loaded)
@@ -134,20 +133,16 @@ PRELOADED = ["harness.benchmark.workers", "harness.engine", *METRICS, "torchvisi
 
 def execute(
     specs: Sequence[RunSpec],
-    setup: Setup,
+    setup: WorkerSetup,
     loaded: Loaded,
     events: Events,
     jobs: int = 1,
-    following: Following | None = None,
 ) -> None:
-    """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there.
-
-    `following`: what comes after these runs, where runs follow each other on a card.
-    """
+    """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there."""
     if setup.device.startswith("cuda"):
         threading.Thread(target=_import_ahead, daemon=True).start()
     if jobs <= 1:
-        _in_process(specs, setup, loaded, events, following)
+        _in_process(specs, setup, loaded, events)
     elif setup.device.startswith("cuda"):
         execute_in_threads(specs, setup, loaded, events, min(jobs, len(specs)))
     else:
@@ -161,41 +156,22 @@ def _import_ahead() -> None:
         importlib.import_module(name)
 
 
-@dataclass(frozen=True)
-class Following:
-    """What is sent to a card ahead; `after`: the first run after all of these, if it is known."""
-
-    uploads: Uploads
-    after: Callable[[], Coming | None]
-
-    def send(self, specs: Sequence[RunSpec], number: int, setup: Setup) -> None:
-        """Begin with the images of the next dataset if run `number` is the last of its own."""
-        rest = specs[number + 1 :]
-        if not rest:
-            self.uploads.begin(self.after())
-        elif rest[0].dataset != specs[number].dataset:
-            self.uploads.begin(Coming(rest[0], setup.images[rest[0].dataset]))
-
-
 def _in_process(
     specs: Sequence[RunSpec],
-    setup: Setup,
+    setup: WorkerSetup,
     loaded: Loaded,
     events: Events,
-    following: Following | None,
 ) -> None:
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(setup.threads)
-    executor = Executor(setup, loaded, following.uploads if following else None)
+    executor = Executor(setup, loaded)
     try:
         queue = Queue(specs)
-        for number, spec in enumerate(specs):
+        for spec in specs:
             queue.take(group_of(spec), set())
             events.run_start(spec)
-            if following is not None:
-                following.send(specs, number, setup)
             relay = Relay(spec, partial(tell, events, spec))
             events.run_end(spec, executor.run(spec, relay, queue.siblings(spec)))
     finally:
@@ -216,7 +192,7 @@ class _Worker:
 
 class _Pool:
     def __init__(
-        self, specs: Sequence[RunSpec], setup: Setup, loaded: Loaded, events: Events
+        self, specs: Sequence[RunSpec], setup: WorkerSetup, loaded: Loaded, events: Events
     ) -> None:
         self.setup, self.loaded, self.events = setup, loaded, events
         self.queue = Queue(specs)
@@ -331,7 +307,7 @@ def _few_threads(threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(connection: Connection, setup: Setup, environ: dict[str, str]) -> None:
+def _serve(connection: Connection, setup: WorkerSetup, environ: dict[str, str]) -> None:
     """A worker: one run after another until there are none.  The parent handles Ctrl-C."""
     os.environ.update(environ)  # the fork server keeps the one it was started with
     import torch

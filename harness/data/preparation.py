@@ -30,7 +30,24 @@ Rows = Mapping[Split, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class DatasetInfo:
+    """What runs and plans depend on of a dataset.
+
+    Attributes:
+        counts: images of each split that are used.
+        fingerprint: identity of the data, limited or not; before decoding, what it will be if no
+            bad image and no near duplicate turns up that is not known yet.
+        decoded: the images are in the cache.
+    """
+
+    classes: tuple[str, ...]
+    counts: Mapping[Split, int]
+    fingerprint: str
+    decoded: bool
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
     """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took."""
 
     images: ImageSet
@@ -42,6 +59,12 @@ class Prepared:
         """Identity of the data: of all samples, limited or not."""
         return self.splits.fingerprint
 
+    @property
+    def info(self) -> DatasetInfo:
+        """What is known of it."""
+        counts = {split: len(self.images.labels[split]) for split in SPLITS}
+        return DatasetInfo(self.images.classes, counts, self.splits.fingerprint, decoded=True)
+
 
 def prepare(
     dataset: Dataset,
@@ -51,7 +74,7 @@ def prepare(
     limit: int | None = None,
     twins: Iterable[Pair] = (),
     progress: Progress | None = None,
-) -> Prepared:
+) -> PreparedDataset:
     """Load, check, split and decode a dataset.
 
     Near duplicates are looked for among all images, limited or not, and never cross splits; not in
@@ -93,7 +116,7 @@ def prepare(
             if bad and not access.skip_bad_images:
                 raise _bad_images(dataset, table, bad)
             if found.images is not None:
-                return Prepared(
+                return PreparedDataset(
                     _image_set(dataset, splits, rows, found.images, sorted(bad)), splits
                 )
 
@@ -120,23 +143,6 @@ def _in_order(table: Table, early: Output | None, ids: Sequence[str]) -> cache.E
     return cache.Early(early.path, order) if whole else None
 
 
-@dataclass(frozen=True)
-class Survey:
-    """A dataset as `prepare` would give it, before its images are decoded.
-
-    Attributes:
-        counts: images of each split that would be used.
-        fingerprint: what it will be, if no bad image and no near duplicate turns up that is not
-            known yet.
-        decoded: the images are in the cache.
-    """
-
-    classes: tuple[str, ...]
-    counts: Mapping[Split, int]
-    fingerprint: str
-    decoded: bool
-
-
 def survey(
     dataset: Dataset,
     protocol: Protocol,
@@ -144,7 +150,7 @@ def survey(
     *,
     limit: int | None = None,
     twins: Iterable[Pair] = (),
-) -> Survey:
+) -> DatasetInfo:
     """As `prepare`, without decoding and without refusing bad images: for plans.
 
     Raises:
@@ -159,7 +165,7 @@ def survey(
         known = cache.look_up(access.cache, entry)
         if known is None or not known.bad:
             counts = {split: len(rows[split]) for split in SPLITS}
-            return Survey(table.classes, counts, splits.fingerprint, known is not None)
+            return DatasetInfo(table.classes, counts, splits.fingerprint, known is not None)
         bad |= {ids[row]: why for row, why in known.bad.items()}
 
 

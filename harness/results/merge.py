@@ -50,21 +50,7 @@ def joined(given: Sequence[Plan], runs: Sequence[Sequence[RunResult]]) -> Plan:
 
 def planned(run: RunResult) -> PlannedRun:
     """The line of a plan that a run answers."""
-    spec = run.spec
-    return PlannedRun(
-        run_id=run.run_id,
-        dataset=spec.dataset,
-        modality=run.data.modality if run.data else "unknown",
-        backbone=spec.backbone,
-        strategy=spec.strategy,
-        settings=spec.settings,
-        protocol=spec.protocol.name,
-        seed=spec.seed,
-        limit=spec.limit,
-        epochs=spec.protocol.epochs,
-        weights="none" if spec.weights == "none" else "loaded",
-        precision=spec.numeric.precision,
-    )
+    return PlannedRun.of(run.spec, run.data.modality if run.data else "unknown")
 
 
 def _suite(suites: Sequence[Suite]) -> Suite:

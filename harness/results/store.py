@@ -23,7 +23,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.api.execution import Outcome, Predictions
-from harness.api.records import Plan, PlannedRun, PredictionsRecord, Record, RunResult, RunSpec
+from harness.api.records import Plan, PredictionsRecord, Record, RunResult, RunSpec
 from harness.errors import StoreError
 from harness.results import predictions as predictions_file
 from harness.results import schema
@@ -148,17 +148,14 @@ class Store:
         path = self.folder / "plan.json"
         return schema.load(path, Plan) if files.exists(path) else Plan()
 
-    def extend_plan(self, plan: Plan, later: Iterable[PlannedRun] = ()) -> Plan:
+    def extend_plan(self, plan: Plan) -> Plan:
         """Add to the plan and return the whole.
 
-        What is asked for again, with changed code or data, takes the place it had.  `later`: lines
-        whose run ids are provisional; they take nobody's place.
+        What is asked for again, with changed code or data, takes the place it had.
         """
         with files.locked(self.folder):
             before = self.plan()
-            runs = {run.key: run for run in before.runs}
-            runs = {run.key: run for run in later} | runs
-            runs |= {run.key: run for run in plan.runs}
+            runs = {run.key: run for run in (*before.runs, *plan.runs)}
             whole = Plan(suites={**before.suites, **plan.suites}, runs=tuple(runs.values()))
             if whole != before:
                 files.write(self.folder / "plan.json", _encoded(whole))

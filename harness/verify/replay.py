@@ -14,7 +14,7 @@ from harness.api.metric import softmax
 from harness.api.records import RunResult, RunSpec, canonical
 from harness.benchmark import workers
 from harness.benchmark.events import Events
-from harness.benchmark.executor import Setup, StoredImages
+from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
 from harness.data.folder import parse_data_option
@@ -136,7 +136,7 @@ class _Runner:
         self.loaded, self.again = loaded, again
         own = [parse_data_option(one) for one in again.data]
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
-        self._prepared: dict[str, preparation.Prepared] = {}
+        self._prepared: dict[str, preparation.PreparedDataset] = {}
 
     def run(self, result: RunResult) -> Outcome:
         """Raises a HarnessError where code, data or weights are not those of the run."""
@@ -145,11 +145,9 @@ class _Runner:
         prepared = self._data(result)
         device = self.again.device or _device_of(result)
         made = result.environment
-        setup = Setup(
+        setup = WorkerSetup(
             suite=result.suite,
-            images={
-                spec.dataset: StoredImages.of(prepared.images, prepared.images.record.split_file)
-            },
+            images={spec.dataset: prepared.images},
             weights={spec.backbone: self._weights(spec)},
             device=device,
             threads=(made and made.threads) or 1,
@@ -183,7 +181,7 @@ class _Runner:
                     "version that its record names"
                 )
 
-    def _data(self, result: RunResult) -> preparation.Prepared:
+    def _data(self, result: RunResult) -> preparation.PreparedDataset:
         spec, record = result.spec, result.data
         if spec.dataset not in self.datasets:
             near = did_you_mean(spec.dataset, self.datasets)

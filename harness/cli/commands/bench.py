@@ -12,9 +12,8 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.api.records import RunResult
-    from harness.benchmark.plan import Options
-    from harness.benchmark.run import Finished
-    from harness.benchmark.suite import Request
+    from harness.benchmark.request import BenchOptions, BenchRequest
+    from harness.benchmark.run import BenchResult
 
 
 def _seeds(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -108,16 +107,15 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
     Exit code 1: some runs failed.
     """
-    from harness.benchmark import plan
-    from harness.benchmark import run as app
+    from harness.benchmark import run as benchmark
     from harness.benchmark.dry_run import describe
     from harness.leaderboard.render import formats
 
     request, options = _request(given), _options(session, given)
     if given["dry_run"]:
-        click.echo(describe(plan.outline(request, options, session.plugins)))
+        click.echo(describe(benchmark.dry_run(request, options, session.plugins)))
         return
-    finished = app.bench(request, options, session.plugins, _say)
+    finished = benchmark.run_benchmark(request, options, session.plugins, _say)
     click.echo(formats.render(finished.board, "terminal"), nl=False)
     click.echo(
         f"\n{finished.ran} runs made, {finished.already_done} were there already; "
@@ -130,17 +128,17 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
         raise SystemExit(1)
 
 
-def _request(given: dict[str, Any]) -> Request:
-    from harness.benchmark.suite import Request
+def _request(given: dict[str, Any]) -> BenchRequest:
+    from harness.benchmark.request import BenchRequest
 
     names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
     more = ("weights", "limit", "epochs", "shard", "precision")
-    return Request(**{name: given[name] for name in (*names, *more)})
+    return BenchRequest(**{name: given[name] for name in (*names, *more)})
 
 
-def _options(session: Session, given: dict[str, Any]) -> Options:
+def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
     from harness.api.dataset import Access
-    from harness.benchmark.plan import Options
+    from harness.benchmark.request import BenchOptions
 
     access = Access(
         offline=session.offline, skip_bad_images=given["skip_bad_images"], lock=given["lock"]
@@ -155,10 +153,10 @@ def _options(session: Session, given: dict[str, Any]) -> Options:
         "retry_failed",
         "save_weights",
     )
-    return Options(**{name: given[name] for name in names}, access=access)
+    return BenchOptions(**{name: given[name] for name in names}, access=access)
 
 
-def _profile(finished: Finished) -> str:
+def _profile(finished: BenchResult) -> str:
     """All runs that were asked for, those made before among them."""
     from harness.results.store import Store
 

@@ -1,0 +1,57 @@
+"""What a call of `harness bench` asks for: what is measured, and how it is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from harness.api.dataset import Access
+from harness.api.execution import Engine
+
+Compile = Literal["auto", "graph", "compile"]
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What is measured, as the command line gives it."""
+
+    suite: str | None = None
+    datasets: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    data: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    weights: str | None = None
+    limit: int | None = None
+    epochs: float | None = None
+    shard: tuple[int, int] | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How it is carried out.
+
+    Attributes:
+        out: the results folder; None: results/<suite>.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        jobs: processes side by side; None: chosen here.
+        threads: torch threads of each on a CPU.  Sums over threads round differently, so the
+            default is one whatever `jobs` is: the same spec gives the same bits.
+        engine: 'reference' carries every step out plainly, for comparison with the fast path.
+        compile: on a CUDA device: compile steps where it pays ('auto'), never or always.
+        live: a live bar or plain lines; None: a bar where stderr is a terminal.
+    """
+
+    out: Path | None = None
+    device: str = "auto"
+    jobs: int | None = None
+    threads: int = 1
+    engine: Engine = "fast"
+    compile: Compile = "auto"
+    retry_failed: bool = False
+    save_weights: bool = False
+    live: bool | None = None
+    access: Access = field(default_factory=Access)
