@@ -11,14 +11,13 @@ import os
 import re
 from pathlib import Path
 
+import chromium
 import numpy as np
 import pytest
-from browser import chromium
 from made import BACKBONES, made_failure, made_plan, made_result
-from made_page import made_run, predictions_of, study
+from made_board import markdown_tables, small_board
+from made_page import HOSTILE, hostile_page, made_run, predictions_of, study
 from PIL import Image
-from test_html import HOSTILE, hostile_page
-from test_render import markdown_tables, small_board
 
 from harness.api.metric import softmax
 from harness.leaderboard.build import rank

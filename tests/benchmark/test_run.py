@@ -1,0 +1,518 @@
+"""`harness bench` as a user runs it, on a toy suite."""
+
+import csv
+import json
+import os
+import re
+
+import pytest
+from command import bench, harness, runs
+from PIL import Image
+
+
+def board(out):
+    return json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))
+
+
+def test_a_suite_runs_from_nothing_to_a_board(tmp_path):
+    done = bench(tmp_path)
+
+    assert done.exit_code == 0, done.output
+    assert len(runs(tmp_path)) == 3
+    assert {p.name for p in tmp_path.glob("leaderboard.*")} >= {
+        f"leaderboard.{e}" for e in ("md", "csv", "json")
+    }
+    assert "3 runs made, 0 were there already" in done.stdout
+    assert "no result about transfer" in done.stdout
+    result = json.loads(runs(tmp_path)[0].read_text(encoding="utf-8"))
+    assert result["environment"]["device"] == "cpu"
+    assert result["plugins"]["strategy"]["source"] == result["spec"]["sources"]["strategy"]
+    assert set(result["metrics"]) >= {"balanced-accuracy", "macro-auroc", "per-class-recall"}
+    rows = csv.DictReader((tmp_path / "leaderboard.csv").read_text(encoding="utf-8").splitlines())
+    assert {row["strategy"] for row in rows} == {"full-ft", "linear-probe", "moody"}
+
+
+def test_a_second_call_runs_only_what_is_missing(tmp_path):
+    bench(tmp_path, "--strategies", "full-ft")
+    before = {p: p.read_bytes() for p in runs(tmp_path)}
+    again = bench(tmp_path)
+
+    assert "2 runs made, 1 were there already" in again.stdout
+    assert all(p.read_bytes() == content for p, content in before.items())
+    assert "0 runs made, 3 were there already" in bench(tmp_path).stdout
+
+
+def test_several_processes_give_the_same_bits_as_one(tmp_path):
+    assert bench(tmp_path / "one", "--seeds", "0,1").exit_code == 0
+    several = bench(tmp_path / "two", "--seeds", "0,1", jobs=2)
+
+    assert several.exit_code == 0, several.output
+    one, two = (
+        [p.with_suffix(".safetensors").read_bytes() for p in runs(tmp_path / d)]
+        for d in ("one", "two")
+    )
+    assert one == two
+
+
+def probes(out, *args):
+    given = ("--datasets", "demo-xray", "--backbones", "resnet50-mini", "--limit", 24)
+    chosen = ("--strategies", "linear-probe,lp-ft", "--epochs", 2)
+    return bench(out, *given, *chosen, *args, suite="demo")
+
+
+def test_probes_have_the_same_bits_in_one_call_in_a_shard_and_resumed(tmp_path):
+    horizon = ("--set", "protocol.schedule.horizon=10")
+    done = [
+        probes(tmp_path / "one", "--seeds", "0,1,2", *horizon),
+        probes(tmp_path / "many", "--seeds", "2,1,0", "--shard", "1/2", *horizon),
+        probes(tmp_path / "many", "--seeds", "0,1,2", *horizon),
+    ]
+    assert [one.exit_code for one in done] == [0, 0, 0], [one.output for one in done]
+    assert "0 runs made" not in done[1].stdout
+    assert "0 were there already" not in done[2].stdout
+    one, many = (
+        {p.name: p.read_bytes() for p in (tmp_path / d / "runs").rglob("*.safetensors")}
+        for d in ("one", "many")
+    )
+    assert len(one) == 6
+    assert one == many
+
+
+def test_the_reference_engine_is_reached_from_the_command_line(tmp_path, monkeypatch):
+    from harness.engine.probe import lanes
+
+    def refuse(*_):
+        raise AssertionError("the fast path was taken")
+
+    monkeypatch.setattr(lanes.Block, "train", refuse)
+    chosen = ("--strategies", "linear-probe")
+    assert bench(tmp_path / "fast", *chosen).exit_code == 1
+    assert bench(tmp_path / "reference", *chosen, "--engine", "reference").exit_code == 0
+
+
+def test_a_run_that_raises_is_recorded_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_TOY", "raise")
+    done = bench(tmp_path)
+
+    assert done.exit_code == 1
+    assert "toy-data / toy / moody, seed 0: the moody strategy" in done.stderr
+    (failed,) = (tmp_path / "failed").glob("*.json")
+    failure = json.loads(failed.read_text(encoding="utf-8"))
+    assert failure["status"] == "failed"
+    assert failure["error"]["kind"] == "ValueError"
+    assert "was told to raise" in failure["error"]["traceback"]
+    assert "toy_plugin.py" in failure["error"]["traceback"]
+    assert len(runs(tmp_path)) == 2
+
+
+def test_a_failed_run_is_run_again_only_if_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_TOY", "raise")
+    bench(tmp_path)
+    monkeypatch.delenv("HARNESS_TOY")
+
+    still = bench(tmp_path)
+    assert still.exit_code == 1
+    assert "0 runs made" in still.stdout
+    retried = bench(tmp_path, "--retry-failed")
+    assert retried.exit_code == 0
+    assert not list((tmp_path / "failed").glob("*.json"))
+
+
+def test_a_loss_that_is_not_finite_is_a_failed_run_with_its_step(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_TOY", "nan")
+    done = bench(tmp_path, "--strategies", "moody")
+
+    assert done.exit_code == 1
+    (failed,) = (tmp_path / "failed").glob("*.json")
+    error = json.loads(failed.read_text(encoding="utf-8"))["error"]
+    assert error["phase"] == "ft"
+    assert error["step"] >= 2
+
+
+def test_a_worker_that_is_killed_costs_only_its_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_TOY", "kill")
+    done = bench(tmp_path, "--seeds", "0,1", jobs=2)
+
+    assert done.exit_code == 1
+    assert "killed, most often for lack of memory" in done.stderr
+    assert len(runs(tmp_path)) == 4
+    assert len(list((tmp_path / "failed").glob("*.json"))) == 2
+
+
+def test_an_interrupt_loses_at_most_the_run_in_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_TOY", "interrupt")
+    done = bench(tmp_path)
+
+    assert done.exit_code == 130
+    assert len(runs(tmp_path)) == 2
+    monkeypatch.delenv("HARNESS_TOY")
+    assert "1 runs made, 2 were there already" in bench(tmp_path).stdout
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
+    out = tmp_path / "r"
+    planned = bench(out, "--dry-run", "--seeds", "0,1")
+
+    assert planned.exit_code == 0, planned.output
+    assert "6 runs = 1 datasets x 1 backbones x 3 strategies x 2 seeds" in planned.stdout
+    assert "toy-data / toy / full-ft: 2 to run" in planned.stdout
+    assert "unknown until a first run is done here" in planned.stdout
+    assert not (out / "plan.json").exists()
+    bench(out)
+    later = bench(out, "--dry-run", "--seeds", "0,1").stdout
+    assert "toy-data / toy / full-ft: 1 to run" in later
+    assert "from runs of the same kind in this folder" in later
+
+
+def test_a_limit_marks_every_row(tmp_path):
+    bench(tmp_path)
+    done = bench(tmp_path, "--limit", "6")
+
+    assert done.exit_code == 0, done.output
+    assert "3 runs made" in done.stdout
+    assert len(board(tmp_path)["tracks"]) == 2
+    limited = [json.loads(p.read_text())["spec"]["limit"] for p in runs(tmp_path)]
+    assert sorted(limited, key=str) == [6, 6, 6, None, None, None]
+    assert "limited" in done.stdout.lower()
+
+
+def test_shards_share_a_product_without_gap_or_overlap(tmp_path):
+    for part in (1, 2, 3):
+        assert (
+            bench(tmp_path / str(part), "--shard", f"{part}/3", "--seeds", "0,1,2").exit_code == 0
+        )
+    ids = [p.stem for part in (1, 2, 3) for p in runs(tmp_path / str(part))]
+    bench(tmp_path / "whole", "--seeds", "0,1,2")
+
+    assert sorted(ids) == sorted(p.stem for p in runs(tmp_path / "whole"))
+
+
+def test_settings_change_the_run_and_the_row(tmp_path):
+    bench(tmp_path)
+    done = bench(tmp_path, "--set", "moody.rate=0.5")
+
+    assert "1 runs made, 2 were there already" in done.stdout
+    labels = {row["label"] for track in board(tmp_path)["tracks"] for row in track["rows"]}
+    assert {"moody (rate=0.5)", "moody (rate=1)"} <= labels or {
+        "moody (rate=0.5)",
+        "moody (rate=1.0)",
+    } <= labels
+
+
+def test_protocol_changes_make_another_track(tmp_path):
+    bench(tmp_path)
+    done = bench(tmp_path, "--set", "protocol.lr=1e-4", "--set", "protocol.schedule.horizon=50")
+
+    assert "3 runs made" in done.stdout
+    assert len(board(tmp_path)["tracks"]) == 2
+    assert "toy (lr=0.0001, schedule.horizon=50)" in done.stdout
+
+
+def test_a_shortened_budget_is_marked(tmp_path):
+    done = bench(tmp_path, "--epochs", "1")
+
+    assert all(json.loads(p.read_text())["shortened"] for p in runs(tmp_path))
+    assert "--epochs" in done.stdout or "shortened" in done.stdout.lower()
+
+
+def test_a_weights_folder_counts_though_the_suite_starts_from_random_weights(tmp_path):
+    done = bench(tmp_path / "out", "--weights", tmp_path, "--backbones", "resnet50", "--dry-run")
+
+    assert done.exit_code == 2
+    assert f"{tmp_path} has no weights for resnet50" in done.stderr
+
+
+def figures(text):
+    """Label -> first figure of every line of the two tables of --profile."""
+    rows = re.findall(r"^ *(\S.*?)  +(\d+\.\d+)", text.rpartition("\npart ")[2], re.MULTILINE)
+    return {label: float(figure) for label, figure in rows}
+
+
+def test_a_profile_tells_where_the_time_of_the_call_and_of_its_runs_went(tmp_path):
+    told = figures(bench(tmp_path, "--profile").stdout)
+
+    parts = [
+        figure
+        for label, figure in told.items()
+        if label.startswith(("start", "prep", "runs", "board"))
+    ]
+    assert len(parts) == 4
+    assert sum(parts) == pytest.approx(told["this call"], abs=0.03)
+    costs = [json.loads(path.read_text())["cost"]["incurred"] for path in runs(tmp_path)]
+    for label, kind in {
+        "train": "train",
+        "evaluate": "evaluate",
+        "load (network, data)": "load",
+    }.items():
+        assert told[label] == pytest.approx(sum(cost[kind] for cost in costs), abs=0.006)
+    assert sum(cost["train"] for cost in costs) > 0
+    assert told["overhead of 3 made now (all but work)"] >= 0
+
+
+def test_a_profile_without_new_runs_shows_what_the_old_ones_took(tmp_path):
+    told = figures(bench(tmp_path, "--profile").stdout)
+    again = figures(bench(tmp_path, "--profile").stdout)
+
+    assert again["train"] == told["train"]
+    assert not any(label.startswith("overhead") for label in again)
+
+
+def test_weights_of_another_architecture_are_refused_before_work_starts(tmp_path):
+    from safetensors.torch import save_file
+    from torchvision.models import resnet18
+
+    save_file(
+        {n: t.clone() for n, t in resnet18().state_dict().items()},
+        tmp_path / "resnet50.safetensors",
+    )
+    done = bench(tmp_path / "out", "--weights", tmp_path, "--backbones", "resnet50")
+
+    assert done.exit_code == 2
+    assert "resnet50.safetensors does not fit resnet50" in done.stderr
+    assert "another architecture: give a file of resnet50" in done.stderr
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
+def test_weights_can_be_kept(tmp_path):
+    from safetensors.numpy import load_file
+
+    bench(tmp_path, "--save-weights", "--strategies", "full-ft")
+    (file,) = (tmp_path / "weights").glob("*.safetensors")
+    assert file.stem == runs(tmp_path)[0].stem
+    assert load_file(file)["head.fc.weight"].shape == (3, 10)
+
+
+# -- suites and folders of one's own ------------------------------------------------------------
+
+
+def image_folder(folder, classes=("a", "b"), each=12):
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            image = Image.new("RGB", (9, 8), (40 + 3 * i, 60 * number, 90))
+            image.putpixel((i % 9, 3), (255, 255, 255))
+            image.save(folder / name / f"{i}.png")
+    return folder
+
+
+SUITE = """
+extends = "toy"
+title = "Mine"
+strategies = ["linear-probe"]
+[protocol]
+epochs = 1
+[data]
+mine = "images"
+"""
+
+
+def test_a_suite_file_with_a_folder_beside_it(tmp_path):
+    image_folder(tmp_path / "images")
+    (tmp_path / "my.toml").write_text(SUITE)
+    done = bench(tmp_path / "out", suite=str(tmp_path / "my.toml"))
+
+    assert done.exit_code == 0, done.output
+    found = {json.loads(p.read_text())["spec"]["dataset"] for p in runs(tmp_path / "out")}
+    assert found == {"toy-data", "mine"}
+
+
+def test_an_own_folder_with_a_modality(tmp_path):
+    folder = image_folder(tmp_path / "images")
+    done = bench(
+        tmp_path / "out",
+        "--data",
+        f"mri:brain={folder}",
+        "--strategies",
+        "full-ft",
+        "--datasets",
+        "brain",
+    )
+
+    assert done.exit_code == 0, done.output
+    (run,) = runs(tmp_path / "out")
+    result = json.loads(run.read_text())
+    assert result["data"]["modality"] == "mri"
+    assert sum(result["data"]["counts"]["train"].values()) > 8
+    split = json.loads((tmp_path / "out" / result["data"]["split_file"]).read_text())
+    assert len(split["samples"]) == 24
+    assert str(tmp_path) not in run.read_text() + json.dumps(split)
+
+
+def test_changed_images_are_other_runs_with_their_own_split_file(tmp_path):
+    folder = image_folder(tmp_path / "images")
+    call = ["--data", f"brain={folder}", "--strategies", "full-ft", "--datasets", "brain"]
+    bench(tmp_path / "out", *call)
+    (folder / "a" / "0.png").unlink()
+    done = bench(tmp_path / "out", *call)
+
+    assert "1 runs made" in done.stdout
+    results = [json.loads(p.read_text()) for p in runs(tmp_path / "out")]
+    assert len({r["data"]["split_file"] for r in results}) == 2
+    for result in results:
+        split = json.loads((tmp_path / "out" / result["data"]["split_file"]).read_text())
+        assert split["sha256"] == result["data"]["split_sha256"]
+
+
+def test_a_bad_image_is_named_or_left_out_and_counted(tmp_path):
+    folder = image_folder(tmp_path / "images")
+    (folder / "a" / "3.png").write_bytes((folder / "a" / "3.png").read_bytes()[:60])
+    call = ["--data", f"brain={folder}", "--strategies", "full-ft", "--datasets", "brain"]
+
+    refused = bench(tmp_path / "out", *call)
+    assert refused.exit_code == 2
+    assert "a/3.png" in refused.stderr
+    assert "--skip-bad-images" in refused.stderr
+    done = bench(tmp_path / "out", *call, "--skip-bad-images")
+    assert done.exit_code == 0, done.output
+    assert "1 bad images left out: a/3.png" in done.stderr
+    assert json.loads(runs(tmp_path / "out")[0].read_text())["data"]["skipped"] == ["a/3.png"]
+    assert "1 bad image was skipped" in (tmp_path / "out" / "leaderboard.md").read_text()
+
+
+# -- what is refused before work starts ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["toyy"], "unknown suite 'toyy'; did you mean 'toy'"),
+        (["toy", "--datasets", "toy-dat"], "unknown dataset 'toy-dat'; did you mean 'toy-data'"),
+        (["toy", "--backbones", "resnet5"], "unknown backbone 'resnet5'; did you mean 'resnet50'"),
+        (["toy", "--strategies", "lp-tf"], "unknown strategy 'lp-tf'; did you mean 'lp-ft'"),
+        (["toy", "--seeds", "a"], "give whole numbers"),
+        (["toy", "--shard", "3/2"], "give I/N with I from 1 to N"),
+        (["toy", "--set", "lr=1"], "write STRATEGY.SETTING=VALUE"),
+        (["toy", "--set", "modey.rate=1"], "did you mean 'moody'"),
+        (["toy", "--set", "moody.rat=1"], "moody has no setting 'rat'; did you mean 'rate'"),
+        (["toy", "--set", "moody.rate=fast"], "settings of strategy 'moody': rate"),
+        (["toy", "--set", "protocol.lrr=1"], "protocol has no field 'lrr'; did you mean 'lr'"),
+        (["toy", "--set", "protocol.lr=-1"], "greater than 0"),
+        (["toy", "--set", "protocol.plan.horizon=1"], "protocol has no group 'plan'"),
+        (["toy", "--set", "protocol.metric=acuracy"], "did you mean 'accuracy'"),
+        (["toy", "--device", "tpu"], "must be auto, cpu, cuda or cuda:N"),
+        (["toy", "--weights", "/nowhere/at/all"], "no such folder"),
+        (["toy", "--data", "toy-data=."], "a dataset of this name is registered already"),
+        (["folders"], "lists no dataset; give --data NAME=FOLDER"),
+        (["folders", "--data", "x=/no/where"], "--data x=...: /no/where does not exist"),
+        (["missing.toml"], "suite file missing.toml"),
+    ],
+)
+def test_bad_input_is_refused_with_a_remedy(args, message, tmp_path):
+    if "--weights" in args:
+        args = [*args, "--backbones", "resnet50"]
+        (tmp_path / "s.toml").write_text('extends = "toy"\nweights = "default"\n')
+        args[0] = str(tmp_path / "s.toml")
+    done = harness("bench", *args, "--out", tmp_path / "out")
+
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "toy"\nstrategys = []', "unknown key 'strategys'; did you mean 'strategies'"),
+        ('extends = "toy"\n[protocol]\nlearning = 1', r"[protocol]: unknown key 'learning'"),
+        ('extends = "toy"\nseeds = "x"', "seeds"),
+        ("a = ", "is not valid TOML"),
+        ('extends = "toi"', "did you mean 'toy'"),
+    ],
+)
+def test_a_suite_file_is_checked(text, message, tmp_path):
+    (tmp_path / "s.toml").write_text(text)
+    done = bench(tmp_path / "out", suite=str(tmp_path / "s.toml"))
+
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_an_unwritable_place_is_found_before_work_starts(tmp_path):
+    (tmp_path / "file").write_text("x")
+    done = bench(tmp_path / "file" / "out")
+
+    assert done.exit_code == 2
+    assert str(tmp_path / "file") in done.stderr
+
+
+def test_a_full_disk_ends_with_one_message_and_keeps_what_is_done(tmp_path, monkeypatch):
+    import errno
+
+    assert bench(tmp_path, "--strategies", "full-ft").exit_code == 0
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = bench(tmp_path)
+    assert done.exit_code == 2
+    assert "no space left" in done.stderr
+    monkeypatch.undo()
+    assert len(runs(tmp_path)) == 1
+    assert "2 runs made, 1 were there already" in bench(tmp_path).stdout
+
+
+def test_results_of_a_newer_harness_are_refused(tmp_path):
+    bench(tmp_path, "--strategies", "full-ft")
+    (run,) = runs(tmp_path)
+    run.write_text(run.read_text().replace('"schema_version": 1', '"schema_version": 99', 1))
+    done = bench(tmp_path)
+
+    assert done.exit_code == 2
+    assert "newer" in done.stderr
+
+
+def test_broken_plugins_do_not_stop_the_others(tmp_path):
+    (tmp_path / "broken.py").write_text("raise RuntimeError('boom')\n")
+    done = harness(
+        "bench",
+        "toy",
+        "--out",
+        tmp_path / "out",
+        "--jobs",
+        1,
+        "-p",
+        tmp_path / "broken.py",
+        "--strategies",
+        "full-ft",
+    )
+
+    assert done.exit_code == 0, done.output
+    assert "boom" in done.stderr
+    strict = harness("--strict-plugins", "bench", "toy", "-p", tmp_path / "broken.py")
+    assert strict.exit_code == 2
+
+
+def test_an_observer_hears_of_everything_and_may_fail(tmp_path):
+    (tmp_path / "ear.py").write_text(
+        "from harness import hookimpl\n"
+        f"LOG = {str(tmp_path / 'log')!r}\n"
+        "def note(word):\n    with open(LOG, 'a') as log: print(word, file=log)\n"
+        "@hookimpl\ndef harness_run_start(spec): note(f'start {spec.strategy}')\n"
+        "@hookimpl\ndef harness_epoch_end(spec, epoch): note(f'epoch {epoch.epoch:g}')\n"
+        "@hookimpl\ndef harness_phase_end(spec, report): note(f'phase {report.phase}')\n"
+        "@hookimpl\ndef harness_run_end(spec, result):\n    note(result.status)\n    raise ValueError('deaf')\n"
+    )
+    done = harness(
+        "bench",
+        "toy",
+        "--out",
+        tmp_path / "out",
+        "--jobs",
+        1,
+        "--strategies",
+        "full-ft",
+        "-p",
+        tmp_path / "ear.py",
+    )
+
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "log").read_text().split("\n") == [
+        "start full-ft",
+        "epoch 1",
+        "epoch 2",
+        "phase ft",
+        "ok",
+        "",
+    ]

@@ -1,0 +1,89 @@
+"""The miniatures' source task, and what their starting points know of it."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from places import ROOT
+from torch import nn
+
+from harness.weights import find, load, read
+
+HERE = ROOT / "benchmarks" / "miniatures"
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """The two scripts, which stand outside of any package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        import pretrain
+        import source_task
+
+        yield pretrain, source_task
+        for name in ("pretrain", "source_task"):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def images(scripts):
+    drawn, labels = scripts[1].sample(10, 48, seed=77)
+    return torch.from_numpy(drawn), torch.from_numpy(labels)
+
+
+def test_source_task_is_drawn_alike_every_time(scripts):
+    _, task = scripts
+    first, again, other = (task.sample(2, 32, seed) for seed in (5, 5, 6))
+    assert first[0].shape == (2 * len(task.CLASSES), 3, 32, 32)
+    assert first[0].dtype == np.uint8
+    assert np.array_equal(first[0], again[0])
+    assert np.array_equal(first[1], np.repeat(np.arange(len(task.CLASSES)), 2))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_mean_colour_tells_little_of_the_class(scripts):
+    from sklearn.linear_model import LogisticRegression
+
+    drawn, labels = scripts[1].sample(40, 24, seed=3)
+    colours = drawn.reshape(len(drawn), 3, -1)
+    figures = np.concatenate([colours.mean(2), colours.std(2)], axis=1) / 64
+    held_out = np.arange(len(labels)) % 2 == 0
+    probe = LogisticRegression(max_iter=2000).fit(figures[~held_out], labels[~held_out])
+    assert probe.score(figures[held_out], labels[held_out]) < 0.2
+
+
+@pytest.mark.parametrize("name", ["resnet50-mini", "densenet121-mini", "vgg19-mini"])
+def test_shipped_file_knows_its_source_task(scripts, images, name):
+    pretrain, task = scripts
+    backbone = pretrain.miniatures()[name]
+    file = find(backbone)
+    chain = backbone.build(len(task.CLASSES))
+    start = load(backbone, len(task.CLASSES), file)
+    layer = backbone.head_layer()
+    published = backbone.source_head(read(file.path))
+    head = {
+        f"{layer}.{leaf}": published[backbone.published_name(f"{layer}.{leaf}")].float()
+        for leaf in ("weight", "bias")
+    }
+    chain.load_state_dict({**start.state, **head})
+    assert pretrain.accuracy(chain, *images) > 0.75
+
+
+def test_folding_changes_no_output(scripts):
+    pretrain, _ = scripts
+    torch.manual_seed(0)
+    chain = pretrain.miniatures()["vgg19-mini"].build(5).double()
+    network = pretrain.with_norm(chain).double()
+    inputs = torch.randn(8, 3, 48, 48, dtype=torch.float64)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.momentum = None
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, std=0.1)
+        network.train()(inputs)
+        expected = network.eval()(inputs)
+        pretrain.fold(network)
+        torch.testing.assert_close(chain.eval()(inputs), expected, rtol=1e-9, atol=1e-12)
+    assert expected.std() > 0

@@ -1,0 +1,301 @@
+"""Recorded steps against the plain path: the same plans, the same weights.
+
+On a CPU recorded work is done plainly each time, so these tests hold the bookkeeping (fixed memory,
+rates on the device, networks that are used again); with the mark `gpu` they hold the graphs too.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from toys import FULL, HEAD, ToyBackbone, ToyVgg, distance, strategy, toy_images, toy_run
+
+from harness import Distance, Phase
+from harness.api.records import NumericMode
+from harness.engine import run
+from harness.engine.model import fixed_norms
+from harness.engine.steps import CapturedSteps
+from harness.plugins.registry import load
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda:0",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+        ],
+    ),
+]
+PLAIN = NumericMode(precision="float64", deterministic=False)
+RECORDED = PLAIN.model_copy(update={"compile": "graph"})
+FLOAT32 = PLAIN.model_copy(update={"precision": "float32"})
+MIXED = RECORDED.model_copy(update={"precision": "bf16", "layout": "channels-last"})
+STRATEGIES = load().strategies
+IMAGES = toy_images((52, 24, 24))  # three full batches and one of four
+
+
+def trained(chosen, numeric, device, *, engine="fast", shared=None, **given):
+    given = {"images": IMAGES, "checkpoint": "last"} | given
+    spec, resources = toy_run(chosen, numeric=numeric, shared=shared, **given)
+    moved = {"device": device, "engine": engine}
+    return run(spec, type(resources)(**(vars(resources) | moved)))
+
+
+def reference(chosen, numeric, device, **given):
+    plain = numeric.model_copy(update={"compile": "none"})
+    return trained(chosen, plain, device, engine="reference", **given)
+
+
+def assert_same(found, wanted, rtol=1e-8):
+    assert [p.model_dump(exclude={"seconds"}) for p in found.result.phases] == [
+        p.model_dump(exclude={"seconds"}) for p in wanted.result.phases
+    ]
+    for name, tensor in wanted.state.items():
+        if rtol > 1e-8 and name.endswith("conv.bias"):
+            continue  # before a norm its gradient is rounding, and Adam makes a step of it
+        scale = float(tensor.double().norm())
+        off = float((found.state[name].double() - tensor.double()).norm())
+        assert off <= rtol * max(scale, 1e-3), f"{name} is {off / max(scale, 1e-3):.1e} off"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backbone", [ToyBackbone(), ToyVgg()], ids=lambda b: b.name)
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_every_strategy_ends_where_the_reference_does(name, backbone, device):
+    """Twice over one shared network, so that the second run finds everything recorded."""
+    shared = {}
+    for seed in (0, 1):
+        given = {"seed": seed, "backbone": backbone}
+        chosen = STRATEGIES[name]()
+        found = trained(chosen, RECORDED, device, shared=shared, **given)
+        assert_same(found, reference(chosen, PLAIN, device, **given))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_strategies_may_follow_each_other_on_one_network(device):
+    shared = {}
+    mixed = {n: trained(STRATEGIES[n](), RECORDED, device, shared=shared) for n in STRATEGIES}
+    for name, found in mixed.items():
+        assert_same(found, reference(STRATEGIES[name](), PLAIN, device))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_optimizers_rates_decays_and_kept_state(optimizer, precision, device):
+    chosen = strategy(
+        Phase("a", 1.25, {"head": 1.0}, decay={"head": 0.1}),
+        Phase("b", 1.5, {"fc": 0.5, "head": 1.0}, keep_optimizer=True, anneal="run"),
+        Phase("c", 1.25, {"block1": 0.1, "*.weight": 0.3, "*": 2.0}, keep_optimizer=True),
+    )
+    numeric = RECORDED.model_copy(update={"precision": precision})
+    given = {"optimizer": optimizer, "backbone": ToyVgg(), "batch_size": 12}
+    found = trained(chosen, numeric, device, **given)
+    wanted = reference(chosen, numeric, device, **given)
+    assert_same(found, wanted, rtol=1e-8 if precision == "float64" else 1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_penalties_proximal_steps_and_averages(device):
+    names = ("stem.conv.weight", "layer1.conv.weight", "layer2.conv.weight")
+    terms = (
+        Distance("l1", 1e-2, names[:1]),
+        Distance("l2", 1e-1, names[1:2]),
+        Distance("l1", 1e-2, names[2:], proximal=True),
+        Distance("l2", 1e-1, ("head.fc.weight",), towards="zero"),
+    )
+    chosen = strategy(
+        Phase("a", 2, {"*": 1.0}, penalties=terms, average="ema"),
+        Phase("b", 2, {"*": 1.0}, penalties=terms, average="swa", norm="eval"),
+    )
+    assert_same(trained(chosen, RECORDED, device), reference(chosen, PLAIN, device))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        {"class_weights": "balanced", "label_smoothing": 0.1},
+        {"augment": ("flip-horizontal", "flip-vertical", "affine")},
+        {"checkpoint": "best", "patience": 1},
+        {"charge_looks": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["full-ft", "auto-rgn", "gradual-first-last"])
+def test_protocols(name, protocol, device):
+    chosen = STRATEGIES[name]()
+    found = trained(chosen, RECORDED, device, **protocol)
+    assert_same(found, reference(chosen, PLAIN, device, **protocol))
+
+
+class Tilted:
+    """A loss of its own that uses all a batch offers."""
+
+    capturable = True
+
+    def __call__(self, model, batch):
+        logits = model(batch.inputs)
+        held = batch.reference(batch.inputs)
+        loss = torch.nn.functional.cross_entropy(logits, batch.targets)
+        drift = (logits - held).square().mean()
+        return loss + (0.1 + batch.progress) * drift * (1 + 1e-3 * batch.index.sum())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_capturable_objective_sees_the_batch_the_progress_and_the_reference(device):
+    chosen = strategy(Phase("p", 4, {"*": 1.0}, objective=Tilted(), reference="phase-start"))
+    assert_same(trained(chosen, RECORDED, device), reference(chosen, PLAIN, device))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_objective_that_cannot_be_recorded_is_carried_out_plainly(device, monkeypatch):
+    monkeypatch.setattr(Tilted, "capturable", False)
+    steps = []
+    original = CapturedSteps.step
+    monkeypatch.setattr(CapturedSteps, "step", lambda s, n: steps.append(n) or original(s, n))
+    chosen = strategy(Phase("p", 4, {"*": 1.0}, objective=Tilted(), reference="phase-start"))
+    assert_same(trained(chosen, RECORDED, device), reference(chosen, PLAIN, device))
+    assert steps == []
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_float32_is_within_the_noise_of_a_changed_last_bit(device):
+    """||w_fast - w_ref|| <= 3 ||w_ref' - w_ref||, ref' begun one unit in the last place aside."""
+    numeric, recorded = FLOAT32, FLOAT32.model_copy(update={"compile": "graph"})
+    for name in STRATEGIES:
+        chosen = STRATEGIES[name]()
+        wanted = reference(chosen, numeric, device).state
+        found = trained(chosen, recorded, device).state
+        start = toy_run(chosen)[1].start
+        moved = {
+            n: torch.nextafter(t, t + 1) if t.is_floating_point() else t
+            for n, t in start.state.items()
+        }
+        begun = type(start)(moved, start.record)
+        aside = reference(chosen, numeric, device, start=begun).state
+        assert distance(found, wanted) <= 3 * distance(aside, wanted), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+class TestOnACard:
+    def test_no_step_waits_for_the_device(self, monkeypatch):
+        """Once everything is recorded, a step that waited would raise."""
+        original = CapturedSteps.step
+
+        def step(self, number):
+            steady = number >= 9
+            with warnings.catch_warnings(action="ignore"):  # that the mode is a prototype
+                torch.cuda.set_sync_debug_mode("error" if steady else "default")
+            try:
+                original(self, number)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+
+        monkeypatch.setattr(CapturedSteps, "step", step)
+        numeric = MIXED
+        kinds = ("flip-horizontal", "affine")
+        for augment in ((), kinds):
+            trained(FULL, numeric, "cuda:0", augment=augment)
+
+    def test_a_second_seed_records_nothing(self, monkeypatch):
+        from harness.engine.graphs import Replayable
+
+        recorded = []
+        original = Replayable._record
+        monkeypatch.setattr(Replayable, "_record", lambda s: recorded.append(s) or original(s))
+        shared = {}
+        counts = []
+        for seed in (0, 1):
+            trained(FULL, RECORDED, "cuda:0", shared=shared, seed=seed)
+            counts.append(len(recorded))
+        assert counts[0] > 0
+        assert counts[1] - counts[0] == 0  # float64 updates are not recorded
+
+    def test_images_that_do_not_fit_are_streamed(self, monkeypatch):
+        from harness.engine import storage
+
+        numeric = RECORDED
+        uploaded = trained(FULL, numeric, "cuda:0")
+        monkeypatch.setattr(storage, "SHARE", 0.0)
+        assert_same(trained(FULL, numeric, "cuda:0"), uploaded)
+
+    @pytest.mark.parametrize("backbone", [ToyBackbone(), ToyVgg()], ids=lambda b: b.name)
+    def test_runs_side_by_side_end_as_alone(self, backbone):
+        import threading
+
+        from harness.engine.devices import taking
+
+        names = ("full-ft", "lp-ft", "auto-rgn", "gradual-last-first")
+        lock, shared, found = threading.Lock(), {}, {}
+
+        def work(number, name):
+            with taking(number, lock):
+                for seed in (0, 1):
+                    given = {"backbone": backbone, "seed": seed, "shared": shared}
+                    found[name, seed] = trained(STRATEGIES[name](), RECORDED, "cuda:0", **given)
+
+        threads = [threading.Thread(target=work, args=pair) for pair in enumerate(names)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 8
+        for (name, seed), outcome in found.items():
+            given = {"backbone": backbone, "seed": seed}
+            assert_same(outcome, trained(STRATEGIES[name](), RECORDED, "cuda:0", **given))
+            assert outcome.result.cost.packed
+
+    def test_dropout_draws_the_same_numbers_recorded_or_not(self):
+        given = {"backbone": ToyVgg(), "seed": 3}
+        found = trained(FULL, RECORDED, "cuda:0", **given)
+        assert_same(found, reference(FULL, PLAIN, "cuda:0", **given))
+
+    def test_mixed_precision_stays_within_a_point_over_five_seeds(self):
+        numeric = MIXED
+        images = toy_images((240, 240, 480))
+        off = []
+        for seed in range(5):
+            given = {"images": images, "seed": seed, "epochs": 12, "checkpoint": "best"}
+            mixed = trained(FULL, numeric, "cuda:0", **given)
+            exact = reference(FULL, FLOAT32, "cuda:0", **given)
+            values = [o.result.metrics["balanced-accuracy"].value for o in (mixed, exact)]
+            off.append(values[0] - values[1])
+        half = 2.132 * np.std(off, ddof=1) / math.sqrt(5)  # 90 %, t with four degrees of freedom
+        assert abs(np.mean(off)) + half <= 0.01
+
+
+def test_head_only_phases_are_recorded_too():
+    assert_same(trained(HEAD, RECORDED, "cpu"), reference(HEAD, PLAIN, "cpu"))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_frozen_norms_go_back_as_torchs_do(layout):
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(5, dtype=torch.float64)
+    with torch.no_grad():
+        for tensor in (norm.weight, norm.bias, norm.running_mean):
+            tensor.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    norm.eval().requires_grad_(False)
+    x = torch.randn(4, 5, 3, 3, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    wanted = norm(x)
+    (slope,) = torch.autograd.grad(wanted.square().sum(), x)
+    with fixed_norms(torch.nn.Sequential(norm)):
+        found = norm(x)
+    (quick,) = torch.autograd.grad(found.square().sum(), x)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    torch.testing.assert_close(quick, slope, rtol=1e-12, atol=1e-12)
+    assert "forward" not in vars(norm)
+
+
+def test_norms_that_learn_or_use_the_batch_are_left_alone():
+    learning, training = torch.nn.BatchNorm2d(2).eval(), torch.nn.BatchNorm2d(2)
+    training.requires_grad_(False)
+    with fixed_norms(torch.nn.Sequential(learning, training)):
+        assert "forward" not in vars(learning)
+        assert "forward" not in vars(training)

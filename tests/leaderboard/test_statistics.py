@@ -1,0 +1,143 @@
+"""Statistics and claims of a board that was really made, against figures computed by hand."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from command import bench
+from toy_plugin import PROTOCOL
+
+from harness.cli import cli
+from harness.leaderboard import boards, statistics
+from harness.leaderboard.render import formats
+from harness.plugins.registry import load
+from harness.results.merge import MergedStore
+from harness.results.store import Store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("board")
+    assert bench(out, "--seeds", "0,1").exit_code == 0
+    return out
+
+
+def harness(*args):
+    return CliRunner().invoke(cli, [*map(str, args)], prog_name="harness")
+
+
+def analysed(folder, metric=None):
+    store = MergedStore([Store(folder)])
+    board = boards.rank(store, load(environ={}), metric)
+    return statistics.analysed(board, store), store
+
+
+def test_differences_are_those_of_the_stored_predictions(made):
+    board, store = analysed(made)
+    (track,) = board.tracks
+    differences = board.statistics[track.id]["differences"]
+
+    def recall(strategy):
+        scores = []
+        for result in store.results():
+            if result.spec.strategy == strategy:
+                given = store.predictions(result)
+                y, right = (
+                    given.targets["test"],
+                    given.logits["test"].argmax(1) == given.targets["test"],
+                )
+                scores.append(np.mean([right[y == c].mean() for c in np.unique(y)]))
+        return np.mean(scores)
+
+    assert {d["row"] for d in differences} == {"linear-probe", "moody"}
+    for one in differences:
+        assert one["value"] == pytest.approx(recall(one["row"]) - recall("full-ft"))
+        assert one["low"] <= one["value"] <= one["high"]
+        assert one["seeds"] == 2
+    moody = next(d for d in differences if d["row"] == "moody")
+    assert (moody["value"], moody["verdict"]) == (0, "undecided")  # moody is full-ft
+
+
+def test_a_single_block_is_not_compared_across_blocks(made):
+    board, _ = analysed(made)
+    assert "comparisons" not in board.statistics[board.tracks[0].id]
+
+
+def test_the_board_is_the_same_whoever_asks(made):
+    first, second = (analysed(made)[0] for _ in range(2))
+    assert first == second
+
+
+def test_a_metric_that_is_no_share_of_samples_has_no_statistics(made):
+    board, _ = analysed(made, "ece")
+    assert (board.statistics, board.claims) == (None, None)
+
+
+def test_the_page_holds_statistics(made):
+    page = (made / "leaderboard.html").read_text(encoding="utf-8")
+    assert '"differences"' in page
+    assert PROTOCOL.name in page
+
+
+def test_every_format_printed_is_the_file_that_was_written(made):
+    """One source: what `--format` prints, and what the board's files hold."""
+    store, loaded = MergedStore([Store(made)]), load(environ={})
+    ranked = boards.rank(store, loaded)
+    for name, end in formats.FILES.items():
+        text = boards.text(ranked, name, store, loaded)
+        assert text == (made / f"leaderboard.{end}").read_text(encoding="utf-8")
+
+
+def test_a_page_drawn_in_a_copy_of_the_process_is_the_same(made, tmp_path):
+    """On two cores the page is drawn beside the tests, on one after them."""
+    for cores in (1, 2):
+        code = (
+            "import os, sys; from harness.utils import fork as aside; from harness.leaderboard import boards as standings; from harness.cli import main\n"
+            f"aside.cores = lambda: {cores}; drawn = standings._drawn; here = os.getpid()\n"
+            "def told(*args):\n"
+            "    print('copy' if os.getpid() != here else 'here', file=sys.stderr, flush=True)\n"
+            "    return drawn(*args)\n"
+            "standings._drawn = told; main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, "board", str(made), "--out", str(tmp_path / str(cores))],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert done.stderr == ("here\n" if cores == 1 else "copy\n")
+        for end in formats.FILES.values():
+            name = f"leaderboard.{end}"
+            assert (tmp_path / str(cores) / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_the_order_in_which_files_were_written_changes_no_byte(made, tmp_path):
+    other = tmp_path / "other"
+    for path in sorted((p for p in made.rglob("*") if p.is_file()), reverse=True):
+        if not path.name.startswith("leaderboard."):
+            (other / path.relative_to(made)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, other / path.relative_to(made))
+    assert harness("board", other).exit_code == 0
+    for end in formats.FILES.values():
+        name = f"leaderboard.{end}"
+        assert (other / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_ranks_only_reads_no_predictions(made, tmp_path):
+    shutil.copytree(made, tmp_path / "copy")
+    next((tmp_path / "copy").rglob("*.safetensors")).unlink()
+    refused = harness("board", tmp_path / "copy", "--format", "md")
+    assert refused.exit_code != 0
+    assert ".safetensors" in refused.stderr
+    done = harness("board", tmp_path / "copy", "--format", "md", "--ranks-only")
+    assert done.exit_code == 0
+    whole = (made / "leaderboard.md").read_text(encoding="utf-8")
+    assert "Tested on the stored predictions" in whole
+    assert "Tested on" not in done.output
+    assert done.output.partition("\n### ")[0] in whole
+    assert harness("board", tmp_path / "copy", "--format", "csv").exit_code == 0  # shows none

@@ -1,0 +1,732 @@
+"""What leaves the machine: everything anybody needs to check a board, and nothing that is private."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import places
+import pytest
+import yaml
+from click.testing import CliRunner
+from fake_hub_upload import FakeHub
+from huggingface_hub import DatasetCard, parse_eval_result_entries
+from huggingface_hub.repocard_data import model_index_to_eval_results
+from hypothesis import given
+from hypothesis import strategies as st
+from made import made_data, made_plan, made_product, made_spec
+from PIL import Image
+from places import DOCS
+from safetensors.numpy import load_file
+
+from harness.api.records import DataRecord, RunResult
+from harness.cli import cli
+from harness.cli.session import modules
+from harness.errors import StoreError
+from harness.leaderboard import build, statistics
+from harness.publish import card
+from harness.results.merge import opened
+from harness.results.package import read_manifest
+from harness.results.privacy import KEY_FILE, Scrubber, folder_key, hub_id, is_public
+
+TOY = Path(places.TOY)
+# What stays here: planted in ids, groups, paths, messages and settings of the runs below.
+PATIENTS = ("Meier-Anna", "Schulz-Bert")
+USER = "kowalskaj"
+HOME = f"/home/{USER}"
+SECRETS = (
+    *PATIENTS,
+    USER,
+    "4711-0815",
+    "ward 7",
+    "teacher.pt",
+    "scan_",
+    "lesion_",
+    "/home",
+    "/mnt",
+)
+
+# `careless` fails and says all it knows; `taught` has a path among its settings.
+PLUGIN = """
+from harness import Phase, Strategy, hookimpl
+
+class Careless(Strategy):
+    name = "careless"
+    teacher: str = "/mnt/ward 7/teacher.pt"
+
+    def phases(self, model, epochs):
+        raise ValueError(
+            "cannot read {home}/ward 7/{patient}/scan_1.png of {user} "
+            "(group 4711-0815, no/{patient}/scan_1.png)"
+        )
+        yield
+
+class Taught(Strategy):
+    name = "taught"
+    teacher: str = "/mnt/ward 7/teacher.pt"
+    others: dict[str, str] = {{"more": "~/ward 7/teacher.pt"}}
+
+    def phases(self, model, epochs):
+        yield Phase("all", epochs, {{"*": 1.0}})
+
+@hookimpl
+def harness_strategies():
+    return [Careless, Taught]
+"""
+
+
+def harness(*args):
+    return CliRunner().invoke(cli, ["-p", str(TOY), *map(str, args)], prog_name="harness")
+
+
+def images(folder):
+    """Twelve images a class, two patients in each split, all in the names and in the manifest."""
+    rng = np.random.default_rng(0)
+    lines = ["file,group"]
+    for label in ("no", "yes"):
+        for number in range(12):
+            patient = PATIENTS[number % 2]
+            file = f"{label}/{patient}/scan_{number}.png"
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / file)
+            lines.append(f"{file},4711-0815 {patient} lesion_{label}{number}")
+    labels = [f"{line},{line.split('/')[0]}" for line in lines[1:]]
+    (folder / "manifest.csv").write_text("\n".join(["file,group,label", *labels]) + "\n")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Runs on own images and on drawn ones: finished, limited, failed."""
+    root = tmp_path_factory.mktemp("publish")
+    images(root / "ward 7")
+    text = PLUGIN.format(home=HOME, user=USER, patient=PATIENTS[0])
+    (root / "plugin.py").write_text(text)
+    data = ("--data", f"mri:mine={root / 'ward 7'}", "-p", root / "plugin.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(root / "cache"))
+        patch.setenv("LOGNAME", USER)
+        strategies = ("--strategies", "full-ft,taught,careless")
+        out = ("--out", root / "out", "--jobs", 1)
+        both = harness("bench", "toy", *data, *strategies, *out)
+        assert both.exit_code == 1, both.output
+        few = harness("bench", "toy", *data, "--strategies", "full-ft", "--limit", 4, *out)
+        assert few.exit_code == 0, few.output
+    (root / "out" / "data-audit.html").write_text(f"<img> {PATIENTS[0]}")
+    (root / "out" / "weights").mkdir()
+    (root / "out" / "weights" / "x.safetensors").write_bytes(b"weights")
+    return root
+
+
+@pytest.fixture
+def folder(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(finished / "cache"))
+    monkeypatch.setenv("LOGNAME", USER)
+    shutil.copytree(finished / "out", tmp_path / "r")
+    return tmp_path / "r"
+
+
+@pytest.fixture
+def public(folder, tmp_path):
+    done = harness("publish", folder, "--to", tmp_path / "public")
+    assert done.exit_code == 0, done.output
+    return tmp_path / "public"
+
+
+def inside(folder):
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def records(folder, place="runs"):
+    found = (json.loads(path.read_text()) for path in sorted((folder / place).rglob("*.json")))
+    return {(r["spec"]["dataset"], r["spec"]["strategy"], r["spec"]["limit"]): r for r in found}
+
+
+def test_the_secrets_are_in_the_original(folder, finished):
+    """Or the tests below would find nothing whatever happened."""
+    everything = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    for secret in (*PATIENTS, "4711-0815", "ward 7", "teacher.pt", "scan_", "lesion_", USER):
+        assert secret.encode() in everything, secret
+    assert str(finished).startswith("/")
+
+
+def test_no_id_no_path_no_name_leaves(public, folder, finished):
+    forbidden = (*SECRETS, str(finished), str(folder), str(Path.home()), 'plugin.py", line')
+    for name in inside(public):
+        content = (public / name).read_bytes()
+        for secret in forbidden:
+            assert secret.encode() not in content, f"{secret} in {name}"
+            assert secret not in name
+    key = (folder / KEY_FILE).read_text().strip()
+    assert all(key.encode() not in (public / name).read_bytes() for name in inside(public))
+
+
+def test_only_what_is_listed_leaves(public):
+    tops = {name.split("/")[0] for name in inside(public)}
+
+    assert tops >= {"README.md", "plan.json", "runs", "splits", "failed", "manifest.json"}
+    boards = {name for name in tops if name.startswith("leaderboard.")}
+    assert boards >= {"leaderboard.md", "leaderboard.csv", "leaderboard.json"}
+    assert tops <= boards | {
+        "README.md", "plan.json", "runs", "splits", "failed", "manifest.json",
+    }  # fmt: skip
+    manifest = read_manifest(public)
+    assert sorted([*manifest.files, "manifest.json"]) == inside(public)
+
+
+def test_what_was_published_holds(public):
+    done = harness("verify", public, "--json")
+
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert (report["runs"], report["failed"]) == (6, 2)
+    assert report["figures"] == 6 * 9 * 2
+    assert list(report["not_checked"].values()) == [1]
+    assert "which images a limit took" in next(iter(report["not_checked"]))
+
+
+def test_a_changed_logit_in_what_was_published_is_found(public):
+    path = next((public / "runs" / "mine").rglob("*.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+
+    assert harness("verify", public).exit_code == 1
+
+
+def by_sample(folder, record, split):
+    """Sample id -> (label, logits), from the files alone."""
+    splits = json.loads((folder / record["data"]["split_file"]).read_text())["samples"]
+    spec = record["spec"]
+    place = folder / "runs" / spec["dataset"] / spec["backbone"] / spec["strategy"]
+    stored = load_file(place / record["predictions"]["file"])
+    rows = stored[f"{split}.rows"].tolist()
+    assert rows == sorted(rows)
+    return {
+        splits[row]["id"]: (splits[row]["label"], logits.tolist())
+        for row, logits in zip(rows, stored[f"{split}.logits"], strict=True)
+    }
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("limit", [None, 4])
+def test_every_prediction_is_still_that_of_its_sample(folder, public, split, limit):
+    """With the key, which stays here, each sample is found again."""
+    scrubber = Scrubber(folder_key(folder))
+    was = by_sample(folder, records(folder)["mine", "full-ft", limit], split)
+    now = by_sample(public, records(public)["mine", "full-ft", limit], split)
+
+    assert {scrubber.pseudonym("mine", name): found for name, found in was.items()} == now
+    assert list(was) != list(now)
+
+
+def test_the_order_of_samples_does_not_tell_which_is_which(folder, public):
+    scrubber = Scrubber(folder_key(folder))
+    was = json.loads((folder / "splits" / "mine.json").read_text())["samples"]
+    now = json.loads((public / "splits" / "mine.json").read_text())["samples"]
+    new = {scrubber.pseudonym("mine", one["id"]): one for one in was}
+
+    assert [one["id"] for one in now] == sorted(new)
+    for one in now:
+        old = new[one["id"]]
+        assert (one["label"], one["split"]) == (old["label"], old["split"])
+        assert one["group"] == scrubber.pseudonym("mine", old["group"])
+    assert len({one["group"] for one in now}) == len({one["group"] for one in was})
+
+
+def test_drawn_images_keep_their_ids_and_their_bytes(folder, public):
+    assert (public / "splits" / "toy-data.json").read_bytes() == (
+        folder / "splits" / "toy-data.json"
+    ).read_bytes()
+    for path in (folder / "runs" / "toy-data" / "toy" / "full-ft").glob("*.safetensors"):
+        twin = public / path.relative_to(folder)
+        assert twin.read_bytes() == path.read_bytes()
+
+
+def test_figures_and_cost_are_those_of_the_original(folder, public):
+    was, now = records(folder), records(public)
+
+    assert now.keys() == was.keys()
+    for key, record in now.items():
+        for place in ("metrics", "validation", "cost", "history", "environment", "finished"):
+            assert record[place] == was[key][place]
+
+
+def test_a_path_among_settings_becomes_a_mark_and_the_run_id_follows(folder, public):
+    was, now = (records(place)["mine", "taught", None] for place in (folder, public))
+    settings = now["spec"]["settings"]
+
+    assert re.fullmatch(r"<path-[0-9a-f]{16}>", settings["teacher"])
+    assert re.fullmatch(r"<path-[0-9a-f]{16}>", settings["others"]["more"])
+    assert settings["teacher"] != settings["others"]["more"]
+    assert now["run_id"] != was["run_id"]
+    assert now["run_id"] == RunResult.model_validate(now).spec.run_id
+    plan = json.loads((public / "plan.json").read_text())["runs"]
+    ids = {r["run_id"] for r in (*now_all(public), *records(public, "failed").values())}
+    assert {line["run_id"] for line in plan} == ids
+
+
+def now_all(public):
+    return records(public).values()
+
+
+def test_what_a_failed_run_said_is_withheld_where_images_are_private(public):
+    failed = records(public, "failed")
+    mine, toy = failed["mine", "careless", None], failed["toy-data", "careless", None]
+
+    assert mine["error"]["kind"] == toy["error"]["kind"] == "ValueError"
+    assert mine["error"]["traceback"] == ""
+    assert mine["error"]["message"].startswith("withheld")
+    assert toy["error"]["message"].startswith("cannot read <path>")
+    assert "of <name>" in toy["error"]["message"]
+    assert 'File "harness/' in toy["error"]["traceback"]
+    assert 'File "<path>", line' in toy["error"]["traceback"]
+
+
+def test_the_board_is_the_same_as_at_home(folder, public):
+    harness("board", folder)
+    was, now = (json.loads((place / "leaderboard.json").read_text()) for place in (folder, public))
+    rows = [[(row["value"], row["mean_rank"], row["ranked"]) for t in b["tracks"] for row in t["rows"]] for b in (was, now)]  # fmt: skip
+
+    assert rows[0] == rows[1]
+
+
+# -- the key ----------------------------------------------------------------------------------
+
+
+def test_the_key_is_made_once_and_readable_by_its_owner_only(folder, public, tmp_path):
+    path = folder / KEY_FILE
+    before = path.read_bytes()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(bytes.fromhex(before.decode())) == 32
+    harness("publish", folder, "--to", tmp_path / "again")
+    assert path.read_bytes() == before
+    splits = [
+        (place / "splits" / "mine.json").read_bytes() for place in (public, tmp_path / "again")
+    ]
+    assert splits[0] == splits[1]
+
+
+def test_another_folder_has_another_key(finished, folder, public, tmp_path):
+    shutil.copytree(finished / "out", tmp_path / "other")
+    harness("publish", tmp_path / "other", "--to", tmp_path / "theirs")
+    ids = [
+        {one["id"] for one in json.loads((place / "splits" / "mine.json").read_text())["samples"]}
+        for place in (public, tmp_path / "theirs")
+    ]
+
+    assert not ids[0] & ids[1]
+
+
+def test_a_key_that_others_may_read_is_closed(folder, public):
+    (folder / KEY_FILE).chmod(0o644)
+    folder_key(folder)
+
+    assert stat.S_IMODE((folder / KEY_FILE).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", ["", "xyz", "00" * 31])
+def test_a_damaged_key_is_refused(tmp_path, content):
+    (tmp_path / KEY_FILE).write_text(content)
+    with pytest.raises(StoreError, match="is damaged"):
+        folder_key(tmp_path)
+
+
+def test_what_was_published_is_published_again_as_it_is(public, tmp_path):
+    again = harness("publish", public, "--to", tmp_path / "again")
+
+    assert again.exit_code == 0, again.output
+    for name in inside(public):
+        if name.startswith(("runs/", "splits/", "plan")):
+            assert (tmp_path / "again" / name).read_bytes() == (public / name).read_bytes()
+
+
+# -- where it goes ----------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_and_writes_nothing(folder, tmp_path):
+    before = inside(folder)
+    done = harness("publish", folder, "--to", tmp_path / "public", "--dry-run")
+
+    assert done.exit_code == 0, done.output
+    assert "6 runs, 2 failed) would go in" in done.stdout
+    assert "ids replaced by keyed hashes: mine" in done.stdout
+    assert "  runs/mine/toy/full-ft/" in done.stdout
+    assert not (tmp_path / "public").exists()
+    assert inside(folder) == before
+
+
+def test_publishing_again_leaves_nothing_of_before(folder, public):
+    shutil.rmtree(folder / "runs" / "toy-data" / "toy" / "taught")
+    (public / "notes.txt").write_text("mine")
+    done = harness("publish", folder, "--to", public)
+
+    assert done.exit_code == 0, done.output
+    assert len(list((public / "runs").rglob("*.json"))) == 5
+    assert not list((public / "runs" / "toy-data" / "toy").rglob("taught/*"))
+    assert (public / "notes.txt").exists()
+    assert {"completeness"} == {
+        one["check"] for one in json.loads(harness("verify", public, "--json").stdout)["problems"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (".", "the results themselves lie there"),
+        ("sub/folder", "the results themselves lie there"),
+        ("..", "the results themselves lie there"),
+        ("../other", "it holds something else"),
+        ("../file", "it is a file"),
+        ("hf://ORG/NAME", "write hf://datasets/ORG/NAME"),
+        ("hf://datasets/NAME", "write hf://datasets/ORG/NAME"),
+    ],
+)
+def test_a_target_that_cannot_be_one_is_refused(folder, target, told):
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "thesis.doc").write_text("precious")
+    (folder.parent / "file").write_text("")
+    place = target if target.startswith("hf:") else folder / target
+    done = harness("publish", folder, "--to", place)
+
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert (folder.parent / "other" / "thesis.doc").read_text() == "precious"
+
+
+def test_a_damaged_run_is_named_and_nothing_is_published(folder, tmp_path):
+    path = next((folder / "runs").rglob("*.safetensors"))
+    path.write_bytes(b"no")
+    done = harness("publish", folder, "--to", tmp_path / "public")
+
+    assert done.exit_code == 2
+    assert path.name in done.stderr
+    assert not (tmp_path / "public").exists()
+
+
+def test_public_ids_can_be_hidden_as_well(folder, tmp_path):
+    done = harness("publish", folder, "--to", tmp_path / "public", "--hide", "toy-data")
+
+    assert "ids replaced by keyed hashes: mine, toy-data" in done.stdout
+    text = (tmp_path / "public" / "splits" / "toy-data.json").read_text()
+    assert "train-00" not in text
+    assert harness("verify", tmp_path / "public").exit_code == 0
+    failed = records(tmp_path / "public", "failed")["toy-data", "careless", None]
+    assert failed["error"]["message"].startswith("withheld")
+    wrong = harness("publish", folder, "--to", tmp_path / "x", "--hide", "toy-dat")
+    assert "did you mean 'toy-data'?" in wrong.stderr
+
+
+# -- the card ---------------------------------------------------------------------------------
+
+
+def test_the_card_carries_the_hubs_metadata(public):
+    loaded = DatasetCard.load(public / "README.md")
+    data = loaded.data.to_dict()
+
+    assert data["task_categories"] == ["image-classification"]
+    assert data["configs"] == [{"config_name": "runs", "data_files": "leaderboard.csv"}]
+    names = [model["name"] for model in data["model-index"]]
+    assert names
+    _, figures = model_index_to_eval_results(data["model-index"][:1])
+    assert {figure.metric_type for figure in figures} == {"balanced-accuracy"}
+    assert "no sample or group id of mine" in loaded.text
+    assert "harness verify ." in loaded.text
+    markdown = (public / "leaderboard.md").read_text().strip()
+    assert markdown in loaded.text
+
+
+def hub_board(**data):
+    runs = made_product(["demo-mri"], ["resnet50-mini"], ["full-ft", "lp-ft"], seeds=(0, 1))
+    hub = {"source": "https://huggingface.co/datasets/org/mri", "revision": "a" * 40}
+    changed = [
+        run.model_copy(update={"data": made_data(run.spec, procedural=False, **{**hub, **data})})
+        for run in runs
+    ]
+    return build.rank(changed, made_plan(changed)), changed
+
+
+def test_datasets_of_the_hub_get_eval_results():
+    ranked, runs = hub_board()
+    texts = card.write(ranked, [])
+    entries = parse_eval_result_entries(yaml.safe_load(texts[".eval_results/demo-mri.yaml"]))
+
+    mean = {
+        name: np.mean(
+            [r.metrics["balanced-accuracy"].value for r in runs if r.spec.strategy == name]
+        )
+        for name in ("full-ft", "lp-ft")
+    }
+    assert {entry.dataset_id for entry in entries} == {"org/mri"}
+    assert {entry.dataset_revision for entry in entries} == {"a" * 40}
+    found = {entry.notes.split(";")[0]: entry.value for entry in entries}
+    assert found == pytest.approx(
+        {f"resnet50-mini / {name}": value for name, value in mean.items()}
+    )
+    assert "revision: " + "a" * 40 in texts["README.md"]
+
+
+@pytest.mark.parametrize("data", [{"revision": None}, {"source": ""}, {"source": "/mnt/x"}])
+def test_other_datasets_get_none(data):
+    ranked, _ = hub_board(**data)
+
+    assert set(card.write(ranked, [])) == {"README.md"}
+
+
+def test_limited_runs_are_no_results_of_a_dataset():
+    runs = made_product(["demo-mri"], ["resnet50-mini"], ["full-ft"], spec={"limit": 4})
+    text = card.write(build.rank(runs, made_plan(runs)), [])["README.md"]
+
+    assert DatasetCard(text).data.to_dict().get("model-index", []) == []
+
+
+# -- texts ------------------------------------------------------------------------------------
+
+
+def test_which_ids_are_public():
+    def data(**changes):
+        return DataRecord.model_validate(
+            {**made_data(made_spec()).model_dump(), "procedural": False, **changes}
+        )
+
+    hub = {"source": "https://huggingface.co/datasets/org/name", "revision": "0" * 40}
+    assert is_public(data(procedural=True))
+    assert is_public(data(**hub))
+    assert not is_public(data())
+    assert not is_public(data(source=hub["source"]))
+    assert not is_public(data(**{**hub, "revision": "main"}))
+    assert not is_public(data(revision=hub["revision"], source="https://intranet/datasets/a/b"))
+    assert hub_id(**hub) == "org/name"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("cannot read /home/u/My Data/x.png: bad", "cannot read <path> bad"),
+        ("File '/home/u/My Data/x y.png'", "File '<path>'"),
+        ('"C:\\Users\\u\\x.png" D:/data/x', '"<path>" <path>'),
+        ("\\\\server\\share\\x ~/x ~u/y", "<path>"),
+        ("file:///home/u/x", "<path>"),
+        ("dir:/home/u", "dir:<path>"),
+        ("/usr/lib/python3/site-packages/torch/nn/x.py", "<path>/torch/nn/x.py"),
+        ("https://huggingface.co/datasets/a/b", "https://huggingface.co/datasets/a/b"),
+        ("demo / resnet50 1/2 and/or n/a", "demo / resnet50 1/2 and/or n/a"),
+        ("harness/engine/run.py", "harness/engine/run.py"),
+        ("the patient a b/c d.png said", "the patient <id> said"),
+        ("x/no/scan_1.png (group-77).", "<id> (<id>)."),
+        ("group-777 and anna", "group-777 and <name>"),
+        ("annas", "annas"),
+    ],
+)
+def test_texts_without_paths_ids_and_names(text, clean):
+    ids = frozenset({"no/scan_1.png", "group-77", "a b/c d.png", "1"})
+    scrubber = Scrubber(b"k" * 32, ids, frozenset({"anna"}))
+
+    assert scrubber.message(text) == clean
+
+
+PATH = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True), min_size=2, max_size=5)
+
+
+@given(
+    PATH, st.sampled_from(["at {} now", "'{}'", "({})", "{}", "path={}, x", 'File "{}", line 3'])
+)
+def test_no_absolute_path_survives(parts, frame):
+    path = "/" + "/".join(parts)
+    text = Scrubber(b"k" * 32).text(frame.format(path))
+
+    assert path not in text
+    assert "<path>" in text
+
+
+# -- submitting -------------------------------------------------------------------------------
+
+
+def test_packages_of_many_people_give_one_board_in_any_order(finished, folder, tmp_path):
+    shutil.copytree(finished / "out", tmp_path / "theirs")
+    shutil.rmtree(tmp_path / "theirs" / "runs" / "toy-data" / "toy" / "taught")
+    packed = []
+    for name, source in (("a", folder), ("b", tmp_path / "theirs")):
+        packed.append(tmp_path / f"{name}.zip")
+        done = harness("submit", source, "--to", packed[-1])
+        assert done.exit_code == 0, done.output
+    for out, order in (("one", packed), ("two", packed[::-1])):
+        done = harness("board", *order, "--out", tmp_path / out)
+        assert done.exit_code == 0, done.output
+    for name in ("leaderboard.md", "leaderboard.json", "leaderboard.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    for out, order in (("three", packed), ("four", packed[::-1])):
+        folders = []
+        for one in order:
+            with zipfile.ZipFile(one) as archive:
+                archive.extractall(tmp_path / out / one.stem)
+            folders.append(tmp_path / out / one.stem)
+            assert harness("verify", folders[-1]).exit_code == (one.stem == "b")
+        assert harness("board", *folders, "--out", tmp_path / out).exit_code == 0
+    first = (tmp_path / "one" / "leaderboard.json").read_bytes()
+    assert (tmp_path / "three" / "leaderboard.json").read_bytes() == first
+    assert (tmp_path / "four" / "leaderboard.json").read_bytes() == first
+
+
+def test_a_package_holds_no_secret_either(folder, tmp_path):
+    assert harness("submit", folder, "--to", tmp_path / "a.zip").exit_code == 0
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        for name in archive.namelist():
+            content = archive.read(name)
+            assert not [one for one in SECRETS if one.encode() in content or one in name]
+
+
+def test_equal_results_give_equal_packages(folder, tmp_path):
+    for name in ("a.zip", "b.zip"):
+        assert harness("submit", folder, "--to", tmp_path / name).exit_code == 0
+
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_a_package_is_a_zip(folder, tmp_path):
+    done = harness("submit", folder, "--to", tmp_path / "a.tar")
+
+    assert done.exit_code == 2
+    assert "name a .zip file" in done.stderr
+
+
+def test_samples_that_cannot_be_paired_are_not_compared(folder, tmp_path):
+    """Where ids were replaced, row 5 is another image than row 5 at home."""
+    harness("publish", folder, "--to", tmp_path / "public")
+    shutil.rmtree(folder / "runs" / "mine" / "toy" / "taught")
+    shutil.rmtree(tmp_path / "public" / "runs" / "mine" / "toy" / "full-ft")
+    for place in (folder, tmp_path / "public"):
+        (place / "plan.json").unlink()
+    with opened([folder, tmp_path / "public"]) as store:
+        ranked = build.rank(store.results())
+        found = statistics.analysed(ranked, store)
+    (track,) = (one for one in ranked.tracks if one.limit is None)
+    blocks = {one["block"] for one in found.statistics[track.id]["differences"]}
+
+    assert {block.label for block in track.blocks} == {"mine / toy", "toy-data / toy"}
+    assert blocks == {"toy-data / toy"}
+
+
+# -- the Hub ----------------------------------------------------------------------------------
+
+
+def to_hub(hub, folder, repo, token, tmp_path, *more):
+    """In a process of its own: the client reads its settings when it is imported."""
+    env = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_TOKEN": token,
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": str(TOY.parent),
+    }
+    call = [sys.executable, "-m", "harness", "-p", str(TOY), "publish", str(folder)]
+    call += ["--to", f"hf://datasets/{repo}", *more]
+    return subprocess.run(call, env=env, capture_output=True, text=True, check=False)
+
+
+def test_an_upload_makes_the_repository_hold_the_package(folder, public, tmp_path):
+    with FakeHub({"ward/board"}) as hub:
+        kept = hub.files["ward/board"]
+        kept |= {"runs/old/run.json": b"old", "splits/old.json": b"old", "mine.txt": b"mine"}
+        done = to_hub(hub, folder, "ward/board", "writer", tmp_path)
+
+        assert done.returncode == 0, done.stderr
+        assert "6 runs, 2 failed) are in" in done.stdout
+        assert hub.url in done.stdout
+        uploaded = dict(kept)
+    assert uploaded.pop("mine.txt") == b"mine"
+    assert uploaded.pop(".gitattributes") == b""
+    assert sorted(uploaded) == inside(public)
+    for name, content in uploaded.items():
+        assert content == (public / name).read_bytes(), name
+    assert hub.commits == [("ward/board", "6 runs, 2 failed")]
+
+
+@pytest.mark.parametrize(
+    ("repo", "token", "fail", "told"),
+    [
+        ("ward/board", "", None, "there is no token for the Hub"),
+        ("ward/board", "expired", None, "the Hub does not accept the token"),
+        ("ward/board", "reader", None, "the token may not write to ward/board"),
+        ("ward/other", "writer", None, "there is no dataset repository ward/other"),
+        (
+            "ward/board",
+            "writer",
+            "/api/datasets/ward/board/commit",
+            "the upload to ward/board failed",
+        ),
+    ],
+)
+def test_what_goes_wrong_is_one_clear_message(folder, tmp_path, repo, token, fail, told):
+    with FakeHub({"ward/board"}) as hub:
+        hub.fail = fail
+        done = to_hub(hub, folder, repo, token, tmp_path)
+
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("harness: error: ")
+    assert told in line
+    assert hub.commits == []
+
+
+def test_a_dead_hub_is_one_clear_message(folder, tmp_path):
+    with FakeHub() as hub:
+        pass
+    done = to_hub(hub, folder, "ward/board", "writer", tmp_path)
+
+    assert done.returncode == 2
+    assert "the upload to ward/board failed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_offline_and_dry_nothing_is_sent(folder, tmp_path):
+    with FakeHub({"ward/board"}) as hub:
+        dry = to_hub(hub, folder, "ward/board", "writer", tmp_path, "--dry-run")
+        offline = to_hub(hub, folder, "ward/board", "writer", tmp_path, "--offline")
+
+    assert dry.returncode == 0, dry.stderr
+    assert "would go in hf://datasets/ward/board" in dry.stdout
+    assert offline.returncode == 2
+    assert "needs the network" in offline.stderr
+    assert hub.requests == []
+
+
+# -- documents --------------------------------------------------------------------------------
+
+
+def test_the_workflow_runs_on_what_was_published(public, tmp_path):
+    """Its `run` steps, as the host would run them, but for the installation."""
+    workflow = yaml.safe_load((DOCS / "workflows" / "publish-pages.yml").read_text())
+    steps = [step["run"] for step in workflow["jobs"]["page"]["steps"] if "run" in step]
+    commands = set(re.findall(r"^harness ([a-z]+)", "\n".join(steps), re.MULTILINE))
+    shutil.copytree(public, tmp_path / "repo" / workflow["env"]["RESULTS"])
+    env = {
+        **os.environ,
+        **workflow["env"],
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HARNESS_PLUGINS": str(TOY),
+        "PYTHONPATH": str(TOY.parent),
+    }
+    for step in steps:
+        if not step.startswith("pip install"):
+            call = ["bash", "-e", "-c", step]
+            subprocess.run(call, cwd=tmp_path / "repo", env=env, check=True, capture_output=True)
+
+    assert commands == {"verify", "board"}
+    assert commands <= set(modules("harness.cli.commands"))
+    assert workflow["permissions"] == {"contents": "read"}
+    index = (tmp_path / "repo" / "site" / "index.html").read_text()
+    assert index.startswith("<!doctype html>")
+    assert "full-ft" in (tmp_path / "summary.md").read_text()

@@ -1,0 +1,320 @@
+"""`harness check` and `harness compare` on folders that were really made, then tampered with."""
+
+import json
+import re
+import shutil
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from command import bench, harness, runs
+from made import made_data, made_result, made_spec, made_suite
+
+from harness.api.execution import Outcome, Predictions
+from harness.api.records import Plan, RunSpec
+from harness.results.gate import check as gate
+from harness.results.gate import report
+from harness.results.gate.check import GateCell, GateRun
+from harness.results.store import Store
+
+N = 400
+
+
+def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=()):
+    """A results folder with one cell; `rights`: seed -> which of the 400 samples are right."""
+    store = Store(path)
+    targets = np.arange(N) % 2
+    samples = [
+        {"id": f"s{i:03d}", "label": "ab"[i % 2], "group": f"g{i:03d}", "split": "test"}
+        for i in range(N)
+    ]
+    store.write_split("demo-xray", json.dumps({"samples": samples}))
+    for seed in seeds:
+        if seed in failed:
+            store.add(
+                Outcome(made_result(strategy=strategy, seed=seed, status="failed", metrics={}))
+            )
+            continue
+        predicted = np.where(rights(seed), targets, 1 - targets)
+        logits = np.eye(2, dtype=np.float32)[predicted]
+        both = {"test": logits, "validation": logits[:2]}
+        predictions = Predictions(
+            logits=both,
+            targets={"test": targets, "validation": targets[:2]},
+            rows={"test": np.arange(N, dtype=np.int32), "validation": np.arange(2, dtype=np.int32)},
+        )
+        result = made_result(strategy=strategy, seed=seed)
+        store.add(Outcome(result, predictions))
+    return path
+
+
+def right(share, noise=0.05):
+    """Mostly the same samples right in every seed."""
+
+    def of(seed):
+        base = np.random.default_rng(7).random(N) < share
+        flips = np.random.default_rng(100 + seed).random(N) < noise
+        return base ^ flips
+
+    return of
+
+
+@pytest.fixture
+def baseline(tmp_path):
+    return folder(tmp_path / "baseline", right(0.9))
+
+
+def check(*args):
+    return harness("check", *args)
+
+
+def test_the_same_results_are_equal(baseline):
+    done = check(baseline, baseline)
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == "PASS: 1 equal"
+
+
+def test_a_clear_loss_fails_and_is_named(baseline, tmp_path):
+    worse = folder(tmp_path / "worse", right(0.75))
+    done = check(
+        baseline,
+        worse,
+        "--junit",
+        tmp_path / "j.xml",
+        "--markdown",
+        tmp_path / "m.md",
+        "--json",
+        tmp_path / "b.json",
+    )
+
+    assert done.exit_code == 1
+    assert "demo-xray/resnet50-mini/lp-ft" in done.stdout
+    assert "FAIL: 1 worse" in done.stdout
+    suite = ET.fromstring((tmp_path / "j.xml").read_text())
+    assert suite.get("failures") == "2"
+    assert suite.find("testcase/failure") is not None
+    assert "FAIL" in (tmp_path / "m.md").read_text()
+    (figure,) = json.loads((tmp_path / "b.json").read_text())
+    assert figure["extra"] == "worse"
+    assert figure["value"] < 80
+
+
+def test_code_scanning_gets_what_fails(baseline, tmp_path):
+    """The properties that GitHub's code scanning requires of SARIF 2.1.0."""
+    folder(tmp_path / "now", right(0.75))
+    folder(tmp_path / "now", right(0.9), strategy="l1-sp", failed=(0, 1, 2))
+    folder(baseline, right(0.9), strategy="l1-sp")
+    folder(baseline, right(0.9), strategy="full-ft")
+    done = check(baseline, tmp_path / "now", "--sarif", tmp_path / "gate.sarif")
+    log = json.loads((tmp_path / "gate.sarif").read_text())
+
+    assert done.exit_code == 1
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    assert run["tool"]["driver"]["name"] == "harness check"
+    known = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    found = {one["ruleId"]: one for one in run["results"]}
+    assert {name: one["message"]["text"].partition(":")[0] for name, one in found.items()} == {
+        "worse": "demo-xray/resnet50-mini/lp-ft",
+        "newly-failing": "demo-xray/resnet50-mini/l1-sp",
+        "vanished": "demo-xray/resnet50-mini/full-ft",
+    }
+    assert found.keys() <= known
+    for one in run["results"]:
+        assert one["level"] == "error"
+        (place,) = one["locations"]
+        assert place["physicalLocation"]["artifactLocation"]["uri"].endswith("baseline/plan.json")
+        assert place["physicalLocation"]["region"]["startLine"] == 1
+    marks = [one["partialFingerprints"]["primaryLocationLineHash"] for one in run["results"]]
+    assert len(set(marks)) == len(marks)
+
+    check(baseline, baseline, "--sarif", tmp_path / "same.sarif")
+    assert json.loads((tmp_path / "same.sarif").read_text())["runs"][0]["results"] == []
+    other = folder(tmp_path / "other", right(0.9), strategy="l2-sp")
+    check(baseline, other, "--sarif", tmp_path / "none.sarif")
+    last = json.loads((tmp_path / "none.sarif").read_text())["runs"][0]["results"][-1]
+    assert last["ruleId"] == "nothing-compared"
+
+
+def test_markdown_keeps_its_columns_whatever_a_name_holds():
+    runs = (GateRun(0, predicted=np.zeros(4, int)),)
+    given = GateCell({}, "cpu", np.arange(4), np.zeros(4, int), runs)
+    text = report.markdown(gate.check({'a/b/c [{"x": "<i>|"}]': given}, {}))
+    (line,) = [line for line in text.splitlines() if line.startswith("| a/b/c")]
+    assert len(re.split(r"(?<!\\)\|", line)) == len(report.HEADERS) + 2
+    assert "<i>" not in text
+
+
+def test_junit_holds_whatever_a_message_says(baseline, tmp_path):
+    failing = folder(tmp_path / "failing", right(0.9), failed=(1,))
+    (record,) = (failing / "failed").glob("*.json")
+    raw = json.loads(record.read_text())
+    raw["error"] = {"kind": "RuntimeError", "message": "\x1b[31mout of <memory>\x00"}
+    record.write_text(json.dumps(raw))
+    assert check(baseline, failing, "--junit", tmp_path / "j.xml").exit_code == 1
+    told = ET.parse(tmp_path / "j.xml").find("testcase/failure").get("message")
+    assert "?[31mout of <memory>?" in told
+
+
+def test_a_tolerance_lets_it_pass(baseline, tmp_path):
+    worse = folder(tmp_path / "worse", right(0.75))
+    assert check(baseline, worse, "--tolerance", "demo-xray/*=30").exit_code == 0
+    assert check(baseline, worse, "--tolerance", "other/*=30").exit_code == 1
+
+
+def test_the_command_line_goes_before_the_suite(baseline, tmp_path):
+    worse = folder(tmp_path / "worse", right(0.75))
+    suite = made_suite(tolerances={"*": 1.0})
+    Store(baseline).extend_plan(Plan(suites={suite.name: suite}))
+    assert check(baseline, worse).exit_code == 1
+    assert check(baseline, worse, "--tolerance", "30").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code"), [((), 1), (("--cost", "0.6"), 0), (("--cost", "0.4"), 1)]
+)
+def test_the_suite_may_say_what_cost_may_grow(baseline, tmp_path, args, code):
+    """Half as much again, where the suite allows a fifth."""
+    now = shutil.copytree(baseline, tmp_path / "now")
+    for path in runs(now):
+        record = json.loads(path.read_text())
+        record["cost"]["alone"]["total"] *= 1.5
+        path.write_text(json.dumps(record))
+    assert check(baseline, now).exit_code == 0
+    suite = made_suite(tolerances={"cost": 0.2})
+    Store(baseline).extend_plan(Plan(suites={suite.name: suite}))
+    done = check(baseline, now, *args)
+    assert done.exit_code == code
+    assert ("costs 1.50 times as much" in done.stdout) == bool(code)
+
+
+def test_newly_failing_and_vanished_cells_fail(baseline, tmp_path):
+    failing = folder(tmp_path / "failing", right(0.9), failed=(1,))
+    done = check(baseline, failing)
+    assert done.exit_code == 1
+    assert "newly-failing" in done.stdout
+    other = folder(tmp_path / "other", right(0.9), strategy="full-ft")
+    gone = check(baseline, other)
+    assert gone.exit_code == 1
+    assert "vanished" in gone.stdout
+    assert "nothing could be compared" in gone.stdout
+
+
+def test_other_data_are_not_comparable_and_nothing_compared_fails(baseline, tmp_path):
+    copy = shutil.copytree(baseline, tmp_path / "copy")
+    for path in (copy / "runs").rglob("*.json"):
+        record = json.loads(path.read_text())
+        record["spec"]["data"] = "0" * 64
+        path.write_text(json.dumps(record))
+    done = check(baseline, copy)
+
+    assert done.exit_code == 1
+    assert "not-comparable" in done.stdout
+    assert "other data" in done.stdout
+
+
+def test_a_ci_service_gets_annotations_and_a_summary(baseline, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    done = check(baseline, folder(tmp_path / "worse", right(0.75)))
+
+    assert "::error title=harness check::demo-xray/resnet50-mini/lp-ft: worse" in done.stdout
+    assert (tmp_path / "summary.md").read_text().startswith("### Benchmark: FAIL")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--tolerance", "much"], "give points"),
+        (["--tolerance", "-1"], "Give a number that is 0 or more"),
+        (["--metric", "ece"], "the gate compares balanced-accuracy or accuracy"),
+    ],
+)
+def test_usage(baseline, args, message):
+    done = check(baseline, baseline, *args)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_an_empty_side_is_an_error_not_a_pass(baseline, tmp_path):
+    done = check(baseline, tmp_path / "nothing")
+    assert done.exit_code == 2
+    assert "holds no runs" in done.stderr
+
+
+def test_a_folder_of_several_tracks_compares_each(baseline):
+    """Another budget, precision or starting point is a cell of its own, with a name that says so."""
+    (one, *_) = runs(baseline)
+    record = json.loads(one.read_text())
+    protocol, numeric = record["spec"]["protocol"], record["spec"]["numeric"]
+    for change in (
+        {"protocol": protocol | {"epochs": 1.0}},
+        {"numeric": numeric | {"precision": "bf16"}},
+        {"weights": "none"},
+        {"limit": 7},
+    ):
+        other = json.loads(json.dumps(record))
+        other["spec"] |= change
+        other["run_id"] = RunSpec.model_validate(other["spec"]).run_id
+        one.with_name(f"{other['run_id']}.json").write_text(json.dumps(other))
+    done = check(baseline, baseline, "--all")
+
+    assert done.exit_code == 0, done.output
+    assert "PASS: 5 equal" in done.stdout
+    for told in ("epochs 1,", "bf16,", "random weights,", "limit 7,"):
+        assert done.stdout.count(f"{told} ") == 2  # in the table, and in the reasons
+
+
+def test_two_runs_of_one_seed_are_named(baseline):
+    (one, *_) = runs(baseline)
+    record = json.loads(one.read_text())
+    record["spec"]["engine"] += 1
+    record["run_id"] = RunSpec.model_validate(record["spec"]).run_id
+    one.with_name(f"{record['run_id']}.json").write_text(json.dumps(record))
+    done = check(baseline, baseline)
+    assert done.exit_code == 2
+    assert "several runs of demo-xray/resnet50-mini/lp-ft with one seed" in done.stderr
+    assert record["run_id"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({}, "x1.00"), ({"threads": 2}, "-"), ({"processor": "AVX2"}, "-"), ({"device": "cuda"}, "-")],
+)
+def test_cost_is_compared_on_like_hardware_only(baseline, tmp_path, change, told):
+    there = {"harness": "0", "python": "3", "device": "cpu", "threads": 1, "processor": "AVX512"}
+    now = shutil.copytree(baseline, tmp_path / "now")
+    for side, given in ((baseline, there), (now, there | change)):
+        for path in runs(side):
+            record = json.loads(path.read_text()) | {"environment": given}
+            path.write_text(json.dumps(record))
+    done = check(baseline, now, "--all")
+    (line,) = [line for line in done.stdout.splitlines() if "lp-ft  equal" in line]
+    assert line.split()[-1] == told
+
+
+def test_real_folders_compare(tmp_path):
+    assert bench(tmp_path / "a").exit_code == 0
+    assert bench(tmp_path / "b", "--set", "moody.rate=0.9").exit_code == 0
+    done = harness("compare", tmp_path / "a", tmp_path / "b", "--format", "md")
+
+    assert done.exit_code == 0, done.output
+    assert "toy-data/toy/full-ft" in done.stdout
+    assert "toy-data/toy/full-ft" in harness("compare", tmp_path / "a", tmp_path / "b").stdout
+    gated = harness("check", tmp_path / "a", tmp_path / "a", "--markdown", tmp_path / "m.md")
+    assert gated.exit_code == 0
+    assert (
+        "toy-data/toy/full-ft" not in (tmp_path / "m.md").read_text()
+    )  # equal: not worth the time
+
+
+def test_split_files_that_do_not_hold_are_named(baseline):
+    (baseline / "splits" / "demo-xray.json").write_text("{}")
+    done = check(baseline, baseline)
+    assert done.exit_code == 2
+    assert "cannot be read as a split file" in done.stderr
+
+
+def test_made_data_names_its_split():
+    assert made_data(made_spec()).split_file == "splits/demo-xray.json"
