@@ -68,7 +68,7 @@ class _Place:
     megabytes: float = 0.0
 
 
-def find(
+def find_weights(
     backbone: Backbone, where: str | Path | None = None, *, offline: bool = False
 ) -> WeightsFile | None:
     """The weights file of a backbone, fetched if need be; None for 'none'.
@@ -89,7 +89,7 @@ def find(
     return WeightsFile(place.path, sha256, place.declared, backbone.miniature)
 
 
-def available(
+def availability(
     backbone: Backbone, where: str | Path | None = None, *, offline: bool = False
 ) -> Availability:
     """What `find` would have to do, without doing it: for plans."""
@@ -259,8 +259,6 @@ def _check_bytes(place: _Place, sha256: str) -> None:
         )
 
 
-__all__ = ["Availability", "WeightsFile", "available", "find", "load", "read"]
-
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _UNREADABLE = (
     OSError,
@@ -273,7 +271,7 @@ _UNREADABLE = (
 )
 
 
-def load(backbone: Backbone, classes: int, file: WeightsFile) -> StartingPoint:
+def load_weights(backbone: Backbone, classes: int, file: WeightsFile) -> StartingPoint:
     """The tensors of a file under the chain's names, floats as float32.
 
     The head's linear layer is new for every dataset and never loaded.  `record.new` lists, by
@@ -284,7 +282,7 @@ def load(backbone: Backbone, classes: int, file: WeightsFile) -> StartingPoint:
     """
     import torch
 
-    published = backbone.modernise(read(file.path))
+    published = backbone.modernise(read_tensors(file.path))
     with torch.device("meta"):
         chain = backbone.build(classes)
     layer = backbone.head_layer() + "."
@@ -301,7 +299,7 @@ def load(backbone: Backbone, classes: int, file: WeightsFile) -> StartingPoint:
     return StartingPoint(state, _record(file, new))
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """A weights file's tensors by the names it uses; `state_dict` and `module.` are unwrapped.
 
     Raises:

@@ -14,7 +14,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from harness import Backbone, Weights, WeightsError
-from harness.weights import available, find, load, read
+from harness.weights import availability, find_weights, load_weights, read_tensors
 
 OFFERED = {
     backbone.name: backbone
@@ -48,7 +48,7 @@ def write(path: Path, state: dict[str, torch.Tensor]) -> Path:
 
 
 def loaded(backbone: Backbone, folder: Path, classes: int = 4):
-    return load(backbone, classes, find(backbone, folder))
+    return load_weights(backbone, classes, find_weights(backbone, folder))
 
 
 @pytest.fixture
@@ -115,20 +115,20 @@ def published(tmp_path, monkeypatch):
 
 class TestFind:
     def test_none(self):
-        assert find(RESNET, "none") is None
+        assert find_weights(RESNET, "none") is None
 
     @pytest.mark.parametrize("name", MINIATURES)
     def test_packaged(self, name):
         backbone = OFFERED[name]
-        file = find(backbone)
-        assert file == find(backbone, "default")
+        file = find_weights(backbone)
+        assert file == find_weights(backbone, "default")
         assert file.path.name == f"{name}.safetensors"
         assert file.sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
         assert file.sha256 == backbone.weights.sha256
         assert file.miniature
 
     def test_packaged_sizes(self):
-        assert sum(find(OFFERED[name]).path.stat().st_size for name in MINIATURES) < 4e6
+        assert sum(find_weights(OFFERED[name]).path.stat().st_size for name in MINIATURES) < 4e6
 
     def test_packaged_file_that_was_changed(self, tmp_path):
         path = write(tmp_path / "a.safetensors", published_state(RESNET))
@@ -136,80 +136,80 @@ class TestFind:
             update={"weights": Weights(name="a", file=str(path), sha256="0" * 64)}
         )
         with pytest.raises(WeightsError, match=r"a\.safetensors has sha256 .* expected 000"):
-            find(backbone)
+            find_weights(backbone)
 
     def test_packaged_file_that_is_gone(self, tmp_path):
         gone = Weights(name="a", file=str(tmp_path / "a.safetensors"))
         backbone = RESNET.model_copy(update={"weights": gone})
         with pytest.raises(WeightsError, match=r"a\.safetensors.*is missing: install the plugin"):
-            find(backbone)
-        assert "install the plugin" in available(backbone).problem
+            find_weights(backbone)
+        assert "install the plugin" in availability(backbone).problem
 
     @pytest.mark.parametrize("ending", [".safetensors", ".pth", ".pt"])
     def test_folder(self, tmp_path, ending):
         path = write(tmp_path / f"resnet50{ending}", published_state(RESNET))
-        found = find(OFFERED["resnet50"], tmp_path)
+        found = find_weights(OFFERED["resnet50"], tmp_path)
         assert found.path == path
         assert found.declared == Weights(name=path.name)
         assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert find(OFFERED["resnet50"], str(tmp_path)) == found
+        assert find_weights(OFFERED["resnet50"], str(tmp_path)) == found
 
     def test_folder_safetensors_come_first(self, tmp_path):
         for ending in (".pt", ".pth", ".safetensors"):
             write(tmp_path / f"resnet50{ending}", {"a": torch.zeros(1)})
-        assert find(OFFERED["resnet50"], tmp_path).path.suffix == ".safetensors"
+        assert find_weights(OFFERED["resnet50"], tmp_path).path.suffix == ".safetensors"
 
     def test_folder_with_hash_suffix(self, tmp_path):
         path = write(tmp_path / "plain.pth", published_state(RESNET))
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         path = path.rename(tmp_path / f"resnet50-{sha256[:8]}.pth")
         write(tmp_path / "resnet50-mini.safetensors", published_state(RESNET))
-        assert find(OFFERED["resnet50"], tmp_path).path == path
+        assert find_weights(OFFERED["resnet50"], tmp_path).path == path
 
     def test_hash_suffix_that_does_not_hold(self, tmp_path):
         write(tmp_path / "resnet50-0123abcd.pth", published_state(RESNET))
         with pytest.raises(WeightsError, match=r"resnet50-0123abcd\.pth has sha256"):
-            find(OFFERED["resnet50"], tmp_path)
+            find_weights(OFFERED["resnet50"], tmp_path)
 
     def test_two_hash_suffixes(self, tmp_path):
         for digits in ("0123abcd", "4567abcd"):
             write(tmp_path / f"resnet50-{digits}.pth", published_state(RESNET))
         with pytest.raises(WeightsError, match="rename the one to use"):
-            find(OFFERED["resnet50"], tmp_path)
+            find_weights(OFFERED["resnet50"], tmp_path)
 
     def test_folder_without_the_file(self, tmp_path):
         message = r"looked for vgg19\.safetensors, vgg19\.pth, vgg19\.pt"
         with pytest.raises(WeightsError, match=message):
-            find(OFFERED["vgg19"], tmp_path)
-        assert not available(OFFERED["vgg19"], tmp_path).ready
+            find_weights(OFFERED["vgg19"], tmp_path)
+        assert not availability(OFFERED["vgg19"], tmp_path).ready
 
     def test_folder_without_a_miniature_takes_the_packaged_one(self, tmp_path):
-        assert find(RESNET, tmp_path) == find(RESNET)
+        assert find_weights(RESNET, tmp_path) == find_weights(RESNET)
 
     def test_folder_with_a_miniature(self, tmp_path):
         path = write(tmp_path / "resnet50-mini.pth", published_state(RESNET))
-        assert find(RESNET, tmp_path).path == path
+        assert find_weights(RESNET, tmp_path).path == path
 
     @pytest.mark.parametrize("name", ["nowhere", "a-file.txt"])
     def test_no_folder(self, tmp_path, name):
         (tmp_path / "a-file.txt").write_text("")
         with pytest.raises(WeightsError, match=f"{name}: no such folder"):
-            find(RESNET, tmp_path / name)
+            find_weights(RESNET, tmp_path / name)
 
     def test_nothing_declared(self):
         with pytest.raises(WeightsError, match="declares no weights"):
-            find(RESNET.model_copy(update={"weights": None}))
+            find_weights(RESNET.model_copy(update={"weights": None}))
 
     def test_unknown_enum(self):
         backbone = RESNET.model_copy(update={"weights": Weights(name="a", enum="Nothing.V1")})
         with pytest.raises(WeightsError, match=r"knows no weights named Nothing\.V1"):
-            find(backbone)
+            find_weights(backbone)
 
 
 class TestTorchvisionsFile:
     def test_offline(self, hub):
         with pytest.raises(WeightsError) as caught:
-            find(OFFERED["resnet50"], offline=True)
+            find_weights(OFFERED["resnet50"], offline=True)
         for said in (
             "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
             str(hub),
@@ -218,56 +218,56 @@ class TestTorchvisionsFile:
             "--weights none",
         ):
             assert said in str(caught.value)
-        assert available(OFFERED["resnet50"], offline=True).problem == str(caught.value)
+        assert availability(OFFERED["resnet50"], offline=True).problem == str(caught.value)
 
     def test_no_network(self, hub):
         with pytest.raises(WeightsError, match=r"no route to host.*Fetch https.*--weights none"):
-            find(OFFERED["vgg19"])
+            find_weights(OFFERED["vgg19"])
 
     def test_to_be_fetched(self, hub):
-        plan = available(OFFERED["densenet121"])
+        plan = availability(OFFERED["densenet121"])
         assert not plan.ready
         assert plan.problem == ""
         assert plan.download == pytest.approx(30.845 * 2**20, abs=1)
 
     def test_fetched(self, published):
-        file = find(OFFERED["densenet121"])
+        file = find_weights(OFFERED["densenet121"])
         assert file.path == published.place
         assert published.place.read_bytes() == published.content
         assert not published.part.exists()
-        assert find(OFFERED["densenet121"]) == file
+        assert find_weights(OFFERED["densenet121"]) == file
         assert published.asked == [0]
 
     def test_a_call_that_failed_goes_on_where_it_stopped(self, published):
         published.cut = 1000
         with pytest.raises(WeightsError, match=r"could not be fetched .*what has come is kept"):
-            find(OFFERED["densenet121"])
+            find_weights(OFFERED["densenet121"])
         came = published.part.stat().st_size
         assert 900 < came <= 1000
         assert not published.place.exists()
         published.cut, published.asked[:] = None, []
-        find(OFFERED["densenet121"])
+        find_weights(OFFERED["densenet121"])
         assert published.asked == [came]
         assert published.place.read_bytes() == published.content
 
     def test_a_call_that_was_killed_at_the_end_fetches_nothing_more(self, published):
         published.part.parent.mkdir(parents=True)
         published.part.write_bytes(published.content)
-        assert find(OFFERED["densenet121"]).path == published.place
+        assert find_weights(OFFERED["densenet121"]).path == published.place
         assert published.asked == []
 
     @pytest.mark.parametrize("size", [500, 10**8])
     def test_what_was_begun_and_is_wrong_is_fetched_anew(self, published, size):
         published.part.parent.mkdir(parents=True)
         published.part.write_bytes(bytes(min(size, len(published.content) - 1)))
-        find(OFFERED["densenet121"])
+        find_weights(OFFERED["densenet121"])
         assert published.asked[-1] == 0
         assert published.place.read_bytes() == published.content
 
     def test_fetched_bytes_are_checked(self, published):
         published.content = b"something else"
         with pytest.raises(WeightsError, match=r"has sha256 .* cut short or was changed"):
-            find(OFFERED["densenet121"])
+            find_weights(OFFERED["densenet121"])
 
     def test_already_there(self, hub, monkeypatch):
         hub.mkdir(parents=True)
@@ -277,16 +277,16 @@ class TestTorchvisionsFile:
         path = path.rename(hub / f"densenet121-{sha256[:8]}.pth")
         renamed = type("Known", (), {"url": f"https://x/{path.name}", "meta": known.meta})
         monkeypatch.setattr(torchvision.models, "get_weight", lambda _: renamed)
-        file = find(OFFERED["densenet121"], offline=True)
+        file = find_weights(OFFERED["densenet121"], offline=True)
         assert (file.path, file.sha256) == (path, sha256)
         assert file.declared.name == "IMAGENET1K_V1"
-        assert available(OFFERED["densenet121"], offline=True).ready
+        assert availability(OFFERED["densenet121"], offline=True).ready
 
     def test_cut_short(self, hub):
         hub.mkdir(parents=True)
         (hub / "resnet50-11ad3fa6.pth").write_bytes(b"half a file")
         with pytest.raises(WeightsError, match=r"resnet50-11ad3fa6\.pth has sha256 .* cut short"):
-            find(OFFERED["resnet50"])
+            find_weights(OFFERED["resnet50"])
 
 
 class TestLoad:
@@ -364,7 +364,7 @@ class TestLoad:
         assert loaded(VGG, tmp_path).state["block1.2.weight"].is_contiguous()
 
     def test_record_of_a_packaged_file(self):
-        record = load(RESNET, 3, find(RESNET)).record
+        record = load_weights(RESNET, 3, find_weights(RESNET)).record
         assert record.miniature
         assert record.name == RESNET.weights.name
         assert record.sha256 == RESNET.weights.sha256
@@ -434,14 +434,14 @@ class TestBrokenFiles:
         content = path.read_bytes()
         path.write_bytes(content[: int(share * len(content))])
         with pytest.raises(WeightsError, match=rf"a\{ending} cannot be read as weights"):
-            read(path)
+            read_tensors(path)
 
     @pytest.mark.parametrize("ending", [".safetensors", ".pth"])
     def test_something_else(self, tmp_path, ending):
         path = tmp_path / f"a{ending}"
         path.write_bytes(b"<html>not found</html>" * 100)
         with pytest.raises(WeightsError, match="cannot be read as weights"):
-            read(path)
+            read_tensors(path)
 
     def test_code_is_not_run(self, tmp_path):
         class Nasty:
@@ -450,23 +450,23 @@ class TestBrokenFiles:
 
         path = write(tmp_path / "a.pth", {"a": Nasty()})
         with pytest.raises(WeightsError, match="cannot be read as weights"):
-            read(path)
+            read_tensors(path)
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("content", [{}, [1, 2], {"state_dict": {}}, torch.zeros(3)])
     def test_no_tensors(self, tmp_path, content):
         with pytest.raises(WeightsError, match="holds no tensors by name"):
-            read(write(tmp_path / "a.pth", content))
+            read_tensors(write(tmp_path / "a.pth", content))
 
     def test_other_values(self, tmp_path):
         with pytest.raises(WeightsError, match="no tensor: 'epoch'"):
-            read(write(tmp_path / "a.pth", {"epoch": 3, "a": torch.zeros(3)}))
+            read_tensors(write(tmp_path / "a.pth", {"epoch": 3, "a": torch.zeros(3)}))
 
 
 @pytest.mark.parametrize("name", MINIATURES)
 def test_source_head_of_a_shipped_file(name):
     backbone = OFFERED[name]
-    head = backbone.source_head(read(find(backbone).path))
+    head = backbone.source_head(read_tensors(find_weights(backbone).path))
     layer = backbone.published_name(backbone.head_layer())
     assert set(head) == {f"{layer}.weight", f"{layer}.bias"}
     assert len(head[f"{layer}.weight"]) == len(head[f"{layer}.bias"]) >= 20
@@ -484,10 +484,10 @@ def test_source_head_of_a_shipped_file(name):
 )
 def test_real_files(name, new, source_classes):
     backbone, folder = OFFERED[name], Path(os.environ["HARNESS_WEIGHTS"])
-    file = find(backbone, folder)
-    start = load(backbone, 3, file)
+    file = find_weights(backbone, folder)
+    start = load_weights(backbone, 3, file)
     assert start.record.new == new
     listed = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
     assert start.record.sha256 == listed[f"{name}.safetensors"]
-    head = backbone.source_head(read(file.path))
+    head = backbone.source_head(read_tensors(file.path))
     assert [len(t) for t in head.values()] == ([source_classes] * 2 if source_classes else [])

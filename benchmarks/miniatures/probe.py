@@ -27,7 +27,7 @@ from torchvision.transforms.v2.functional import resize
 
 import harness_demo
 from harness import Access, Backbone
-from harness.weights import find, load
+from harness.weights import find_weights, load_weights
 
 SEEDS = range(5)
 Split = tuple[Tensor, list[str]]
@@ -53,9 +53,9 @@ def score(chain: nn.Sequential, train: Split, test: Split) -> float:
 
 
 def shipped(backbone: Backbone) -> nn.Sequential:
-    chain, file = backbone.build(2), find(backbone)
+    chain, file = backbone.build(2), find_weights(backbone)
     assert file is not None
-    chain.load_state_dict(load(backbone, 2, file).state, strict=False)
+    chain.load_state_dict(load_weights(backbone, 2, file).state, strict=False)
     return chain
 
 

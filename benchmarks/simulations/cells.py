@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from truth import runs, upper_bound
 
-from harness.leaderboard.claims import CLAIMS, Block, answer
+from harness.leaderboard.claims import CLAIMS, ClaimBlock, answer
 from harness.stats import Resampled, compare, compare_blocks, resample
 
 GROUPS, CLASSES, SEEDS = 150, 2, 5
@@ -102,7 +102,7 @@ def coverage(repetitions: int) -> None:
                 )
 
 
-def board(rng: np.random.Generator, spread: float) -> list[Block]:
+def board(rng: np.random.Generator, spread: float) -> list[ClaimBlock]:
     """Eight identical strategies in 15 blocks; validation scores are noise of a point."""
     blocks = []
     for dataset in range(DATASETS):
@@ -112,11 +112,11 @@ def board(rng: np.random.Generator, spread: float) -> list[Block]:
             validation = 0.85 + 0.01 * rng.normal(size=(SEEDS, len(STRATEGIES)))
             test = resample(made, *data)
             seeds = tuple(range(SEEDS))
-            blocks.append(Block(str(dataset), backbone, STRATEGIES, seeds, validation, test))
+            blocks.append(ClaimBlock(str(dataset), backbone, STRATEGIES, seeds, validation, test))
     return blocks
 
 
-def errors(blocks: list[Block]) -> Counter[str]:
+def errors(blocks: list[ClaimBlock]) -> Counter[str]:
     """What a board finds, though there is nothing to find."""
     found: Counter[str] = Counter()
     for block in blocks:

@@ -16,7 +16,8 @@ import numpy as np
 import scipy
 from truth import ACCURACY, runs, upper_bound
 
-from harness.results.gate.check import GateCell, GateRun, Rules, check
+from harness.results.gate.check import check
+from harness.results.gate.records import GateCell, GateRun, Rules
 
 LOSS = 0.03
 SEEDS = 3

@@ -34,7 +34,7 @@ from harness.leaderboard import boards
 from harness.leaderboard import statistics as analysis
 from harness.leaderboard.html import html_page, page_data
 from harness.leaderboard.render import formats
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 from harness.results.merge import MergedStore
 from harness.results.store import Store, uncollected
 
@@ -75,16 +75,18 @@ def fill(store: Store, results: Sequence[RunResult]) -> None:
 
 def board(folder: Path, out: Path) -> None:
     """What `harness board` does, step by step."""
-    loaded = load(environ={})
+    loaded = load_plugins(environ={})
     with uncollected():
         with timed("read the results"):
             store = MergedStore([Store(folder)])
         with timed("rank"):
-            ranked = boards.rank(store, loaded)
+            ranked = boards.rank_folder(store, loaded)
         with timed("statistics and claims"):
-            made = analysis.analysed(ranked, store)
+            made = analysis.add_statistics(ranked, store)
         with timed("data of the page"):
-            data = page_data.build(made, store.results(), store.predictions, metrics=loaded.metrics)
+            data = page_data.page_data(
+                made, store.results(), store.predictions, metrics=loaded.metrics
+            )
         with timed("the plotting library"):
             html_page.plots()
         for name, end in formats.FILES.items():

@@ -84,7 +84,7 @@ def pillow_loop(
 def build_cache(paths: list[Path], folder: Path, resize: int, crop: int) -> None:
     """What the harness does, the write to the disk included."""
     contents = [hashlib.sha256(str(path).encode()).hexdigest() for path in paths]
-    entry = cache.describe("speed", contents, resize=resize, crop=crop)
+    entry = cache.entry_for("speed", contents, resize=resize, crop=crop)
     cache.decoded(folder, entry, lambda run: paths[run.start : run.stop])
 
 

@@ -67,7 +67,7 @@ class Bench:
     """The runs of one table."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        loaded = registry.load(())
+        loaded = registry.load_plugins(())
         self.backbone = loaded.backbones[given.backbone]
         self.device = choose_device(given.device)
         self.cuda = self.device.startswith("cuda")

@@ -30,7 +30,7 @@ from harness.api.backbone import Backbone
 from harness.api.execution import ENGINE_VERSION, ImageSet, Resources
 from harness.api.records import DataRecord, NumericMode, Protocol, RunSpec, Schedule
 from harness.benchmark import numerics
-from harness.plugins.registry import Loaded, load
+from harness.plugins.registry import PluginRegistry, load_plugins
 
 CLASSES = 4
 FEW = 64  # images to validate and test on: their time is not looked at
@@ -55,7 +55,9 @@ def image_set(count: int, size: int) -> ImageSet:
 class Engine:
     """Full fine-tuning by `harness.engine.run`; what runs share is kept from turn to turn."""
 
-    def __init__(self, args: argparse.Namespace, backbone: Backbone, loaded: Loaded) -> None:
+    def __init__(
+        self, args: argparse.Namespace, backbone: Backbone, loaded: PluginRegistry
+    ) -> None:
         self.loaded, self.backbone, self.args = loaded, backbone, args
         self.images = image_set(args.images, args.size)
         self.protocol = Protocol(
@@ -65,7 +67,7 @@ class Engine:
         )  # fmt: skip
         kind = "compile" if args.compile else "graph"
         wish = numerics.Wish(args.device, compile=kind)
-        self.numeric = numerics.numeric(wish, backbone, self.protocol, args.images)
+        self.numeric = numerics.numeric_mode(wish, backbone, self.protocol, args.images)
         self.shared: dict[object, object] = {}
         self.seed = 0
 
@@ -177,7 +179,9 @@ def whole_bench(args: argparse.Namespace, name: str, data: Path, place: Path) ->
     return float(json.loads(file.read_text())["cost"]["images_per_second"] or 0)
 
 
-def measure(args: argparse.Namespace, name: str, loaded: Loaded, log: Log) -> dict[str, object]:
+def measure(
+    args: argparse.Namespace, name: str, loaded: PluginRegistry, log: Log
+) -> dict[str, object]:
     """Alternating turns of one backbone."""
     ours = Engine(args, loaded.backbones[name], loaded)
     bare = Bare(args, loaded.backbones[name], ours.images, ours.numeric)
@@ -217,7 +221,7 @@ def main() -> None:
     args.images = max(1, args.images // args.batch) * args.batch
     if args.device == "cuda":
         args.device = "cuda:0"
-    log, loaded, rows = Log(), load(), []
+    log, loaded, rows = Log(), load_plugins(), []
     with tempfile.TemporaryDirectory() as place:
         for name in args.backbones.split(","):
             rows.append(measure(args, name, loaded, log))

@@ -10,7 +10,7 @@ from harness.api.dataset import Split
 from harness.api.records import RunSpec, Suite
 from harness.benchmark import numerics
 from harness.benchmark.plan import BenchPlan
-from harness.data.requirements import Need, expected_images
+from harness.data.requirements import Requirement, expected_images
 from harness.results.store import Store
 
 FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
@@ -23,7 +23,7 @@ class DryRun:
 
     plan: BenchPlan
     store: Store
-    needs: Sequence[Need]
+    needs: Sequence[Requirement]
     limit: int | None
 
     @property
@@ -40,7 +40,7 @@ def describe(dry: DryRun) -> str:
         f"suite {dry.suite.name}: {len(specs)} runs = " + _product(dry.suite),
         f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
         f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
-        *numerics.told(dry.plan.numeric),
+        *numerics.describe_modes(dry.plan.numeric),
         *([dry.plan.memory] if dry.plan.memory else []),
         "",
         *_datasets(dry),

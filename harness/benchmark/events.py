@@ -10,7 +10,7 @@ from harness.api.records import EpochRecord, RunSpec
 from harness.api.strategy import PhaseReport
 
 
-class Events:
+class RunListener:
     """What the caller is told, in its own process; the default does nothing."""
 
     def run_start(self, spec: RunSpec) -> None: ...
@@ -25,7 +25,7 @@ class Events:
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None: ...
 
 
-class Relay(Observer):
+class RunObserver(Observer):
     """The engine's observer: tells the caller which run it is about."""
 
     def __init__(self, spec: RunSpec, tell: Callable[[str, Any], None]) -> None:
@@ -38,12 +38,12 @@ class Relay(Observer):
         self.tell("phase_end", report)
 
 
-def tell(events: Events, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
+def tell(events: RunListener, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
     """Pass on what a relay was told."""
     getattr(events, kind)(spec, value)
 
 
-class Queue:
+class RunQueue:
     """Runs that wait, by (dataset, backbone); runs of one family are best done by one worker."""
 
     def __init__(self, specs: Sequence[RunSpec]) -> None:

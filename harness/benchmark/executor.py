@@ -20,7 +20,7 @@ from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
 from harness.benchmark.suite import strategy_of
 from harness.errors import HarnessError, TrainingError
 from harness.plugins import provenance
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ Group: TypeAlias = tuple[str, str]
 
 
 @dataclass
-class Executor:
+class RunExecutor:
     """Carries out runs; those of one (dataset, backbone) share what they can.
 
     What other groups than the open ones have shared is let go.
     """
 
     setup: WorkerSetup
-    loaded: Loaded
+    loaded: PluginRegistry
     _shared: dict[Group, dict[Any, Any]] = field(default_factory=dict)
     _starts: dict[tuple[str, int], StartingPoint | None] = field(default_factory=dict)
 
@@ -76,7 +76,7 @@ class Executor:
         `siblings`: runs still to come that may share work with it; `beside`: groups of the runs
         that go on at the same time.
         """
-        self._open({group_of(spec), *beside})
+        self._open({cell_group(spec), *beside})
         records = plugin_records(self.loaded, spec)
         try:
             outcome = self._carry_out(self._resources(spec, observer, siblings), spec)
@@ -117,7 +117,7 @@ class Executor:
             device=self.setup.device,
             suite=self.setup.suite,
             observer=observer,
-            shared=self._shared[group_of(spec)],
+            shared=self._shared[cell_group(spec)],
             keep_state=self.setup.weights_folder is not None,
             engine=self.setup.engine,
             siblings=tuple(siblings),
@@ -131,7 +131,7 @@ class Executor:
             return None
         key = (backbone.name, classes)
         if key not in self._starts:
-            self._starts[key] = weights.load(backbone, classes, file)
+            self._starts[key] = weights.load_weights(backbone, classes, file)
         return self._starts[key]
 
     def _open(self, groups: set[Group]) -> None:
@@ -173,7 +173,7 @@ class Executor:
         )
 
 
-def group_of(spec: RunSpec) -> Group:
+def cell_group(spec: RunSpec) -> Group:
     """Runs of one group share a network and images."""
     return spec.dataset, spec.backbone
 
@@ -188,7 +188,7 @@ def free_memory(device: str) -> None:
     torch.cuda.empty_cache()
 
 
-def plugin_records(loaded: Loaded, spec: RunSpec) -> dict[str, PluginRecord]:
+def plugin_records(loaded: PluginRegistry, spec: RunSpec) -> dict[str, PluginRecord]:
     """Where the code that makes a result comes from, by role; own folders have no plugin."""
     named = {
         "dataset": ("datasets", spec.dataset),

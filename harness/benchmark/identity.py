@@ -10,7 +10,7 @@ from harness.benchmark.request import BenchRequest
 from harness.benchmark.suite import ResolvedSuite, strategy_of
 from harness.data.preparation import DatasetInfo
 from harness.plugins import provenance
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 
 ABSENT = "not fetched"
@@ -19,7 +19,7 @@ ABSENT = "not fetched"
 def run_specs(
     resolved: ResolvedSuite,
     request: BenchRequest,
-    loaded: Loaded,
+    loaded: PluginRegistry,
     numeric: Mapping[tuple[str, str], NumericMode],
     datasets: Mapping[str, DatasetInfo],
     weights: Mapping[str, WeightsFile | None],
@@ -65,6 +65,6 @@ def run_specs(
     return tuple(found)
 
 
-def _source(loaded: Loaded, kind: str, name: str) -> str:
+def _source(loaded: PluginRegistry, kind: str, name: str) -> str:
     """sha256 of the code of the plugin that offers it."""
     return provenance.source_hash(loaded.owner(kind, name).module)

@@ -17,7 +17,7 @@ from harness.benchmark.request import BenchOptions
 USERS = 5
 
 
-def numeric(
+def numeric_mode(
     options: BenchOptions,
     precision: str | None,
     backbone: Backbone,
@@ -57,17 +57,19 @@ def pays(backbone: Backbone, protocol: Protocol, images: int | None) -> bool:
     return images * protocol.epochs * USERS * saved > known.seconds
 
 
-def told(modes: Mapping[tuple[str, str], NumericMode]) -> list[str]:
+def describe_modes(modes: Mapping[tuple[str, str], NumericMode]) -> list[str]:
     """The modes for the plan, a line each."""
     by_mode: dict[NumericMode, list[str]] = {}
     for (dataset, backbone), mode in modes.items():
         by_mode.setdefault(mode, []).append(f"{dataset} / {backbone}")
     if len(by_mode) == 1:
-        return [f"numbers: {describe(next(iter(by_mode)))}"]
-    return [f"numbers: {describe(mode)}: {', '.join(cells)}" for mode, cells in by_mode.items()]
+        return [f"numbers: {describe_mode(next(iter(by_mode)))}"]
+    return [
+        f"numbers: {describe_mode(mode)}: {', '.join(cells)}" for mode, cells in by_mode.items()
+    ]
 
 
-def describe(mode: NumericMode) -> str:
+def describe_mode(mode: NumericMode) -> str:
     """A numeric mode in words."""
     steps = {
         "none": "steps carried out plainly",

@@ -16,7 +16,7 @@ from harness.benchmark.suite import ResolvedSuite
 from harness.data import fetch, lock, requirements
 from harness.data.preparation import DatasetInfo
 from harness.errors import DataError, WeightsError
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 
 
@@ -52,7 +52,7 @@ def make_plan(
     resolved: ResolvedSuite,
     request: BenchRequest,
     options: BenchOptions,
-    loaded: Loaded,
+    loaded: PluginRegistry,
     datasets: Mapping[str, DatasetInfo],
     files: Mapping[str, WeightsFile | None],
 ) -> BenchPlan:
@@ -61,7 +61,7 @@ def make_plan(
     for dataset in suite.datasets:
         images = datasets[dataset].counts["train"] if dataset in datasets else None
         for name in suite.backbones:
-            modes[dataset, name] = numerics.numeric(
+            modes[dataset, name] = numerics.numeric_mode(
                 options, request.precision, loaded.backbones[name], suite.protocol, images
             )
     specs = run_specs(resolved, request, loaded, modes, datasets, files)
@@ -69,7 +69,9 @@ def make_plan(
     return BenchPlan(resolved, specs, datasets, files, modes, options.device, jobs, memory)
 
 
-def require(resolved: ResolvedSuite, loaded: Loaded, request: BenchRequest, access: Access) -> None:
+def require(
+    resolved: ResolvedSuite, loaded: PluginRegistry, request: BenchRequest, access: Access
+) -> None:
     """Make sure that all published data and weights are here: nothing is fetched unasked.
 
     Raises:
@@ -79,7 +81,7 @@ def require(resolved: ResolvedSuite, loaded: Loaded, request: BenchRequest, acce
         *requirements.data_needs(resolved.datasets, access).values(),
         *weights_needs(resolved, loaded, request).values(),
     ]
-    problem = requirements.refusal(
+    problem = requirements.missing_message(
         resolved.suite.name, needs, _command(resolved, request, access, needs)
     )
     if problem:
@@ -90,7 +92,7 @@ def _command(
     resolved: ResolvedSuite,
     request: BenchRequest,
     access: Access,
-    needs: Sequence[requirements.Need],
+    needs: Sequence[requirements.Requirement],
 ) -> list[str]:
     """What fetches all that is missing: by the suite's name where all of it was asked for."""
     command = ["harness", "data", "fetch"]
@@ -105,7 +107,7 @@ def _command(
 
 
 def find_weights(
-    backbones: Sequence[str], loaded: Loaded, where: str | None, access: Access
+    backbones: Sequence[str], loaded: PluginRegistry, where: str | None, access: Access
 ) -> dict[str, WeightsFile | None]:
     """Each backbone's weights file; all that is wrong is told in one message.
 
@@ -116,11 +118,11 @@ def find_weights(
     locked = lock.read(access.lock)
     for name in backbones:
         try:
-            file = weights.find(loaded.backbones[name], where, offline=access.offline)
+            file = weights.find_weights(loaded.backbones[name], where, offline=access.offline)
             if file is not None and where in {None, "default"}:
                 fetch.check_weights(locked, name, file.path, file.sha256)
             elif file is not None:  # of one's own: whether it fits does not depend on the classes
-                weights.load(loaded.backbones[name], 2, file)
+                weights.load_weights(loaded.backbones[name], 2, file)
             found[name] = file
         except WeightsError as error:
             problems.append(str(error))
@@ -135,8 +137,8 @@ def weights_from(resolved: ResolvedSuite, request: BenchRequest) -> str | None:
 
 
 def weights_needs(
-    resolved: ResolvedSuite, loaded: Loaded, request: BenchRequest
-) -> dict[str, requirements.Need]:
+    resolved: ResolvedSuite, loaded: PluginRegistry, request: BenchRequest
+) -> dict[str, requirements.Requirement]:
     """What the call's backbones need from elsewhere."""
     backbones = [loaded.backbones[name] for name in resolved.suite.backbones]
     return requirements.weights_needs(backbones, weights_from(resolved, request))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 from harness.api.execution import Outcome
 from harness.api.records import EpochRecord, RunResult, RunSpec
 from harness.api.strategy import PhaseReport
-from harness.benchmark.events import Events
-from harness.plugins.registry import Loaded
-from harness.results.profile import Profile
+from harness.benchmark.events import RunListener
+from harness.benchmark.profile import Profile
+from harness.plugins.registry import PluginRegistry
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class Reporter(Events):
+class ProgressReporter(RunListener):
     """Keeps every outcome, shows progress on stderr, and tells the plugins that observe.
 
     `keep` writes an outcome to disk and returns the record that was written.
@@ -30,7 +30,7 @@ class Reporter(Events):
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: PluginRegistry,
         total: int,
         keep: Callable[[Outcome], RunResult],
         *,
@@ -149,7 +149,7 @@ class Reporter(Events):
         return f"{spec.cell}: {text}{more}"
 
 
-class Decoding:
+class DecodingProgress:
     """Tells how far the decoding of a dataset is, now and then; small ones pass without a word."""
 
     def __init__(self, name: str, say: Callable[[str], None]) -> None:

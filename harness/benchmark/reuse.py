@@ -13,13 +13,13 @@ from harness.api.execution import ENGINE_VERSION
 from harness.api.records import Json, RunResult, RunSpec
 from harness.errors import HarnessError, StoreError
 from harness.plugins import provenance
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 
 ROLES = {"backbone": "backbones", "strategy": "strategies", "metric": "metrics"}
 
 
-class Difference(NamedTuple):
+class IdentityDifference(NamedTuple):
     """One part of the identity: what it was, what it is, and what that means."""
 
     what: str
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
     meaning: str
 
 
-class Unknown(NamedTuple):
+class UnknownPart(NamedTuple):
     """A part that cannot be told here, and why."""
 
     what: str
@@ -56,13 +56,13 @@ def find_run(places: list[Path], run: str) -> tuple[Store, RunResult]:
     raise StoreError(f"{len(found)} runs in {where} start with {run}: {ids}; give more digits")
 
 
-def explain(
-    result: RunResult, loaded: Loaded, access: Access, weights: str | None
-) -> Iterator[Difference | Unknown]:
+def explain_reuse(
+    result: RunResult, loaded: PluginRegistry, access: Access, weights: str | None
+) -> Iterator[IdentityDifference | UnknownPart]:
     """Everything in the identity of `result` that would be different now, or cannot be told."""
     spec = result.spec
     if spec.engine != ENGINE_VERSION:
-        yield Difference(
+        yield IdentityDifference(
             "engine", str(spec.engine), str(ENGINE_VERSION), "the engine's results have changed"
         )
     for role, kind in ROLES.items():
@@ -72,7 +72,7 @@ def explain(
     yield from _data(spec, loaded, access)
 
 
-def later(store: Store, result: RunResult) -> RunResult | None:
+def newer_run(store: Store, result: RunResult) -> RunResult | None:
     """The newest run of the same cell and seed that was made after this one."""
 
     def slot(spec: RunSpec) -> tuple[str, str, str, int]:
@@ -86,7 +86,7 @@ def later(store: Store, result: RunResult) -> RunResult | None:
     return max(found, key=lambda one: one.finished, default=None)
 
 
-def unlike(spec: RunSpec, other: RunSpec) -> list[tuple[str, str, str]]:
+def spec_differences(spec: RunSpec, other: RunSpec) -> list[tuple[str, str, str]]:
     """Every part of the identity that two runs do not share, by its path: `protocol.lr`."""
     one, two = (dict(_parts(value.model_dump(mode="json"))) for value in (spec, other))
     return [
@@ -111,19 +111,21 @@ def _short(value: Json) -> str:
 
 
 def _source(
-    result: RunResult, loaded: Loaded, role: str, kind: str
-) -> Iterator[Difference | Unknown]:
+    result: RunResult, loaded: PluginRegistry, role: str, kind: str
+) -> Iterator[IdentityDifference | UnknownPart]:
     spec = result.spec
     name = spec.protocol.metric if role == "metric" else getattr(spec, role)
     if name not in getattr(loaded, kind):
-        yield Unknown(f"code of {role} {name}", "no loaded plugin offers it; add -p or install it")
+        yield UnknownPart(
+            f"code of {role} {name}", "no loaded plugin offers it; add -p or install it"
+        )
         return
     then, owner = spec.sources.get(role, ""), loaded.owner(kind, name)
     now = provenance.source_hash(owner.module)
     if then != now:
         made_by = result.plugins.get(role)
         version = f", version {made_by.version} then, {owner.version} now" if made_by else ""
-        yield Difference(
+        yield IdentityDifference(
             f"code of {role} {name}",
             then[:12],
             now[:12],
@@ -131,7 +133,7 @@ def _source(
         )
 
 
-def _settings(spec: RunSpec, loaded: Loaded) -> Iterator[Difference | Unknown]:
+def _settings(spec: RunSpec, loaded: PluginRegistry) -> Iterator[IdentityDifference | UnknownPart]:
     """Settings that stand at a default now that was another then."""
     if spec.strategy not in loaded.strategies:
         return
@@ -139,7 +141,7 @@ def _settings(spec: RunSpec, loaded: Loaded) -> Iterator[Difference | Unknown]:
     for name in sorted({*defaults, *spec.settings}):
         then, now = spec.settings.get(name, "absent"), defaults.get(name, "absent")
         if then != now:
-            yield Difference(
+            yield IdentityDifference(
                 f"setting {spec.strategy}.{name}",
                 str(then),
                 str(now),
@@ -147,32 +149,40 @@ def _settings(spec: RunSpec, loaded: Loaded) -> Iterator[Difference | Unknown]:
             )
 
 
-def _weights(spec: RunSpec, loaded: Loaded, where: str | None) -> Iterator[Difference | Unknown]:
+def _weights(
+    spec: RunSpec, loaded: PluginRegistry, where: str | None
+) -> Iterator[IdentityDifference | UnknownPart]:
     if spec.weights == "none" or spec.backbone not in loaded.backbones:
         return
     try:
-        file = weights_file.find(loaded.backbones[spec.backbone], where, offline=True)
+        file = weights_file.find_weights(loaded.backbones[spec.backbone], where, offline=True)
     except HarnessError as error:
-        yield Unknown("weights", f"{error}".partition("\n")[0])
+        yield UnknownPart("weights", f"{error}".partition("\n")[0])
         return
     if file is not None and file.sha256 != spec.weights:
-        yield Difference(
+        yield IdentityDifference(
             "weights", spec.weights[:12], file.sha256[:12], f"{file.path.name} is another file"
         )
 
 
-def _data(spec: RunSpec, loaded: Loaded, access: Access) -> Iterator[Difference | Unknown]:
+def _data(
+    spec: RunSpec, loaded: PluginRegistry, access: Access
+) -> Iterator[IdentityDifference | UnknownPart]:
     from harness.data import preparation
 
     if spec.dataset not in loaded.datasets:
-        yield Unknown("data", f"{spec.dataset} was a folder of your own; compare its split file")
+        yield UnknownPart(
+            "data", f"{spec.dataset} was a folder of your own; compare its split file"
+        )
         return
     try:
-        now = preparation.prepare(loaded.datasets[spec.dataset], spec.protocol, access).fingerprint
+        now = preparation.prepare_dataset(
+            loaded.datasets[spec.dataset], spec.protocol, access
+        ).fingerprint
     except HarnessError as error:
-        yield Unknown("data", f"{error}".partition("\n")[0])
+        yield UnknownPart("data", f"{error}".partition("\n")[0])
         return
     if now != spec.data:
-        yield Difference(
+        yield IdentityDifference(
             "data", spec.data[:12], now[:12], "samples, labels, groups or splits have changed"
         )

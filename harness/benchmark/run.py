@@ -16,16 +16,15 @@ from harness.benchmark import workers
 from harness.benchmark.dry_run import DryRun
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.plan import BenchPlan
-from harness.benchmark.progress import Decoding, Reporter
+from harness.benchmark.profile import DecodingCost, Profile
+from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device
 from harness.benchmark.suite import ResolvedSuite
 from harness.data import preparation, requirements
 from harness.data.preparation import PreparedDataset
 from harness.leaderboard import boards
-from harness.plugins.registry import Loaded
-from harness.results.profile import Decoding as DecodingCost
-from harness.results.profile import Profile
+from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 
 Say = Callable[[str], None]
@@ -51,7 +50,7 @@ class BenchResult:
 
 
 def run_benchmark(
-    request: BenchRequest, options: BenchOptions, loaded: Loaded, say: Say
+    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry, say: Say
 ) -> BenchResult:
     """The line: every command that makes results goes through here.
 
@@ -61,7 +60,7 @@ def run_benchmark(
     profile = Profile()
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
-        resolved = suites.resolve(request, loaded)
+        resolved = suites.resolve_suite(request, loaded)
         store = Store(options.out or Path("results") / resolved.suite.name)
         store.check_writable()
         plans.require(resolved, loaded, request, options.access)
@@ -84,10 +83,12 @@ def run_benchmark(
             return store.add(replace(outcome, result=decoding.charge(outcome.result)))
 
         if todo:
-            with Reporter(loaded, len(todo), keep, live=options.live, profile=profile) as reporter:
-                workers.execute(todo, setup, loaded, reporter, plan.jobs)
+            with ProgressReporter(
+                loaded, len(todo), keep, live=options.live, profile=profile
+            ) as reporter:
+                workers.execute_runs(todo, setup, loaded, reporter, plan.jobs)
     with profile.measure("board"):
-        board = boards.refresh(store, loaded)
+        board = boards.refresh_board(store, loaded)
     asked = frozenset(ids)
     failed = [run for run in store.failures() if run.run_id in asked]
     done = len(ids) - len(todo)
@@ -101,12 +102,12 @@ def _prepare(
     found = {}
     for name, dataset in resolved.datasets.items():
         started = time.perf_counter()
-        made = preparation.prepare(
+        made = preparation.prepare_dataset(
             dataset,
             resolved.suite.protocol,
             options.access,
             limit=request.limit,
-            progress=Decoding(name, say),
+            progress=DecodingProgress(name, say),
         )
         found[name] = replace(made, seconds=time.perf_counter() - started)
         skipped = made.images.record.skipped
@@ -120,7 +121,7 @@ def _setup(
     datasets: Mapping[str, PreparedDataset],
     store: Store,
     options: BenchOptions,
-    loaded: Loaded,
+    loaded: PluginRegistry,
 ) -> WorkerSetup:
     """What every run shares; the splits are written."""
     images = {}
@@ -141,20 +142,20 @@ def _setup(
     )
 
 
-def dry_run(request: BenchRequest, options: BenchOptions, loaded: Loaded) -> DryRun:
+def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
     """What `run_benchmark` would do.  Nothing is fetched, decoded or written; sizes may be asked for.
 
     Raises:
         HarnessError: something is wrong that can be known without what is missing.
     """
     options = replace(options, device=choose_device(options.device))
-    resolved = suites.resolve(request, loaded)
+    resolved = suites.resolve_suite(request, loaded)
     access, protocol = options.access, resolved.suite.protocol
     data_needs = requirements.data_needs(resolved.datasets, access, ask=True)
     weights_needs = plans.weights_needs(resolved, loaded, request)
     absent = {need.name for need in data_needs.values() if not need.ready}
     known = {
-        name: preparation.survey(dataset, protocol, access, limit=request.limit)
+        name: preparation.survey_dataset(dataset, protocol, access, limit=request.limit)
         for name, dataset in resolved.datasets.items()
         if name not in absent
     }

@@ -13,11 +13,11 @@ from harness.api.records import RunSpec
 from harness.benchmark.request import BenchOptions
 from harness.data.preparation import DatasetInfo
 from harness.errors import UsageError
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.utils.parallel import cores
 
 if TYPE_CHECKING:
-    from harness.engine.memory import Need
+    from harness.engine.memory import MemoryNeed
 
 
 def choose_device(wanted: str) -> str:
@@ -58,7 +58,7 @@ SPARE = 0.1
 def side_by_side(
     specs: Sequence[RunSpec],
     datasets: Mapping[str, DatasetInfo],
-    loaded: Loaded,
+    loaded: PluginRegistry,
     options: BenchOptions,
 ) -> tuple[int, str]:
     """How many runs go on at a time, and what that plans of a card's memory, in words.
@@ -86,13 +86,16 @@ def side_by_side(
 
 
 def _needs(
-    specs: Sequence[RunSpec], datasets: Mapping[str, DatasetInfo], loaded: Loaded, total: int
-) -> list[Need]:
-    from harness.engine.memory import need
+    specs: Sequence[RunSpec],
+    datasets: Mapping[str, DatasetInfo],
+    loaded: PluginRegistry,
+    total: int,
+) -> list[MemoryNeed]:
+    from harness.engine.memory import memory_need
 
     cells = {(spec.dataset, spec.backbone): spec for spec in specs if spec.dataset in datasets}
     return [
-        need(
+        memory_need(
             loaded.backbones[backbone],
             len(datasets[dataset].classes),
             spec.protocol,

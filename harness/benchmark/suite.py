@@ -20,11 +20,11 @@ from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
 from harness.data.folder import FolderDataset, parse_data_option
 from harness.errors import UsageError
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.utils.names import choose, did_you_mean
 
 
-def read_suite(path: Path, loaded: Loaded) -> tuple[Suite, list[FolderDataset]]:
+def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:
     """A suite file (TOML): the fields of `Suite`, `extends = "SUITE"`, and a table `[data]`.
 
     Raises:
@@ -87,7 +87,7 @@ class ResolvedSuite:
     shortened: bool
 
 
-def resolve(request: BenchRequest, loaded: Loaded) -> ResolvedSuite:
+def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuite:
     """The suite that was asked for, with filters, seeds, settings and budget applied.
 
     Raises:
@@ -144,7 +144,7 @@ def with_folders(
     return found
 
 
-def strategy_of(loaded: Loaded, name: str, settings: Mapping[str, Any]) -> Strategy:
+def strategy_of(loaded: PluginRegistry, name: str, settings: Mapping[str, Any]) -> Strategy:
     """A strategy with settings; a value that does not fit is a UsageError."""
     try:
         return loaded.strategies[name](**settings)
@@ -155,7 +155,7 @@ def strategy_of(loaded: Loaded, name: str, settings: Mapping[str, Any]) -> Strat
 # -- where a suite comes from -----------------------------------------------------------------
 
 
-def _base(request: BenchRequest, loaded: Loaded) -> tuple[Suite, list[FolderDataset]]:
+def _base(request: BenchRequest, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:
     name = request.suite or (DEFAULT_WITH_DATA if request.data else DEFAULT)
     options = [parse_data_option(option) for option in request.data]
     if name.endswith(".toml"):
@@ -181,7 +181,7 @@ def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:
     return "none" if request.weights == "none" else "default"
 
 
-def _settings(suite: Suite, request: BenchRequest, loaded: Loaded) -> dict[str, Any]:
+def _settings(suite: Suite, request: BenchRequest, loaded: PluginRegistry) -> dict[str, Any]:
     """Settings and protocol after `--set TARGET.FIELD=VALUE` and `--epochs`."""
     settings = {name: dict(values) for name, values in suite.settings.items()}
     protocol = suite.protocol.model_dump(mode="json")
@@ -233,7 +233,7 @@ def _put(values: dict[str, Any], path: list[str], value: object, option: str) ->
     values[path[-1]] = value
 
 
-def _check(suite: Suite, loaded: Loaded) -> None:
+def _check(suite: Suite, loaded: PluginRegistry) -> None:
     for name, values in suite.settings.items():
         if name in loaded.strategies:
             strategy_of(loaded, name, values)

@@ -28,36 +28,44 @@ from typing import Any
 
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
-from harness.benchmark.events import Events, Queue, Relay, tell
-from harness.benchmark.executor import Executor, Group, WorkerSetup, free_memory, group_of
+from harness.benchmark.events import RunListener, RunObserver, RunQueue, tell
+from harness.benchmark.executor import Group, RunExecutor, WorkerSetup, cell_group, free_memory
 from harness.errors import HarnessError
-from harness.plugins.registry import Loaded, load
+from harness.plugins.registry import PluginRegistry, load_plugins
 
 
 def execute_in_threads(
-    specs: Sequence[RunSpec], setup: WorkerSetup, loaded: Loaded, events: Events, slots: int
+    specs: Sequence[RunSpec],
+    setup: WorkerSetup,
+    loaded: PluginRegistry,
+    events: RunListener,
+    slots: int,
 ) -> None:
     """Carry out all runs, at most `slots` at a time; what lacked memory is done again alone."""
-    crowded = _Slots(specs, setup, loaded, events)
+    crowded = ThreadWorkers(specs, setup, loaded, events)
     crowded.work(slots)
     alone = crowded.alone
     del crowded  # and with it what the slots hold of the device's memory
-    executor = Executor(setup, loaded)
+    executor = RunExecutor(setup, loaded)
     for spec in alone:
         free_memory(setup.device)
-        events.run_end(spec, executor.run(spec, Relay(spec, partial(tell, events, spec))))
+        events.run_end(spec, executor.run(spec, RunObserver(spec, partial(tell, events, spec))))
 
 
 class _Stopped(BaseException):
     """The call is over: a run in hand ends at its next report."""
 
 
-class _Slots:
+class ThreadWorkers:
     def __init__(
-        self, specs: Sequence[RunSpec], setup: WorkerSetup, loaded: Loaded, events: Events
+        self,
+        specs: Sequence[RunSpec],
+        setup: WorkerSetup,
+        loaded: PluginRegistry,
+        events: RunListener,
     ) -> None:
-        self.queue, self.events = Queue(specs), events
-        self.executor = Executor(setup, loaded)
+        self.queue, self.events = RunQueue(specs), events
+        self.executor = RunExecutor(setup, loaded)
         self.active: dict[int, RunSpec] = {}
         self.families: dict[int, set[str]] = {}
         self.alone: list[RunSpec] = []
@@ -80,9 +88,9 @@ class _Slots:
             raise self.errors[0]
 
     def _serve(self, number: int, lock: threading.Lock) -> None:
-        from harness.engine.devices import taking
+        from harness.engine.devices import device_slot
 
-        with taking(number, lock):
+        with device_slot(number, lock):
             try:
                 while not self.stop and (spec := self._next(number)) is not None:
                     self._run(number, spec)
@@ -94,7 +102,7 @@ class _Slots:
 
     def _run(self, number: int, spec: RunSpec) -> None:
         self.events.run_start(spec)
-        relay, siblings = Relay(spec, partial(self._tell, spec)), self.queue.siblings(spec)
+        relay, siblings = RunObserver(spec, partial(self._tell, spec)), self.queue.siblings(spec)
         outcome = self.executor.run(spec, relay, siblings, self._groups())
         del self.active[number]
         if outcome.result.status == "oom":
@@ -115,7 +123,7 @@ class _Slots:
         return spec
 
     def _groups(self) -> list[Group]:
-        return [group_of(spec) for spec in self.active.values()]
+        return [cell_group(spec) for spec in self.active.values()]
 
     def _tell(self, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
         if self.stop:
@@ -131,11 +139,11 @@ METRICS = ("sklearn.metrics", "evaluate")
 PRELOADED = ["harness.benchmark.workers", "harness.engine", *METRICS, "torchvision"]
 
 
-def execute(
+def execute_runs(
     specs: Sequence[RunSpec],
     setup: WorkerSetup,
-    loaded: Loaded,
-    events: Events,
+    loaded: PluginRegistry,
+    events: RunListener,
     jobs: int = 1,
 ) -> None:
     """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there."""
@@ -146,7 +154,7 @@ def execute(
     elif setup.device.startswith("cuda"):
         execute_in_threads(specs, setup, loaded, events, min(jobs, len(specs)))
     else:
-        _Pool(specs, setup, loaded, events).work(min(jobs, len(specs)))
+        ProcessWorkers(specs, setup, loaded, events).work(min(jobs, len(specs)))
     free_memory(setup.device)  # other runs may follow
 
 
@@ -159,20 +167,20 @@ def _import_ahead() -> None:
 def _in_process(
     specs: Sequence[RunSpec],
     setup: WorkerSetup,
-    loaded: Loaded,
-    events: Events,
+    loaded: PluginRegistry,
+    events: RunListener,
 ) -> None:
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(setup.threads)
-    executor = Executor(setup, loaded)
+    executor = RunExecutor(setup, loaded)
     try:
-        queue = Queue(specs)
+        queue = RunQueue(specs)
         for spec in specs:
-            queue.take(group_of(spec), set())
+            queue.take(cell_group(spec), set())
             events.run_start(spec)
-            relay = Relay(spec, partial(tell, events, spec))
+            relay = RunObserver(spec, partial(tell, events, spec))
             events.run_end(spec, executor.run(spec, relay, queue.siblings(spec)))
     finally:
         torch.set_num_threads(before)
@@ -190,12 +198,16 @@ class _Worker:
     families: set[str] = field(default_factory=set)
 
 
-class _Pool:
+class ProcessWorkers:
     def __init__(
-        self, specs: Sequence[RunSpec], setup: WorkerSetup, loaded: Loaded, events: Events
+        self,
+        specs: Sequence[RunSpec],
+        setup: WorkerSetup,
+        loaded: PluginRegistry,
+        events: RunListener,
     ) -> None:
         self.setup, self.loaded, self.events = setup, loaded, events
-        self.queue = Queue(specs)
+        self.queue = RunQueue(specs)
         self.context = _context()
         self.workers: list[_Worker] = []
 
@@ -266,7 +278,7 @@ class _Pool:
             f"the worker process ended with exit code {code} in the middle of the run"
             + ("; it was killed, most often for lack of memory" if code == -signal.SIGKILL else "")
         )
-        self.events.run_end(spec, Outcome(Executor(self.setup, self.loaded).failed(spec, error)))
+        self.events.run_end(spec, Outcome(RunExecutor(self.setup, self.loaded).failed(spec, error)))
         if self.queue.waiting:
             self._start()
 
@@ -315,9 +327,9 @@ def _serve(connection: Connection, setup: WorkerSetup, environ: dict[str, str]) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - a plugin must not wait for the terminal
     torch.set_num_threads(setup.threads)
-    executor = Executor(setup, load(setup.plugins))
+    executor = RunExecutor(setup, load_plugins(setup.plugins))
     connection.send(("ready", None))
     while (task := connection.recv()) is not None:
         spec, siblings = task
-        relay = Relay(spec, lambda kind, value: connection.send((kind, value)))
+        relay = RunObserver(spec, lambda kind, value: connection.send((kind, value)))
         connection.send(("run_end", executor.run(spec, relay, siblings)))

@@ -26,8 +26,8 @@ import click
 from harness.api.hooks import API_VERSION
 from harness.errors import HarnessError
 from harness.plugins.discovery import DISTRIBUTION, FAULTS
-from harness.plugins.registry import Loaded, load
-from harness.plugins.validation import Unsound
+from harness.plugins.registry import PluginRegistry, load_plugins
+from harness.plugins.validation import InvalidPlugin
 from harness.utils.names import unknown
 
 COMMANDS = "harness.cli.commands"
@@ -49,7 +49,7 @@ class Session:
     offline: bool = False
 
     @property
-    def plugins(self) -> Loaded:
+    def plugins(self) -> PluginRegistry:
         """The plugins, loaded when first asked for; the broken ones are named on stderr."""
         return self._loaded[0]
 
@@ -59,8 +59,8 @@ class Session:
         return self._loaded[1]
 
     @cached_property
-    def _loaded(self) -> tuple[Loaded, dict[str, click.Command]]:
-        loaded = load(self.options, strict=self.strict)
+    def _loaded(self) -> tuple[PluginRegistry, dict[str, click.Command]]:
+        loaded = load_plugins(self.options, strict=self.strict)
         commands = _commands(loaded)
         if self.strict:
             loaded.require_sound()
@@ -145,7 +145,7 @@ def share(command: click.Command) -> click.Command:
         return command
     taken = {name for one in command.params for name in one.opts}
     if clash := sorted(name for one in SHARED for name in taken.intersection(one.opts)):
-        raise Unsound(
+        raise InvalidPlugin(
             f"command {command.name!r} has an option {clash[0]}, which all commands have; rename it"
         )
     command.params.extend(SHARED)
@@ -169,7 +169,7 @@ def _after_strict(callback: Callable[..., object]) -> Callable[..., object]:
     return guarded
 
 
-def _commands(loaded: Loaded) -> dict[str, click.Command]:
+def _commands(loaded: PluginRegistry) -> dict[str, click.Command]:
     """What plugins add; one whose command cannot be added is rejected as a whole."""
     taken = set(modules(COMMANDS))
     found: dict[str, click.Command] = {}
@@ -178,7 +178,7 @@ def _commands(loaded: Loaded) -> dict[str, click.Command]:
         try:
             add(cli=group)
             if clash := sorted(group.commands.keys() & (taken | found.keys())):
-                raise Unsound(f"it adds the command {clash[0]!r}, which exists already")
+                raise InvalidPlugin(f"it adds the command {clash[0]!r}, which exists already")
             found |= {name: share(command) for name, command in group.commands.items()}
         except FAULTS as error:
             loaded.reject(info, error)

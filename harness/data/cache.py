@@ -38,7 +38,7 @@ ABANDONED = 3600.0  # seconds without a write after which a build is taken for d
 STAGING = ".building-"
 
 
-class Entry(Record):
+class CacheEntry(Record):
     """What `entry.json` holds.
 
     Attributes:
@@ -66,11 +66,11 @@ class Entry(Record):
 
 
 @dataclass(frozen=True)
-class Stored:
+class CachedDataset:
     """An entry on disk, for `harness data cache`; `used`: seconds since the epoch."""
 
     path: Path
-    entry: Entry
+    entry: CacheEntry
     bytes: int
     used: float
 
@@ -81,7 +81,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Early:
+class UnorderedImages:
     """Images of an entry, decoded before their order was known.
 
     Attributes:
@@ -94,16 +94,16 @@ class Early:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedImages:
     """uint8 [N, 3, crop, crop], memory-mapped; None if some rows (`bad`: row -> why) are bad."""
 
     images: np.ndarray | None
     bad: Mapping[int, str]
 
 
-def describe(dataset: str, contents: Sequence[str], *, resize: int, crop: int) -> Entry:
+def entry_for(dataset: str, contents: Sequence[str], *, resize: int, crop: int) -> CacheEntry:
     """The entry for images of these sha256, in row order, after `images.resize_crop`."""
-    return Entry(
+    return CacheEntry(
         dataset=dataset,
         count=len(contents),
         resize=resize,
@@ -114,7 +114,7 @@ def describe(dataset: str, contents: Sequence[str], *, resize: int, crop: int) -
 
 
 @contextlib.contextmanager
-def begun(cache: Path, *, resize: int, crop: int) -> Iterator[Output]:
+def decode_unordered(cache: Path, *, resize: int, crop: int) -> Iterator[Output]:
     """What to make of images whose order is not known yet, and where; gone when the block ends.
 
     Raises:
@@ -136,11 +136,11 @@ def begun(cache: Path, *, resize: int, crop: int) -> Iterator[Output]:
 
 def decoded(
     cache: Path,
-    entry: Entry,
+    entry: CacheEntry,
     fetch: Fetch,
     progress: Progress | None = None,
-    early: Early | None = None,
-) -> Decoded:
+    early: UnorderedImages | None = None,
+) -> DecodedImages:
     """The images of an entry, from the cache (`Access.cache`) or decoded into it.
 
     `progress` is called with (images done, images in all) while an entry is built; with `early`
@@ -163,7 +163,7 @@ def decoded(
     return found
 
 
-def look_up(cache: Path, entry: Entry) -> Entry | None:
+def find_entry(cache: Path, entry: CacheEntry) -> CacheEntry | None:
     """What is known of an entry's images: none are bad, or which; None: not decoded yet."""
     return _read(cache / "decoded" / entry.folder)
 
@@ -173,18 +173,20 @@ def libraries() -> dict[str, str]:
     return {"cache": str(VERSION)} | {name: version(name) for name in LIBRARIES}
 
 
-def entries(cache: Path) -> tuple[Stored, ...]:
+def entries(cache: Path) -> tuple[CachedDataset, ...]:
     """All entries, by name.  Folders that hold none are not listed."""
     found = []
     for path in sorted((cache / "decoded").glob("*/entry.json")):
         entry = _read(path.parent)
         if entry is not None and not path.parent.name.startswith(STAGING):
             used = path.stat().st_mtime
-            found.append(Stored(path.parent, entry, _bytes(path.parent), used))
+            found.append(CachedDataset(path.parent, entry, _bytes(path.parent), used))
     return tuple(found)
 
 
-def prune(cache: Path, keep: Callable[[Stored], bool] = lambda _: False) -> tuple[Stored, ...]:
+def prune(
+    cache: Path, keep: Callable[[CachedDataset], bool] = lambda _: False
+) -> tuple[CachedDataset, ...]:
     """Remove the entries that are not kept, and what dead builds have left; returns the entries.
 
     Raises:
@@ -200,7 +202,7 @@ def prune(cache: Path, keep: Callable[[Stored], bool] = lambda _: False) -> tupl
     return gone
 
 
-def _open(place: Path) -> Decoded | None:
+def _open(place: Path) -> DecodedImages | None:
     """A sound entry; None: there is none."""
     import numpy as np
 
@@ -210,18 +212,18 @@ def _open(place: Path) -> Decoded | None:
     with contextlib.suppress(OSError):  # a shared cache may be read-only
         os.utime(place / "entry.json")
     if entry.bad:
-        return Decoded(None, entry.bad)
+        return DecodedImages(None, entry.bad)
     try:
         # Copy on write: torch takes a writable array without a warning, the file stays as it is.
         pixels = np.load(place / "images.npy", mmap_mode="c")
     except (OSError, ValueError):
         return None
-    return Decoded(pixels, {}) if pixels.shape == entry.shape else None
+    return DecodedImages(pixels, {}) if pixels.shape == entry.shape else None
 
 
-def _read(place: Path) -> Entry | None:
+def _read(place: Path) -> CacheEntry | None:
     try:
-        return Entry.model_validate_json((place / "entry.json").read_bytes())
+        return CacheEntry.model_validate_json((place / "entry.json").read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -231,7 +233,11 @@ def _transform(resize: int, crop: int) -> Transform:
 
 
 def _build(
-    place: Path, entry: Entry, fetch: Fetch, progress: Progress | None, early: Early | None
+    place: Path,
+    entry: CacheEntry,
+    fetch: Fetch,
+    progress: Progress | None,
+    early: UnorderedImages | None,
 ) -> None:
     shutil.rmtree(place, ignore_errors=True)  # a damaged one: a sound one was not built again
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -258,7 +264,7 @@ def _build(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _unwritable(place: Path, entry: Entry, error: OSError) -> str:
+def _unwritable(place: Path, entry: CacheEntry, error: OSError) -> str:
     size = math.prod(entry.shape) / 1e6
     what = f"the cache entry {place} ({size:.0f} MB) cannot be written: {error.strerror or error}"
     if error.errno == errno.ENOSPC:

@@ -32,7 +32,7 @@ from harness.api.records import digest
 from harness.data.cache import STAGING, libraries
 from harness.data.images import Output, Progress, write_arrays
 from harness.data.stratify import Pair, Sample
-from harness.data.table import Table
+from harness.data.table import DatasetTable
 from harness.errors import StoreError
 from harness.utils import files
 from harness.utils.parallel import in_order
@@ -66,7 +66,7 @@ PAIR = [  # one row of what is found: `one` < `other`, which is alike once it is
 ]
 
 
-def grey_copy(image: np.ndarray) -> np.ndarray:
+def grey_thumbnail(image: np.ndarray) -> np.ndarray:
     """uint8 [3, H, W] to uint8 [1, 64, 64], whatever its aspect."""
     import torch
     from torchvision.transforms.v2 import functional as transform
@@ -85,7 +85,7 @@ def orient(copies: np.ndarray, orientation: int) -> np.ndarray:
     return copies[:, :, ::-1] if orientation & MIRRORED else copies
 
 
-def candidates(copies: np.ndarray) -> Iterator[np.ndarray]:
+def candidate_pairs(copies: np.ndarray) -> Iterator[np.ndarray]:
     """Every pair of copies whose hashes are close in some orientation, with its correlation.
 
     A pair comes once, in the orientation that correlates best.  Blank copies are like nothing.
@@ -224,7 +224,7 @@ LISTED = 1000  # of many suspects, those that are most alike
 
 
 @dataclass(frozen=True)
-class Twins:
+class NearDuplicates:
     """What was found; pairs are rows of `likeness.PAIR`, numbers into `contents`.
 
     Attributes:
@@ -239,9 +239,9 @@ class Twins:
     suspected: int
 
 
-def find(
-    table: Table, cache: Path, progress: Progress | None = None, also: Output | None = None
-) -> Twins:
+def find_duplicates(
+    table: DatasetTable, cache: Path, progress: Progress | None = None, also: Output | None = None
+) -> NearDuplicates:
     """Near duplicates among the images of a dataset, each file compared once.
 
     Images that cannot be decoded, and blank ones, are nobody's twins.
@@ -273,20 +273,20 @@ def find(
     return found
 
 
-def nothing() -> Twins:
+def nothing() -> NearDuplicates:
     """What is found where nobody looks."""
     import numpy as np
 
-    return Twins((), np.zeros(0, PAIR), np.zeros(0, PAIR), 0)
+    return NearDuplicates((), np.zeros(0, PAIR), np.zeros(0, PAIR), 0)
 
 
-def known(table: Table, cache: Path) -> Twins | None:
+def known_duplicates(table: DatasetTable, cache: Path) -> NearDuplicates | None:
     """What `find` has found before; None: it was not called for these images."""
     ids = table.first_ids()
     return _read(_place(ids, cache), tuple(ids))
 
 
-def links(twins: Twins, samples: Sequence[Sample]) -> list[Pair]:
+def confirmed_pairs(twins: NearDuplicates, samples: Sequence[Sample]) -> list[Pair]:
     """The confirmed pairs as ids, where they say more than groups do."""
     having: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -306,12 +306,12 @@ def _place(ids: dict[str, str], cache: Path) -> Path:
 
 
 def _search(
-    table: Table,
+    table: DatasetTable,
     ids: dict[str, str],
     cache: Path,
     progress: Progress | None,
     also: Output | None,
-) -> Twins:
+) -> NearDuplicates:
     """Copies are made into a file that is gone afterwards: what is found is all that is needed."""
     import numpy as np
 
@@ -322,7 +322,7 @@ def _search(
     try:
         fetch = partial(_files, table, names)
         shape = (1, SIDE, SIDE)
-        grey = Output(staging / "copies.npy", shape, grey_copy)
+        grey = Output(staging / "copies.npy", shape, grey_thumbnail)
         outputs = [grey] if also is None else [grey, also]
         bad = write_arrays(outputs, len(names), fetch, progress)
         if bad and also is not None:
@@ -333,17 +333,17 @@ def _search(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _files(table: Table, names: Sequence[str], run: range) -> list[bytes | Path]:
+def _files(table: DatasetTable, names: Sequence[str], run: range) -> list[bytes | Path]:
     return table.sources(names[run.start : run.stop])
 
 
-def _judge(contents: tuple[str, ...], copies: np.ndarray) -> Twins:
+def _judge(contents: tuple[str, ...], copies: np.ndarray) -> NearDuplicates:
     import numpy as np
 
     confirmed = [np.zeros(0, PAIR)]
     suspects = confirmed[0]
     suspected = 0
-    for pairs in candidates(copies):
+    for pairs in candidate_pairs(copies):
         sure = pairs["correlation"] >= CONFIRMED
         confirmed.append(pairs[sure])
         suspected += int(np.count_nonzero(~sure))
@@ -352,21 +352,23 @@ def _judge(contents: tuple[str, ...], copies: np.ndarray) -> Twins:
             np.lexsort((suspects["other"], suspects["one"], -suspects["correlation"]))
         ]
         suspects = suspects[:LISTED]
-    return Twins(contents, np.concatenate(confirmed), suspects, suspected)
+    return NearDuplicates(contents, np.concatenate(confirmed), suspects, suspected)
 
 
-def _read(place: Path, contents: tuple[str, ...]) -> Twins | None:
+def _read(place: Path, contents: tuple[str, ...]) -> NearDuplicates | None:
     """What is kept; None: nothing, or it is damaged."""
     import numpy as np
 
     try:
         with place.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return Twins(contents, kept["confirmed"], kept["suspects"], int(kept["suspected"]))
+            return NearDuplicates(
+                contents, kept["confirmed"], kept["suspects"], int(kept["suspected"])
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _packed(twins: Twins) -> bytes:
+def _packed(twins: NearDuplicates) -> bytes:
     import numpy as np
 
     buffer = io.BytesIO()

@@ -37,7 +37,7 @@ NAMED = 8  # of a repository's files, in a message
 
 
 @dataclass(frozen=True)
-class Remote:
+class HubRepository:
     """A file that the Hub lists.
 
     Attributes:
@@ -59,11 +59,11 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Listing:
+class HubListing:
     """What a dataset comes to at a revision."""
 
     revision: str
-    files: tuple[Remote, ...]
+    files: tuple[HubRepository, ...]
 
     @property
     def bytes(self) -> int:
@@ -71,7 +71,7 @@ class Listing:
         return sum(file.bytes for file in self.files)
 
 
-def list_files(dataset: HubDataset, revision: str | None) -> Listing:
+def list_files(dataset: HubDataset, revision: str | None) -> HubListing:
     """The files of a dataset as the Hub lists them; nothing is downloaded.
 
     `revision` None: the newest.
@@ -88,7 +88,9 @@ def list_files(dataset: HubDataset, revision: str | None) -> Listing:
     except Exception as error:
         raise _explained(dataset, revision, error) from error
     there = [
-        Remote(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "", one.blob_id or "")
+        HubRepository(
+            one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "", one.blob_id or ""
+        )
         for one in info.siblings or ()
     ]
     paths = [file.path for file in there]
@@ -102,10 +104,10 @@ def list_files(dataset: HubDataset, revision: str | None) -> Listing:
                 f"{glob} (its files: {listed}): correct 'files', or pin the revision that has them"
             )
         chosen |= set(found)
-    return Listing(str(info.sha), tuple(file for file in there if file.path in chosen))
+    return HubListing(str(info.sha), tuple(file for file in there if file.path in chosen))
 
 
-def download(dataset: HubDataset, revision: str, file: Remote, part: Path) -> None:
+def download(dataset: HubDataset, revision: str, file: HubRepository, part: Path) -> None:
     """Bring one file to `part`; what is there of it already is not sent again.
 
     By plain HTTP: the client's own way to a folder begins every file anew in each call.
@@ -230,7 +232,7 @@ def fetch_weights(backbone: Backbone, access: Access) -> LockedWeights:
     Raises:
         WeightsError: they cannot be had, or are not what was locked.
     """
-    found = weights.find(backbone, offline=access.offline)
+    found = weights.find_weights(backbone, offline=access.offline)
     if found is None:
         raise WeightsError(f"{backbone.name} declares no weights")
     check_weights(lock.read(access.lock), backbone.name, found.path, found.sha256)
@@ -321,7 +323,7 @@ class _Bring:
     parts: Path
     pinned: dict[str, str]
 
-    def __call__(self, listed: Remote) -> LockedFile:
+    def __call__(self, listed: HubRepository) -> LockedFile:
         file = self._locked(listed, "0" * 64)  # refuses a path that leads out of the folder
         place = self.folder / file.path
         sha256 = lock.sha256(place) if place.is_file() else ""
@@ -338,7 +340,7 @@ class _Bring:
             part.replace(place)
         return self._locked(listed, sha256)
 
-    def _arrived(self, listed: Remote, part: Path) -> str:
+    def _arrived(self, listed: HubRepository, part: Path) -> str:
         """The sha256 of a file that has come in full and is right."""
         download(self.dataset, self.revision, listed, part)
         sha256 = lock.sha256(part)
@@ -351,7 +353,7 @@ class _Bring:
             )
         return sha256
 
-    def _locked(self, listed: Remote, sha256: str) -> LockedFile:
+    def _locked(self, listed: HubRepository, sha256: str) -> LockedFile:
         try:
             return LockedFile(path=listed.path, sha256=sha256, bytes=listed.bytes)
         except ValidationError as error:
@@ -360,7 +362,7 @@ class _Bring:
                 "inside a repository"
             ) from error
 
-    def _wrong(self, listed: Remote, path: Path, sha256: str) -> str:
+    def _wrong(self, listed: HubRepository, path: Path, sha256: str) -> str:
         pin = self.pinned.get(listed.path, sha256)
         if sha256 != pin:
             return f"sha256 {sha256}, not {pin} as the lock file pins it"

@@ -13,14 +13,14 @@ from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.execution import ImageSet
 from harness.api.records import DataRecord, Protocol
 from harness.data import cache
-from harness.data.duplicates import Twins, links
-from harness.data.duplicates import find as find_twins
-from harness.data.duplicates import known as known_twins
+from harness.data.duplicates import NearDuplicates, confirmed_pairs
+from harness.data.duplicates import find_duplicates as find_twins
+from harness.data.duplicates import known_duplicates as known_twins
 from harness.data.folder import named
 from harness.data.images import Output, Progress, Source
 from harness.data.split import Splits, limited, make_splits
 from harness.data.stratify import Pair
-from harness.data.table import Table, read_table
+from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class PreparedDataset:
         return DatasetInfo(self.images.classes, counts, self.splits.fingerprint, decoded=True)
 
 
-def prepare(
+def prepare_dataset(
     dataset: Dataset,
     protocol: Protocol,
     access: Access,
@@ -122,7 +122,7 @@ def prepare(
 
 
 def _early(
-    dataset: Dataset, table: Table, protocol: Protocol, access: Access, limit: int | None
+    dataset: Dataset, table: DatasetTable, protocol: Protocol, access: Access, limit: int | None
 ) -> AbstractContextManager[Output | None]:
     """Where all images are decoded to look for near duplicates, they are decoded for training too.
 
@@ -130,20 +130,22 @@ def _early(
     """
     if dataset.procedural or limit is not None or known_twins(table, access.cache) is not None:
         return nullcontext()
-    return cache.begun(access.cache, resize=protocol.resize, crop=protocol.crop)
+    return cache.decode_unordered(access.cache, resize=protocol.resize, crop=protocol.crop)
 
 
-def _in_order(table: Table, early: Output | None, ids: Sequence[str]) -> cache.Early | None:
+def _in_order(
+    table: DatasetTable, early: Output | None, ids: Sequence[str]
+) -> cache.UnorderedImages | None:
     """Where the images of `ids` lie already; None: not all of them, or some more than once."""
     if early is None or not early.path.is_file():
         return None
     place = {content: row for row, content in enumerate(table.first_ids())}
     order = [place[content] for content in table.contents(ids)]
     whole = len(order) == len(place) == len(set(order))
-    return cache.Early(early.path, order) if whole else None
+    return cache.UnorderedImages(early.path, order) if whole else None
 
 
-def survey(
+def survey_dataset(
     dataset: Dataset,
     protocol: Protocol,
     access: Access,
@@ -162,7 +164,7 @@ def survey(
     bad = dict(table.unreadable)
     while True:
         splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, pairs)
-        known = cache.look_up(access.cache, entry)
+        known = cache.find_entry(access.cache, entry)
         if known is None or not known.bad:
             counts = {split: len(rows[split]) for split in SPLITS}
             return DatasetInfo(table.classes, counts, splits.fingerprint, known is not None)
@@ -171,12 +173,12 @@ def survey(
 
 def _arrange(
     dataset: Dataset,
-    table: Table,
+    table: DatasetTable,
     bad: Mapping[str, str],
     protocol: Protocol,
     limit: int | None,
     twins: Sequence[Pair] | None,
-) -> tuple[Splits, Rows, list[str], cache.Entry]:
+) -> tuple[Splits, Rows, list[str], cache.CacheEntry]:
     """The splits without the bad images, the rows used, their ids, and where they are decoded."""
     splits = make_splits(
         dataset.name,
@@ -188,25 +190,27 @@ def _arrange(
     )
     rows = limited(splits, limit, protocol.split_seed)
     ids = [splits.samples[row].id for split in SPLITS for row in rows[split]]
-    entry = cache.describe(
+    entry = cache.entry_for(
         dataset.name, table.contents(ids), resize=protocol.resize, crop=protocol.crop
     )
     return splits, rows, ids, entry
 
 
-def _pairs(table: Table, near: Twins | None, more: Iterable[Pair]) -> list[Pair] | None:
+def _pairs(
+    table: DatasetTable, near: NearDuplicates | None, more: Iterable[Pair]
+) -> list[Pair] | None:
     """Pairs of ids that stay together; None: nobody looked for any."""
     given = list(more)
     if near is None:
         return given or None
-    return [*links(near, table.samples), *given]
+    return [*confirmed_pairs(near, table.samples), *given]
 
 
-def _files(table: Table, ids: Sequence[str], run: range) -> list[Source]:
+def _files(table: DatasetTable, ids: Sequence[str], run: range) -> list[Source]:
     return table.sources(ids[run.start : run.stop])
 
 
-def _bad_images(dataset: Dataset, table: Table, bad: Mapping[str, str]) -> DataError:
+def _bad_images(dataset: Dataset, table: DatasetTable, bad: Mapping[str, str]) -> DataError:
     listed = [f"{name} ({bad[name]})" for name in sorted(bad)]
     return DataError(
         f"dataset {dataset.name!r}: {len(bad)} of {len(table.samples)} images cannot be used: "

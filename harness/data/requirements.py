@@ -19,7 +19,7 @@ from harness.utils.progress import megabytes
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """Something that comes from elsewhere.
 
     Attributes:
@@ -43,25 +43,25 @@ class Need:
 
 def data_needs(
     datasets: Mapping[str, Dataset], access: Access, *, ask: bool = False
-) -> dict[str, Need]:
+) -> dict[str, Requirement]:
     """What each dataset needs; those that need nothing from elsewhere are left out.
 
     `ask`: sizes that the lock file does not know are asked from the Hub, which takes the network.
     """
-    found: dict[str, Need] = {}
+    found: dict[str, Requirement] = {}
     for name, dataset in datasets.items():
         ready = dataset.at_hand(access)
         if isinstance(dataset, LocalDataset):
             what = f"get it from {dataset.source} and give its place: --data {name}=PATH"
-            found[name] = Need("data", name, what, ready, fetchable=False)
+            found[name] = Requirement("data", name, what, ready, fetchable=False)
         elif isinstance(dataset, HubDataset):
             size = None if ready else _size(dataset, access, ask=ask and not access.offline)
             ask = ask and (
                 ready or size is not None
             )  # a Hub that was not reached is not asked twice
-            found[name] = Need("data", name, _terms(dataset, access), ready, bytes=size)
+            found[name] = Requirement("data", name, _terms(dataset, access), ready, bytes=size)
         elif not ready:
-            found[name] = Need(
+            found[name] = Requirement(
                 "data", name, f"get it from {dataset.source}", ready, fetchable=False
             )
     return found
@@ -86,26 +86,28 @@ def _terms(dataset: HubDataset, access: Access) -> str:
     return f"{dataset.licence}, {dataset.source} ({pin})"
 
 
-def weights_needs(backbones: Sequence[Backbone], where: str | None) -> dict[str, Need]:
+def weights_needs(backbones: Sequence[Backbone], where: str | None) -> dict[str, Requirement]:
     """What each backbone needs; packaged weights, random ones and own folders are left out."""
-    found: dict[str, Need] = {}
+    found: dict[str, Requirement] = {}
     for backbone in backbones:
         declared = backbone.weights
         if where not in {None, "default"} or declared is None or declared.enum is None:
             continue
-        state = weights.available(backbone)
+        state = weights.availability(backbone)
         what = f"{declared.licence}, {declared.enum} of {declared.source}"
         if state.problem:
-            found[backbone.name] = Need(
+            found[backbone.name] = Requirement(
                 "weights", backbone.name, state.problem, ready=False, fetchable=False
             )
         else:
             size = None if state.ready else state.download
-            found[backbone.name] = Need("weights", backbone.name, what, state.ready, bytes=size)
+            found[backbone.name] = Requirement(
+                "weights", backbone.name, what, state.ready, bytes=size
+            )
     return found
 
 
-def refusal(suite: str, needs: Sequence[Need], command: Sequence[str]) -> str:
+def missing_message(suite: str, needs: Sequence[Requirement], command: Sequence[str]) -> str:
     """One message on all that is missing; `command` fetches what can be; empty: all is here."""
     missing = [need for need in needs if not need.ready]
     if not missing:

@@ -19,7 +19,15 @@ import numpy as np
 
 from harness.api.dataset import SPLITS, Split
 from harness.api.records import Protocol, Record, digest
-from harness.data.stratify import Pair, Sample, assign, by_hash, find_clusters, place_kept, quotas
+from harness.data.stratify import (
+    Pair,
+    Sample,
+    assign_splits,
+    find_groups,
+    order_by_hash,
+    place_official,
+    split_quotas,
+)
 from harness.errors import DataError, StoreError, UsageError
 
 Rule = Literal["official", "official-test", "grouped"]
@@ -83,8 +91,8 @@ def make_splits(
     ordered = sorted(samples, key=lambda sample: sample.id)
     kept = _kept(dataset, rule, {sample.split for sample in ordered})
     pairs = tuple(twins or ())
-    clusters = find_clusters(ordered, pairs)
-    placed = place_kept(ordered, clusters, kept)
+    clusters = find_groups(ordered, pairs)
+    placed = place_official(ordered, clusters, kept)
     staying = [sample for sample in ordered if sample.id in placed]
     made = _missing(kept)
     if made:
@@ -115,9 +123,9 @@ def limited(splits: Splits, limit: int | None, seed: int) -> dict[Split, list[in
 
 def _some(splits: Splits, rows: list[int], limit: int, seed: int) -> list[int]:
     by_class: dict[str, list[int]] = {}
-    for row in by_hash(rows, lambda row: splits.samples[row].id, f"limit:{seed}"):
+    for row in order_by_hash(rows, lambda row: splits.samples[row].id, f"limit:{seed}"):
         by_class.setdefault(splits.samples[row].label, []).append(row)
-    take = quotas({name: len(found) for name, found in by_class.items()}, limit)
+    take = split_quotas({name: len(found) for name, found in by_class.items()}, limit)
     return sorted(row for name, found in by_class.items() for row in found[: take[name]])
 
 
@@ -157,7 +165,7 @@ def _divide(
     units: dict[str, Counter[int]] = {}
     for sample in pool:
         units.setdefault(clusters[sample.id], Counter())[sample.label] += 1
-    found = assign(units, shares, protocol.split_seed)
+    found = assign_splits(units, shares, protocol.split_seed)
     return {sample.id: found[clusters[sample.id]] for sample in pool}
 
 

@@ -30,7 +30,7 @@ class Sample:
     content: str
 
 
-def find_clusters(samples: Sequence[Sample], twins: Iterable[Pair]) -> dict[str, str]:
+def find_groups(samples: Sequence[Sample], twins: Iterable[Pair]) -> dict[str, str]:
     """Sample id -> the smallest id of its cluster."""
     parent = {sample.id: sample.id for sample in samples}
 
@@ -55,7 +55,7 @@ def find_clusters(samples: Sequence[Sample], twins: Iterable[Pair]) -> dict[str,
     return {name: root(name) for name in parent}
 
 
-def place_kept(
+def place_official(
     samples: Sequence[Sample], clusters: Mapping[str, str], kept: tuple[Split, ...]
 ) -> dict[str, Split]:
     """Id -> the kept split, or train for all that is still to be divided; left out: not there."""
@@ -80,7 +80,7 @@ WORK = 50_000  # units that are placed at most in trying several orders
 STEPS = 20_000  # of the search for a division that gives every class to every part
 
 
-def by_hash(items: Iterable[T], name: Callable[[T], str], purpose: str) -> list[T]:
+def order_by_hash(items: Iterable[T], name: Callable[[T], str], purpose: str) -> list[T]:
     """A random order that depends on names and purpose alone, and is the same for ever."""
 
     def rank(item: T) -> bytes:
@@ -89,7 +89,7 @@ def by_hash(items: Iterable[T], name: Callable[[T], str], purpose: str) -> list[
     return sorted(items, key=rank)
 
 
-def quotas(counts: Mapping[str, int], limit: int) -> dict[str, int]:
+def split_quotas(counts: Mapping[str, int], limit: int) -> dict[str, int]:
     """At least one of each class, `limit` in all where that allows it, nearest to proportion."""
     total = sum(counts.values())
     ideal = {name: limit * count / total for name, count in counts.items()}
@@ -102,7 +102,7 @@ def quotas(counts: Mapping[str, int], limit: int) -> dict[str, int]:
     return take
 
 
-def assign(units: Units, shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
+def assign_splits(units: Units, shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
     """Unit -> part: each part of `shares` near its share of every class, train the rest.
 
     First every class is given to every part, as far as that can be done without cutting a unit:
@@ -121,13 +121,13 @@ def assign(units: Units, shares: Mapping[Split, float], seed: int) -> dict[str, 
         for label, count in total.items()
         for part, share in parts.items()
     }
-    fixed = _cover(units, targets, by_hash(units, str, f"split:{seed}"))
+    fixed = _cover(units, targets, order_by_hash(units, str, f"split:{seed}"))
     free = [name for name in units if name not in fixed]
     tries = max(1, min(ORDERS, WORK // (len(free) + 1)))
     best: dict[str, Split] = {}
     best_cost = float("inf")
     for attempt in range(tries):
-        order = by_hash(free, str, f"split:{seed}:{attempt}")
+        order = order_by_hash(free, str, f"split:{seed}:{attempt}")
         found, cost = _fill(units, targets, total, fixed, order)
         if cost < best_cost:
             best, best_cost = found, cost

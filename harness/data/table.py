@@ -24,7 +24,7 @@ BATCH = 64  # rows of a table that are read at a time
 
 
 @dataclass(frozen=True)
-class Table:
+class DatasetTable:
     """All samples of a dataset, whatever their split, sorted by id.
 
     Attributes:
@@ -58,7 +58,7 @@ class Table:
         return _sources(found["image"])
 
 
-def read_table(dataset: Dataset, access: Access) -> Table:
+def read_table(dataset: Dataset, access: Access) -> DatasetTable:
     """Load a dataset, check what it yields against what it declares, hash every image file.
 
     Raises:
@@ -85,7 +85,7 @@ def read_table(dataset: Dataset, access: Access) -> Table:
             ids, labels, groups, splits, hashes, strict=True
         )
     ]
-    return Table(
+    return DatasetTable(
         classes=classes,
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),
         unreadable={name: why for name, (_, why) in zip(ids, hashes, strict=True) if why},

@@ -28,30 +28,30 @@ _streams: dict[tuple[str, int], torch.cuda.Stream] = {}
 
 
 @dataclass(frozen=True)
-class Turn:
+class DeviceTurn:
     """Which slot a thread works in, and the lock that says whose turn it is."""
 
     number: int
     lock: threading.Lock
 
 
-def current() -> Turn | None:
+def current() -> DeviceTurn | None:
     """The turn of this thread; None where runs go on one after another."""
-    found: Turn | None = getattr(_here, "turn", None)
+    found: DeviceTurn | None = getattr(_here, "turn", None)
     return found
 
 
-def number() -> int:
+def slot_number() -> int:
     """The slot that this thread works in."""
     turn = current()
     return turn.number if turn else 0
 
 
 @contextlib.contextmanager
-def taking(number: int, lock: threading.Lock) -> Iterator[None]:
+def device_slot(number: int, lock: threading.Lock) -> Iterator[None]:
     """Work in a slot inside the block, in turn with the others that share the lock."""
     with lock:
-        _here.turn = Turn(number, lock)
+        _here.turn = DeviceTurn(number, lock)
         try:
             yield
         finally:
@@ -64,7 +64,7 @@ def own_stream(device: str) -> Iterator[None]:
     if torch.device(device).type != "cuda":
         yield
         return
-    key = (device, number())
+    key = (device, slot_number())
     if key not in _streams:
         _streams[key] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream, outer = _streams[key], torch.cuda.current_stream(device)
@@ -121,7 +121,7 @@ def untuned() -> Iterator[None]:
         cudnn.benchmark = before
 
 
-class Clock:
+class RunClock:
     """Seconds by kind of work.  `shared` is what another run paid for and this one used."""
 
     def __init__(self, device: str) -> None:

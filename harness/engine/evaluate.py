@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.engine.batches import InOrder, Source, chunks, empty_rows
-from harness.engine.graphs import Replayable
+from harness.engine.graphs import CapturableWork
 from harness.engine.state import RunState
 
 Place = tuple[Hashable, ...]
@@ -54,7 +54,7 @@ class Forward:
         self.autocast = state.autocast
         self.out: Tensor | None = None
         known = len(room) == state.protocol.batch_size  # as in training, where trying pays
-        self.once = Replayable(self._work, state.library, tune=known)
+        self.once = CapturableWork(self._work, state.library, tune=known)
 
     def bytes(self) -> int:
         return 0 if self.out is None else self.out.numel() * self.out.element_size()

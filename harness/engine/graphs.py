@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from harness.engine import devices
-from harness.engine.devices import Clock, untuned
+from harness.engine.devices import RunClock, untuned
 
 
 class Sized(Protocol):
@@ -23,7 +23,7 @@ class Sized(Protocol):
 Kept = TypeVar("Kept", bound=Sized)
 
 
-class Library:
+class GraphCache:
     """What has been recorded on one network, so that strategies and seeds can use it again.
 
     All recordings share one memory pool.  That is safe because they never run side by side, and
@@ -61,7 +61,7 @@ def _without_trying(work: Callable[[], None]) -> Callable[[], None]:
     return done
 
 
-class Replayable:
+class CapturableWork:
     """Work over fixed tensors: done plainly at its first use, recorded at its second, then replayed.
 
     The first use is real work too, and warms up what a recording cannot (kernels are chosen,
@@ -69,7 +69,7 @@ class Replayable:
     out, which takes seconds for a shape that is new.
     """
 
-    def __init__(self, work: Callable[[], None], library: Library, *, tune: bool = True) -> None:
+    def __init__(self, work: Callable[[], None], library: GraphCache, *, tune: bool = True) -> None:
         self.work = work if tune else _without_trying(work)
         self.library = library
         self.used = False
@@ -80,7 +80,7 @@ class Replayable:
         """A further use costs what every later one will."""
         return self.used and (self.graph is not None or not self.library.records)
 
-    def __call__(self, clock: Clock) -> None:
+    def __call__(self, clock: RunClock) -> None:
         if self.steady:
             self._again()
             return

@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, Protocol
 from harness.engine.features import FEATURE_SHARE
-from harness.engine.graphs import Library
+from harness.engine.graphs import GraphCache
 from harness.engine.probe.memo import MEMO_BYTES
 from harness.engine.storage import SHARE
 
@@ -22,7 +22,7 @@ CONTEXT = 3 * 2**28  # the driver, the libraries' work spaces
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """Bytes of device memory: of each run at work, and what runs side by side have in common."""
 
     run: int
@@ -33,14 +33,14 @@ class Need:
         return max(1, (free - self.shared) // max(1, self.run))
 
 
-def need(
+def memory_need(
     backbone: Backbone,
     classes: int,
     protocol: Protocol,
     numeric: NumericMode,
     images: int,
     total: int,
-) -> Need:
+) -> MemoryNeed:
     """What training everything takes on a card of `total` bytes; `images`: in all three splits.
 
     What the backward pass needs is counted on a network without memory: the tensors that a forward
@@ -50,8 +50,8 @@ def need(
     half = 2 if numeric.precision == "bf16" else 1
     pixels = 3 * protocol.crop**2 * images
     # Recorded steps keep their gradients: a set for each frontier, within the library's limit.
-    recorded = min(int(Library.SHARE * total), len(backbone.stages) * weights)
-    return Need(
+    recorded = min(int(GraphCache.SHARE * total), len(backbone.stages) * weights)
+    return MemoryNeed(
         run=kept // half + COPIES * weights + recorded + MEMO_BYTES,
         shared=min(pixels, int(SHARE * total)) + int(FEATURE_SHARE * total) + CONTEXT,
     )

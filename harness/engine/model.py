@@ -21,7 +21,7 @@ from harness.api.execution import Resources, StartingPoint
 from harness.api.records import NumericMode, RunSpec
 from harness.api.strategy import Strategy
 from harness.engine import devices
-from harness.engine.graphs import Library
+from harness.engine.graphs import GraphCache
 from harness.engine.seeds import generator, global_seed
 from harness.errors import PhaseError
 
@@ -85,7 +85,7 @@ FIXED = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.ReLU, 
 
 
 @dataclass(frozen=True)
-class Assembled:
+class Network:
     """A network ready to train.
 
     Attributes:
@@ -103,18 +103,18 @@ class Assembled:
     new_stages: tuple[str, ...]
     plain: bool
     head_layer: str
-    library: Library
+    library: GraphCache
 
 
-def assemble(spec: RunSpec, resources: Resources) -> Assembled:
+def build_network(spec: RunSpec, resources: Resources) -> Network:
     """A network at its starting point: the one an earlier run has left, set back, or a new one."""
     plain = type(resources.strategy).adapt is Strategy.adapt
     if not plain or resources.engine == "reference":
         return build(spec, resources)
     drawn = drawn_below_head(resources.start)
-    place = ("network", devices.number())
+    place = ("network", devices.slot_number())
     key = (spec.weights, spec.numeric, spec.seed if drawn else None)
-    kept: tuple[object, Assembled] | None = resources.shared.get(place)
+    kept: tuple[object, Network] | None = resources.shared.get(place)
     if kept is not None and kept[0] == key:
         return _set_back(kept[1], spec)
     made = build(spec, resources)
@@ -127,7 +127,7 @@ def drawn_below_head(start: StartingPoint | None) -> bool:
     return start is None or any(not name.startswith("head.") for name in start.record.new)
 
 
-def build(spec: RunSpec, resources: Resources) -> Assembled:
+def build(spec: RunSpec, resources: Resources) -> Network:
     """Build, load, draw the head, adapt.  All draws are the same for every strategy."""
     backbone, start = resources.backbone, resources.start
     with global_seed(spec, "backbone"):
@@ -143,18 +143,18 @@ def build(spec: RunSpec, resources: Resources) -> Assembled:
     model = place(model, spec.numeric, resources.device)
     named = dict(model.named_parameters())
     tied = {n: values[plain_name(n)] for n in named if plain_name(n) in values}
-    return Assembled(
+    return Network(
         model=model,
         start={n: v.to(named[n].device, named[n].dtype) for n, v in tied.items()},
         initial={n: t.detach().clone() for n, t in model.state_dict().items()},
         new_stages=_new_stages(backbone.stages, known),
         plain=type(resources.strategy).adapt is Strategy.adapt,
         head_layer=head_layer,
-        library=Library(resources.device),
+        library=GraphCache(resources.device),
     )
 
 
-def _set_back(made: Assembled, spec: RunSpec) -> Assembled:
+def _set_back(made: Network, spec: RunSpec) -> Network:
     """The same network as `build` gives: only the head's draw depends on the run's seed."""
     on_device = made.model.get_submodule(made.head_layer)
     with global_seed(spec, "head"):

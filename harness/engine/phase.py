@@ -23,7 +23,7 @@ from harness.engine.features import source_at
 from harness.engine.model import NORMS, cut
 from harness.engine.optimizer import ClosedForm, Optimizer, decays, multipliers, rate_factor
 from harness.engine.state import RunState
-from harness.engine.steps import CapturedSteps, PlainSteps, recordable
+from harness.engine.steps import CapturedSteps, ReferenceSteps, recordable
 from harness.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class PhaseRun:
         batches = Batches(
             len(state.train), state.protocol.batch_size, state.spec, subset=self._subset()
         )
-        kind = CapturedSteps if recordable(self) else PlainSteps
+        kind = CapturedSteps if recordable(self) else ReferenceSteps
         steps = kind(self, network, source, batches, reference)
         mark = state.clock.now()
         for number in range(self.first, self.last):

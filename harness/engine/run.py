@@ -19,7 +19,7 @@ from harness.engine.probe.phase import phase_run
 from harness.engine.seeds import global_seed
 from harness.engine.solver import solve_head
 from harness.engine.state import RunState, SplitData
-from harness.engine.view import View
+from harness.engine.view import StrategyView
 from harness.errors import PhaseError
 
 ROUNDING = 1e-6
@@ -44,7 +44,7 @@ def run(spec: RunSpec, resources: Resources) -> Outcome:
 
 
 def _drive(state: RunState) -> None:
-    plan = state.resources.strategy.phases(View(state), state.protocol.epochs)
+    plan = state.resources.strategy.phases(StrategyView(state), state.protocol.epochs)
     report: PhaseReport | None = None
     while (directive := _advance(plan, report)) is not None:
         _check(state, directive)

@@ -17,8 +17,8 @@ from harness.api.dataset import Split
 from harness.api.execution import Resources
 from harness.api.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
 from harness.engine.batches import DTYPES, Pixels, make_pixels, pixels_key, steps_per_epoch
-from harness.engine.devices import Clock
-from harness.engine.model import assemble, copy_all, load
+from harness.engine.devices import RunClock
+from harness.engine.model import build_network, copy_all, load
 from harness.engine.optimizer import State
 from harness.engine.seeds import generator
 from harness.engine.storage import Numbered
@@ -101,9 +101,9 @@ class RunState:
 
     def __init__(self, spec: RunSpec, resources: Resources) -> None:
         self.spec, self.resources, self.protocol = spec, resources, spec.protocol
-        self.clock = Clock(resources.device)
+        self.clock = RunClock(resources.device)
         with self.clock.measure("load"):
-            made = assemble(spec, resources)
+            made = build_network(spec, resources)
             self.model, self.start, self.initial = made.model, made.start, made.initial
             self.new_stages, self.plain = made.new_stages, made.plain
             self.library, self.head_layer = made.library, made.head_layer

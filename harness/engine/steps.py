@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.api.strategy import Batch
 from harness.engine.batches import Batches, Source, draw, send
-from harness.engine.graphs import Replayable
+from harness.engine.graphs import CapturableWork
 from harness.engine.model import fixed_norms
 from harness.engine.state import RunState
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.engine.phase import PhaseRun
 
 
-class Passes:
+class StepGraphs:
     """Forward and backward passes of one network with one set of learning parameters.
 
     Passes of several batch sizes leave their gradients in the same memory (that of the first one
@@ -30,13 +30,13 @@ class Passes:
 
     def __init__(self) -> None:
         self.gradients: list[Tensor] = []
-        self.by_size: dict[int, Pass] = {}
+        self.by_size: dict[int, StepGraph] = {}
 
     def bytes(self) -> int:
         return sum(g.numel() * g.element_size() for g in self.gradients)
 
 
-class Pass:
+class StepGraph:
     """One pass over a batch of fixed size: inputs lie in fixed memory, gradients in `.grad`."""
 
     def __init__(self, steps: CapturedSteps, size: int) -> None:
@@ -57,7 +57,7 @@ class Pass:
         self.progress = torch.zeros((), device=device)
         self.loss = torch.zeros((), dtype=state.dtype, device=device)
         whole = size == state.protocol.batch_size
-        self.once = Replayable(self._work, state.library, tune=whole)
+        self.once = CapturableWork(self._work, state.library, tune=whole)
 
     def __call__(self, state: RunState) -> None:
         """Afterwards `.grad` of every learning parameter holds this batch's gradient."""
@@ -118,14 +118,14 @@ class CapturedSteps:
         self.records_update = self.state.spec.numeric.precision != "float64"
         if self.records_update:
             run.optimizer.rates_on(self.device)
-        self.update = Replayable(self._update, self.state.library)
+        self.update = CapturableWork(self._update, self.state.library)
         self.table: tuple[int, int, Tensor] = (-1, 0, torch.empty(0))
 
     def step(self, number: int) -> None:
         """One optimizer step on batch `number`."""
         state, size = self.state, len(self.batches.at(number))
         if size not in self.passes.by_size:
-            self.passes.by_size[size] = Pass(self, size)
+            self.passes.by_size[size] = StepGraph(self, size)
         one = self.passes.by_size[size]
         self._feed(one, number)
         steady = one.once.steady
@@ -135,18 +135,18 @@ class CapturedSteps:
         if steady:  # the others are counted as compiling
             state.trained_samples += size
 
-    def _passes(self) -> Passes:
+    def _passes(self) -> StepGraphs:
         """Kept for other strategies and seeds, unless the loss is this phase's own."""
         state, phase, protocol = self.state, self.phase, self.state.protocol
         if phase.objective is not None:
-            return Passes()
+            return StepGraphs()
         key: tuple[Hashable, ...] = (
             "passes", self.run.begins, tuple(self.learning), self.run.norm, protocol.augment,
             protocol.mean, protocol.std, protocol.class_weights, protocol.label_smoothing,
         )  # fmt: skip
-        return state.library.keep(key, Passes)
+        return state.library.keep(key, StepGraphs)
 
-    def _feed(self, one: Pass, number: int) -> None:
+    def _feed(self, one: StepGraph, number: int) -> None:
         state = self.state
         self.source.fill(one.room, self.batches, number)
         rows = self.batches.on(self.device, number)
@@ -213,7 +213,7 @@ def recordable(run: PhaseRun) -> bool:
     )
 
 
-class PlainSteps:
+class ReferenceSteps:
     """What `PhaseRun` does in a step."""
 
     def __init__(

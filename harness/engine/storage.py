@@ -24,7 +24,7 @@ class Numbered(Interface):
     def on(self, device: torch.device, number: int) -> Tensor: ...
 
 
-class Stored(Interface):
+class PixelStore(Interface):
     """uint8 images [N, 3, H, W] by row number."""
 
     def __len__(self) -> int: ...
@@ -39,16 +39,16 @@ class Stored(Interface):
         """Put a batch there, without waiting for the device."""
 
 
-def stored(images: np.ndarray, device: torch.device) -> Stored:
+def stored(images: np.ndarray, device: torch.device) -> PixelStore:
     """Images where the device reads them fastest."""
     if device.type != "cuda":
-        return InMemory(images, device)
+        return HostPixels(images, device)
     if images.nbytes <= SHARE * devices.memory(device):
-        return Uploaded(images, device)
-    return Streamed(images, device)
+        return DevicePixels(images, device)
+    return StreamedPixels(images, device)
 
 
-class InMemory:
+class HostPixels:
     """In the host's memory, possibly mapped from a file."""
 
     def __init__(self, images: np.ndarray, device: torch.device) -> None:
@@ -67,7 +67,7 @@ class InMemory:
         room.copy_(self.rows(batches.at(number)))
 
 
-class Uploaded:
+class DevicePixels:
     """On the device, sent there once and shared by all runs."""
 
     def __init__(self, images: np.ndarray, device: torch.device) -> None:
@@ -94,7 +94,7 @@ class Uploaded:
 Buffer = tuple[Tensor, torch.cuda.Event]
 
 
-class Streamed(InMemory):
+class StreamedPixels(HostPixels):
     """Too large for the device: a thread gathers the next batch while the device has this one.
 
     Two pinned buffers a batch size; one is free again once the copy out of it has been made.

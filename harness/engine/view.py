@@ -15,12 +15,12 @@ from torch.func import functional_call
 
 from harness.api.strategy import ParameterInfo, Params
 from harness.engine.batches import Batches
-from harness.engine.graphs import Replayable
+from harness.engine.graphs import CapturableWork
 from harness.engine.model import NORMS, plain_name
 from harness.engine.state import RunState
 
 
-class Look:
+class GradientProbe:
     """Gradients for every parameter, dropout off; over fixed memory, so that it can be recorded."""
 
     def __init__(self, state: RunState, size: int, norm_mode: Literal["train", "eval"]) -> None:
@@ -30,7 +30,7 @@ class Look:
         self.targets = torch.empty(size, dtype=torch.int64, device=state.train.labels.device)
         self.found: dict[str, Tensor] = {}
         plain = state.spec.numeric.compile == "none"
-        self.once = None if plain else Replayable(self._work, state.library)
+        self.once = None if plain else CapturableWork(self._work, state.library)
 
     def bytes(self) -> int:
         return sum(g.numel() * g.element_size() for g in self.found.values())
@@ -64,18 +64,20 @@ class Look:
         }
 
 
-def look(
+def gradients_on(
     state: RunState, batches: Batches, number: int, norm_mode: Literal["train", "eval"]
 ) -> dict[str, Tensor]:
     """Gradients on one batch of `batches`."""
     size, protocol = len(batches.at(number)), state.protocol
     if state.spec.numeric.compile == "none":
-        return Look(state, size, norm_mode).at(state, batches, number)
+        return GradientProbe(state, size, norm_mode).at(state, batches, number)
     key = (
         "look", size, norm_mode, protocol.mean, protocol.std, protocol.class_weights,
         protocol.label_smoothing,
     )  # fmt: skip
-    return state.library.keep(key, lambda: Look(state, size, norm_mode)).at(state, batches, number)
+    return state.library.keep(key, lambda: GradientProbe(state, size, norm_mode)).at(
+        state, batches, number
+    )
 
 
 @contextlib.contextmanager
@@ -96,7 +98,7 @@ def _modes(model: nn.Module, norm_mode: Literal["train", "eval"]) -> Iterator[No
 KERNELS = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001 - the common base of convolutions
 
 
-class View:
+class StrategyView:
     """Read-only: nothing that is done here changes a later step."""
 
     def __init__(self, state: RunState) -> None:
@@ -153,7 +155,7 @@ class View:
         state.charge_looks(batches)
         for number in range(first, first + batches):
             with state.clock.measure("train"):
-                yield look(state, seen, number, norm_mode)
+                yield gradients_on(state, seen, number, norm_mode)
 
 
 def kind_of(model: nn.Module, name: str) -> Literal["kernel", "bias", "norm", "other"]:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 UNKNOWN = Environment(harness="", python="", device="")
 
 
-def entries(
+def board_runs(
     track: TrackRuns, built: Track, blocks: Mapping[BlockKey, Block]
 ) -> tuple[BoardRun, ...]:
     """In the order of the rows as ranked, then by block and seed."""

@@ -10,22 +10,27 @@ from harness.api.records import Json
 from harness.leaderboard import build, statistics
 from harness.leaderboard.html import html_page, page_data
 from harness.leaderboard.render import formats
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.results.merge import MergedStore
 from harness.results.store import Store, uncollected
 from harness.utils.fork import Aside
 from harness.utils.names import choose
 
 
-def refresh(store: Store, loaded: Loaded) -> Leaderboard:
+def refresh_board(store: Store, loaded: PluginRegistry) -> Leaderboard:
     """Rank a folder, write its board there, and return it."""
     with uncollected():
         whole = MergedStore([store])
-        return write(rank(whole, loaded), whole, store.folder, loaded)
+        return write_board(rank_folder(whole, loaded), whole, store.folder, loaded)
 
 
-def write(
-    ranked: Leaderboard, store: MergedStore, folder: Path, loaded: Loaded, *, tests: bool = True
+def write_board(
+    ranked: Leaderboard,
+    store: MergedStore,
+    folder: Path,
+    loaded: PluginRegistry,
+    *,
+    tests: bool = True,
 ) -> Leaderboard:
     """Write the board in every format, with what the predictions say, and return it.
 
@@ -37,32 +42,34 @@ def write(
         tests: False leaves out statistics and claims, for which all predictions are read.
     """
     drawn = Aside(partial(_drawn, ranked, store, loaded))
-    made = statistics.analysed(ranked, store) if tests else ranked
+    made = statistics.add_statistics(ranked, store) if tests else ranked
     own = [name for name in formats.FILES if name not in (*formats.RANKS, "html")]
     texts = {name: formats.render(made, name) for name in own}
     page, listed = drawn.value()
-    formats.write(made, folder, page_data.with_tests(page, made), texts | listed)
+    formats.write(made, folder, page_data.add_statistics(page, made), texts | listed)
     return made
 
 
 def _drawn(
-    ranked: Leaderboard, store: MergedStore, loaded: Loaded
+    ranked: Leaderboard, store: MergedStore, loaded: PluginRegistry
 ) -> tuple[dict[str, Json], dict[str, str]]:
     """The page, and all formats that need nothing but ranks."""
     texts = {name: formats.render(ranked, name) for name in formats.RANKS}
     return _page(ranked, store, loaded), texts
 
 
-def _page(made: Leaderboard, store: MergedStore, loaded: Loaded) -> dict[str, Json]:
-    return page_data.build(made, store.results(), store.predictions, metrics=loaded.metrics)
+def _page(made: Leaderboard, store: MergedStore, loaded: PluginRegistry) -> dict[str, Json]:
+    return page_data.page_data(made, store.results(), store.predictions, metrics=loaded.metrics)
 
 
-def rank(store: MergedStore, loaded: Loaded, metric: str | None = None) -> Leaderboard:
+def rank_folder(
+    store: MergedStore, loaded: PluginRegistry, metric: str | None = None
+) -> Leaderboard:
     """The leaderboard of a results folder, or of several read as one."""
     plan = store.plan()
     name = metric or next((suite.primary for suite in plan.suites.values()), None)
     known = loaded.metrics.get(name) if name else None
-    return build.rank(
+    return build.build_leaderboard(
         store.results(),
         plan if plan.runs else None,
         store.failures(),
@@ -71,7 +78,7 @@ def rank(store: MergedStore, loaded: Loaded, metric: str | None = None) -> Leade
     )
 
 
-def read(store: MergedStore, loaded: Loaded, metric: str | None = None) -> Leaderboard:
+def read(store: MergedStore, loaded: PluginRegistry, metric: str | None = None) -> Leaderboard:
     """The leaderboard of what is there already.
 
     Raises:
@@ -79,11 +86,16 @@ def read(store: MergedStore, loaded: Loaded, metric: str | None = None) -> Leade
     """
     if metric is not None:
         choose([metric], loaded.metrics, "metric")
-    return rank(store, loaded, metric)
+    return rank_folder(store, loaded, metric)
 
 
-def text(
-    ranked: Leaderboard, wanted: str, store: MergedStore, loaded: Loaded, *, tests: bool = True
+def render_board(
+    ranked: Leaderboard,
+    wanted: str,
+    store: MergedStore,
+    loaded: PluginRegistry,
+    *,
+    tests: bool = True,
 ) -> str:
     """A board in a format of the harness or of a plugin (`harness_render`), as it would be written.
 
@@ -97,7 +109,11 @@ def text(
     Raises:
         UsageError: the format is not known.
     """
-    made = statistics.analysed(ranked, store) if tests and wanted not in formats.RANKS else ranked
+    made = (
+        statistics.add_statistics(ranked, store)
+        if tests and wanted not in formats.RANKS
+        else ranked
+    )
     if wanted == "html":
         return html_page.page(_page(made, store, loaded))
     if wanted not in formats.FORMATS:

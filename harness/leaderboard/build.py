@@ -18,23 +18,20 @@ from harness.leaderboard import board_runs, labels
 from harness.leaderboard import labels as face
 from harness.leaderboard.ranking import (
     CONTROL,
-    Frame,
-    Scores,
-    average_ranks,
+    RowScores,
+    TrackContext,
     choose_control,
     group,
     rank_rows,
-    scores,
+    score_row,
 )
-from harness.leaderboard.tracks import BlockKey, TrackRuns, sort
+from harness.leaderboard.tracks import BlockKey, TrackRuns, sort_runs
 from harness.utils.names import did_you_mean
-
-__all__ = ["CONTROL", "Leaderboard", "average_ranks", "rank"]
 
 METRIC = "balanced-accuracy"
 
 
-def rank(
+def build_leaderboard(
     results: Sequence[RunResult],
     plan: Plan | None = None,
     failures: Sequence[RunResult] = (),
@@ -57,7 +54,7 @@ def rank(
     if metric is not None:
         _check_metric(metric, results)
     chosen = metric or _primary(plan)
-    found = sort([*results, *failures], plan)
+    found = sort_runs([*results, *failures], plan)
     titles = labels.track_titles(found.tracks)
     built = [
         _track(track, title, chosen, higher_is_better=higher_is_better)
@@ -117,8 +114,8 @@ def _track(
 ) -> tuple[Track, tuple[BoardRun, ...]]:
     blocks = _blocks(track)
     row_labels = labels.row_labels(track.runs)
-    found = [scores(track, key, blocks, metric) for key in sorted(track.runs)]
-    frame = Frame(
+    found = [score_row(track, key, blocks, metric) for key in sorted(track.runs)]
+    frame = TrackContext(
         blocks=blocks,
         modalities=group(blocks, lambda block: block.modality),
         backbones=group(blocks, lambda block: block.backbone),
@@ -147,7 +144,7 @@ def _track(
         blocks=tuple(blocks.values()),
         rows=rows,
     )
-    return built, board_runs.entries(track, built, blocks)
+    return built, board_runs.board_runs(track, built, blocks)
 
 
 def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
@@ -171,7 +168,7 @@ def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
     }
 
 
-def _track_notes(found: Sequence[Scores], frame: Frame) -> tuple[str, ...]:
+def _track_notes(found: Sequence[RowScores], frame: TrackContext) -> tuple[str, ...]:
     """What qualifies the differences and the cost."""
     control, notes = frame.control, []
     if control is None:

@@ -31,7 +31,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Block:
+class ClaimBlock:
     """A (dataset, backbone) pair with every strategy that has all its seeds there.
 
     Attributes:
@@ -75,7 +75,7 @@ def make_block(
     groups: np.ndarray | None = None,
     *,
     metric: Scoring = "balanced-accuracy",
-) -> Block | None:
+) -> ClaimBlock | None:
     """A block from its runs; None where no strategy has all the seeds.
 
     Args:
@@ -93,7 +93,7 @@ def make_block(
     outputs = np.stack(
         [np.stack([runs[name][seed].outputs for name in complete]) for seed in wanted]
     )
-    return Block(
+    return ClaimBlock(
         dataset=cell[0],
         backbone=cell[1],
         strategies=tuple(complete),
@@ -123,20 +123,20 @@ class Finding:
     detail: str
 
 
-def _holding(blocks: Sequence[Block], *strategies: str) -> list[Block]:
+def _holding(blocks: Sequence[ClaimBlock], *strategies: str) -> list[ClaimBlock]:
     return [block for block in blocks if set(strategies) <= set(block.strategies)]
 
 
-def _full(blocks: Sequence[Block]) -> list[Block]:
+def _full(blocks: Sequence[ClaimBlock]) -> list[ClaimBlock]:
     """The blocks that hold every strategy that any block holds."""
     return _holding(blocks, *{name for block in blocks for name in block.strategies})
 
 
-def _at(block: Block) -> str:
+def _at(block: ClaimBlock) -> str:
     return f"{block.dataset} / {block.backbone}"
 
 
-def lp_ft_improves(blocks: Sequence[Block]) -> Finding | None:
+def lp_ft_improves(blocks: Sequence[ClaimBlock]) -> Finding | None:
     """The share of cells in which lp-ft wins, with its exact interval: 12 of 15 are enough."""
     held = _holding(blocks, "lp-ft", CONTROL)
     if not held:
@@ -152,7 +152,7 @@ def lp_ft_improves(blocks: Sequence[Block]) -> Finding | None:
     )
 
 
-def auto_rgn_gain(blocks: Sequence[Block]) -> Finding | None:
+def auto_rgn_gain(blocks: Sequence[ClaimBlock]) -> Finding | None:
     """The largest gain; its lower bound is simultaneous over the cells (Bonferroni)."""
     held = _holding(blocks, "auto-rgn", CONTROL)
     if not held:
@@ -169,7 +169,7 @@ def auto_rgn_gain(blocks: Sequence[Block]) -> Finding | None:
     )
 
 
-def densenet_gains_most(blocks: Sequence[Block]) -> Finding | None:
+def densenet_gains_most(blocks: Sequence[ClaimBlock]) -> Finding | None:
     """DenseNet's gain less that of the backbone that comes nearest, mean over datasets.
 
     The gain is that of the alternative with the best validation score, on test.
@@ -201,13 +201,13 @@ def densenet_gains_most(blocks: Sequence[Block]) -> Finding | None:
     )
 
 
-def _lead(block: Block, rival: Block) -> Estimate:
+def _lead(block: ClaimBlock, rival: ClaimBlock) -> Estimate:
     """By how much more `block` gains from alternatives than `rival`, on their shared test set."""
     weights = np.concatenate([_gain(block), -_gain(rival)])
     return block.test.beside(rival.test).contrast(weights)
 
 
-def _gain(block: Block) -> np.ndarray:
+def _gain(block: ClaimBlock) -> np.ndarray:
     """Weights of the columns: the best validated alternative less the control."""
     weights = np.zeros(len(block.strategies))
     weights[block.column(block.best_validated(but=CONTROL))] = 1
@@ -215,7 +215,7 @@ def _gain(block: Block) -> np.ndarray:
     return weights
 
 
-def no_universal_winner(blocks: Sequence[Block]) -> Finding | None:
+def no_universal_winner(blocks: Sequence[ClaimBlock]) -> Finding | None:
     """How far the strategy nearest to winning everywhere is beaten where it is beaten most.
 
     The cell and the rival that beat a strategy are chosen on validation, so that one test each on
@@ -238,10 +238,10 @@ def no_universal_winner(blocks: Sequence[Block]) -> Finding | None:
     )
 
 
-def _defeat(blocks: Sequence[Block], name: str) -> tuple[str, Estimate]:
+def _defeat(blocks: Sequence[ClaimBlock], name: str) -> tuple[str, Estimate]:
     """Where, and by how much, a strategy is beaten most to judge by validation."""
 
-    def margin(block: Block) -> float:
+    def margin(block: ClaimBlock) -> float:
         scores = block.validation.mean(axis=0)
         best = block.best_validated(but=name)
         return float(scores[block.column(best)] - scores[block.column(name)])
@@ -251,7 +251,7 @@ def _defeat(blocks: Sequence[Block], name: str) -> tuple[str, Estimate]:
     return f"{rival} on {_at(block)}", block.difference(rival, name)
 
 
-def _most(blocks: Sequence[Block], name: str, level: float) -> float:
+def _most(blocks: Sequence[ClaimBlock], name: str, level: float) -> float:
     """The largest upper bound by which any strategy could beat `name` anywhere."""
     return max(
         block.difference(rival, name).bound(level)
@@ -260,8 +260,6 @@ def _most(blocks: Sequence[Block], name: str, level: float) -> float:
         if rival != name
     )
 
-
-__all__ = ["CLAIMS", "SEEDS", "Answer", "Block", "Claim", "Run", "answer", "make_block"]
 
 SEEDS = 5  # paired seeds a claim needs
 
@@ -278,7 +276,7 @@ class Claim:
     name: str
     text: str
     unit: Literal["share of cells", "points"]
-    find: Callable[[Sequence[Block]], Finding | None]
+    find: Callable[[Sequence[ClaimBlock]], Finding | None]
 
 
 @dataclass(frozen=True)
@@ -310,7 +308,7 @@ class Answer:
         return f"{self.verdict} ({self.reason})" if self.reason else self.verdict
 
 
-def answer(names: Sequence[str], blocks: Sequence[Block], of: int) -> tuple[Answer, ...]:
+def answer(names: Sequence[str], blocks: Sequence[ClaimBlock], of: int) -> tuple[Answer, ...]:
     """Answer claims from the blocks that are there, of the `of` blocks that were asked for.
 
     Blocks with fewer seeds than the others count as missing.
@@ -329,7 +327,7 @@ def _claim(name: str) -> Claim:
     return CLAIMS[name]
 
 
-def _answer(claim: Claim, blocks: Sequence[Block], of: int, seeds: int) -> Answer:
+def _answer(claim: Claim, blocks: Sequence[ClaimBlock], of: int, seeds: int) -> Answer:
     found = claim.find(blocks)
     cells = found.cells if found else 0
     reason = ""

@@ -50,7 +50,7 @@ def _is_finite(value: float | None) -> bool:
 
 
 @dataclass
-class Scores:
+class RowScores:
     """A row's material.
 
     Attributes:
@@ -72,9 +72,11 @@ class Scores:
         return self.defined == self.wanted
 
 
-def scores(track: TrackRuns, key: RowKey, blocks: Mapping[BlockKey, Block], metric: str) -> Scores:
+def score_row(
+    track: TrackRuns, key: RowKey, blocks: Mapping[BlockKey, Block], metric: str
+) -> RowScores:
     """Take a row's runs apart."""
-    found = Scores(key, wanted=len(track.units))
+    found = RowScores(key, wanted=len(track.units))
     figures: dict[BlockKey, list[float]] = defaultdict(list)
     lacking = dict.fromkeys(track.missing.get(key, ()), ("missing", ""))
     for unit, run in track.runs[key].items():
@@ -142,14 +144,14 @@ def average_ranks(values: Sequence[float], *, higher_is_better: bool = True) -> 
 
 
 @dataclass(frozen=True)
-class Frame:
+class TrackContext:
     """What the rows of a track share; `modalities` and `backbones` hold blocks by name."""
 
     blocks: Mapping[BlockKey, Block]
     modalities: Groups
     backbones: Groups
     labels: Mapping[RowKey, str]
-    control: Scores | None
+    control: RowScores | None
     higher_is_better: bool
 
 
@@ -161,13 +163,13 @@ def group(blocks: Mapping[BlockKey, Block], by: Callable[[Block], str]) -> Group
     return {name: members[name] for name in sorted(members)}
 
 
-def choose_control(found: Sequence[Scores], labels: Mapping[RowKey, str]) -> Scores | None:
+def choose_control(found: Sequence[RowScores], labels: Mapping[RowKey, str]) -> RowScores | None:
     """The row that differences refer to: a complete one before others, then by label."""
     rows = [row for row in found if row.key.strategy == CONTROL]
     return min(rows, key=lambda row: (not row.complete, labels[row.key]), default=None)
 
 
-def rank_rows(found: Sequence[Scores], frame: Frame) -> tuple[Row, ...]:
+def rank_rows(found: Sequence[RowScores], frame: TrackContext) -> tuple[Row, ...]:
     """Ranked rows by mean rank, then the others by how much of them is there."""
     complete = [row for row in found if row.complete]
     for block in frame.blocks:
@@ -179,7 +181,7 @@ def rank_rows(found: Sequence[Scores], frame: Frame) -> tuple[Row, ...]:
     return tuple(_positioned(rows))
 
 
-def _order(row: Row, frame: Frame) -> tuple[bool, float, float, str]:
+def _order(row: Row, frame: TrackContext) -> tuple[bool, float, float, str]:
     if row.mean_rank is None or row.value is None:
         return (True, -row.runs / row.wanted, 0.0, row.label)
     return (False, row.mean_rank, -row.value if frame.higher_is_better else row.value, row.label)
@@ -198,7 +200,7 @@ def _positioned(rows: Sequence[Row]) -> list[Row]:
     return placed
 
 
-def _row(row: Scores, frame: Frame) -> Row:
+def _row(row: RowScores, frame: TrackContext) -> Row:
     cells = [_cell(row, block, frame) for block in sorted(row.values)]
     ranks = [cell.rank for cell in cells if cell.rank is not None]
     return Row(
@@ -222,7 +224,7 @@ def _row(row: Scores, frame: Frame) -> Row:
     )
 
 
-def _cell(row: Scores, block: BlockKey, frame: Frame) -> BlockFigure:
+def _cell(row: RowScores, block: BlockKey, frame: TrackContext) -> BlockFigure:
     value = row.values[block]
     base = frame.control.values.get(block) if frame.control else None
     return BlockFigure(
@@ -233,7 +235,7 @@ def _cell(row: Scores, block: BlockKey, frame: Frame) -> BlockFigure:
     )
 
 
-def _contrast(row: Scores, cells: Sequence[BlockFigure], frame: Frame) -> Contrast | None:
+def _contrast(row: RowScores, cells: Sequence[BlockFigure], frame: TrackContext) -> Contrast | None:
     """Only where both the row and the control have every block."""
     control = frame.control
     if control is None or control is row or not (row.complete and control.complete):
@@ -250,12 +252,12 @@ def _contrast(row: Scores, cells: Sequence[BlockFigure], frame: Frame) -> Contra
     )
 
 
-def _groups(row: Scores, members: Groups) -> tuple[GroupFigure, ...]:
+def _groups(row: RowScores, members: Groups) -> tuple[GroupFigure, ...]:
     """Means over the blocks of a group, where the row has all of them."""
     return tuple(_group(row, name, blocks) for name, blocks in members.items())
 
 
-def _group(row: Scores, name: str, blocks: Sequence[BlockKey]) -> GroupFigure:
+def _group(row: RowScores, name: str, blocks: Sequence[BlockKey]) -> GroupFigure:
     if not all(block in row.values for block in blocks):
         return GroupFigure(group=name)
     return GroupFigure(

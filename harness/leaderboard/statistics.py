@@ -20,9 +20,16 @@ from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
 from harness.api.records import Plan, RunResult
 from harness.data.split import read_samples
 from harness.leaderboard import claims
-from harness.leaderboard.claims import Block
-from harness.leaderboard.html.page_data import TrackStatistics
-from harness.leaderboard.html.shape import Comparison, Difference, Friedman, Interval, Signed, Wins
+from harness.leaderboard.claims import ClaimBlock
+from harness.leaderboard.html.shape import (
+    Comparison,
+    Difference,
+    Friedman,
+    Interval,
+    Signed,
+    TrackStatistics,
+    Wins,
+)
 from harness.results.merge import MergedStore
 from harness.stats import Scoring
 
@@ -30,7 +37,7 @@ NAMED: dict[str, Scoring] = {"balanced-accuracy": "balanced-accuracy", "accuracy
 FEWEST = 2  # rows, and blocks, that can be compared
 
 
-def analysed(board: Leaderboard, store: MergedStore) -> Leaderboard:
+def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
     """The board with its statistics and claims; as it is where its metric is no share of samples.
 
     Raises:
@@ -57,7 +64,7 @@ def _blocks(
     track: Track,
     results: Mapping[str, RunResult],
     store: MergedStore,
-) -> Iterator[tuple[str, Block]]:
+) -> Iterator[tuple[str, ClaimBlock]]:
     """(label, block) of every block in which two ranked rows have all their seeds."""
     groups = cache(_groups)
     by_block: dict[str, list[BoardRun]] = defaultdict(list)
@@ -78,7 +85,7 @@ def _block(
     store: MergedStore,
     groups: Callable[[Path], np.ndarray],
     metric: Scoring,
-) -> Block | None:
+) -> ClaimBlock | None:
     if not runs:
         return None
     first = results[runs[0].run_id]
@@ -107,7 +114,7 @@ def _groups(split: Path) -> np.ndarray:
 # -- statistics ---------------------------------------------------------------------------------
 
 
-def _statistics(track: Track, blocks: Sequence[tuple[str, Block]]) -> TrackStatistics:
+def _statistics(track: Track, blocks: Sequence[tuple[str, ClaimBlock]]) -> TrackStatistics:
     rows = [row.label for row in track.rows if row.ranked]
     shared = [row for row in rows if all(row in block.strategies for _, block in blocks)]
     found = TrackStatistics(level=stats.LEVEL)
@@ -131,13 +138,13 @@ def _statistics(track: Track, blocks: Sequence[tuple[str, Block]]) -> TrackStati
     return found
 
 
-def _scores(row: str, blocks: Sequence[Block]) -> np.ndarray:
+def _scores(row: str, blocks: Sequence[ClaimBlock]) -> np.ndarray:
     """Test scores of a row, [S, blocks]; blocks with fewer seeds set S."""
     seeds = min(len(block.seeds) for block in blocks)
     return np.stack([block.test.points[:seeds, block.column(row)] for block in blocks], axis=1)
 
 
-def _differences(control: str, blocks: Iterable[tuple[str, Block]]) -> Iterator[Difference]:
+def _differences(control: str, blocks: Iterable[tuple[str, ClaimBlock]]) -> Iterator[Difference]:
     """Every row against the control in each block; Holm over the rows of a block."""
     for label, block in blocks:
         if control not in block.strategies:
@@ -148,7 +155,7 @@ def _differences(control: str, blocks: Iterable[tuple[str, Block]]) -> Iterator[
 
 
 def _comparisons(
-    rows: Sequence[str], control: str | None, blocks: Sequence[Block]
+    rows: Sequence[str], control: str | None, blocks: Sequence[ClaimBlock]
 ) -> Iterator[Comparison]:
     """Over all blocks, and over those of each backbone."""
     scopes = {"": list(blocks)}
@@ -188,7 +195,7 @@ def _shown(summary: stats.Summary) -> Interval:
 
 
 def _claims(
-    board: Leaderboard, track: Track, blocks: Sequence[Block], plan: Plan
+    board: Leaderboard, track: Track, blocks: Sequence[ClaimBlock], plan: Plan
 ) -> Iterator[ClaimAnswer]:
     names = dict.fromkeys(name for suite in plan.suites.values() for name in suite.claims)
     if track.control is None:

@@ -45,14 +45,14 @@ class BlockKey(NamedTuple):
     source: str
 
 
-class Unit(NamedTuple):
+class BlockSeed(NamedTuple):
     """What every row of a track must have: a block with a seed."""
 
     block: BlockKey
     seed: int
 
 
-class Asked(NamedTuple):
+class PlannedTrack(NamedTuple):
     """A planned run, as far as it says which track it belongs to."""
 
     protocol: str
@@ -68,16 +68,18 @@ class TrackRuns:
 
     key: TrackKey
     protocol: Protocol | None = None
-    runs: dict[RowKey, dict[Unit, RunResult]] = field(default_factory=lambda: defaultdict(dict))
-    missing: dict[RowKey, set[Unit]] = field(default_factory=lambda: defaultdict(set))
-    units: set[Unit] = field(default_factory=set)
+    runs: dict[RowKey, dict[BlockSeed, RunResult]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    missing: dict[RowKey, set[BlockSeed]] = field(default_factory=lambda: defaultdict(set))
+    units: set[BlockSeed] = field(default_factory=set)
     modalities: dict[str, str] = field(default_factory=dict)
     epochs: float = 0.0
     shortened: bool = False
 
 
 @dataclass(frozen=True)
-class Sorted:
+class SortedRuns:
     """All tracks; `superseded` and `duplicates` count runs that are in none of them."""
 
     tracks: tuple[TrackRuns, ...]
@@ -85,7 +87,7 @@ class Sorted:
     duplicates: int
 
 
-def sort(runs: Iterable[RunResult], plan: Plan | None) -> Sorted:
+def sort_runs(runs: Iterable[RunResult], plan: Plan | None) -> SortedRuns:
     """Sort runs, finished and failed, into tracks; a plan adds what is missing from them."""
     unique = _unique(runs)
     asked = {run.run_id for run in plan.runs} if plan else unique.keys()
@@ -96,7 +98,7 @@ def sort(runs: Iterable[RunResult], plan: Plan | None) -> Sorted:
     duplicates = sum(_place(run, keys[run.run_id], tracks) for run in kept)
     if plan:
         _add_missing(plan, keys, tracks)
-    return Sorted(tuple(tracks.values()), len(unique) - len(kept), duplicates)
+    return SortedRuns(tuple(tracks.values()), len(unique) - len(kept), duplicates)
 
 
 def _track_key(spec: RunSpec, digests: dict[str, str]) -> TrackKey:
@@ -123,9 +125,11 @@ def _row_key(spec: RunSpec) -> RowKey:
     return RowKey(spec.strategy, settings_text(spec.settings), spec.sources.get("strategy", ""))
 
 
-def _unit(spec: RunSpec) -> Unit:
+def _unit(spec: RunSpec) -> BlockSeed:
     source = spec.sources.get("backbone", "")
-    return Unit(BlockKey(spec.dataset, spec.backbone, spec.data, spec.weights, source), spec.seed)
+    return BlockSeed(
+        BlockKey(spec.dataset, spec.backbone, spec.data, spec.weights, source), spec.seed
+    )
 
 
 def _unique(runs: Iterable[RunResult]) -> dict[str, RunResult]:
@@ -175,9 +179,9 @@ def _add_missing(
         _add_gaps(tracks[key], lines)
 
 
-def _tracks_of_asked(plan: Plan, keys: Mapping[str, TrackKey]) -> dict[Asked, TrackKey]:
+def _tracks_of_asked(plan: Plan, keys: Mapping[str, TrackKey]) -> dict[PlannedTrack, TrackKey]:
     """Of several engines the newest: what is missing would be run with it."""
-    found: dict[Asked, TrackKey] = {}
+    found: dict[PlannedTrack, TrackKey] = {}
     for line in plan.runs:
         if key := keys.get(line.run_id):
             asked = _asked(line)
@@ -185,8 +189,10 @@ def _tracks_of_asked(plan: Plan, keys: Mapping[str, TrackKey]) -> dict[Asked, Tr
     return found
 
 
-def _asked(line: PlannedRun) -> Asked:
-    return Asked(line.protocol, line.epochs, line.limit, line.precision, line.weights != "none")
+def _asked(line: PlannedRun) -> PlannedTrack:
+    return PlannedTrack(
+        line.protocol, line.epochs, line.limit, line.precision, line.weights != "none"
+    )
 
 
 def _expected_track(line: PlannedRun) -> TrackKey:
@@ -203,7 +209,7 @@ def _add_gaps(track: TrackRuns, lines: Sequence[PlannedRun]) -> None:
         settings = settings_text(line.settings)
         nameless = BlockKey(line.dataset, line.backbone, "", "", "")
         blocks = variants.get((line.dataset, line.backbone), [nameless])
-        units = [Unit(block, line.seed) for block in blocks]
+        units = [BlockSeed(block, line.seed) for block in blocks]
         units = [u for u in units if u in track.units] or units[:1]
         track.units.update(units)
         for row in rows.get((line.strategy, settings), [RowKey(line.strategy, settings, "")]):

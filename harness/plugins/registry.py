@@ -20,7 +20,7 @@ from harness.api import hooks
 from harness.errors import PluginError
 from harness.plugins import validation
 from harness.plugins.discovery import FAULTS, Candidate, PluginInfo, absolute, find
-from harness.plugins.validation import KINDS, Unsound, describe
+from harness.plugins.validation import KINDS, InvalidPlugin, describe
 
 if TYPE_CHECKING:
     from harness.api.backbone import Backbone
@@ -33,7 +33,7 @@ logger = logging.getLogger("harness")
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenPlugin:
     """A plugin that was left out: what is wrong with it, and what to do."""
 
     info: PluginInfo
@@ -44,7 +44,7 @@ class Broken:
         return f"{self.info} is left out: {self.problem}; to put it right: {self.remedy}"
 
 
-class Loaded:
+class PluginRegistry:
     """The plugins of a process.
 
     Attributes:
@@ -62,7 +62,7 @@ class Loaded:
         self.args = args
         self.blocked = blocked
         self.plugins: dict[str, PluginInfo] = {}
-        self.broken: list[Broken] = []
+        self.broken: list[BrokenPlugin] = []
         self._offers: dict[str, dict[str, tuple[object, PluginInfo]]] = {k: {} for k in KINDS}
 
     @property
@@ -126,17 +126,17 @@ class Loaded:
         info = candidate.info
         if taken := self.plugins.get(info.plugin):
             remedy = "rename it" if info.distribution is None else "uninstall one of the two"
-            self._list_broken(info, Unsound(f"its name is taken by {taken}", remedy))
+            self._list_broken(info, InvalidPlugin(f"its name is taken by {taken}", remedy))
             return
         try:
             plugin = candidate.fetch()
             if self.manager.is_registered(plugin):
                 logger.debug("%s is loaded under another name already", info)
                 return
-            validation.check(self.manager, plugin)
+            validation.validate(self.manager, plugin)
             self.manager.register(plugin, name=info.plugin)
             self.plugins[info.plugin] = info
-            for kind, name, offered in validation.collect(self.manager, plugin):
+            for kind, name, offered in validation.collect_offers(self.manager, plugin):
                 self._offer(kind, name, offered, info)
         except FAULTS as error:
             self.reject(info, error)
@@ -157,7 +157,7 @@ class Loaded:
 
     def _list_broken(self, info: PluginInfo, error: BaseException) -> None:
         problem = " ".join(describe(error, info.module).split())  # one line, whatever it says
-        broken = Broken(info, problem, _remedy(info, error))
+        broken = BrokenPlugin(info, problem, _remedy(info, error))
         logger.debug("%s", broken, exc_info=error)
         self.broken.append(broken)
 
@@ -166,8 +166,8 @@ class Loaded:
             first = self.owner(kind, name)
             what = f"{KINDS[kind].what} {name!r}"
             if first == info:
-                raise Unsound(f"it offers {what} twice")
-            raise Unsound(
+                raise InvalidPlugin(f"it offers {what} twice")
+            raise InvalidPlugin(
                 f"it offers {what}, and so does {first}",
                 f"block one of the two with -p no:{info.plugin} or -p no:{first.plugin}",
             )
@@ -177,9 +177,12 @@ class Loaded:
         return {name: offered for name, (offered, _) in sorted(self._offers[kind].items())}
 
 
-def load(
+Loaded = PluginRegistry  # as `harness.testing.promises` names it
+
+
+def load_plugins(
     extra: Sequence[object] = (), *, strict: bool = False, environ: Mapping[str, str] = os.environ
-) -> Loaded:
+) -> PluginRegistry:
     """Load the installed plugins and the `extra` ones.
 
     Args:
@@ -195,7 +198,7 @@ def load(
         UsageError: a plugin to block does not exist.
     """
     candidates, blocked = find(extra, environ)
-    loaded = Loaded(tuple(absolute(one) for one in extra if isinstance(one, str)), blocked)
+    loaded = PluginRegistry(tuple(absolute(one) for one in extra if isinstance(one, str)), blocked)
     for candidate in candidates:
         loaded.admit(candidate)
     if strict:
@@ -209,7 +212,7 @@ def _call(implementation: pluggy.HookImpl, **arguments: object) -> object:
 
 def _remedy(info: PluginInfo, error: BaseException) -> str:
     block = f"block it with -p no:{info.plugin}"
-    if isinstance(error, Unsound) and error.remedy:
+    if isinstance(error, InvalidPlugin) and error.remedy:
         return error.remedy.replace("{block}", block)
     if info.distribution is None:
         return f"correct {info.path or info.module}, or {block}"

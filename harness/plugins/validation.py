@@ -26,7 +26,7 @@ _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True)
-class Kind:
+class OfferKind:
     """Something plugins offer: the hook that offers it, its type, and its name in messages."""
 
     hook: str
@@ -41,16 +41,16 @@ CALLED: dict[type, dict[str, tuple[str, ...]]] = {
     Dataset: {"load": ("access",)},
 }
 
-KINDS: dict[str, Kind] = {
-    "datasets": Kind("harness_datasets", Dataset, "dataset"),
-    "backbones": Kind("harness_backbones", Backbone, "backbone"),
-    "strategies": Kind("harness_strategies", Strategy, "strategy"),
-    "metrics": Kind("harness_metrics", Metric, "metric"),
-    "suites": Kind("harness_suites", Suite, "suite"),
+KINDS: dict[str, OfferKind] = {
+    "datasets": OfferKind("harness_datasets", Dataset, "dataset"),
+    "backbones": OfferKind("harness_backbones", Backbone, "backbone"),
+    "strategies": OfferKind("harness_strategies", Strategy, "strategy"),
+    "metrics": OfferKind("harness_metrics", Metric, "metric"),
+    "suites": OfferKind("harness_suites", Suite, "suite"),
 }
 
 
-class Unsound(Exception):  # noqa: N818 - a verdict, never shown as such
+class InvalidPlugin(Exception):  # noqa: N818 - a verdict, never shown as such
     """A promise that a plugin broke.
 
     `remedy` stands where there is a better one than usual; `{block}` in it is how to block it.
@@ -63,7 +63,7 @@ class Unsound(Exception):  # noqa: N818 - a verdict, never shown as such
 
 def describe(error: BaseException, module: str) -> str:
     """An exception in one line: its type, last line, and the plugin's line that led to it."""
-    if isinstance(error, Unsound):
+    if isinstance(error, InvalidPlugin):
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
         return " ".join(str(error).split())
@@ -81,7 +81,7 @@ def describe(error: BaseException, module: str) -> str:
     return f"{text} ({lines_of_plugin[-1]})" if lines_of_plugin else text
 
 
-def check(manager: pluggy.PluginManager, plugin: object) -> None:
+def validate(manager: pluggy.PluginManager, plugin: object) -> None:
     """Check API version, hook names and signatures of a plugin that is not registered yet.
 
     Raises:
@@ -96,7 +96,9 @@ def check(manager: pluggy.PluginManager, plugin: object) -> None:
             _check_hook(manager, plugin, attribute, dict(options))
 
 
-def collect(manager: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str, str, object]]:
+def collect_offers(
+    manager: pluggy.PluginManager, plugin: object
+) -> Iterator[tuple[str, str, object]]:
     """What a registered plugin offers: (kind, name, object), each checked by itself.
 
     Raises:
@@ -112,9 +114,9 @@ def collect(manager: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str
 
 def _check_version(declared: object) -> None:
     if not isinstance(declared, int) or declared < 1:
-        raise Unsound(f"HARNESS_API_VERSION is {declared!r}, which is not a positive integer")
+        raise InvalidPlugin(f"HARNESS_API_VERSION is {declared!r}, which is not a positive integer")
     if declared > API_VERSION:
-        raise Unsound(
+        raise InvalidPlugin(
             f"it is written for version {declared} of the plugin API, this harness has version "
             f"{API_VERSION}",
             "upgrade finetune-harness, or {block}",
@@ -124,7 +126,7 @@ def _check_version(declared: object) -> None:
 def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     """A function that bears a hook's name but is none is never called: nobody means that."""
     if name in _specified(manager) and inspect.isroutine(getattr(plugin, name)):
-        raise Unsound(f"{name} is never called: it lacks the decorator @hookimpl")
+        raise InvalidPlugin(f"{name} is never called: it lacks the decorator @hookimpl")
 
 
 def _check_hook(
@@ -136,13 +138,17 @@ def _check_hook(
         if options.get("optionalhook"):
             return
         near = did_you_mean(name, _specified(manager))
-        raise Unsound(f"unknown hook {name!r}{near}")
+        raise InvalidPlugin(f"unknown hook {name!r}{near}")
     wraps = options.get("wrapper") or options.get("hookwrapper")
     if wraps and not caller.spec.opts["firstresult"]:
-        raise Unsound(f"{name} cannot be wrapped; only harness_execute and harness_render can")
+        raise InvalidPlugin(
+            f"{name} cannot be wrapped; only harness_execute and harness_render can"
+        )
     if surplus := list(_not_passed(getattr(plugin, attribute), caller.spec.argnames)):
         has = ", ".join(caller.spec.argnames) or "none"
-        raise Unsound(f"{name} is not passed {', '.join(surplus)}; its arguments, in place: {has}")
+        raise InvalidPlugin(
+            f"{name} is not passed {', '.join(surplus)}; its arguments, in place: {has}"
+        )
 
 
 def _specified(manager: pluggy.PluginManager) -> dict[str, Any]:
@@ -158,47 +164,47 @@ def _not_passed(function: Callable[..., object], passed: Sequence[str]) -> Itera
             yield repr(one.name)
 
 
-def _iterable(rule: Kind, offered: object) -> Iterable[object]:
+def _iterable(rule: OfferKind, offered: object) -> Iterable[object]:
     # A pydantic object is iterable too, over its fields.
     if isinstance(offered, (str, BaseModel)) or not isinstance(offered, Iterable):
-        raise Unsound(f"{rule.hook} returns {_short(offered)}; it must return a list")
+        raise InvalidPlugin(f"{rule.hook} returns {_short(offered)}; it must return a list")
     return cast("Iterable[object]", offered)
 
 
-def _checked_name(rule: Kind, offered: object) -> str:
+def _checked_name(rule: OfferKind, offered: object) -> str:
     if rule.type is Strategy:
         return _checked_strategy(offered)
     if not isinstance(offered, rule.type):
         hint = "; offer an instance of it" if inspect.isclass(offered) else ""
-        raise Unsound(
+        raise InvalidPlugin(
             f"{rule.hook} offers {_short(offered)}, not a harness.{rule.type.__name__}{hint}"
         )
     _check_methods(offered, rule.type)
     name = str(getattr(offered, "name", None))
     # pydantic has checked the names of datasets and backbones.
     if rule.type in {Metric, Suite} and not _KEBAB.fullmatch(name):
-        raise Unsound(f"{rule.what} name {name!r} is not kebab-case, such as 'macro-f1'")
+        raise InvalidPlugin(f"{rule.what} name {name!r} is not kebab-case, such as 'macro-f1'")
     return name
 
 
 def _checked_strategy(offered: object) -> str:
     if isinstance(offered, Strategy):
-        raise Unsound(f"harness_strategies offers {_short(offered)}; offer the class itself")
+        raise InvalidPlugin(f"harness_strategies offers {_short(offered)}; offer the class itself")
     if not (inspect.isclass(offered) and issubclass(offered, Strategy)):
-        raise Unsound(
+        raise InvalidPlugin(
             f"harness_strategies offers {_short(offered)}, not a subclass of harness.Strategy"
         )
     if inspect.isabstract(offered):
         missing = ", ".join(sorted(offered.__abstractmethods__))
-        raise Unsound(f"strategy class {offered.__name__} does not define {missing}()")
+        raise InvalidPlugin(f"strategy class {offered.__name__} does not define {missing}()")
     name = getattr(offered, "name", None)
     if not isinstance(name, str) or not _KEBAB.fullmatch(name):
-        raise Unsound(
+        raise InvalidPlugin(
             f"strategy class {offered.__name__} needs a class attribute `name` in kebab-case, "
             f"such as 'lp-ft'; it has {name!r}"
         )
     if required := [key for key, field in offered.model_fields.items() if field.is_required()]:
-        raise Unsound(f"strategy {name!r} needs a default for {', '.join(required)}")
+        raise InvalidPlugin(f"strategy {name!r} needs a default for {', '.join(required)}")
     # Defaults that contradict each other raise here, not in the middle of a suite.
     _check_methods(offered(), Strategy)
     return name
@@ -212,7 +218,9 @@ def _check_methods(made: object, base: type) -> None:
             signature.bind(*arguments)
         except TypeError:
             called = f"{type(made).__name__}.{name}{signature}"
-            raise Unsound(f"{called} is called with {' and '.join(arguments)}, in place") from None
+            raise InvalidPlugin(
+                f"{called} is called with {' and '.join(arguments)}, in place"
+            ) from None
 
 
 def _short(value: object) -> str:

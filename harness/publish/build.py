@@ -74,7 +74,7 @@ def build(
     board = make_board(Store(folder))
     for name, text in card.write(board, clean.replaced).items():
         files.write(folder / name, text.encode())
-    package.seal(folder, provenance.environment("").harness)
+    package.write_manifest(folder, provenance.environment("").harness)
     names = tuple(package.contents(folder))
     size = sum((folder / name).stat().st_size for name in names)
     return Package(folder, names, size, len(clean.results), len(failed), tuple(clean.replaced))

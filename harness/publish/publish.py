@@ -12,8 +12,6 @@ from harness.publish.build import Board, Package, build
 from harness.results import package
 from harness.utils import files
 
-__all__ = ["Package", "Published", "Wish", "publish", "submit"]
-
 
 @dataclass(frozen=True)
 class Published:
@@ -24,7 +22,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Wish:
+class PublishOptions:
     """How to publish.
 
     Attributes:
@@ -40,7 +38,7 @@ class Wish:
     offline: bool = False
 
 
-def publish(source: Path, target: str, wish: Wish) -> Published:
+def publish(source: Path, target: str, wish: PublishOptions) -> Published:
     """Publish a results folder without what is private in it.
 
     Args:
@@ -65,7 +63,7 @@ def publish(source: Path, target: str, wish: Wish) -> Published:
     return Published(made, str(folder))
 
 
-def submit(source: Path, target: Path, wish: Wish) -> Published:
+def submit(source: Path, target: Path, wish: PublishOptions) -> Published:
     """Pack a results folder into a .zip for somebody else's board, without what is private in it.
 
     Raises:
@@ -80,7 +78,7 @@ def submit(source: Path, target: Path, wish: Wish) -> Published:
     return Published(made, str(target))
 
 
-def _to_hub(source: Path, target: str, wish: Wish) -> Published:
+def _to_hub(source: Path, target: str, wish: PublishOptions) -> Published:
     repo = hub.repository(target)
     with tempfile.TemporaryDirectory(prefix="harness-") as place:
         if wish.dry_run:
@@ -95,7 +93,7 @@ def _to_hub(source: Path, target: str, wish: Wish) -> Published:
     return Published(made, address)
 
 
-def _build(source: Path, folder: Path, wish: Wish) -> Package:
+def _build(source: Path, folder: Path, wish: PublishOptions) -> Package:
     return build(source, folder, wish.make_board, hide=wish.hide, keep_key=not wish.dry_run)
 
 

@@ -71,7 +71,7 @@ TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Part:
+class FolderContents:
     """What one results folder holds; `folder`: where, for messages."""
 
     folder: Path
@@ -81,7 +81,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Whole:
+class MergedContents:
     """What several parts hold together.
 
     Attributes:
@@ -96,7 +96,7 @@ class Whole:
     repeats: tuple[str, ...] = ()
 
 
-def merge(parts: Sequence[Part]) -> Whole:
+def merge_contents(parts: Sequence[FolderContents]) -> MergedContents:
     """One board's results, plan and failures out of several; the order of parts is nothing.
 
     A run that failed in one folder and finished in another has finished.
@@ -115,7 +115,7 @@ def merge(parts: Sequence[Part]) -> Whole:
         results[run_id], homes[run_id], agreed = _one_run(same)
         if not agreed:
             repeats.append(run_id)
-    return Whole(
+    return MergedContents(
         tuple(sorted(results.values(), key=_order)),
         joined([part.plan for part in parts], [_runs(part) for part in parts]),
         _failed(
@@ -126,9 +126,9 @@ def merge(parts: Sequence[Part]) -> Whole:
     )
 
 
-def _alone(part: Part) -> Whole:
+def _alone(part: FolderContents) -> MergedContents:
     homes = dict.fromkeys((result.run_id for result in part.results), part.folder)
-    return Whole(part.results, part.plan, part.failures, homes)
+    return MergedContents(part.results, part.plan, part.failures, homes)
 
 
 def contradiction(one: RunResult, other: RunResult) -> str:
@@ -141,12 +141,12 @@ def contradiction(one: RunResult, other: RunResult) -> str:
     return ""
 
 
-def difference(one: RunResult, other: RunResult) -> str:
+def result_difference(one: RunResult, other: RunResult) -> str:
     """How two results of one run differ in what was computed; empty: they do not."""
     for name in ("metrics", "validation"):
         ours, theirs = getattr(one, name), getattr(other, name)
         for metric in sorted(ours.keys() & theirs.keys()):
-            if not agree(ours[metric], theirs[metric]):
+            if not figures_agree(ours[metric], theirs[metric]):
                 return f"{name}: {metric} is {_shown(ours[metric])} and {_shown(theirs[metric])}"
     # The same rows in another order are another file: ids were replaced in one of them.
     same_rows = one.data and other.data and one.data.split_sha256 == other.data.split_sha256
@@ -155,7 +155,7 @@ def difference(one: RunResult, other: RunResult) -> str:
     return ""
 
 
-def agree(one: MetricValue, other: MetricValue) -> bool:
+def figures_agree(one: MetricValue, other: MetricValue) -> bool:
     """Whether two figures are the same up to rounding: 1e-9, class by class."""
     ours, theirs = one.by_class or {}, other.by_class or {}
     return (
@@ -170,8 +170,11 @@ class MergedStore:
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = {store.folder: store for store in stores}
-        self._whole = merge(
-            [Part(s.folder, s.results(), s.plan(), s.failures()) for s in self._stores.values()]
+        self._whole = merge_contents(
+            [
+                FolderContents(s.folder, s.results(), s.plan(), s.failures())
+                for s in self._stores.values()
+            ]
         )
 
     def results(self) -> tuple[RunResult, ...]:
@@ -245,7 +248,7 @@ def _one_run(copies: Sequence[tuple[RunResult, Path]]) -> tuple[RunResult, Path,
     (kept, home), *others = sorted(copies, key=lambda copy: _latest(copy[0]), reverse=True)
     agreed = True
     for result, folder in others:
-        why, differ = contradiction(kept, result), difference(kept, result)
+        why, differ = contradiction(kept, result), result_difference(kept, result)
         if why or (differ and not apart(kept.environment, result.environment)):
             raise StoreError(
                 f"{Store(home).place(kept)} and {Store(folder).place(result)} are the same run, "
@@ -271,7 +274,7 @@ def _failed(failures: Iterable[RunResult]) -> tuple[RunResult, ...]:
     return tuple(max(same, key=_latest) for _, same in sorted(found.items()))
 
 
-def _runs(part: Part) -> tuple[RunResult, ...]:
+def _runs(part: FolderContents) -> tuple[RunResult, ...]:
     return (*part.results, *part.failures)
 
 

@@ -34,7 +34,7 @@ class Manifest(Record):
     files: dict[str, str]
 
 
-def seal(folder: Path, harness: str) -> Manifest:
+def write_manifest(folder: Path, harness: str) -> Manifest:
     """Write `manifest.json` over everything that lies in a folder; `harness`: the version."""
     sums = {name: sha256(folder / name) for name in contents(folder) if name != MANIFEST}
     manifest = Manifest(harness=harness, files=sums)
@@ -53,7 +53,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     return schema.load(path, Manifest) if files.exists(path) else None
 
 
-def changes(folder: Path, manifest: Manifest) -> Mapping[str, str]:
+def changed_files(folder: Path, manifest: Manifest) -> Mapping[str, str]:
     """File -> what is wrong with it, for every file that is not as it was packed."""
     found = {}
     for name, expected in sorted(manifest.files.items()):
@@ -138,8 +138,8 @@ def unpacked(archive: Path) -> Iterator[Path]:
         manifest = read_manifest(folder)
         if manifest is None:
             raise StoreError(f"{archive} has no {MANIFEST}: `harness submit` makes such files")
-        wrong = changes(folder, manifest)
-        wrong = {**wrong, **dict.fromkeys(strangers(folder, manifest), f"not in {MANIFEST}")}
+        wrong = changed_files(folder, manifest)
+        wrong = {**wrong, **dict.fromkeys(unlisted_files(folder, manifest), f"not in {MANIFEST}")}
         if wrong:
             name, why = next(iter(sorted(wrong.items())))
             raise StoreError(
@@ -148,7 +148,7 @@ def unpacked(archive: Path) -> Iterator[Path]:
         yield folder
 
 
-def strangers(folder: Path, manifest: Manifest) -> list[str]:
+def unlisted_files(folder: Path, manifest: Manifest) -> list[str]:
     """Files that came from nowhere: not listed, though their folder was packed."""
     return [name for name in contents(folder) if name != MANIFEST and name not in manifest.files]
 

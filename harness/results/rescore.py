@@ -10,7 +10,7 @@ from harness.api.records import MetricValue, PluginRecord, RunResult
 from harness.errors import HarnessError
 from harness.plugins import provenance
 from harness.plugins.discovery import FAULTS
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.utils.names import choose
 
@@ -34,7 +34,9 @@ class Rescored:
     faults: tuple[tuple[str, str], ...]
 
 
-def score(store: Store, names: Sequence[str], loaded: Loaded, *, replace: bool = False) -> Rescored:
+def score(
+    store: Store, names: Sequence[str], loaded: PluginRegistry, *, replace: bool = False
+) -> Rescored:
     """Add metrics to every finished run of a folder, on test and on validation.
 
     Run ids and predictions stay as they are; each file is changed in one step.
@@ -65,7 +67,7 @@ def score(store: Store, names: Sequence[str], loaded: Loaded, *, replace: bool =
 
 
 def figures(
-    names: Sequence[str], predictions: Predictions, classes: Sequence[str], loaded: Loaded
+    names: Sequence[str], predictions: Predictions, classes: Sequence[str], loaded: PluginRegistry
 ) -> dict[str, dict[str, MetricValue]]:
     """Split ('test', 'validation') -> metric -> its value on the stored logits.
 
@@ -91,7 +93,7 @@ def _has(result: RunResult, name: str) -> bool:
     return name in result.metrics and name in result.validation
 
 
-def _score(store: Store, result: RunResult, names: Sequence[str], loaded: Loaded) -> None:
+def _score(store: Store, result: RunResult, names: Sequence[str], loaded: PluginRegistry) -> None:
     if result.data is None:
         raise HarnessError("its record does not say what its classes are")
     found = figures(names, store.predictions(result), result.data.classes, loaded)
@@ -113,7 +115,7 @@ def _amended(
     )
 
 
-def _owner(loaded: Loaded, name: str) -> PluginRecord:
+def _owner(loaded: PluginRegistry, name: str) -> PluginRecord:
     """Whose code a later figure comes from: it is no part of the run's own code."""
     info = loaded.owner("metrics", name)
     return provenance.plugin_record(info.plugin, info.module, info.distribution)

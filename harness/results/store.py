@@ -17,7 +17,7 @@ import gc
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -27,7 +27,6 @@ from harness.api.records import Plan, PredictionsRecord, Record, RunResult, RunS
 from harness.errors import StoreError
 from harness.results import predictions as predictions_file
 from harness.results import schema
-from harness.results.profile import charged
 from harness.utils import files
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -271,3 +270,19 @@ def _encoded(record: Record) -> bytes:
             f"({schema.first_problem(error)})"
         ) from error
     return content
+
+
+def charged(
+    result: RunResult, *, alone: Mapping[str, float], incurred: Mapping[str, float]
+) -> RunResult:
+    """The result with seconds of some kinds put in."""
+    cost = result.cost
+    put = {
+        "alone": cost.alone.model_copy(update=_rounded(alone)),
+        "incurred": cost.incurred.model_copy(update=_rounded(incurred)),
+    }
+    return result.model_copy(update={"cost": cost.model_copy(update=put)})
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {kind: round(spent, 6) for kind, spent in seconds.items()}

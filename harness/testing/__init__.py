@@ -22,7 +22,7 @@ from harness.api.dataset import Access, Dataset
 from harness.api.metric import Metric
 from harness.api.strategy import Strategy
 from harness.errors import UsageError
-from harness.plugins.registry import Loaded, load
+from harness.plugins.registry import Loaded, load_plugins
 from harness.testing.promise import BrokenPromise, Promise, check_all
 from harness.testing.subjects import Checkable, promises_for, subjects
 
@@ -54,7 +54,7 @@ def promises(
     """
     if not isinstance(of, str):
         return promises_for(of, light=light)
-    found = subjects(loaded or load(), of, light=light)
+    found = subjects(loaded or load_plugins(), of, light=light)
     if not found:
         raise UsageError(f"plugin {of!r} offers nothing that makes promises")
     return [promise for subject in found for promise in subject.promises]

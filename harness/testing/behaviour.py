@@ -107,6 +107,6 @@ def weights(case: BackboneCase) -> None:
         return
     if not declared.sha256:
         raise Broken(f"weights {declared.name!r} give no sha256 of {Path(declared.file).name}")
-    file = files.find(case.backbone, offline=True)
+    file = files.find_weights(case.backbone, offline=True)
     if file is not None:
-        files.load(case.backbone, CLASSES, file)
+        files.load_weights(case.backbone, CLASSES, file)

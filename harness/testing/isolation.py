@@ -16,7 +16,7 @@ from harness.testing.trial import StrategyCase, Watcher, difference, same
 from harness.testing.watch import generators, moved, unseeded, watching
 
 if TYPE_CHECKING:
-    from harness.engine.view import View
+    from harness.engine.view import StrategyView
 
 
 class _Sealed(Mapping[Split, Any]):
@@ -72,7 +72,7 @@ def _other_test(images: ImageSet) -> ImageSet:
 
 class _Generators(Watcher):
     @contextmanager
-    def working(self, view: View) -> Iterator[None]:
+    def working(self, view: StrategyView) -> Iterator[None]:
         before = generators()
         yield
         if names := moved(before, generators()):
@@ -90,7 +90,7 @@ def global_randomness(case: StrategyCase) -> None:
 
 class _Opened(Watcher):
     @contextmanager
-    def working(self, view: View) -> Iterator[None]:
+    def working(self, view: StrategyView) -> Iterator[None]:
         with watching(files=True) as noticed:
             try:
                 yield
@@ -122,7 +122,7 @@ OFFERED = frozenset(name for name in vars(ModelView) if not name.startswith("_")
 class _OnlyView:
     """What `ModelView` has and nothing else, to be read and not written."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: StrategyView) -> None:
         object.__setattr__(self, "_kept", view)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the view has there
@@ -136,13 +136,13 @@ class _OnlyView:
 
 
 class _HandsOff(Watcher):
-    def view(self, view: View) -> ModelView:
+    def view(self, view: StrategyView) -> ModelView:
         only: Any = _OnlyView(view)
         shown: ModelView = only
         return shown
 
     @contextmanager
-    def working(self, view: View) -> Iterator[None]:
+    def working(self, view: StrategyView) -> Iterator[None]:
         state = view._state  # noqa: SLF001
         before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
         yield

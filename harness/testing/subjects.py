@@ -10,7 +10,7 @@ from harness.api.dataset import Access, Dataset
 from harness.api.metric import Metric
 from harness.api.strategy import Strategy
 from harness.errors import PluginError, UsageError
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.plugins.validation import KINDS
 from harness.testing import backbone, dataset, metric, strategy, suite
 from harness.testing.figures import MetricCase
@@ -32,7 +32,7 @@ class Subject:
 
 
 def subjects(
-    loaded: Loaded, name: str, *, light: bool = False, access: Access | None = None
+    loaded: PluginRegistry, name: str, *, light: bool = False, access: Access | None = None
 ) -> list[Subject]:
     """All that a plugin offers, or what is offered under a name; nothing for a plugin of hooks.
 
@@ -93,7 +93,7 @@ def _owner(what: str, name: str, code: object) -> Owner:
     return Owner(name, f"{what} {name!r}", str(getattr(code, "__module__", "")))
 
 
-def _offers(loaded: Loaded, name: str) -> list[tuple[str, str]]:
+def _offers(loaded: PluginRegistry, name: str) -> list[tuple[str, str]]:
     """(kind, name) of everything meant, each once."""
     of_plugin: Mapping[str, list[str]] = loaded.offers(name) if name in loaded.plugins else {}
     meant = [(kind, one) for kind, names in of_plugin.items() for one in names]
@@ -101,6 +101,6 @@ def _offers(loaded: Loaded, name: str) -> list[tuple[str, str]]:
     return list(dict.fromkeys(meant))
 
 
-def _nothing(loaded: Loaded, name: str) -> UsageError:
+def _nothing(loaded: PluginRegistry, name: str) -> UsageError:
     offered = {one for kind in KINDS for one in getattr(loaded, kind)}
     return unknown(name, {*loaded.plugins, *offered}, "plugin or offer")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.api.records import Suite, canonical
 from harness.benchmark.suite import strategy_of
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.testing.promise import Broken, Rule
 from harness.utils.names import did_you_mean
 
@@ -16,7 +16,7 @@ class SuiteCase:
     """A suite, among the plugins that offer what it names."""
 
     suite: Suite
-    loaded: Loaded
+    loaded: PluginRegistry
 
 
 def names_exist(case: SuiteCase) -> None:

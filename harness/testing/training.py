@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from harness.engine.view import View
+    from harness.engine.view import StrategyView
 
 # Another order of the same sums: what float64 and float32 may differ by after twelve steps.
 TOLERANCES: tuple[tuple[NumericMode, float], ...] = ((FLOAT64, 1e-8), (FLOAT32, 1e-5))
@@ -87,7 +87,7 @@ class _Frozen(Watcher):
     def __init__(self) -> None:
         self.before: dict[str, Tensor] = {}
 
-    def yielded(self, view: View, directive: Directive) -> None:
+    def yielded(self, view: StrategyView, directive: Directive) -> None:
         state = view._state  # noqa: SLF001 - the kit belongs to the engine's project
         start = state.model.state_dict()
         if isinstance(directive, Phase) and directive.begin == "pretrained":
@@ -103,14 +103,14 @@ class _Frozen(Watcher):
             if name not in learning and (name in parameters or name.split(".")[0] not in stages)
         }
 
-    def reported(self, view: View, directive: Directive) -> None:
+    def reported(self, view: StrategyView, directive: Directive) -> None:
         now = view._state.model.state_dict()  # noqa: SLF001
         for name, tensor in self.before.items():
             if not same(tensor, now[name]):
                 raise Broken(f"{name} does not learn in phase {directive.name!r}, but has changed")
 
     @staticmethod
-    def _learning(view: View, directive: Directive) -> set[str]:
+    def _learning(view: StrategyView, directive: Directive) -> set[str]:
         from harness.engine.optimizer import multipliers
 
         state = view._state  # noqa: SLF001
@@ -128,7 +128,7 @@ def frozen_stays(case: StrategyCase) -> None:
 class _Looking(Watcher):
     """Looks at everything before every phase."""
 
-    def yielded(self, view: View, directive: Directive) -> None:
+    def yielded(self, view: StrategyView, directive: Directive) -> None:
         before = view._state.looks  # noqa: SLF001 - the strategy's own looks stay where they were
         for mode in ("eval", "train"):
             list(view.gradients(1, mode))

@@ -28,7 +28,7 @@ from harness.testing.toys import FLOAT64, toy_run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.engine.view import View
+    from harness.engine.view import StrategyView
 
 ROUNDING = 1e-6
 PLAIN = FLOAT64
@@ -41,18 +41,18 @@ class OverBudget(Broken):
 class Watcher:
     """Is told what a strategy does in a run; the default lets it work."""
 
-    def view(self, view: View) -> ModelView:
+    def view(self, view: StrategyView) -> ModelView:
         """What the strategy gets to see."""
         return view
 
-    def working(self, view: View) -> AbstractContextManager[None]:
+    def working(self, view: StrategyView) -> AbstractContextManager[None]:
         """Around the strategy's own code, from one directive to the next."""
         return nullcontext()
 
-    def yielded(self, view: View, directive: Directive) -> None:
+    def yielded(self, view: StrategyView, directive: Directive) -> None:
         """Before the engine carries a directive out."""
 
-    def reported(self, view: View, directive: Directive) -> None:
+    def reported(self, view: StrategyView, directive: Directive) -> None:
         """After that."""
 
     def ended(self) -> None:
@@ -63,7 +63,7 @@ def watched(strategy: Strategy, watcher: Watcher) -> Strategy:
     """The same strategy under watch: of a subclass, so that the engine sees the same `adapt`."""
     kind = type(strategy)
 
-    def phases(self: Strategy, model: View, epochs: float) -> Phases:
+    def phases(self: Strategy, model: StrategyView, epochs: float) -> Phases:
         seen = watcher.view(model)
         plan: object = None
         report: PhaseReport | None = None
@@ -98,7 +98,7 @@ def _advance(plan: object, report: PhaseReport | None) -> Directive | None:
     return directive
 
 
-def _check_directive(directive: Directive, view: View) -> None:
+def _check_directive(directive: Directive, view: StrategyView) -> None:
     asked, left = directive.epochs, view.epochs_left
     if not 0 <= asked <= left + ROUNDING:
         raise OverBudget(

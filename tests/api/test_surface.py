@@ -11,7 +11,7 @@ from places import DOCS
 
 import harness
 from harness.api import deprecation, hooks
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_deprecated_name_works_and_warns_at_the_line_of_the_plugin(api, tmp_pa
     with pytest.warns(
         DeprecationWarning, match="harness.OldPhase leaves .* use harness.Phase"
     ) as seen:
-        loaded = load([str(plugin)])
+        loaded = load_plugins([str(plugin)])
 
     assert "old" in loaded.plugins
     assert {(Path(one.filename).name, one.lineno) for one in seen} >= {("old.py", 2), ("old.py", 3)}
@@ -175,7 +175,7 @@ def test_a_deprecated_hook_works_and_warns_who_implements_it(api, tmp_path, monk
         "    return 'mine'\n"
     )
     with pytest.warns(DeprecationWarning, match="harness_render leaves") as seen:
-        loaded = load([str(plugin)])
+        loaded = load_plugins([str(plugin)])
 
     assert [Path(one.filename).name for one in seen] == ["old.py"]
     assert loaded.manager.hook.harness_render(board=None, format="x") == "mine"

@@ -6,8 +6,8 @@ from toys import ToyBackbone, toy_protocol
 from harness import Compiling, NumericMode
 from harness.benchmark import numerics
 from harness.benchmark.request import BenchOptions
-from harness.engine.memory import activations, need
-from harness.plugins.registry import load
+from harness.engine.memory import activations, memory_need
+from harness.plugins.registry import load_plugins
 
 CARD = "cuda:0"
 FIGURES = Compiling(seconds=100, recorded=1000, compiled=2000, measured="made up for this test")
@@ -15,7 +15,7 @@ FIGURES = Compiling(seconds=100, recorded=1000, compiled=2000, measured="made up
 
 def mode(device, backbone=None, images=1000, *, precision=None, options=None, **protocol):
     wanted = BenchOptions(device=device, **(options or {}))
-    return numerics.numeric(
+    return numerics.numeric_mode(
         wanted, precision, backbone or ToyBackbone(), toy_protocol(**protocol), images
     )
 
@@ -56,10 +56,10 @@ def test_steps_are_compiled_where_that_saves_more_than_it_takes(images, epochs, 
 
 def test_the_plan_tells_modes_once_or_by_cell():
     one, two = mode(CARD), mode(CARD, options={"compile": "compile"})
-    assert numerics.told({("d", "a"): one, ("d", "b"): one}) == [
-        f"numbers: {numerics.describe(one)}"
+    assert numerics.describe_modes({("d", "a"): one, ("d", "b"): one}) == [
+        f"numbers: {numerics.describe_mode(one)}"
     ]
-    told = numerics.told({("d", "a"): one, ("d", "b"): two})
+    told = numerics.describe_modes({("d", "a"): one, ("d", "b"): two})
     assert [line.endswith(cell) for line, cell in zip(told, ("d / a", "d / b"), strict=True)] == [
         True,
         True,
@@ -83,14 +83,14 @@ def test_kept_activations_are_those_of_a_network_counted_by_hand():
 
 
 def test_memory_grows_with_the_batch_and_bf16_halves_it():
-    resnet = load().backbones["resnet50"]
+    resnet = load_plugins().backbones["resnet50"]
     protocol = toy_protocol(batch_size=64, resize=224, crop=224)
     half = NumericMode(precision="bf16")
-    found = need(resnet, 4, protocol, half, 2500, 80 * 2**30)
+    found = memory_need(resnet, 4, protocol, half, 2500, 80 * 2**30)
     # On one H100 full fine-tuning of this network took 3.63 GiB, 0.35 of them images; the plan also
     # holds remembered heads and the gradients of steps recorded for other frontiers.
     assert 3.28 < found.run / 2**30 < 4.5
-    full = need(resnet, 4, protocol, NumericMode(), 2500, 80 * 2**30)
+    full = memory_need(resnet, 4, protocol, NumericMode(), 2500, 80 * 2**30)
     assert full.run > 1.5 * found.run
     assert found.runs(0) == 1
     assert found.runs(found.shared + 3 * found.run) == 3
@@ -99,8 +99,8 @@ def test_memory_grows_with_the_batch_and_bf16_halves_it():
 @pytest.mark.parametrize("backbone", ["resnet50", "densenet121", "vgg19"])
 @pytest.mark.parametrize("suite", ["folders", "paper-2024"])
 def test_the_suites_are_planned_to_fit_a_card_of_16_gib(suite, backbone):
-    loaded, card = load(), 16 * 2**30
+    loaded, card = load_plugins(), 16 * 2**30
     protocol = loaded.suites[suite].protocol
     mixed = NumericMode(precision="bf16", layout="channels-last", compile="graph")
-    found = need(loaded.backbones[backbone], 23, protocol, mixed, 10**6, card)
+    found = memory_need(loaded.backbones[backbone], 23, protocol, mixed, 10**6, card)
     assert found.run + found.shared < 15 * 2**30

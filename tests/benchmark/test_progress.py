@@ -5,22 +5,22 @@ from made import made_result, made_spec
 
 from harness.api.execution import Outcome
 from harness.api.records import EpochRecord
-from harness.benchmark.progress import Reporter
-from harness.plugins.registry import load
+from harness.benchmark.progress import ProgressReporter
+from harness.plugins.registry import load_plugins
 
 EPOCH = EpochRecord(phase="ft", epoch=2.0, train_loss=0.5, score=0.75, lr=1e-3, seconds=1.0)
 
 
 @pytest.fixture
 def loaded():
-    return load(environ={})
+    return load_plugins(environ={})
 
 
 def told(loaded, *, live, failed=False):
     kept = []
     spec = made_spec()
     result = made_result(status="failed") if failed else made_result()
-    with Reporter(
+    with ProgressReporter(
         loaded, 2, lambda outcome: kept.append(outcome) or outcome.result, live=live
     ) as r:
         r.run_start(spec)

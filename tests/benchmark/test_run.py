@@ -84,7 +84,7 @@ def test_the_reference_engine_is_reached_from_the_command_line(tmp_path, monkeyp
     def refuse(*_):
         raise AssertionError("the fast path was taken")
 
-    monkeypatch.setattr(lanes.Block, "train", refuse)
+    monkeypatch.setattr(lanes.HeadBatch, "train", refuse)
     chosen = ("--strategies", "linear-probe")
     assert bench(tmp_path / "fast", *chosen).exit_code == 1
     assert bench(tmp_path / "reference", *chosen, "--engine", "reference").exit_code == 0

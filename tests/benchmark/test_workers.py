@@ -7,13 +7,13 @@ from toys import toy_run
 
 from harness.api.execution import Observer, Outcome
 from harness.benchmark import workers
-from harness.benchmark.events import Events
-from harness.plugins.registry import load
+from harness.benchmark.events import RunListener
+from harness.plugins.registry import load_plugins
 
-STRATEGIES = load().strategies
+STRATEGIES = load_plugins().strategies
 
 
-class Heard(Events):
+class Heard(RunListener):
     def __init__(self):
         self.started, self.ended, self.epochs = [], {}, 0
 

@@ -20,7 +20,7 @@ from made_page import HOSTILE, hostile_page, made_run, predictions_of, study
 from PIL import Image
 
 from harness.api.metric import softmax
-from harness.leaderboard.build import rank
+from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.html import html_page, page_data
 from harness.leaderboard.render import formats
 from harness.utils import text as figures
@@ -49,15 +49,17 @@ def folder(tmp_path_factory):
     """Pages by name."""
     place = tmp_path_factory.mktemp("pages")
     board, results, *_ = study()
-    whole = page_data.build(board, results, predictions_of, metrics=KNOWN)
+    whole = page_data.page_data(board, results, predictions_of, metrics=KNOWN)
     texts = {
         "whole": html_page.page(whole),
         "alone": formats.render(small_board(), "html"),
         "hostile": hostile_page(),
-        "empty": formats.render(rank([]), "html"),
-        "failed": formats.render(rank([made_failure()]), "html"),
+        "empty": formats.render(build_leaderboard([]), "html"),
+        "failed": formats.render(build_leaderboard([made_failure()]), "html"),
         "single": html_page.page(single()),
-        "partial": html_page.page(page_data.build(board, results, predictions_of, budget=150_000)),
+        "partial": html_page.page(
+            page_data.page_data(board, results, predictions_of, budget=150_000)
+        ),
     }
     for name, text in texts.items():
         (place / f"{name}.html").write_text(text, encoding="utf-8")
@@ -72,7 +74,7 @@ def single():
         for name in ("full-ft", "lp-ft", "l2-sp")
     ]
     plan = made_plan(runs)
-    return page_data.build(rank(runs[:-1], plan), runs[:-1], predictions_of)
+    return page_data.page_data(build_leaderboard(runs[:-1], plan), runs[:-1], predictions_of)
 
 
 @pytest.fixture
@@ -563,7 +565,7 @@ def test_ties_of_one_point_are_no_wins(opened, connection, tmp_path):
         made_result(strategy=name, value=value)
         for name, value in (("full-ft", 0.8), ("lp-ft", 0.79), ("l2-sp", 0.789))
     ]
-    board = rank(runs)
+    board = build_leaderboard(runs)
     place = tmp_path / "ties.html"
     place.write_text(formats.render(board, "html"), encoding="utf-8")
     page = chromium.Page(connection, place)

@@ -7,9 +7,9 @@ from toys import toy_images, toy_run
 
 from harness import NumericMode
 from harness.engine import run
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 
-LOADED = load(environ={})
+LOADED = load_plugins(environ={})
 STRATEGIES = LOADED.suites["demo"].strategies
 IMAGES = toy_images((6, 3, 3), size=32)
 

@@ -12,12 +12,12 @@ from PIL import Image
 
 from harness import Access, DataError, PatternDataset, Protocol
 from harness.cli import cli
-from harness.data.preparation import prepare
+from harness.data.preparation import prepare_dataset
 from harness.data.table import read_table
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 
 PROTOCOL = Protocol(name="test", resize=16, crop=16)
-OFFERED = load().datasets
+OFFERED = load_plugins().datasets
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def breakhis(tmp_path):
 
 
 def test_breakhis_is_split_by_slide_at_one_magnification(breakhis, access):
-    made = prepare(at("breakhis-40x", breakhis), PROTOCOL, access).splits
+    made = prepare_dataset(at("breakhis-40x", breakhis), PROTOCOL, access).splits
 
     assert made.classes == ("benign", "malignant")
     assert len(made.samples) == 32
@@ -176,7 +176,7 @@ def test_cholec80_keeps_its_forty_training_videos(tmp_path, access):
             for n in (0, 25, 50, 75)
         },
     )
-    made = prepare(at("cholec80", place), PROTOCOL, access).splits
+    made = prepare_dataset(at("cholec80", place), PROTOCOL, access).splits
 
     by_group = groups_of(made)
     assert {name for name, splits in by_group.items() if splits == {"test"}} == {
@@ -201,7 +201,7 @@ def test_cholecseg8k_takes_frames_and_leaves_masks(tmp_path, access):
             for kind in ("", "_mask", "_color_mask", "_watershed_mask")
         },
     )
-    made = prepare(at("cholecseg8k", place), PROTOCOL, access).splits
+    made = prepare_dataset(at("cholecseg8k", place), PROTOCOL, access).splits
 
     assert len(made.samples) == 32
     assert made.classes == ("ClippingCutting", "Preparation")

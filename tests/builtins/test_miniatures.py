@@ -8,7 +8,7 @@ import torch
 from places import ROOT
 from torch import nn
 
-from harness.weights import find, load, read
+from harness.weights import find_weights, load_weights, read_tensors
 
 HERE = ROOT / "benchmarks" / "miniatures"
 
@@ -57,11 +57,11 @@ def test_mean_colour_tells_little_of_the_class(scripts):
 def test_shipped_file_knows_its_source_task(scripts, images, name):
     pretrain, task = scripts
     backbone = pretrain.miniatures()[name]
-    file = find(backbone)
+    file = find_weights(backbone)
     chain = backbone.build(len(task.CLASSES))
-    start = load(backbone, len(task.CLASSES), file)
+    start = load_weights(backbone, len(task.CLASSES), file)
     layer = backbone.head_layer()
-    published = backbone.source_head(read(file.path))
+    published = backbone.source_head(read_tensors(file.path))
     head = {
         f"{layer}.{leaf}": published[backbone.published_name(f"{layer}.{leaf}")].float()
         for leaf in ("weight", "bias")

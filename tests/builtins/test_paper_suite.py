@@ -15,9 +15,9 @@ from hub_server import Repo
 from harness import Access, HubDataset, Protocol
 from harness.cli import cli
 from harness.data.lock import read
-from harness.data.preparation import prepare, survey
+from harness.data.preparation import prepare_dataset, survey_dataset
 from harness.data.requirements import expected_images
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 from harness_brain_tumor import BRAIN_TUMOR
 from harness_chest_xray import CHEST_XRAY
 from harness_ham10000 import HAM10000
@@ -33,7 +33,7 @@ SMALL = [*LIMITED, "--backbones", "resnet50", "--strategies", "linear-probe,lp-f
 
 @pytest.fixture(scope="module")
 def suite():
-    return load().suites["paper-2024"]
+    return load_plugins().suites["paper-2024"]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_axes_are_those_of_the_study(suite):
     assert suite.backbones == BACKBONES
     assert len(set(suite.strategies)) == 8
     assert suite.seeds == (684, 559, 629)
-    assert {load().datasets[name].modality for name in NAMES} == {
+    assert {load_plugins().datasets[name].modality for name in NAMES} == {
         *("xray", "mri", "histology", "dermoscopy", "endoscopy")
     }
 
@@ -78,7 +78,7 @@ def test_the_protocol_is_the_one_decided(suite):
 
 
 def test_no_value_goes_without_its_source(suite):
-    strategies = load().strategies
+    strategies = load_plugins().strategies
     declared = {
         f"{n}.{field}" for n in suite.strategies for field in getattr(strategies[n], "assumed", ())
     }
@@ -199,7 +199,7 @@ def test_expected_counts_follow_the_split_rules(suite):
     assert expected(HAM10000) == {"train": 10015 - 1502 - 2003, "validation": 1502, "test": 2003}
     assert expected(HAM10000, 8) == {"train": 8, "validation": 8, "test": 8}
     assert expected(HAM10000.model_copy(update={"images": {}})) is None
-    assert expected_images(load().datasets["demo-xray"], protocol, None) is None
+    assert expected_images(load_plugins().datasets["demo-xray"], protocol, None) is None
 
 
 # -- what it refuses without data -------------------------------------------------------------
@@ -269,9 +269,9 @@ def test_a_survey_is_what_preparing_gives(hub, tmp_path):
     access = Access(cache=tmp_path / "cache", lock=tmp_path / "harness.lock")
     protocol = Protocol(name="test", resize=16, crop=16)
     for dataset in DATASETS:
-        before = survey(dataset, protocol, access, limit=8)
-        made = prepare(dataset, protocol, access, limit=8)
-        after = survey(dataset, protocol, access, limit=8)
+        before = survey_dataset(dataset, protocol, access, limit=8)
+        made = prepare_dataset(dataset, protocol, access, limit=8)
+        after = survey_dataset(dataset, protocol, access, limit=8)
 
         assert before.counts == {s: len(rows) for s, rows in made.images.labels.items()}
         assert before.fingerprint == after.fingerprint == made.fingerprint
@@ -297,7 +297,7 @@ def made_weights(folder):
     """A weights file of ResNet-50 with made-up tensors."""
     from safetensors.torch import save_file
 
-    backbone = load().backbones["resnet50"]
+    backbone = load_plugins().backbones["resnet50"]
     with torch.device("meta"):
         chain = backbone.build(1000)
     rng = torch.Generator().manual_seed(0)

@@ -10,7 +10,7 @@ from toys import ToyBackbone, ToyVgg, toy_images, toy_run, toy_start
 
 from harness.engine import run
 from harness.engine.batches import Batches
-from harness.engine.model import assemble
+from harness.engine.model import build_network
 from harness_auto_rgn import AutoRGN
 from harness_full_ft import FullFineTuning
 from harness_gradual_unfreezing import FirstToLast, LastToFirst
@@ -34,7 +34,7 @@ class ByHand:
 
     def __init__(self, spec, resources):
         self.protocol = spec.protocol
-        self.model = assemble(spec, resources).model
+        self.model = build_network(spec, resources).model
         self.images = resources.images
         self.order = Batches(48, BATCH, spec)
         self.look_order = Batches(48, BATCH, spec, "look")
@@ -209,7 +209,7 @@ FROZEN = {
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_what_does_not_learn_is_bit_equal(name):
     spec, resources = toy_run(STRATEGIES[name], checkpoint="last")
-    before = assemble(spec, resources).initial
+    before = build_network(spec, resources).initial
 
     outcome = run(spec, resources)
 
@@ -330,7 +330,7 @@ def test_logistic_probe_of_two_classes_gives_two_logits():
 
 def test_proximal_l1_leaves_weights_exactly_at_the_start():
     spec, resources = toy_run(L1SP(alpha=0.5, step="proximal"), checkpoint="last")
-    before = assemble(spec, resources).initial
+    before = build_network(spec, resources).initial
     state = run(spec, resources).state
 
     kernel = "stem.conv.weight"
@@ -342,7 +342,7 @@ def test_proximal_l1_leaves_weights_exactly_at_the_start():
 
 def test_l2_sp_can_tie_biases_and_norms_too():
     spec, resources = toy_run(L2SP(alpha=100.0, include="all"), checkpoint="last")
-    before = assemble(spec, resources).initial
+    before = build_network(spec, resources).initial
     tied_all = run(spec, resources).state
     free = run(*toy_run(L2SP(alpha=100.0), checkpoint="last")).state
 

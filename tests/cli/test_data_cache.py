@@ -26,7 +26,7 @@ def png(number):
 
 
 def decoded(place, name, *, count=3, libraries=None, idle_days=0):
-    entry = cache.describe(name, [f"{n:064x}" for n in range(count)], resize=6, crop=4)
+    entry = cache.entry_for(name, [f"{n:064x}" for n in range(count)], resize=6, crop=4)
     if libraries:
         entry = entry.model_copy(update={"libraries": libraries})
     cache.decoded(place, entry, lambda run: [png(n) for n in run])

@@ -20,9 +20,9 @@ from harness import Access, DataError, FolderDataset, Protocol
 from harness.cli import cli
 from harness.data.audit import page, shortcuts, terminal
 from harness.data.audit.audit import audit
-from harness.data.audit.survey import Look
+from harness.data.audit.survey import ImageFacts
 from harness.data.fetch import fetch_dataset
-from harness.data.preparation import prepare
+from harness.data.preparation import prepare_dataset
 from harness.data.stratify import Sample
 from harness.utils.progress import Meter
 from harness_ham10000 import HAM10000
@@ -146,7 +146,7 @@ def test_nothing_crosses_the_splits_that_a_run_uses(rule, skin, access):
     report = audit(dataset, access).report
     assert not report.made.crossings.any
     assert report.crosses, "the source's splits are judged as they are"
-    used = prepare(dataset, Protocol(name="p", resize=16, crop=16), access).splits
+    used = prepare_dataset(dataset, Protocol(name="p", resize=16, crop=16), access).splits
     counts = Counter(sample.split for sample in used.samples)
     assert {split: facts.images for split, facts in report.made.splits.items()} == counts
     assert report.made.left_out == len(used.left_out)
@@ -282,7 +282,9 @@ def looks_of(labels, colour, size):
         histogram = rng.dirichlet(np.ones(48)) * 3
         histogram[label] += 3 * colour
         width = int(rng.integers(100, 200) + 1000 * label * size)
-        looks[f"c{number}"] = Look(width, 100, "RGB", "JPEG", 5000, histogram.astype(np.float32))
+        looks[f"c{number}"] = ImageFacts(
+            width, 100, "RGB", "JPEG", 5000, histogram.astype(np.float32)
+        )
         samples.append(Sample(f"s{number}", label, f"s{number}", "train", f"c{number}"))
     return samples, looks
 

@@ -31,7 +31,7 @@ SOURCES = [jpeg(seed) for seed in range(20)]
 
 def describe(sources=SOURCES, name="toy", **changes):
     contents = [hashlib.sha256(data).hexdigest() for data in sources]
-    return cache.describe(name, contents, **({"resize": 18, "crop": 16} | changes))
+    return cache.entry_for(name, contents, **({"resize": 18, "crop": 16} | changes))
 
 
 def build(folder, sources=SOURCES, entry=None, **options):

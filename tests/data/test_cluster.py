@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.stratify import Sample, find_clusters, place_kept
+from harness.data.stratify import Sample, find_groups, place_official
 
 PLACES = ("train", "validation", "test")
 
@@ -47,7 +47,7 @@ TWINS = st.lists(st.tuples(*[st.integers(0, 14).map("s{:02}".format)] * 2), max_
 
 @given(SAMPLES, TWINS)
 def test_a_cluster_is_what_groups_contents_and_twins_link(samples, twins):
-    clusters = find_clusters(samples, twins)
+    clusters = find_groups(samples, twins)
     assert set(clusters) == {s.id for s in samples}
     for one in samples:
         together = {name for name, cluster in clusters.items() if cluster == clusters[one.id]}
@@ -56,14 +56,14 @@ def test_a_cluster_is_what_groups_contents_and_twins_link(samples, twins):
 
 
 def test_an_empty_content_joins_nothing():
-    clusters = find_clusters([sample("a"), sample("b")], [])
+    clusters = find_groups([sample("a"), sample("b")], [])
     assert clusters == {"a": "a", "b": "b"}
 
 
 @given(SAMPLES, TWINS)
 def test_no_cluster_crosses_kept_splits_and_test_gives_nothing_away(samples, twins):
-    clusters = find_clusters(samples, twins)
-    placed = place_kept(samples, clusters, PLACES)
+    clusters = find_groups(samples, twins)
+    placed = place_official(samples, clusters, PLACES)
     places = {}
     for name, split in placed.items():
         places.setdefault(clusters[name], set()).add(split)
@@ -86,6 +86,6 @@ def test_what_is_not_kept_is_train_for_now():
         sample("b", split="validation"),
         sample("c", split="train", group="a"),
     ]
-    clusters = find_clusters(samples, [])
-    assert place_kept(samples, clusters, ("test",)) == {"a": "test", "b": "train"}
-    assert place_kept(samples, clusters, ()) == dict.fromkeys("abc", "train")
+    clusters = find_groups(samples, [])
+    assert place_official(samples, clusters, ("test",)) == {"a": "test", "b": "train"}
+    assert place_official(samples, clusters, ()) == dict.fromkeys("abc", "train")

@@ -14,7 +14,7 @@ from scipy.fft import dctn
 from harness import Access, Dataset, FolderDataset, Protocol, StoreError
 from harness.api.dataset import SPLITS
 from harness.data import duplicates
-from harness.data.preparation import prepare, survey
+from harness.data.preparation import prepare_dataset, survey_dataset
 from harness.data.table import read_table
 
 TEXT = Value("string")
@@ -56,7 +56,7 @@ def scenes(count=20):
 
 
 def find(folder, dataset, **options):
-    return duplicates.find(read_table(dataset, Access(cache=folder)), folder, **options)
+    return duplicates.find_duplicates(read_table(dataset, Access(cache=folder)), folder, **options)
 
 
 def pairs_of(found, table):
@@ -73,7 +73,7 @@ def pairs_of(found, table):
 def found_in(folder, files):
     dataset = toy(files)
     table = read_table(dataset, Access(cache=folder))
-    return pairs_of(duplicates.find(table, folder), table)
+    return pairs_of(duplicates.find_duplicates(table, folder), table)
 
 
 # -- the numbers ----------------------------------------------------------------------------------
@@ -124,7 +124,8 @@ def test_candidates_and_correlations_are_those_of_plain_loops(monkeypatch):
     copies = copies_of(90, levels=3)
     copies[40:60] = copies[:20] // 2 + 30
     found = {
-        (row["one"], row["other"]): row for row in np.concatenate([*duplicates.candidates(copies)])
+        (row["one"], row["other"]): row
+        for row in np.concatenate([*duplicates.candidate_pairs(copies)])
     }
     expected = {}
     for one in range(90):
@@ -146,7 +147,7 @@ def test_candidates_and_correlations_are_those_of_plain_loops(monkeypatch):
 def test_the_grey_copy_is_small_whatever_the_image():
     for size in ((300, 40), (40, 300), (10, 7), (64, 64)):
         image = np.asarray(scene(1, size)).transpose(2, 0, 1).copy()
-        copy = duplicates.grey_copy(image)
+        copy = duplicates.grey_thumbnail(image)
         assert (copy.shape, copy.dtype) == ((1, 64, 64), np.uint8)
         expected = Image.fromarray(image.transpose(1, 2, 0)).convert("L")
         expected = expected.resize((64, 64), Image.Resampling.BILINEAR)
@@ -265,9 +266,9 @@ def test_other_bytes_are_looked_at_anew(tmp_path):
 def test_known_says_what_was_found_and_looks_at_nothing(tmp_path):
     files = scenes() | {"z": encoded(scene(5), quality=40)}
     table = read_table(toy(files), Access(cache=tmp_path))
-    assert duplicates.known(table, tmp_path) is None
-    found = duplicates.find(table, tmp_path)
-    assert np.array_equal(duplicates.known(table, tmp_path).confirmed, found.confirmed)
+    assert duplicates.known_duplicates(table, tmp_path) is None
+    found = duplicates.find_duplicates(table, tmp_path)
+    assert np.array_equal(duplicates.known_duplicates(table, tmp_path).confirmed, found.confirmed)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"not a zip at all"])
@@ -298,12 +299,12 @@ def test_links_join_groups_and_leave_out_what_a_group_says_already(tmp_path):
     }
     places = {"b03": ("train", "patient"), "b-same-group": ("train", "patient")}
     table = read_table(toy(files, places=places), Access(cache=tmp_path))
-    links = duplicates.links(duplicates.find(table, tmp_path), table.samples)
+    links = duplicates.confirmed_pairs(duplicates.find_duplicates(table, tmp_path), table.samples)
     assert {tuple(sorted(pair)) for pair in links} == {("a-copy", "a02"), ("a-copy", "a-twice")}
 
 
 def prepared(folder, dataset, **options):
-    return prepare(dataset, PROTOCOL, Access(cache=folder), **options)
+    return prepare_dataset(dataset, PROTOCOL, Access(cache=folder), **options)
 
 
 def places_of(splits):
@@ -352,7 +353,7 @@ def test_with_a_limit_the_splits_are_the_same(tmp_path):
 def test_a_plan_knows_the_identity_once_twins_were_looked_for(tmp_path):
     dataset = toy(with_copies(), splits="grouped")
     found = prepared(tmp_path, dataset)
-    planned = survey(dataset, PROTOCOL, Access(cache=tmp_path))
+    planned = survey_dataset(dataset, PROTOCOL, Access(cache=tmp_path))
     assert planned.fingerprint == found.fingerprint
 
 
@@ -366,7 +367,7 @@ def test_a_bad_image_that_is_skipped_takes_no_twin_along(tmp_path):
     files = with_copies()
     files["a99"] = files["a00"][:900]
     access = Access(cache=tmp_path, skip_bad_images=True)
-    found = prepare(toy(files, splits="grouped"), PROTOCOL, access)
+    found = prepare_dataset(toy(files, splits="grouped"), PROTOCOL, access)
     assert found.images.record.skipped == ("a99",)
     assert found.splits == prepared(tmp_path, toy(with_copies(), splits="grouped")).splits
 
@@ -392,7 +393,7 @@ def test_the_hash_misses_nothing_that_a_correlation_of_all_pairs_finds(name, con
         pytest.skip("HARNESS_REALDATA is not set")
     folder = Path(root) / name
     table = read_table(FolderDataset(name=name, modality="m", path=folder), Access(cache=tmp_path))
-    found = duplicates.find(table, tmp_path)
+    found = duplicates.find_duplicates(table, tmp_path)
     assert len(found.confirmed) == confirmed
     copies = np.stack(
         [

@@ -16,7 +16,7 @@ from harness.cli import cli
 from harness.data import fetch as fetching
 from harness.data.fetch import PARTS, check_weights, fetch_dataset, fetch_weights
 from harness.data.lock import LockedWeights, read, update
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 from harness.utils.progress import Meter, megabytes, size_of
 from harness.weights import WeightsFile
 from harness_brain_tumor import BRAIN_TUMOR
@@ -513,7 +513,7 @@ def test_a_suite_brings_data_and_weights_with_one_command(hub, weights, tmp_path
 
     assert done.exit_code == 0, done.output
     locked = read(tmp_path / "l")
-    suite = load().suites["paper-2024"]
+    suite = load_plugins().suites["paper-2024"]
     assert set(locked.datasets) == set(suite.datasets)
     assert set(locked.weights) == set(suite.backbones)
     assert (

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from harness import Access, DataError, HubDataset, Protocol, Row, make_table
 from harness.data.fetch import fetch_dataset
 from harness.data.lock import LockedDataset, LockedFile, read, update
-from harness.data.preparation import prepare
+from harness.data.preparation import prepare_dataset
 from harness.data.table import read_table
 from harness.utils.progress import Meter
 from harness_brain_tumor import BRAIN_TUMOR
@@ -125,7 +125,7 @@ def test_chest_xray_keeps_test_and_groups_patients_within_it(hub, access):
     assert groups["train/NORMAL/IM-0100-0002.jpeg"] == "train/IM-0100"
     assert groups["train/NORMAL/NORMAL2-IM-0100-0001.jpeg"] == "train/NORMAL2-IM-0100"
     assert "test/person1" in tables["test"]["group"]
-    made = prepare(CHEST_XRAY, PROTOCOL, access).splits
+    made = prepare_dataset(CHEST_XRAY, PROTOCOL, access).splits
     of_split = {s: {x.group for x in made.samples if x.split == s} for s in ("train", "validation")}
     assert not of_split["train"] & of_split["validation"]
     assert {x.id for x in made.samples if x.split == "test"} == set(tables["test"]["id"])
@@ -138,7 +138,7 @@ def test_ham10000_uses_each_image_once_and_no_lesion_crosses(hub, access):
     assert len(ids) == 42
     assert max(Counter(ids).values()) == 1
     split_of = {}
-    for sample in prepare(HAM10000, PROTOCOL, access).splits.samples:
+    for sample in prepare_dataset(HAM10000, PROTOCOL, access).splits.samples:
         split_of.setdefault(sample.group, set()).add(sample.split)
     assert len(split_of) == 35
     assert all(len(splits) == 1 for splits in split_of.values())
@@ -181,7 +181,7 @@ def test_brain_tumor_reads_archives(hub, access):
 
 
 def test_hyper_kvasir_keeps_its_three_splits(hub, access):
-    made = prepare(fetched(HYPER_KVASIR, access), PROTOCOL, access).splits
+    made = prepare_dataset(fetched(HYPER_KVASIR, access), PROTOCOL, access).splits
 
     assert Counter(sample.split for sample in made.samples) == dict.fromkeys(
         ("train", "validation", "test"), 23
@@ -190,7 +190,7 @@ def test_hyper_kvasir_keeps_its_three_splits(hub, access):
 
 
 def test_an_unpinned_dataset_is_recorded_at_the_revision_that_was_read(hub, access):
-    record = prepare(fetched(BRAIN_TUMOR, access), PROTOCOL, access).images.record
+    record = prepare_dataset(fetched(BRAIN_TUMOR, access), PROTOCOL, access).images.record
 
     assert BRAIN_TUMOR.revision is None
     assert record.revision == hub.repos[BRAIN_TUMOR.repo].revision
@@ -198,7 +198,9 @@ def test_an_unpinned_dataset_is_recorded_at_the_revision_that_was_read(hub, acce
 
 def test_the_files_of_one_revision_are_the_same_fingerprint_everywhere(hub, access, tmp_path):
     other = Access(cache=tmp_path / "elsewhere", lock=tmp_path / "other.lock")
-    one, two = (prepare(fetched(HAM10000, a), PROTOCOL, a).fingerprint for a in (access, other))
+    one, two = (
+        prepare_dataset(fetched(HAM10000, a), PROTOCOL, a).fingerprint for a in (access, other)
+    )
 
     assert one == two
 

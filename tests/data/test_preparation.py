@@ -74,7 +74,7 @@ def toy(**changes):
 
 def prepare(folder, dataset=None, *, skip=False, **options):
     access = Access(cache=folder, skip_bad_images=skip)
-    return preparation.prepare(dataset or toy(), PROTOCOL, access, **options)
+    return preparation.prepare_dataset(dataset or toy(), PROTOCOL, access, **options)
 
 
 def test_images_labels_rows_and_record_agree(tmp_path):
@@ -211,7 +211,7 @@ def test_a_limit_uses_fewer_images_of_the_same_splits(tmp_path):
 def test_the_fingerprint_sees_the_bytes_and_not_the_transform(tmp_path):
     base = prepare(tmp_path).fingerprint
     assert prepare(tmp_path, skip=True).fingerprint == base
-    changed = preparation.prepare(
+    changed = preparation.prepare_dataset(
         toy(), PROTOCOL.model_copy(update={"crop": 12}), Access(cache=tmp_path)
     )
     assert changed.fingerprint == base

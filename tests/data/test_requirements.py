@@ -3,7 +3,7 @@
 import pytest
 
 from harness import Access, Backbone, Dataset, Weights
-from harness.data.requirements import Need, data_needs, refusal, weights_needs
+from harness.data.requirements import Requirement, data_needs, missing_message, weights_needs
 
 
 class Elsewhere(Dataset):
@@ -59,18 +59,18 @@ def test_weights_that_cannot_be_had_say_why():
 
 
 def test_nothing_missing_is_no_refusal():
-    assert refusal("s", [Need("data", "a", "x", ready=True)], ["fetch"]) == ""
+    assert missing_message("s", [Requirement("data", "a", "x", ready=True)], ["fetch"]) == ""
 
 
 def test_the_command_stands_only_where_it_helps():
-    a = Need("data", "a", "CC0, here", ready=False, bytes=2_500_000)
-    b = Need("data", "b", "by request", ready=False, fetchable=False)
+    a = Requirement("data", "a", "CC0, here", ready=False, bytes=2_500_000)
+    b = Requirement("data", "b", "by request", ready=False, fetchable=False)
 
-    assert refusal("s", [b], ["fetch", "it"]).splitlines() == [
+    assert missing_message("s", [b], ["fetch", "it"]).splitlines() == [
         "suite s needs what is not here:",
         "  data b: by request",
     ]
-    assert refusal("s", [a, b], ["fetch", "my it"]).splitlines() == [
+    assert missing_message("s", [a, b], ["fetch", "my it"]).splitlines() == [
         "suite s needs what is not here:",
         "  data a: 2.5 MB, CC0, here",
         "  data b: by request",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data import stratify
-from harness.data.stratify import assign, by_hash, quotas
+from harness.data.stratify import assign_splits, order_by_hash, split_quotas
 
 BOTH = {"validation": 0.15, "test": 0.2}
 PARTS = ("train", "validation", "test")
@@ -43,7 +43,7 @@ MIXED = st.lists(
 @pytest.mark.parametrize("seed", range(3))
 def test_single_samples_are_shared_out_to_within_one(seed):
     sizes = (1000, 301, 57, 20)
-    found = assign(units := singles(*sizes), BOTH, seed)
+    found = assign_splits(units := singles(*sizes), BOTH, seed)
     for part, count in counts_of(units, found).items():
         share = {"train": 0.65, **BOTH}[part]
         for label, size in enumerate(sizes):
@@ -53,7 +53,7 @@ def test_single_samples_are_shared_out_to_within_one(seed):
 @settings(deadline=None)
 @given(PURE, st.integers(0, 5))
 def test_units_of_one_class_stay_near_the_shares(units, seed):
-    found = assign(units, BOTH, seed)
+    found = assign_splits(units, BOTH, seed)
     assert set(found) == set(units)
     total, largest = Counter(), Counter()
     for unit in units.values():
@@ -71,7 +71,7 @@ def test_units_of_one_class_stay_near_the_shares(units, seed):
 @settings(deadline=None)
 @given(PURE, st.integers(0, 5))
 def test_few_units_go_to_train_then_test_then_validation(units, seed):
-    found = counts_of(units, assign(units, BOTH, seed))
+    found = counts_of(units, assign_splits(units, BOTH, seed))
     number = Counter(label for unit in units.values() for label in unit)
     for label, held in number.items():
         for part in ("train", "test", "validation")[:held]:
@@ -83,7 +83,7 @@ def test_few_units_go_to_train_then_test_then_validation(units, seed):
 def test_every_class_that_can_be_is_in_every_part(units, seed):
     """If any division gives every class to every part, the one found does so; train has all."""
     classes = set().union(*units.values())
-    found = counts_of(units, assign(units, BOTH, seed))
+    found = counts_of(units, assign_splits(units, BOTH, seed))
     assert set(found["train"]) == classes
     possible = any(
         all(
@@ -100,7 +100,7 @@ def test_every_class_that_can_be_is_in_every_part(units, seed):
 def test_classes_that_share_units_in_a_ring_still_reach_train():
     # Two units a class, each shared with the next class: no division gives all of them to two.
     units = {"ab": Counter([0, 1]), "bc": Counter([1, 2]), "ca": Counter([2, 0])}
-    found = counts_of(units, assign(units, BOTH, 0))
+    found = counts_of(units, assign_splits(units, BOTH, 0))
     assert set(found["train"]) == {0, 1, 2}
     assert found["test"]
 
@@ -109,12 +109,12 @@ def test_a_search_that_is_cut_short_still_gives_train_every_class(monkeypatch):
     monkeypatch.setattr(stratify, "STEPS", 4)  # enough for the three demands of train
     units = {"ab": Counter([0, 1]), "bc": Counter([1, 2]), "ca": Counter([2, 0])}
     for seed in range(5):
-        assert set(counts_of(units, assign(units, BOTH, seed))["train"]) == {0, 1, 2}
+        assert set(counts_of(units, assign_splits(units, BOTH, seed))["train"]) == {0, 1, 2}
 
 
 def test_the_large_unit_of_a_class_goes_to_train():
     for seed in range(5):
-        found = assign(
+        found = assign_splits(
             {"a": Counter({0: 100}), "b": Counter({0: 5}), "c": Counter({0: 5})}, BOTH, seed
         )
         assert found["a"] == "train"
@@ -124,7 +124,7 @@ def test_the_large_unit_of_a_class_goes_to_train():
 def test_groups_of_a_rare_class_do_not_upset_the_others():
     units = {f"p{n:03}": Counter({0: 1 + n % 4}) for n in range(200)}
     units |= {f"q{n}": Counter({0: 2, 1: 1}) for n in range(5)}
-    found = counts_of(units, assign(units, BOTH, 0))
+    found = counts_of(units, assign_splits(units, BOTH, 0))
     total = sum(unit[0] for unit in units.values())
     for part in PARTS:
         assert found[part][1] >= 1
@@ -134,8 +134,8 @@ def test_groups_of_a_rare_class_do_not_upset_the_others():
 def test_the_seed_decides_and_the_order_does_not():
     units = singles(40, 40)
     turned = dict(reversed(units.items()))
-    assert assign(units, BOTH, 1) == assign(turned, BOTH, 1)
-    assert assign(units, BOTH, 1) != assign(units, BOTH, 2)
+    assert assign_splits(units, BOTH, 1) == assign_splits(turned, BOTH, 1)
+    assert assign_splits(units, BOTH, 1) != assign_splits(units, BOTH, 2)
 
 
 def test_every_sample_can_come_into_test():
@@ -143,7 +143,7 @@ def test_every_sample_can_come_into_test():
     seen = Counter(
         name
         for seed in range(200)
-        for name, at in assign(units, BOTH, seed).items()
+        for name, at in assign_splits(units, BOTH, seed).items()
         if at == "test"
     )
     assert set(seen) == set(units)
@@ -153,14 +153,14 @@ def test_every_sample_can_come_into_test():
 
 def test_an_order_by_hash_is_the_same_for_ever():
     # sha256sum of split:0/a, /b, /c, /d begins with 2f, 15, d2, af
-    assert by_hash(["a", "b", "c", "d"], str, "split:0") == ["b", "a", "d", "c"]
+    assert order_by_hash(["a", "b", "c", "d"], str, "split:0") == ["b", "a", "d", "c"]
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(1, 50), min_size=1), st.integers(1, 60))
 def test_quotas_are_proportional_with_one_of_each(counts, limit):
     total = sum(counts.values())
     limit = min(limit, total)
-    take = quotas(counts, limit)
+    take = split_quotas(counts, limit)
     assert sum(take.values()) == max(limit, len(counts))
     assert all(1 <= take[name] <= counts[name] for name in counts)
     for name, count in counts.items():
@@ -173,4 +173,4 @@ def test_quotas_are_proportional_with_one_of_each(counts, limit):
 
 def test_many_rare_classes_take_from_the_large_one():
     rare = dict.fromkeys("bcdefghijk", 1)
-    assert quotas({"a": 10} | rare, 12) == {"a": 2} | rare
+    assert split_quotas({"a": 10} | rare, 12) == {"a": 2} | rare

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from places import ROOT
 
 from harness.cli import cli
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -282,7 +282,7 @@ def test_every_hook_has_an_example_that_loads(generate):
     for name, text in generate.EXAMPLES.items():
         module = ModuleType(f"example_of_{name}")
         exec(compile(text, name, "exec"), vars(module))
-        loaded = load([module])
+        loaded = load_plugins([module])
         assert not loaded.broken, loaded.broken
         assert hasattr(module, name)
 

@@ -11,11 +11,11 @@ from toys import FLOAT64, ToyBackbone, toy_images, toy_run, toy_start
 
 from harness import Distance, Phase, Schedule, Strategy, TrainingError
 from harness.api.execution import Observer, StartingPoint, family
-from harness.benchmark.events import Queue
-from harness.benchmark.workers import _Pool, _Worker
+from harness.benchmark.events import RunQueue
+from harness.benchmark.workers import ProcessWorkers, _Worker
 from harness.engine import features, run
-from harness.engine.devices import Clock
-from harness.engine.graphs import Library
+from harness.engine.devices import RunClock
+from harness.engine.graphs import GraphCache
 from harness.engine.phase import PhaseRun
 from harness.engine.probe import lanes as block
 from harness.engine.probe import memo
@@ -77,9 +77,9 @@ def same_bits(one, other):
 def trained(monkeypatch):
     """Blocks' epochs that are trained: (lanes, first step)."""
     seen = []
-    original = block.Block.train
+    original = block.HeadBatch.train
     monkeypatch.setattr(
-        block.Block,
+        block.HeadBatch,
         "train",
         lambda block, first, *rest: (
             seen.append((block.count, first)) or original(block, first, *rest)
@@ -255,14 +255,14 @@ def test_many_shapes_are_sums_of_their_own():
             row = torch.zeros(task.shape.row)
             row[: task.shape.weights].normal_()
             rows = (row, torch.zeros_like(row), torch.zeros_like(row))
-            return block.Lane(rows, 1e-3 * (1 + seed), block.Batches(70, size, reseeded))
+            return block.HeadLane(rows, 1e-3 * (1 + seed), block.Batches(70, size, reseeded))
 
         def after(seeds, task=task, lane=lane, size=size):
             read, width = [], block.BLOCK["cpu"]
             for first in range(0, len(seeds), width):
                 lanes = [lane(seed) for seed in seeds[first : first + width]]
-                together = block.Block(task, lanes, Library("cpu"))
-                together.train(0, [1.0] * lanes[0].batches.per_epoch, Clock("cpu"))
+                together = block.HeadBatch(task, lanes, GraphCache("cpu"))
+                together.train(0, [1.0] * lanes[0].batches.per_epoch, RunClock("cpu"))
                 read += together.hold().read()
             return dict(zip(seeds, read, strict=True))
 
@@ -438,8 +438,8 @@ def paid(monkeypatch):
 
         monkeypatch.setattr(owner, name, work)
 
-    takes(block.Block, "train", 100.0)
-    takes(block.Held, "read", 10.0)
+    takes(block.HeadBatch, "train", 100.0)
+    takes(block.HeldHeads, "read", 10.0)
     takes(RunState, "score", 1.0)
     takes(features, "outputs", 1000.0)
 
@@ -576,7 +576,7 @@ class TestOnACard:
             assert same_bits(beside, alone[number]), member
 
     def test_an_epoch_does_not_wait_for_the_device(self, monkeypatch):
-        original, rounds = block.Block.train, []
+        original, rounds = block.HeadBatch.train, []
 
         def train(*args):
             rounds.append(1)
@@ -586,7 +586,7 @@ class TestOnACard:
             finally:
                 torch.cuda.set_sync_debug_mode("default")
 
-        monkeypatch.setattr(block.Block, "train", train)
+        monkeypatch.setattr(block.HeadBatch, "train", train)
         run(*self.made(strategy(head(5.0)), numeric=FLOAT32, epochs=5.0))
         assert len(rounds) == 5
 
@@ -608,7 +608,7 @@ def test_siblings_stay_with_one_worker_while_others_have_something_else_to_do():
 
     chosen = [strategy(head(), name=name) for name in ("a", "b")]
     specs = [toy_run(one, seed=seed)[0] for seed in range(3) for one in chosen]
-    pool = _Pool(specs, None, None, Quiet())
+    pool = ProcessWorkers(specs, None, None, Quiet())
     pool.workers = [_Worker(None, Line()), _Worker(None, Line())]
     for _ in range(3):
         for worker in pool.workers:
@@ -626,7 +626,7 @@ def test_siblings_stay_with_one_worker_while_others_have_something_else_to_do():
 
 def test_a_worker_takes_a_sibling_from_another_before_it_stands_idle():
     specs = [toy_run(LONG, seed=seed)[0] for seed in range(2)]
-    queue = Queue(specs)
+    queue = RunQueue(specs)
     assert queue.take(("toy", "toy"), {family(specs[0])}) == specs[0]
     assert queue.take(("toy", "toy"), {family(specs[0])}) == specs[1]
     assert queue.waiting == {}

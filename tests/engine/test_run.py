@@ -33,11 +33,11 @@ from harness.api.execution import Observer
 from harness.api.records import MetricValue
 from harness.engine import features, run
 from harness.engine.batches import Batches, steps_per_epoch
-from harness.engine.model import assemble
+from harness.engine.model import build_network
 from harness.engine.optimizer import ClosedForm, first_match, matches, multipliers, rate_factor
 from harness.engine.run import _drive
 from harness.engine.state import Criterion, RunState
-from harness.engine.view import View
+from harness.engine.view import StrategyView
 
 
 def state_after(chosen, **given):
@@ -93,7 +93,7 @@ def test_features_are_not_shared_once_a_stage_has_learned():
 
 
 def test_a_frozen_stage_keeps_its_batch_norm_statistics():
-    before = assemble(*toy_run(FULL)).initial
+    before = build_network(*toy_run(FULL)).initial
     after = state_after(strategy(Phase("p", 4, {"layer2": 1.0, "head": 1.0})))
 
     for name in before:
@@ -102,7 +102,7 @@ def test_a_frozen_stage_keeps_its_batch_norm_statistics():
 
 
 def test_norm_eval_keeps_statistics_while_the_stage_learns():
-    before = assemble(*toy_run(FULL)).initial
+    before = build_network(*toy_run(FULL)).initial
     after = state_after(strategy(Phase("p", 4, {"*": 1.0}, norm="eval")))
 
     assert torch.equal(before["stem.norm.running_mean"], after["stem.norm.running_mean"])
@@ -110,7 +110,7 @@ def test_norm_eval_keeps_statistics_while_the_stage_learns():
 
 
 def test_the_protocol_can_ask_for_eval_norms_and_a_phase_overrule_it():
-    before = assemble(*toy_run(FULL)).initial["stem.norm.running_mean"]
+    before = build_network(*toy_run(FULL)).initial["stem.norm.running_mean"]
     assert torch.equal(state_after(FULL, norm="eval")["stem.norm.running_mean"], before)
     overruled = strategy(Phase("p", 4, {"*": 1.0}, norm="train"))
     assert not torch.equal(state_after(overruled, norm="eval")["stem.norm.running_mean"], before)
@@ -156,9 +156,9 @@ def test_looking_leaves_no_trace(norm_mode):
 def test_gradients_are_those_of_the_loss_in_eval_mode():
     spec, resources = toy_run(FULL)
     state = RunState(spec, resources)
-    (found,) = View(state).gradients(1)
+    (found,) = StrategyView(state).gradients(1)
 
-    model = assemble(spec, resources).model.eval()
+    model = build_network(spec, resources).model.eval()
     index = Batches(48, 16, spec, "look").at(0)
     F.cross_entropy(model(state.train.inputs(index)), state.train.targets(index)).backward()
     for name, parameter in model.named_parameters():
@@ -183,7 +183,7 @@ def test_the_view_tells_kinds_by_type():
             return model
 
     backbone = Net()
-    view = View(RunState(*toy_run(FULL, backbone=backbone, start=None)))
+    view = StrategyView(RunState(*toy_run(FULL, backbone=backbone, start=None)))
     kinds = {name: info.kind for name, info in view.parameters.items()}
 
     assert kinds["layer1.downsample.0.weight"] == "kernel"
@@ -299,7 +299,7 @@ def test_step_boundaries_add_up(shares):
 
 def test_all_strategies_share_head_and_order_but_not_over_seeds():
     heads = [
-        assemble(*toy_run(s, seed=seed)).initial["head.fc.weight"]
+        build_network(*toy_run(s, seed=seed)).initial["head.fc.weight"]
         for s in (FULL, HEAD)
         for seed in (0, 1)
     ]
@@ -468,7 +468,7 @@ def test_begin_best_and_begin_pretrained():
         yield Phase("c", 1, {"*": 1.0}, begin="pretrained")
 
     spec, resources = toy_run(watching(steps))
-    start = assemble(spec, resources).initial
+    start = build_network(spec, resources).initial
     outcome = scored_run(watching(steps), values(0.9, 0.1, 0.2))
     assert begin["best"]["stem.conv.weight"] == pytest.approx(
         outcome.state["stem.conv.weight"].norm().item()
@@ -535,7 +535,7 @@ def test_observers_hear_of_epochs_and_phases():
 )
 def test_closed_form_gradients_are_those_of_autograd(term):
     spec, resources = toy_run(FULL)
-    made = assemble(spec, resources)
+    made = build_network(spec, resources)
     named = dict(made.model.named_parameters())
     with torch.no_grad():
         for p in named.values():
@@ -694,7 +694,7 @@ def test_adapted_networks_keep_their_starting_point():
             yield Phase("lora", epochs, {"head": 1.0, "*.parametrizations.weight.0.*": 1.0})
 
     outcome = run(*toy_run(LoRA(), checkpoint="last"))
-    before = assemble(*toy_run(FULL)).initial
+    before = build_network(*toy_run(FULL)).initial
     assert torch.equal(
         outcome.state["stem.conv.parametrizations.weight.original"], before["stem.conv.weight"]
     )

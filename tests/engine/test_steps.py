@@ -17,7 +17,7 @@ from harness.api.records import NumericMode
 from harness.engine import run
 from harness.engine.model import fixed_norms
 from harness.engine.steps import CapturedSteps
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 
 DEVICES = [
     "cpu",
@@ -33,7 +33,7 @@ PLAIN = NumericMode(precision="float64", deterministic=False)
 RECORDED = PLAIN.model_copy(update={"compile": "graph"})
 FLOAT32 = PLAIN.model_copy(update={"precision": "float32"})
 MIXED = RECORDED.model_copy(update={"precision": "bf16", "layout": "channels-last"})
-STRATEGIES = load().strategies
+STRATEGIES = load_plugins().strategies
 IMAGES = toy_images((52, 24, 24))  # three full batches and one of four
 
 
@@ -203,11 +203,11 @@ class TestOnACard:
             trained(FULL, numeric, "cuda:0", augment=augment)
 
     def test_a_second_seed_records_nothing(self, monkeypatch):
-        from harness.engine.graphs import Replayable
+        from harness.engine.graphs import CapturableWork
 
         recorded = []
-        original = Replayable._record
-        monkeypatch.setattr(Replayable, "_record", lambda s: recorded.append(s) or original(s))
+        original = CapturableWork._record
+        monkeypatch.setattr(CapturableWork, "_record", lambda s: recorded.append(s) or original(s))
         shared = {}
         counts = []
         for seed in (0, 1):
@@ -228,13 +228,13 @@ class TestOnACard:
     def test_runs_side_by_side_end_as_alone(self, backbone):
         import threading
 
-        from harness.engine.devices import taking
+        from harness.engine.devices import device_slot
 
         names = ("full-ft", "lp-ft", "auto-rgn", "gradual-last-first")
         lock, shared, found = threading.Lock(), {}, {}
 
         def work(number, name):
-            with taking(number, lock):
+            with device_slot(number, lock):
                 for seed in (0, 1):
                     given = {"backbone": backbone, "seed": seed, "shared": shared}
                     found[name, seed] = trained(STRATEGIES[name](), RECORDED, "cuda:0", **given)

@@ -28,7 +28,7 @@ from made import (
 
 from harness.api.records import Cost, CostFigures, MetricValue, NumericMode, Plan, PluginRecord
 from harness.errors import UsageError
-from harness.leaderboard.build import rank
+from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.render import formats
 
 SHORT = PROTOCOL.model_copy(update={"epochs": 3.0})
@@ -100,7 +100,7 @@ def test_means_and_ranks_agree_with_pandas(runs, higher):
     cells = cells.round(12).reset_index()
     cells["rank"] = cells.groupby(["dataset", "backbone"]).value.rank(ascending=not higher)
 
-    found = rows(rank(runs, higher_is_better=higher))
+    found = rows(build_leaderboard(runs, higher_is_better=higher))
 
     overall = cells.groupby("strategy")[["value", "rank"]].mean()
     for label, row in found.items():
@@ -123,7 +123,7 @@ def test_differences_to_full_ft_agree_with_pandas(runs, higher):
     differences = 100 * cells.sub(cells["full-ft"], axis=0)
     gains = (differences if higher else -differences).round(9)
 
-    for label, row in rows(rank(runs, higher_is_better=higher)).items():
+    for label, row in rows(build_leaderboard(runs, higher_is_better=higher)).items():
         if label == "full-ft":
             assert row.contrast is None
             continue
@@ -136,7 +136,7 @@ def test_differences_to_full_ft_agree_with_pandas(runs, higher):
 @settings(max_examples=30, deadline=None)
 @given(products())
 def test_rows_stand_by_mean_rank_and_share_places(runs):
-    found = only_track(rank(runs)).rows
+    found = only_track(build_leaderboard(runs)).rows
     ranks = [row.mean_rank for row in found]
     assert ranks == sorted(ranks)
     assert [row.position for row in found] == pd.Series(ranks).round(9).rank(method="min").tolist()
@@ -150,7 +150,7 @@ def test_seeds_are_averaged_before_ranks_are_taken():
         for name, given in values.items()
         for seed, value in enumerate(given)
     ]
-    found = rows(rank(runs))
+    found = rows(build_leaderboard(runs))
     assert (found["b"].mean_rank, found["a"].mean_rank) == (1, 2)
 
 
@@ -158,7 +158,7 @@ def test_sums_of_seeds_that_differ_in_the_last_place_are_tied():
     assert 0.1 + 0.2 != 0.3
     runs = [made_result(strategy="a", seed=s, value=v) for s, v in enumerate((0.1, 0.2, 0.0))]
     runs += [made_result(strategy="b", seed=s, value=0.1) for s in range(3)]
-    assert [row.mean_rank for row in rows(rank(runs)).values()] == [1.5, 1.5]
+    assert [row.mean_rank for row in rows(build_leaderboard(runs)).values()] == [1.5, 1.5]
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,14 @@ def test_sums_of_seeds_that_differ_in_the_last_place_are_tied():
 )
 def test_a_win_is_more_than_one_point(value, counts):
     runs = [made_result(value=0.8), made_result(strategy="lp-ft", value=value)]
-    contrast = rows(rank(runs))["lp-ft"].contrast
+    contrast = rows(build_leaderboard(runs))["lp-ft"].contrast
     assert (contrast.better, contrast.equal, contrast.worse) == counts
     assert contrast.difference == pytest.approx(100 * (value - 0.8))
 
 
 def test_lower_is_better_turns_ranks_and_wins_but_not_the_sign():
     runs = [made_result(value=0.30), made_result(strategy="lp-ft", value=0.20)]
-    board = rank(runs, higher_is_better=False)
+    board = build_leaderboard(runs, higher_is_better=False)
     assert [row.label for row in only_track(board).rows] == ["lp-ft", "full-ft"]
     contrast = rows(board)["lp-ft"].contrast
     assert contrast.difference == pytest.approx(-10)
@@ -187,13 +187,13 @@ def test_a_constant_predictor_is_last_or_tied(seeds):
     chance = [
         made_result(d, b, "constant", s, 0.5) for d in MODALITIES for b in BACKBONES for s in seeds
     ]
-    last = only_track(rank([*runs, *chance])).rows[-1]
+    last = only_track(build_leaderboard([*runs, *chance])).rows[-1]
     assert (last.label, last.value, last.mean_rank) == ("constant", 0.5, 3.0)
 
     level = [
         made_result(d, b, "full-ft", s, 0.5) for d in MODALITIES for b in BACKBONES for s in seeds
     ]
-    assert {row.mean_rank for row in only_track(rank([*level, *chance])).rows} == {1.5}
+    assert {row.mean_rank for row in only_track(build_leaderboard([*level, *chance])).rows} == {1.5}
 
 
 # -- incomplete rows --------------------------------------------------------------------------
@@ -252,7 +252,7 @@ REASONS = {
 @pytest.mark.parametrize("kind", REASONS)
 def test_an_incomplete_row_is_shown_as_n_of_n_with_the_reason_and_not_ranked(kind):
     results, failures, plan = incomplete(kind)
-    board = rank(results, plan, failures)
+    board = build_leaderboard(results, plan, failures)
     row = rows(board)["lp-ft"]
 
     assert (row.ranked, row.runs, row.wanted) == (False, 3, 4)
@@ -275,7 +275,10 @@ def test_an_incomplete_row_is_shown_as_n_of_n_with_the_reason_and_not_ranked(kin
 def test_an_incomplete_row_counts_in_nobodys_rank(kind):
     results, failures, plan = incomplete(kind)
     without = [run for run in small() if run.spec.strategy != "lp-ft"]
-    found, expected = rows(rank(results, plan, failures)), rows(rank(without))
+    found, expected = (
+        rows(build_leaderboard(results, plan, failures)),
+        rows(build_leaderboard(without)),
+    )
     for label in ("full-ft", "linear-probe"):
         assert found[label].mean_rank == expected[label].mean_rank
         assert found[label].blocks == expected[label].blocks
@@ -285,12 +288,12 @@ def test_an_incomplete_row_counts_in_nobodys_rank(kind):
 def test_an_incomplete_row_stands_below_the_ranked_ones_whatever_its_figures():
     results, failures, plan = incomplete("missing")
     best = [made_result("demo-mri", BACKBONES[0], "lp-ft", s, 0.99) for s in (0, 1)]
-    board = rank(replaced(replaced(results, best[0]), best[1]), plan, failures)
+    board = build_leaderboard(replaced(replaced(results, best[0]), best[1]), plan, failures)
     assert [row.ranked for row in only_track(board).rows] == [True, True, False]
 
 
 def test_groups_that_an_incomplete_row_has_in_full_are_shown_without_a_rank():
-    row = rows(rank(*incomplete("missing")[::2]))["lp-ft"]
+    row = rows(build_leaderboard(*incomplete("missing")[::2]))["lp-ft"]
     by_group = {figure.group: figure for figure in row.modalities}
     assert by_group["mri"].value is not None
     assert by_group["mri"].rank is None
@@ -299,7 +302,7 @@ def test_groups_that_an_incomplete_row_has_in_full_are_shown_without_a_rank():
 
 def test_no_differences_to_an_incomplete_full_ft():
     runs = [run for run in small() if (run.spec.strategy, run.spec.seed) != ("full-ft", 1)]
-    board = rank(runs, made_plan(small()))
+    board = build_leaderboard(runs, made_plan(small()))
     track = only_track(board)
     assert track.control is None
     assert track.notes == ("No differences: full-ft is incomplete (2 of 4).",)
@@ -308,18 +311,20 @@ def test_no_differences_to_an_incomplete_full_ft():
 
 def test_no_differences_without_full_ft():
     runs = [run for run in small() if run.spec.strategy != "full-ft"]
-    assert only_track(rank(runs)).notes == ("No differences: full-ft is not in this track.",)
+    assert only_track(build_leaderboard(runs)).notes == (
+        "No differences: full-ft is not in this track.",
+    )
 
 
 def test_a_strategy_of_which_nothing_ran_has_a_row():
     runs = small()
     asked = [made_spec(d, BACKBONES[0], "auto-rgn", s) for d in DATASETS for s in (0, 1)]
-    row = rows(rank(runs, made_plan([*(r.spec for r in runs), *asked])))["auto-rgn"]
+    row = rows(build_leaderboard(runs, made_plan([*(r.spec for r in runs), *asked])))["auto-rgn"]
     assert (row.runs, row.wanted, len(row.gaps)) == (0, 4, 4)
 
 
 def test_nothing_at_all():
-    board = rank([])
+    board = build_leaderboard([])
     assert board.tracks == ()
     assert "No runs yet." in formats.render(board, "terminal")
     assert len(formats.render(board, "csv").splitlines()) == 1
@@ -332,29 +337,31 @@ def test_a_run_that_succeeded_at_last_is_no_failure():
     runs = small()
     failed = made_failure(runs[0].spec.dataset, BACKBONES[0], runs[0].spec.strategy, 0)
     assert failed.run_id == runs[0].run_id
-    board = rank(runs, made_plan(runs), [failed])
-    assert board == rank(runs, made_plan(runs))
+    board = build_leaderboard(runs, made_plan(runs), [failed])
+    assert board == build_leaderboard(runs, made_plan(runs))
     assert board.failed == ()
 
 
 def test_superseded_runs_are_counted_and_never_ranked():
     runs = small()
     old = small(spec={"engine": 7})
-    board = rank([*runs, *old], made_plan(runs), [made_failure(spec={"engine": 7}, seed=9)])
+    board = build_leaderboard(
+        [*runs, *old], made_plan(runs), [made_failure(spec={"engine": 7}, seed=9)]
+    )
     assert board.superseded == len(old) + 1
-    assert board.runs == rank(runs).runs
+    assert board.runs == build_leaderboard(runs).runs
     assert "13 run(s) in the folder are no longer asked for" in " ".join(board.notes)
 
 
 def test_merged_folders_that_hold_the_same_run_count_it_once():
     runs = small()
-    assert rank([*runs, *runs]) == rank(runs)
+    assert build_leaderboard([*runs, *runs]) == build_leaderboard(runs)
 
 
 def test_two_runs_that_answer_the_same_are_counted():
     """They differ in what makes no track: the memory layout."""
     other = made_result(spec={"numeric": NumericMode(layout="channels-last")})
-    board = rank([made_result(), other])
+    board = build_leaderboard([made_result(), other])
     assert (board.duplicates, len(board.runs)) == (1, 1)
     assert board.notes[0].startswith("Duplicates: 1 run(s)")
 
@@ -368,18 +375,20 @@ def test_of_two_files_of_one_run_the_later_counts():
         }
     )
     for order in ([*runs, later], [later, *runs]):
-        assert 0.123 in [run.metrics["balanced-accuracy"].value for run in rank(order).runs]
+        assert 0.123 in [
+            run.metrics["balanced-accuracy"].value for run in build_leaderboard(order).runs
+        ]
 
 
 def test_failed_runs_show_the_first_line_and_no_traceback():
-    (failed,) = rank([made_failure()]).failed
+    (failed,) = build_leaderboard([made_failure()]).failed
     assert (failed.error.message, failed.error.traceback) == ("the loss is nan", "")
 
 
 def test_without_a_plan_n_is_the_union_over_the_runs():
     runs = [*small(), made_result("demo-mri", BACKBONES[1], "lp-ft", 7)]
-    assert {row.wanted for row in only_track(rank(runs)).rows} == {5}
-    assert {row.label: row.not_asked for row in only_track(rank(runs)).rows} == {
+    assert {row.wanted for row in only_track(build_leaderboard(runs)).rows} == {5}
+    assert {row.label: row.not_asked for row in only_track(build_leaderboard(runs)).rows} == {
         "lp-ft": 0,
         "full-ft": 1,
         "linear-probe": 1,
@@ -398,7 +407,7 @@ def test_tracks_are_ranked_apart_and_the_full_one_comes_first():
         small(spec={"limit": 20}),
     ]
     shuffled = [run for runs in reversed(groups) for run in runs]
-    board = rank(shuffled, made_plan(shuffled))
+    board = build_leaderboard(shuffled, made_plan(shuffled))
 
     shown = [(t.limit, t.shortened, t.weights) for t in board.tracks]
     assert shown == [
@@ -409,23 +418,23 @@ def test_tracks_are_ranked_apart_and_the_full_one_comes_first():
         (20, False, "pretrained"),
     ]
     for track, runs in zip(board.tracks, groups, strict=True):
-        assert track.rows == only_track(rank(runs)).rows
+        assert track.rows == only_track(build_leaderboard(runs)).rows
 
 
 def test_a_track_says_on_its_face_what_it_is_not():
     spec = {"limit": 20, "weights": "none", "protocol": SHORT}
-    banners = " ".join(only_track(rank(small(spec=spec, shortened=True))).banners)
+    banners = " ".join(only_track(build_leaderboard(small(spec=spec, shortened=True))).banners)
     assert "no result about transfer" in banners
     assert "at most 20 images of each split" in banners
     assert "Shortened: 3 epochs" in banners
     assert "One seed" not in banners
-    assert "One seed" in only_track(rank([made_result()])).banners[0]
+    assert "One seed" in only_track(build_leaderboard([made_result()])).banners[0]
 
 
 def test_the_board_says_on_its_face_what_it_rests_on():
     runs = small(data={"skipped": ("a.png", "b.png"), "problems": ("no patient ids",)})
     suite = {"notes": ("A note.",), "assumed": {"lr": "elsewhere", "epochs": "elsewhere"}}
-    board = rank(runs, made_plan(runs, suite))
+    board = build_leaderboard(runs, made_plan(runs, suite))
     assert board.banners[0] == "A note."
     text = " ".join(board.banners)
     for said in (
@@ -449,13 +458,13 @@ def test_of_a_limited_and_a_full_record_the_full_one_is_shown():
     few = {"train": {"a": 5, "b": 5}, "validation": {"a": 5, "b": 5}, "test": {"a": 5, "b": 5}}
     runs = [made_result(spec={"limit": 10}, data={"counts": few}), made_result()]
     for order in (runs, runs[::-1]):
-        (note,) = rank(order).data
+        (note,) = build_leaderboard(order).data
         assert note.images == {"train": 96, "validation": 32, "test": 64}
 
 
 def test_recalls_that_are_no_number_become_null():
     recall = MetricValue(value=0.5, by_class={"a": 0.5, "b": float("nan")})
-    board = rank([made_result(metrics={"balanced-accuracy": recall})])
+    board = build_leaderboard([made_result(metrics={"balanced-accuracy": recall})])
     assert board.runs[0].metrics["balanced-accuracy"].by_class == {"a": 0.5, "b": None}
     assert rows(board)["full-ft"].ranked
 
@@ -463,26 +472,26 @@ def test_recalls_that_are_no_number_become_null():
 def test_every_run_says_whose_code_it_was():
     installed = PluginRecord(plugin="cl", distribution="conv-lora", version="0.3.1", source="ab")
     loose = PluginRecord(plugin="bitfit", source="cd", dirty=True)
-    board = rank([made_result(plugins={"strategy": loose, "dataset": installed})])
+    board = build_leaderboard([made_result(plugins={"strategy": loose, "dataset": installed})])
     assert board.runs[0].plugins == {"strategy": "bitfit (changed)", "dataset": "conv-lora 0.3.1"}
     (row,) = csv.DictReader(io.StringIO(formats.render(board, "csv")))
     assert json.loads(row["plugins"]) == board.runs[0].plugins
 
 
 def test_suites_without_a_plan_are_named():
-    board = rank([made_result(), made_result(seed=1, suite="mine")])
+    board = build_leaderboard([made_result(), made_result(seed=1, suite="mine")])
     assert (board.title, board.suites) == ("demo; mine", ("demo", "mine"))
 
 
 def test_real_data_beside_procedural_names_the_procedural_ones():
     runs = [made_result("demo-mri"), made_result("nih", data={"procedural": False})]
-    text = " ".join(rank(runs).banners)
+    text = " ".join(build_leaderboard(runs).banners)
     assert "Procedural images (demo-mri): drawn" in text
 
 
 def test_states_of_one_dataset_are_blocks_of_their_own():
     changed = [run for run in small(spec={"data": sha("other")}) if run.spec.dataset == "demo-xray"]
-    board = rank([*small(), *changed])
+    board = build_leaderboard([*small(), *changed])
     track = only_track(board)
     assert [block.label for block in track.blocks] == [
         f"demo-mri / {BACKBONES[0]}",
@@ -508,7 +517,7 @@ def test_settings_and_code_of_a_strategy_make_rows():
             for s in (0, 1)
         ),
     ]
-    assert set(rows(rank(runs))) == {
+    assert set(rows(build_leaderboard(runs))) == {
         "full-ft",
         "linear-probe",
         "lp-ft (probe=unset)",
@@ -526,7 +535,7 @@ def test_several_full_ft_rows_name_the_one_that_differences_refer_to():
             for s in (0, 1)
         ),
     ]
-    track = only_track(rank(runs))
+    track = only_track(build_leaderboard(runs))
     first = min(row.label for row in track.rows if row.strategy == "full-ft")
     assert track.control == first
     assert track.notes == (f"Differences refer to {first}.",)
@@ -540,22 +549,22 @@ def test_several_full_ft_rows_name_the_one_that_differences_refer_to():
 def test_cost_adds_up_what_runs_cost_alone():
     runs = small()
     table = frame(runs).groupby("strategy").seconds
-    for label, row in rows(rank(runs)).items():
+    for label, row in rows(build_leaderboard(runs)).items():
         assert row.spend.seconds == pytest.approx(table.sum()[label])
         assert row.spend.median_seconds == pytest.approx(table.median()[label])
-    assert rows(rank(runs))["linear-probe"].spend.trainable == (1_000, 1_000)
+    assert rows(build_leaderboard(runs))["linear-probe"].spend.trainable == (1_000, 1_000)
 
 
 def test_epochs_that_early_stopping_saved_are_shown():
     runs = [made_result(seed=0, epochs=5), made_result(seed=1), made_result(seed=2, epochs=10)]
-    spend = rows(rank(runs))["full-ft"].spend
+    spend = rows(build_leaderboard(runs))["full-ft"].spend
     assert (spend.epochs, spend.planned, spend.stopped) == (10.0, 15.0, 2)
 
 
 def test_packed_runs_have_no_seconds_of_their_own():
     figures = CostFigures(total=1.0)
     packed = made_result(seed=1, cost=Cost(alone=figures, incurred=figures, packed=True))
-    track = only_track(rank([made_result(), packed]))
+    track = only_track(build_leaderboard([made_result(), packed]))
     assert (track.rows[0].spend.seconds, track.rows[0].spend.median_seconds) == (None, None)
     assert "no seconds of their own" in " ".join(track.notes)
 
@@ -563,7 +572,7 @@ def test_packed_runs_have_no_seconds_of_their_own():
 def test_seconds_of_several_devices_carry_a_note():
     first = made_result()
     environment = first.environment.model_copy(update={"device": "cuda:0"})
-    track = only_track(rank([first, made_result(seed=1, environment=environment)]))
+    track = only_track(build_leaderboard([first, made_result(seed=1, environment=environment)]))
     assert "Seconds cannot be compared: made on cpu, cuda:0." in track.notes
 
 
@@ -578,19 +587,21 @@ def test_another_metric_ranks():
         )
         for name, ece in (("a", 0.2), ("b", 0.1))
     ]
-    board = rank(runs, metric="ece", higher_is_better=False)
+    board = build_leaderboard(runs, metric="ece", higher_is_better=False)
     assert [row.label for row in only_track(board).rows] == ["b", "a"]
     assert board.metric == "ece"
 
 
 def test_an_unknown_metric_is_an_error_with_the_nearest_name():
     with pytest.raises(UsageError, match=r"balanced-acuracy.*did you mean 'balanced-accuracy'"):
-        rank([made_result()], metric="balanced-acuracy")
+        build_leaderboard([made_result()], metric="balanced-acuracy")
 
 
 def test_the_metric_is_the_suites_own():
     assert (
-        rank([made_result()], made_plan([made_result()], {"primary": "accuracy"})).metric
+        build_leaderboard(
+            [made_result()], made_plan([made_result()], {"primary": "accuracy"})
+        ).metric
         == "accuracy"
     )
 
@@ -601,7 +612,7 @@ def test_suites_that_disagree_are_ranked_by_the_default():
         made_plan([], {"name": "x", "primary": "ece"}),
     )
     plan = Plan(suites={**one.suites, **other.suites}, runs=made_plan([made_result()]).runs)
-    assert rank([made_result()], plan).metric == "balanced-accuracy"
+    assert build_leaderboard([made_result()], plan).metric == "balanced-accuracy"
 
 
 # -- the order of files -----------------------------------------------------------------------
@@ -631,11 +642,13 @@ def mixed():
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_results_changes_no_byte(rng: random.Random):
     results, failures, plan = mixed()
-    expected = [formats.render(rank(results, plan, failures), name) for name in formats.FORMATS]
+    expected = [
+        formats.render(build_leaderboard(results, plan, failures), name) for name in formats.FORMATS
+    ]
     lines = list(plan.runs)
     for shuffled in (results, failures, lines):
         rng.shuffle(shuffled)
-    board = rank(results, plan.model_copy(update={"runs": tuple(lines)}), failures)
+    board = build_leaderboard(results, plan.model_copy(update={"runs": tuple(lines)}), failures)
     assert [formats.render(board, name) for name in formats.FORMATS] == expected
 
 

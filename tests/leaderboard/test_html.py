@@ -30,7 +30,7 @@ from harness.api.execution import Predictions
 from harness.api.metric import Metric
 from harness.api.records import EpochRecord, MetricValue
 from harness.errors import StoreError, UsageError
-from harness.leaderboard.build import rank
+from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.html import details, html_page, page_data, rounding
 from harness.leaderboard.render import formats
 
@@ -78,16 +78,18 @@ def embedded(text):
 
 def whole_page(**changes):
     board, results, *_ = study()
-    return page_data.build(board, **{"results": results, "predictions": predictions_of, **changes})
+    return page_data.page_data(
+        board, **{"results": results, "predictions": predictions_of, **changes}
+    )
 
 
 # -- cells, ranks, rows -----------------------------------------------------------------------
 
 
 def test_cells_hold_the_figures_and_ranks_of_the_board():
-    board = rank(made_product(seeds=(0, 1)))
+    board = build_leaderboard(made_product(seeds=(0, 1)))
     (track,) = board.tracks
-    (data,) = page_data.build(board)["tracks"]
+    (data,) = page_data.page_data(board)["tracks"]
     for number, row in enumerate(track.rows):
         for figure in row.blocks:
             block = [block.label for block in track.blocks].index(figure.block)
@@ -107,7 +109,7 @@ def ranks_by(metric, known):
         made_result(strategy=name, metrics=metrics_of(balanced_accuracy=value, ece=value))
         for name, value in (("full-ft", 0.5), ("lp-ft", 0.7))
     ]
-    data = page_data.build(rank(runs), metrics=known)
+    data = page_data.page_data(build_leaderboard(runs), metrics=known)
     names = [row["label"] for row in data["tracks"][0]["rows"]]
     place = [one["id"] for one in data["metrics"]].index(metric)
     ranks = [row[0] for row in data["tracks"][0]["cells"][place]["ranks"]]
@@ -135,7 +137,7 @@ def test_the_metric_of_the_board_keeps_the_direction_of_the_board():
 def test_a_row_that_lacks_a_seed_has_no_mean_and_no_rank_there():
     runs = made_product(("demo-mri",), BACKBONES[:1], ("full-ft", "lp-ft"), (0, 1))
     left = [run for run in runs if (run.spec.strategy, run.spec.seed) != ("lp-ft", 1)]
-    (track,) = page_data.build(rank(left, made_plan(runs)))["tracks"]
+    (track,) = page_data.page_data(build_leaderboard(left, made_plan(runs)))["tracks"]
     rows = {row["label"]: number for number, row in enumerate(track["rows"])}
     cells = track["cells"][0]
     assert cells["values"][rows["lp-ft"]] == [None]
@@ -148,11 +150,11 @@ def test_a_row_that_lacks_a_seed_has_no_mean_and_no_rank_there():
 
 def test_failed_and_undefined_runs_say_why():
     undefined = {"balanced-accuracy": MetricValue(value=None, reason="class b is not in test")}
-    board = rank(
+    board = build_leaderboard(
         [made_result(strategy="lp-ft", metrics=undefined), made_result()],
         failures=[made_failure(seed=1)],
     )
-    runs = page_data.build(board)["runs"]
+    runs = page_data.page_data(board)["runs"]
     assert [error for error in runs["errors"].values() if error] == [
         ["TrainingError", "the loss is nan", "tune", 17]
     ]
@@ -191,7 +193,7 @@ def decoded(table, name, number):
 
 def test_runs_beyond_the_limit_are_counted_and_their_cells_stay(monkeypatch):
     monkeypatch.setattr("harness.leaderboard.html.runs.LIMIT", 5)
-    data = page_data.build(rank(made_product()))
+    data = page_data.page_data(build_leaderboard(made_product()))
     assert (data["runs"]["of"], len(data["runs"]["columns"]["id"])) == (120, 5)
     assert None not in [v for row in data["tracks"][0]["cells"][0]["values"] for v in row]
 
@@ -265,7 +267,7 @@ def test_phases_and_broken_epochs_are_kept():
         for phase, epoch in (("lp", 0.5), ("lp", 1.0), ("ft", 2.0))
     )
     run = made_run("demo-xray", BACKBONES[0], "lp-ft", history=history)
-    found = page_data.build(rank([run]), [run])["details"]["runs"]["0"]["history"]
+    found = page_data.page_data(build_leaderboard([run]), [run])["details"]["runs"]["0"]["history"]
     assert found == {
         "phases": [["lp", 2], ["ft", 1]],
         "loss": [0.1235] * 3,
@@ -277,7 +279,7 @@ def test_phases_and_broken_epochs_are_kept():
 def test_one_seed_of_every_cell_comes_first(monkeypatch):
     monkeypatch.setattr("harness.leaderboard.html.details.RUNS", 120)
     board, results, *_ = study()
-    data = page_data.build(board, results)
+    data = page_data.page_data(board, results)
     kept = [int(number) for number in data["details"]["runs"]]
     columns = data["runs"]["columns"]
     assert {(columns["row"][n], columns["block"][n]) for n in kept} == {
@@ -288,8 +290,8 @@ def test_one_seed_of_every_cell_comes_first(monkeypatch):
 
 def test_details_end_with_the_budget():
     board, results, *_ = study()
-    without = len(json.dumps(page_data.build(board), separators=(",", ":")))
-    data = page_data.build(board, results, predictions_of, budget=without + 60_000)
+    without = len(json.dumps(page_data.page_data(board), separators=(",", ":")))
+    data = page_data.page_data(board, results, predictions_of, budget=without + 60_000)
     assert 0 < len(data["details"]["runs"]) < 360
     assert len(json.dumps(data, separators=(",", ":"))) < without + 61_000
 
@@ -300,10 +302,10 @@ def test_a_page_drawn_before_its_tests_is_the_page_of_the_whole_board(share):
     assert board.statistics
     assert board.claims
     ranked = board.model_copy(update={"statistics": None, "claims": None})
-    whole = page_data.build(board, results, predictions_of)
+    whole = page_data.page_data(board, results, predictions_of)
     budget = int(share * len(json.dumps(whole, separators=(",", ":"))))
-    drawn = page_data.build(ranked, results, predictions_of, budget=budget)
-    assert page_data.with_tests(drawn, board, budget) == page_data.build(
+    drawn = page_data.page_data(ranked, results, predictions_of, budget=budget)
+    assert page_data.add_statistics(drawn, board, budget) == page_data.page_data(
         board, results, predictions_of, budget=budget
     )
 
@@ -317,7 +319,7 @@ def test_predictions_that_cannot_be_read_are_named_without_their_place():
             raise StoreError(f"/home/somebody/{run.run_id} is not the file")
         return predictions_of(run)
 
-    data = page_data.build(board, results, predictions)
+    data = page_data.page_data(board, results, predictions)
     assert data["details"]["unreadable"] == [broken]
     assert "/home/somebody" not in json.dumps(data)
     number = data["runs"]["columns"]["id"].index(broken)
@@ -325,7 +327,7 @@ def test_predictions_that_cannot_be_read_are_named_without_their_place():
 
 
 def test_without_stored_runs_there_are_no_details():
-    found = page_data.build(rank(made_product()))["details"]
+    found = page_data.page_data(build_leaderboard(made_product()))["details"]
     assert (found["stored"], found["predictions"], found["runs"], found["of"]) == (
         False,
         False,
@@ -337,7 +339,9 @@ def test_without_stored_runs_there_are_no_details():
 def test_a_run_without_a_test_split_has_a_history_only():
     run = made_run("demo-xray", BACKBONES[0], "full-ft")
     empty = Predictions(logits={}, targets={}, rows={})
-    found = page_data.build(rank([run]), [run], lambda _: empty)["details"]["runs"]["0"]
+    found = page_data.page_data(build_leaderboard([run]), [run], lambda _: empty)["details"][
+        "runs"
+    ]["0"]
     assert list(found) == ["history"]
 
 
@@ -369,11 +373,11 @@ def test_statistics_of_a_row_that_is_not_there_are_an_error():
     board, *_ = study()
     bad = {"improvement": {"nobody": {"value": 0.5, "low": None, "high": None}}}
     with pytest.raises(UsageError, match="'nobody', which is not in the track"):
-        page_data.build(board.model_copy(update={"statistics": {board.tracks[0].id: bad}}))
+        page_data.page_data(board.model_copy(update={"statistics": {board.tracks[0].id: bad}}))
 
 
 def test_what_was_not_computed_is_null():
-    data = page_data.build(rank(made_product()))
+    data = page_data.page_data(build_leaderboard(made_product()))
     assert data["claims"] is None
     assert data["tracks"][0]["statistics"] is None
 
@@ -391,7 +395,7 @@ def test_permuting_the_runs_changes_no_byte():
     for seed in range(6):
         mixed = [*runs, later]
         random.Random(seed).shuffle(mixed)
-        data = page_data.build(rank(mixed, made_plan(runs)), mixed, predictions_of)
+        data = page_data.page_data(build_leaderboard(mixed, made_plan(runs)), mixed, predictions_of)
         texts.add(html_page.page(data))
     assert len(texts) == 1
 
@@ -456,7 +460,7 @@ def test_no_script_makes_elements_of_text():
 
 def test_hostile_names_open_nothing():
     text = hostile_page()
-    tame = html_page.render(rank([made_result()]))
+    tame = html_page.render(build_leaderboard([made_result()]))
     tags = [tag for tag, _ in Elements(text).found]
     assert tags == [tag for tag, _ in Elements(tame).found]
     assert text.count("alert(1)") == text.count("\\u003cscript\\u003ealert(1)") + 2  # title and h1
@@ -480,12 +484,12 @@ def test_embedded_json_is_ascii_without_markup(text):
 
 
 def test_the_title_is_escaped():
-    board = rank([made_result()], made_plan([made_result()], {"title": "a < b & c"}))
+    board = build_leaderboard([made_result()], made_plan([made_result()], {"title": "a < b & c"}))
     assert "<title>demo: a &lt; b &amp; c</title>" in html_page.render(board)
 
 
 def test_a_board_alone_renders():
-    text = formats.render(rank(made_product()), "html")
+    text = formats.render(build_leaderboard(made_product()), "html")
     assert text.endswith("</html>\n")
     assert len(embedded(text)["runs"]["columns"]["id"]) == 120
 
@@ -501,8 +505,8 @@ def test_write_takes_the_page_it_is_given(tmp_path):
 def test_ten_thousand_runs_stay_below_five_megabytes():
     """With nine classes, thirty epochs and nine metrics; a cell has five seeds, so each is kept."""
     results = large_study()
-    board = rank(results, made_plan(results))
-    data = page_data.build(board, results, lambda _: large_predictions())
+    board = build_leaderboard(results, made_plan(results))
+    data = page_data.page_data(board, results, lambda _: large_predictions())
     assert len(html_page.page(data).encode()) < 5_000_000
     assert (data["runs"]["of"], data["details"]["of"]) == (10_000, 10_000)
     columns = data["runs"]["columns"]

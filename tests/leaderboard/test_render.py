@@ -21,7 +21,7 @@ from places import DATA_FILES
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import MetricValue, compact
 from harness.errors import StoreError, UsageError
-from harness.leaderboard.build import rank
+from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.render import formats, latex
 from harness.leaderboard.render.markdown import escape
 from harness.leaderboard.render.terminal import WIDTH
@@ -68,7 +68,7 @@ def terminal_tables(text):
 
 
 def test_terminal_and_markdown_show_the_same_tables():
-    board = rank(made_product())
+    board = build_leaderboard(made_product())
     in_markdown = [table[1:] for table in markdown_tables(formats.render(board, "md"))]
     assert terminal_tables(formats.render(board, "terminal")) == in_markdown
     assert len(in_markdown) == 6
@@ -112,7 +112,7 @@ def test_latex_and_markdown_show_the_same_tables():
 
 
 def test_latex_marks_the_same_as_markdown():
-    board = rank(made_product())
+    board = build_leaderboard(made_product())
     marked = re.findall(
         r"(?:^|& )\\textbf\{([\d.() ]+)\}", formats.render(board, "latex"), re.MULTILINE
     )
@@ -145,7 +145,7 @@ def test_claims_are_the_same_in_every_format():
 
 
 def test_the_same_figures_are_marked_best():
-    board = rank(made_product())
+    board = build_leaderboard(made_product())
     in_terminal = re.findall(r"\*(\d[\d.]*(?: \(\d\.\d\d\))?)", formats.render(board, "terminal"))
     in_markdown = re.findall(r"\*\*(\d[\d.]*(?: \(\d\.\d\d\))?)\*\*", formats.render(board, "md"))
     assert in_terminal == in_markdown
@@ -186,14 +186,18 @@ def test_csv_is_plain_for_pandas():
 
 def test_csv_rounds_nothing():
     value = 0.1 + 0.2
-    text = formats.render(rank([made_result(value=value)]), "csv")
+    text = formats.render(build_leaderboard([made_result(value=value)]), "csv")
     (row,) = csv.DictReader(io.StringIO(text))
     assert float(row["test_balanced_accuracy"]) == value
 
 
 def test_metrics_that_read_alike_get_columns_of_their_own():
     metrics = {name: MetricValue(value=0.5) for name in ("macro-f1", "macro f1", "Macro_F1")}
-    header = formats.render(rank([made_result(metrics=metrics)]), "csv").splitlines()[0].split(",")
+    header = (
+        formats.render(build_leaderboard([made_result(metrics=metrics)]), "csv")
+        .splitlines()[0]
+        .split(",")
+    )
     assert [name for name in header if "f1" in name] == [
         "test_macro_f1",
         "test_macro_f1_2",
@@ -232,7 +236,9 @@ def test_equal_runs_are_written_alike_whatever_the_order_in_their_files():
     assert other == run
     assert [*other.metrics] != [*run.metrics]
     for name in formats.FORMATS:
-        assert formats.render(rank([other]), name) == formats.render(rank([run]), name)
+        assert formats.render(build_leaderboard([other]), name) == formats.render(
+            build_leaderboard([run]), name
+        )
 
 
 def test_json_holds_any_name_and_no_figure_that_is_none():
@@ -246,7 +252,7 @@ def test_json_holds_any_name_and_no_figure_that_is_none():
 
 
 def test_the_main_table_comes_first():
-    text = formats.render(rank(made_product()), "terminal")
+    text = formats.render(build_leaderboard(made_product()), "terminal")
     order = ("! Procedural images", "  #  strategy", "By modality", "By backbone", "Cost", "Data")
     places = [text.index(found) for found in order]
     assert places == sorted(places)
@@ -272,7 +278,7 @@ def test_the_terminal_is_never_wider_than_promised(length):
         for j in range(2)
     ]
     runs.append(made_failure(message="m" * 300))
-    text = formats.render(rank(runs), "terminal")
+    text = formats.render(build_leaderboard(runs), "terminal")
     assert max(map(len, text.splitlines())) <= WIDTH
     assert (
         len(re.findall("^strategy ", text, re.MULTILINE)) > 2
@@ -281,7 +287,7 @@ def test_the_terminal_is_never_wider_than_promised(length):
 
 def test_no_mark_where_all_are_equal():
     runs = [made_result(strategy=name, value=0.5) for name in ("full-ft", "lp-ft")]
-    assert "*" not in formats.render(rank(runs), "terminal")
+    assert "*" not in formats.render(build_leaderboard(runs), "terminal")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +327,7 @@ def test_figures(shown, expected):
 
 
 def test_many_failures_are_summed_up():
-    board = rank([made_failure(seed=seed) for seed in range(25)])
+    board = build_leaderboard([made_failure(seed=seed) for seed in range(25)])
     text = formats.render(board, "terminal")
     assert "Failed runs: 25" in text
     assert "And 5 more: leaderboard.csv lists them all." in text
@@ -358,7 +364,7 @@ def hostile_board():
     ]
     failed = made_failure(name, "other", name, message=f"{name}\nmore")
     plan = made_plan([*runs, failed], {"title": name, "notes": (name,), "assumed": {name: name}})
-    return rank([*runs, failed], plan)
+    return build_leaderboard([*runs, failed], plan)
 
 
 def test_hostile_names_cannot_command_the_terminal():
@@ -382,7 +388,9 @@ def test_hostile_names_open_nothing_in_markdown():
 def test_no_cell_of_the_csv_is_a_formula(start):
     runs = [made_result(strategy=start), made_failure(strategy="b", message=start)]
     table = pd.read_csv(
-        io.StringIO(formats.render(rank(runs), "csv")), dtype=str, keep_default_na=False
+        io.StringIO(formats.render(build_leaderboard(runs), "csv")),
+        dtype=str,
+        keep_default_na=False,
     )
     for text in table.to_numpy().ravel():
         assert not text.startswith(("=", "+", "@", "\t", "\r", " "))
@@ -392,7 +400,9 @@ def test_no_cell_of_the_csv_is_a_formula(start):
 
 def test_negative_figures_in_the_csv_stay_numbers():
     metrics = {"balanced-accuracy": MetricValue(value=0.5), "cohen-kappa": MetricValue(value=-0.25)}
-    table = pd.read_csv(io.StringIO(formats.render(rank([made_result(metrics=metrics)]), "csv")))
+    table = pd.read_csv(
+        io.StringIO(formats.render(build_leaderboard([made_result(metrics=metrics)]), "csv"))
+    )
     assert table.test_cohen_kappa.tolist() == [-0.25]
 
 
@@ -446,7 +456,7 @@ def test_write_makes_every_file(tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_files(tmp_path, monkeypatch):
-    old = rank([made_result()])
+    old = build_leaderboard([made_result()])
     paths = formats.write(old, tmp_path)
     before = [path.read_bytes() for path in paths]
 

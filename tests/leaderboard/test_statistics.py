@@ -14,7 +14,7 @@ from toy_plugin import PROTOCOL
 from harness.cli import cli
 from harness.leaderboard import boards, statistics
 from harness.leaderboard.render import formats
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 from harness.results.merge import MergedStore
 from harness.results.store import Store
 
@@ -32,8 +32,8 @@ def harness(*args):
 
 def analysed(folder, metric=None):
     store = MergedStore([Store(folder)])
-    board = boards.rank(store, load(environ={}), metric)
-    return statistics.analysed(board, store), store
+    board = boards.rank_folder(store, load_plugins(environ={}), metric)
+    return statistics.add_statistics(board, store), store
 
 
 def test_differences_are_those_of_the_stored_predictions(made):
@@ -85,10 +85,10 @@ def test_the_page_holds_statistics(made):
 
 def test_every_format_printed_is_the_file_that_was_written(made):
     """One source: what `--format` prints, and what the board's files hold."""
-    store, loaded = MergedStore([Store(made)]), load(environ={})
-    ranked = boards.rank(store, loaded)
+    store, loaded = MergedStore([Store(made)]), load_plugins(environ={})
+    ranked = boards.rank_folder(store, loaded)
     for name, end in formats.FILES.items():
-        text = boards.text(ranked, name, store, loaded)
+        text = boards.render_board(ranked, name, store, loaded)
         assert text == (made / f"leaderboard.{end}").read_text(encoding="utf-8")
 
 

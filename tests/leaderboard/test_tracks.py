@@ -5,7 +5,7 @@ from made import PROTOCOL, made_plan, made_result, made_spec, sha
 
 from harness.api.records import NumericMode
 from harness.leaderboard.labels import block_labels, row_labels, track_titles
-from harness.leaderboard.tracks import BlockKey, RowKey, sort
+from harness.leaderboard.tracks import BlockKey, RowKey, sort_runs
 
 
 def rows(*settings, strategy="l2-sp", source="c0de"):
@@ -75,7 +75,7 @@ def test_blocks_show_a_hash_only_where_two_states_of_them_occur():
     ],
 )
 def test_what_makes_a_track(changed):
-    found = sort([made_result(), made_result(spec=changed)], None)
+    found = sort_runs([made_result(), made_result(spec=changed)], None)
     assert len(found.tracks) == 2
     titles = track_titles(found.tracks)
     assert len(set(titles)) == 2
@@ -86,7 +86,7 @@ def test_what_makes_a_track(changed):
     [{"data": sha("other")}, {"weights": sha("other")}, {"sources": {"backbone": sha("other")}}],
 )
 def test_what_makes_a_block(changed):
-    (track,) = sort([made_result(), made_result(spec=changed)], None).tracks
+    (track,) = sort_runs([made_result(), made_result(spec=changed)], None).tracks
     assert len({unit.block for unit in track.units}) == 2
 
 
@@ -95,7 +95,7 @@ def test_layout_makes_no_track_and_the_later_of_two_answers_counts():
     late = made_result(
         value=0.2, finished="2025-01-02", spec={"numeric": NumericMode(layout="channels-last")}
     )
-    found = sort([late, early], None)
+    found = sort_runs([late, early], None)
     ((slots,),) = (track.runs.values() for track in found.tracks)
     assert list(slots.values()) == [late]
     assert found.duplicates == 1
@@ -104,7 +104,7 @@ def test_layout_makes_no_track_and_the_later_of_two_answers_counts():
 def test_a_planned_run_that_is_missing_joins_the_track_and_block_of_its_like():
     there = made_result(strategy="full-ft")
     missing = made_spec(strategy="lp-ft")
-    (track,) = sort([there], made_plan([there.spec, missing])).tracks
+    (track,) = sort_runs([there], made_plan([there.spec, missing])).tracks
     ((row, units),) = [(row, units) for row, units in track.missing.items() if units]
     assert row.strategy == "lp-ft"
     assert units == track.units
@@ -113,13 +113,13 @@ def test_a_planned_run_that_is_missing_joins_the_track_and_block_of_its_like():
 
 def test_a_planned_run_of_a_newer_engine_joins_the_newest():
     old, new = made_result(seed=0), made_result(seed=1, spec={"engine": 2})
-    tracks = sort([old, new], made_plan([old.spec, new.spec, made_spec(seed=2)])).tracks
+    tracks = sort_runs([old, new], made_plan([old.spec, new.spec, made_spec(seed=2)])).tracks
     assert {track.key.engine: len(track.units) for track in tracks} == {1: 1, 2: 2}
 
 
 def test_a_track_of_which_nothing_ran_stands_for_itself():
     there, missing = made_result(), made_spec(limit=20)
-    tracks = sort([there], made_plan([there.spec, missing])).tracks
+    tracks = sort_runs([there], made_plan([there.spec, missing])).tracks
     assert [track.key.limit for track in tracks] == [None, 20]
     assert "nothing run yet: at most 20 images a split" in track_titles(tracks)[1]
 
@@ -129,7 +129,7 @@ def test_a_planned_run_counts_for_the_block_its_row_lacks():
     states = [made_result(spec={"data": sha(n)}) for n in range(2)]
     other = made_result(strategy="lp-ft", spec={"data": sha(0)})
     plan = made_plan([*states, other, made_spec(strategy="lp-ft", data=sha("gone"))])
-    (track,) = sort([*states, other], plan).tracks
+    (track,) = sort_runs([*states, other], plan).tracks
     assert len(track.units) == 2
     ((unit,),) = [units for units in track.missing.values() if units]
     assert unit.block.data == sha(1)
@@ -137,5 +137,5 @@ def test_a_planned_run_counts_for_the_block_its_row_lacks():
 
 def test_tracks_alike_but_for_the_protocol_show_its_digest():
     changed = PROTOCOL.model_copy(update={"lr": 0.5})
-    found = sort([made_result(), made_result(spec={"protocol": changed})], None)
+    found = sort_runs([made_result(), made_result(spec={"protocol": changed})], None)
     assert all("(protocol " in title for title in track_titles(found.tracks))

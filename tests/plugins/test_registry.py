@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import harness
 from harness import PluginError, UsageError, hookimpl
 from harness.plugins.discovery import split_list
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 
 GOOD = """
 from harness import Metric, Phase, Strategy, hookimpl
@@ -99,7 +99,7 @@ def file(folder, name, code):
 
 
 def loaded_names(*extra, **environ):
-    return list(load(extra, environ=environ).plugins)
+    return list(load_plugins(extra, environ=environ).plugins)
 
 
 # Where plugins come from
@@ -107,7 +107,7 @@ def loaded_names(*extra, **environ):
 
 def test_an_entry_point_is_loaded_with_its_distribution(site):
     site.install("their-harness", "1.2", {"theirs": "their_module"}, their_module=offering("x"))
-    loaded = load(environ={})
+    loaded = load_plugins(environ={})
     info = loaded.owner("strategies", "x")
     assert (info.plugin, info.module) == ("theirs", "their_module")
     assert (info.distribution, info.version) == ("their-harness", "1.2")
@@ -128,7 +128,7 @@ def test_a_module_given_by_name_carries_its_distribution(site):
     site.install("their-harness", "1.2", {}, their_module=offering("x"))
     info_folder = next(site.folder.glob("their_harness-*"))
     (info_folder / "top_level.txt").write_text("their_module\n")
-    info = load(["their_module"], environ={}).owner("strategies", "x")
+    info = load_plugins(["their_module"], environ={}).owner("strategies", "x")
     assert (info.plugin, info.distribution, info.version) == (
         "their_module",
         "their-harness",
@@ -138,18 +138,18 @@ def test_a_module_given_by_name_carries_its_distribution(site):
 
 def test_a_module_without_a_distribution(site):
     (site.folder / "loose_module.py").write_text(offering("x"))
-    info = load(["loose_module"], environ={}).owner("strategies", "x")
+    info = load_plugins(["loose_module"], environ={}).owner("strategies", "x")
     assert (info.plugin, info.distribution, info.version) == ("loose_module", None, None)
 
 
 def test_a_file_given_by_a_relative_path_means_the_same_elsewhere(site, tmp_path, monkeypatch):
     path = file(tmp_path, "mine", offering("x"))
     monkeypatch.chdir(tmp_path)
-    loaded = load(["./mine.py"], environ={})
+    loaded = load_plugins(["./mine.py"], environ={})
     assert loaded.args == (path,)
     assert loaded.owner("strategies", "x").path == tmp_path / "mine.py"
     monkeypatch.chdir("/")
-    assert list(load(loaded.args, environ={}).strategies) == ["x"]
+    assert list(load_plugins(loaded.args, environ={}).strategies) == ["x"]
 
 
 def test_a_file_needs_no_marking_prefix_but_its_ending(site, tmp_path, monkeypatch):
@@ -165,11 +165,11 @@ def test_no_file_is_taken_because_it_lies_in_the_current_folder(site, tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert loaded_names() == []
     with pytest.raises(PluginError, match=r"-p \./my_plugin\.py"):
-        load(["mine"], environ={})
+        load_plugins(["mine"], environ={})
 
 
 def test_a_file_does_not_hide_a_module_of_its_name(site, tmp_path):
-    loaded = load([file(tmp_path, "random", offering("x"))], environ={})
+    loaded = load_plugins([file(tmp_path, "random", offering("x"))], environ={})
     assert list(loaded.plugins) == ["random"]
     assert sys.modules["random"] is random
 
@@ -180,7 +180,7 @@ def test_a_file_is_read_anew_and_leaves_nothing_beside_it(site, tmp_path, monkey
     for name in ("aa", "bb"):  # same length, same second: bytecode would not be told apart
         path.write_text(offering(name))
         os.utime(path, (1_000_000_000, 1_000_000_000))
-        assert list(load([str(path)], environ={}).strategies) == [name]
+        assert list(load_plugins([str(path)], environ={}).strategies) == [name]
     assert [one.name for one in tmp_path.iterdir() if one.name != "site"] == ["mine.py"]
 
 
@@ -211,21 +211,21 @@ def test_autoload_off_keeps_the_built_ins_and_what_is_named(site):
 def test_a_plugin_named_twice_is_loaded_once(site, tmp_path):
     site.install("their-harness", "1", {"theirs": "their_module"}, their_module=offering("x"))
     path = file(tmp_path, "mine", offering("y"))
-    loaded = load([path, "their_module", "theirs", path], environ={"HARNESS_PLUGINS": path})
+    loaded = load_plugins([path, "their_module", "theirs", path], environ={"HARNESS_PLUGINS": path})
     assert list(loaded.plugins) == ["theirs", "mine"]
     assert loaded.broken == []
 
 
 def test_one_module_under_two_names_is_one_plugin(site):
     site.install("their-harness", "1", {"a": "their_module", "b": "their_module"}, their_module="")
-    loaded = load(environ={})
+    loaded = load_plugins(environ={})
     assert list(loaded.plugins) == ["a"]
     assert loaded.broken == []
 
 
 def test_blocking_wins_and_a_blocked_plugin_is_not_imported(site):
     site.install("their-harness", "1", {"theirs": "their_module"}, their_module="raise ValueError")
-    loaded = load(["theirs", "no:theirs"], environ={})
+    loaded = load_plugins(["theirs", "no:theirs"], environ={})
     assert (loaded.plugins, loaded.broken, loaded.blocked) == ({}, [], {"theirs"})
     assert loaded.args == ("theirs", "no:theirs")
 
@@ -233,24 +233,24 @@ def test_blocking_wins_and_a_blocked_plugin_is_not_imported(site):
 def test_blocking_what_is_not_there_is_an_error(site):
     site.install("their-harness", "1", {"theirs": "their_module"}, their_module="")
     with pytest.raises(UsageError, match=r"unknown plugin to block 'their'; did you mean 'theirs'"):
-        load(["no:their"], environ={})
+        load_plugins(["no:their"], environ={})
 
 
 @pytest.mark.parametrize("option", ["./absent.py", "some/folder", "absent_module", "absent.sub"])
 def test_a_plugin_that_does_not_exist_is_an_error(site, option):
     with pytest.raises(PluginError, match="no plugin"):
-        load([option], environ={})
+        load_plugins([option], environ={})
 
 
 def test_a_name_that_is_nearly_right(site):
     site.install("their-harness", "1", {"conv-lora": "their_module"}, their_module="")
     with pytest.raises(PluginError, match="did you mean 'conv-lora'"):
-        load(["conv-lor"], environ={})
+        load_plugins(["conv-lor"], environ={})
 
 
 def test_the_same_plugins_in_another_process(site, tmp_path):
     site.install("their-harness", "1", {"theirs": "their_module"}, their_module=offering("x"))
-    args = load([file(tmp_path, "mine", offering("y")), "no:theirs"], environ={}).args
+    args = load_plugins([file(tmp_path, "mine", offering("y")), "no:theirs"], environ={}).args
     code = "import json, sys; from harness.plugins.registry import load; print(*load(json.load(sys.stdin)).plugins)"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -282,7 +282,7 @@ def test_the_same_plugins_in_another_process(site, tmp_path):
 def test_a_plugin_that_cannot_be_imported_is_left_out(site, code, problem):
     site.install("bad-harness", "3.1", {"bad": "bad_module"}, bad_module=code)
     site.install("good-harness", "1", {"good": "good_module"}, good_module=offering("x"))
-    loaded = load(environ={})
+    loaded = load_plugins(environ={})
     assert list(loaded.plugins) == ["good"]
     assert list(loaded.strategies) == ["x"]
     (broken,) = loaded.broken
@@ -297,7 +297,7 @@ def test_a_plugin_that_cannot_be_imported_is_left_out(site, code, problem):
 def test_the_line_of_the_plugin_that_failed_is_named(site):
     code = "import json\n\njson.loads('{')\n"
     site.install("bad-harness", "3.1", {"bad": "bad_module"}, bad_module=code)
-    (broken,) = load(environ={}).broken
+    (broken,) = load_plugins(environ={}).broken
     assert broken.problem.endswith(f"({site.folder / 'bad_module.py'}:3)")
 
 
@@ -309,7 +309,7 @@ def test_a_named_module_that_lacks_a_requirement_is_broken_not_absent(site):
     (site.folder / "raising").mkdir()
     (site.folder / "raising" / "__init__.py").write_text("raise RuntimeError('at once')")
     (site.folder / "raising" / "sub.py").write_text("")
-    loaded = load(["lacking", "lacking.sub", "raising.sub"], environ={})
+    loaded = load_plugins(["lacking", "lacking.sub", "raising.sub"], environ={})
     problems = [one.problem for one in loaded.broken]
     assert ["absent_requirement" in one for one in problems] == [True, True, False]
     assert problems[2].startswith("RuntimeError: at once")
@@ -317,7 +317,7 @@ def test_a_named_module_that_lacks_a_requirement_is_broken_not_absent(site):
 
 def test_a_broken_file_is_named_by_its_path(site, tmp_path):
     path = file(tmp_path, "mine", "1 / 0")
-    (broken,) = load([path], environ={}).broken
+    (broken,) = load_plugins([path], environ={}).broken
     assert path in str(broken)
     assert broken.remedy == f"correct {path}, or block it with -p no:mine"
     assert not [name for name in sys.modules if name.startswith("harness_file_mine")]
@@ -326,7 +326,7 @@ def test_a_broken_file_is_named_by_its_path(site, tmp_path):
 def test_an_interruption_is_not_a_broken_plugin(site):
     site.install("bad-harness", "1", {"bad": "bad_module"}, bad_module="raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
-        load(environ={})
+        load_plugins(environ={})
 
 
 def test_strict_names_every_broken_plugin(site):
@@ -334,9 +334,9 @@ def test_strict_names_every_broken_plugin(site):
     site.install("worse-harness", "3.2", {"worse": "worse_module"}, worse_module="2 / 0")
     site.install("good-harness", "1", {"good": "good_module"}, good_module="")
     with pytest.raises(PluginError, match=r"(?s)bad-harness 3\.1.*worse-harness 3\.2") as error:
-        load(strict=True, environ={})
+        load_plugins(strict=True, environ={})
     assert error.value.exit_code == 2
-    assert list(load(["no:bad", "no:worse"], strict=True, environ={}).plugins) == ["good"]
+    assert list(load_plugins(["no:bad", "no:worse"], strict=True, environ={}).plugins) == ["good"]
 
 
 UNSOUND = {
@@ -514,7 +514,7 @@ def test_an_unsound_plugin_leaves_no_trace_but_its_listing(site, case):
     observer = "\n\n@hookimpl\ndef harness_run_end(result):\n    raise AssertionError\n"
     site.install("bad-harness", "3.1", {"bad": "bad_module"}, bad_module=BAD + code + observer)
     site.install("good-harness", "1", {"good": "good_module"}, good_module=offering("x"))
-    loaded = load(environ={})
+    loaded = load_plugins(environ={})
     (broken,) = loaded.broken
     assert problem in broken.problem
     assert broken.info.plugin == "bad"
@@ -528,7 +528,7 @@ def test_an_unsound_plugin_leaves_no_trace_but_its_listing(site, case):
 
 def test_a_newer_api_is_put_right_by_another_harness(site, tmp_path):
     path = file(tmp_path, "mine", f"HARNESS_API_VERSION = {harness.API_VERSION + 1}")
-    (broken,) = load([path], environ={}).broken
+    (broken,) = load_plugins([path], environ={}).broken
     assert broken.remedy == "upgrade finetune-harness, or block it with -p no:mine"
 
 
@@ -570,7 +570,7 @@ def test_what_is_allowed(site, tmp_path):
     def harness_helper():
         pass
     """
-    loaded = load([file(tmp_path, "mine", code)], environ={})
+    loaded = load_plugins([file(tmp_path, "mine", code)], environ={})
     assert loaded.broken == []
     loaded.notify("harness_run_start", spec=None)
     hooks = ["harness_execute", "harness_of_the_future", "harness_run_start"]
@@ -581,13 +581,13 @@ def test_a_name_that_a_built_in_has(site):
     site.builtin({"ours": "our_module"}, our_module=offering("full-ft"))
     code = offering("full-ft")
     site.install("their-harness", "1.2", {"theirs": "their_module"}, their_module=code)
-    loaded = load(environ={})
+    loaded = load_plugins(environ={})
     (broken,) = loaded.broken
     assert broken.info.plugin == "theirs"
     assert "strategy 'full-ft', and so does plugin 'ours' (finetune-harness 0.0)" in broken.problem
     assert broken.remedy == "block one of the two with -p no:theirs or -p no:ours"
     assert loaded.owner("strategies", "full-ft").plugin == "ours"
-    blocked = load(["no:ours"], environ={})
+    blocked = load_plugins(["no:ours"], environ={})
     assert blocked.owner("strategies", "full-ft").plugin == "theirs"
     assert blocked.broken == []
 
@@ -597,7 +597,7 @@ def test_a_refused_plugin_frees_its_names(site, tmp_path):
         tmp_path, "first", offering("x") + "\n@hookimpl\ndef harness_suites():\n    return 1"
     )
     second = file(tmp_path, "second", offering("x"))
-    loaded = load([first, second], environ={})
+    loaded = load_plugins([first, second], environ={})
     assert [one.info.plugin for one in loaded.broken] == ["first"]
     assert loaded.owner("strategies", "x").plugin == "second"
 
@@ -606,7 +606,7 @@ def test_two_plugins_of_one_name(site, tmp_path):
     site.install("a-harness", "1", {"same": "a_module"}, a_module=offering("x"))
     site.install("b-harness", "1", {"same": "b_module"}, b_module=offering("y"))
     path = file(tmp_path, "same", offering("z"))
-    loaded = load([path], environ={})
+    loaded = load_plugins([path], environ={})
     assert list(loaded.strategies) == ["x"]
     problems = [(str(one.info), one.problem, one.remedy) for one in loaded.broken]
     taken = "its name is taken by plugin 'same' (a-harness 1)"
@@ -622,7 +622,7 @@ def test_two_plugins_of_one_name(site, tmp_path):
 def test_the_catalogue_is_sorted_and_says_who_offers_what(site, tmp_path):
     b, a = file(tmp_path, "b", offering("bb")), file(tmp_path, "a", offering("aa"))
     both = BAD + "@hookimpl\ndef harness_metrics():\n    return [Metric('m', build=None)]"
-    loaded = load([b, a, file(tmp_path, "c", both)], environ={})
+    loaded = load_plugins([b, a, file(tmp_path, "c", both)], environ={})
     assert list(loaded.strategies) == ["aa", "bb"]
     assert loaded.strategies["aa"].__name__ == "Mine"
     assert loaded.owner("strategies", "aa").plugin == "a"
@@ -645,7 +645,7 @@ class Recorder:
 
 def test_a_program_may_give_objects(site):
     recorder = Recorder()
-    loaded = load([recorder], environ={})
+    loaded = load_plugins([recorder], environ={})
     loaded.notify("harness_run_start", spec="the spec")
     assert recorder.seen == ["the spec"]
     assert loaded.args == ()
@@ -678,7 +678,7 @@ def test_hooks_are_called_in_this_order(site, tmp_path):
     first = file(tmp_path, "first", OBSERVER.replace("__name__", "'first'"))
     second = file(tmp_path, "second", OBSERVER.replace("__name__", "'second'"))
     from_environment = file(tmp_path, "env", OBSERVER.replace("__name__", "'env'"))
-    loaded = load([first, second], environ={"HARNESS_PLUGINS": from_environment})
+    loaded = load_plugins([first, second], environ={"HARNESS_PLUGINS": from_environment})
     assert list(loaded.plugins) == ["o1", "o2", "y", "z", "a", "env", "first", "second"]
     order = ["second", "first", "env", "b_module", "z_module", "y_module", "o2_module", "o1_module"]
     seen = []
@@ -699,7 +699,7 @@ def test_tryfirst_and_trylast_move_a_hook(site, tmp_path):
 
     paths = [marked("a", "tryfirst=True"), marked("b", ""), marked("c", "trylast=True")]
     seen = []
-    load(paths, environ={}).notify("harness_run_start", spec=seen)
+    load_plugins(paths, environ={}).notify("harness_run_start", spec=seen)
     assert seen == ["a", "b", "c"]
 
 
@@ -709,7 +709,7 @@ def test_an_observer_that_raises_is_logged_and_passed_over(site, tmp_path, caplo
     paths = [file(tmp_path, "good", OBSERVER), file(tmp_path, "bad", bad)]
     seen = []
     with caplog.at_level(logging.ERROR, logger="harness"):
-        load(paths, environ={}).notify("harness_run_start", spec=seen)
+        load_plugins(paths, environ={}).notify("harness_run_start", spec=seen)
     assert len(seen) == 1
     (record,) = caplog.records
     assert "plugin 'bad'" in record.getMessage()
@@ -722,6 +722,6 @@ def test_an_observer_does_not_swallow_an_interruption(site, tmp_path):
         "from harness import hookimpl\n@hookimpl\n"
         "def harness_run_start():\n    raise KeyboardInterrupt\n"
     )
-    loaded = load([file(tmp_path, "bad", code)], environ={})
+    loaded = load_plugins([file(tmp_path, "bad", code)], environ={})
     with pytest.raises(KeyboardInterrupt):
         loaded.notify("harness_run_start", spec=None)

@@ -451,7 +451,7 @@ def hub_board(**data):
         run.model_copy(update={"data": made_data(run.spec, procedural=False, **{**hub, **data})})
         for run in runs
     ]
-    return build.rank(changed, made_plan(changed)), changed
+    return build.build_leaderboard(changed, made_plan(changed)), changed
 
 
 def test_datasets_of_the_hub_get_eval_results():
@@ -483,7 +483,7 @@ def test_other_datasets_get_none(data):
 
 def test_limited_runs_are_no_results_of_a_dataset():
     runs = made_product(["demo-mri"], ["resnet50-mini"], ["full-ft"], spec={"limit": 4})
-    text = card.write(build.rank(runs, made_plan(runs)), [])["README.md"]
+    text = card.write(build.build_leaderboard(runs, made_plan(runs)), [])["README.md"]
 
     assert DatasetCard(text).data.to_dict().get("model-index", []) == []
 
@@ -606,8 +606,8 @@ def test_samples_that_cannot_be_paired_are_not_compared(folder, tmp_path):
     for place in (folder, tmp_path / "public"):
         (place / "plan.json").unlink()
     with opened([folder, tmp_path / "public"]) as store:
-        ranked = build.rank(store.results())
-        found = statistics.analysed(ranked, store)
+        ranked = build.build_leaderboard(store.results())
+        found = statistics.add_statistics(ranked, store)
     (track,) = (one for one in ranked.tracks if one.limit is None)
     blocks = {one["block"] for one in found.statistics[track.id]["differences"]}
 

@@ -10,7 +10,8 @@ from places import SIMULATIONS
 from scipy import stats
 
 from harness.errors import StoreError, UsageError
-from harness.results.gate.check import GateCell, GateRun, Rules, check
+from harness.results.gate.check import check
+from harness.results.gate.records import GateCell, GateRun, Rules
 from harness.stats import Pair, compare_pairs, contributions
 
 RUNS = runpy.run_path(str(SIMULATIONS / "truth.py"))["runs"]

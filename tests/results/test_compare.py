@@ -14,7 +14,7 @@ from harness.api.execution import Outcome, Predictions
 from harness.api.records import Plan, RunSpec
 from harness.results.gate import check as gate
 from harness.results.gate import report
-from harness.results.gate.check import GateCell, GateRun
+from harness.results.gate.records import GateCell, GateRun
 from harness.results.store import Store
 
 N = 400

@@ -16,8 +16,8 @@ from harness.cli import cli
 from harness.errors import UsageError
 from harness.leaderboard import build
 from harness.leaderboard.render.formats import FILES, render
-from harness.results.merge import MergedStore, Part, existing, merge, opened
-from harness.results.package import pack, seal
+from harness.results.merge import FolderContents, MergedStore, existing, merge_contents, opened
+from harness.results.package import pack, write_manifest
 from harness.results.store import Store
 
 MINE, THEIRS = sha("my code"), sha("their code")
@@ -25,11 +25,13 @@ MINE, THEIRS = sha("my code"), sha("their code")
 
 def part(tmp_path, name, results=(), plan=None, failures=()):
     chosen = made_plan((*results, *failures)) if plan is None else plan
-    return Part(tmp_path / name, tuple(results), chosen, tuple(failures))
+    return FolderContents(tmp_path / name, tuple(results), chosen, tuple(failures))
 
 
 def ranked(whole):
-    return build.rank(whole.results, whole.plan if whole.plan.runs else None, whole.failures)
+    return build.build_leaderboard(
+        whole.results, whole.plan if whole.plan.runs else None, whole.failures
+    )
 
 
 def by(source, seed=0, value=0.8, **changes):
@@ -46,7 +48,7 @@ def figures(**values):
 
 def test_the_runs_of_all_parts_are_there_and_a_common_one_once(tmp_path):
     a, b, c = (made_result(seed=seed) for seed in range(3))
-    whole = merge([part(tmp_path, "x", [a, b]), part(tmp_path, "y", [b, c])])
+    whole = merge_contents([part(tmp_path, "x", [a, b]), part(tmp_path, "y", [b, c])])
 
     assert [run.run_id for run in whole.results] == sorted(r.run_id for r in (a, b, c))
     assert {line.run_id for line in whole.plan.runs} == {r.run_id for r in (a, b, c)}
@@ -57,7 +59,7 @@ def test_the_runs_of_all_parts_are_there_and_a_common_one_once(tmp_path):
 def test_one_persons_runs_do_not_supersede_anothers(tmp_path):
     """Both asked for the same (lora, seed 0), each with code of their own: two rows."""
     mine, theirs = by(MINE, value=0.7), by(THEIRS, value=0.9)
-    whole = merge([part(tmp_path, "x", [mine]), part(tmp_path, "y", [theirs])])
+    whole = merge_contents([part(tmp_path, "x", [mine]), part(tmp_path, "y", [theirs])])
     built = ranked(whole)
 
     assert built.superseded == 0
@@ -70,7 +72,9 @@ def test_what_one_person_lacks_is_missing_in_their_row_only(tmp_path):
     mine = [by(MINE, seed) for seed in (0, 1)]
     theirs = by(THEIRS, 0)
     asked = made_plan([theirs, made_spec(strategy="lora", seed=1, sources={"strategy": THEIRS})])
-    built = ranked(merge([part(tmp_path, "x", mine), part(tmp_path, "y", [theirs], asked)]))
+    built = ranked(
+        merge_contents([part(tmp_path, "x", mine), part(tmp_path, "y", [theirs], asked)])
+    )
 
     rows = {row.source: row for row in built.tracks[0].rows}
     assert rows[MINE].ranked
@@ -79,11 +83,11 @@ def test_what_one_person_lacks_is_missing_in_their_row_only(tmp_path):
 
 def test_a_part_without_a_plan_asked_for_what_it_has(tmp_path):
     a, b = made_result(seed=0), made_result(seed=1)
-    whole = merge([part(tmp_path, "x", [a]), part(tmp_path, "y", [b], Plan())])
+    whole = merge_contents([part(tmp_path, "x", [a]), part(tmp_path, "y", [b], Plan())])
 
     assert {line.run_id for line in whole.plan.runs} == {a.run_id, b.run_id}
     assert ranked(whole).superseded == 0
-    assert merge([part(tmp_path, "y", [b], Plan())]).plan == Plan()
+    assert merge_contents([part(tmp_path, "y", [b], Plan())]).plan == Plan()
 
 
 def test_a_run_that_failed_here_and_finished_there_has_finished(tmp_path):
@@ -91,7 +95,7 @@ def test_a_run_that_failed_here_and_finished_there_has_finished(tmp_path):
     for order in itertools.permutations(
         [part(tmp_path, "x", failures=[failed]), part(tmp_path, "y", [fine])]
     ):
-        whole = merge(order)
+        whole = merge_contents(order)
         assert (whole.results, whole.failures) == ((fine,), ())
 
 
@@ -100,7 +104,7 @@ def test_a_failure_that_several_have_is_told_once(tmp_path):
     late = made_failure(message="late", finished="2025-02-01T00:00:00Z")
     parts = [part(tmp_path, "x", failures=[early]), part(tmp_path, "y", failures=[late])]
 
-    assert merge(parts).failures == merge(parts[::-1]).failures == (late,)
+    assert merge_contents(parts).failures == merge_contents(parts[::-1]).failures == (late,)
 
 
 def test_suites_of_one_name_add_up_and_no_banner_is_lost(tmp_path):
@@ -111,9 +115,9 @@ def test_suites_of_one_name_add_up_and_no_banner_is_lost(tmp_path):
         part(tmp_path, name, [run], made_plan([run], suite))
         for name, suite in (("x", one), ("y", two))
     ]
-    whole = merge(parts)
+    whole = merge_contents(parts)
 
-    assert whole == merge(parts[::-1]) or whole.plan == merge(parts[::-1]).plan
+    assert whole == merge_contents(parts[::-1]) or whole.plan == merge_contents(parts[::-1]).plan
     suite = whole.plan.suites["demo"]
     assert set(suite.seeds) == {0, 1}
     assert set(suite.datasets) == {"a", "b"}
@@ -132,7 +136,7 @@ def test_seconds_and_machines_of_one_run_may_differ(tmp_path):
     parts = [part(tmp_path, "x", [slow]), part(tmp_path, "y", [fast])]
 
     for order in (parts, parts[::-1]):
-        whole = merge(order)
+        whole = merge_contents(order)
         assert whole.results == (fast,)
         assert whole.homes[fast.run_id] == tmp_path / "y"
 
@@ -140,7 +144,7 @@ def test_seconds_and_machines_of_one_run_may_differ(tmp_path):
 def test_figures_that_only_one_copy_has_are_kept(tmp_path):
     plain = made_result(metrics=figures(balanced_accuracy=0.8), finished="2025-03-01T00:00:00Z")
     scored = made_result(metrics=figures(balanced_accuracy=0.8, brier=0.2))
-    (run,) = merge([part(tmp_path, "x", [plain]), part(tmp_path, "y", [scored])]).results
+    (run,) = merge_contents([part(tmp_path, "x", [plain]), part(tmp_path, "y", [scored])]).results
 
     assert run.metrics == figures(balanced_accuracy=0.8, brier=0.2)
     assert run.finished == plain.finished
@@ -166,7 +170,7 @@ def test_files_of_one_run_that_contradict_each_other_are_both_named(tmp_path, ch
     messages = []
     for order in (parts, parts[::-1]):
         with pytest.raises(StoreError) as raised:
-            merge(order)
+            merge_contents(order)
         messages.append(str(raised.value))
 
     assert messages[0] == messages[1]
@@ -182,10 +186,10 @@ def test_copies_from_other_processors_round_differently_and_the_latest_stands(tm
     parts = [part(tmp_path, "x", [here]), part(tmp_path, "y", [there])]
 
     for order in (parts, parts[::-1]):
-        whole = merge(order)
+        whole = merge_contents(order)
         assert whole.results == (there,)  # with no figure of the other logits
         assert whole.repeats == (there.run_id,)
-    assert merge(parts[:1]).repeats == ()
+    assert merge_contents(parts[:1]).repeats == ()
 
 
 def test_not_even_elsewhere_can_a_run_have_other_classes(tmp_path):
@@ -193,7 +197,7 @@ def test_not_even_elsewhere_can_a_run_have_other_classes(tmp_path):
     made = here.environment.model_copy(update={"device": "cuda:0 (Card)"})
     there = made_result(environment=made, data={"classes": ("a", "c")})
     with pytest.raises(StoreError, match="different classes"):
-        merge([part(tmp_path, "x", [here]), part(tmp_path, "y", [there])])
+        merge_contents([part(tmp_path, "x", [here]), part(tmp_path, "y", [there])])
 
 
 def test_the_same_predictions_in_another_order_are_no_contradiction(tmp_path):
@@ -202,7 +206,12 @@ def test_the_same_predictions_in_another_order_are_no_contradiction(tmp_path):
     data = made_data(original.spec, split_sha256=sha("renamed")).model_dump()
     public = made_result(data=data, predictions=PredictionsRecord(file="f", sha256=sha("two")))
 
-    assert len(merge([part(tmp_path, "x", [original]), part(tmp_path, "y", [public])]).results) == 1
+    assert (
+        len(
+            merge_contents([part(tmp_path, "x", [original]), part(tmp_path, "y", [public])]).results
+        )
+        == 1
+    )
 
 
 # -- the order of the folders -----------------------------------------------------------------
@@ -222,10 +231,10 @@ def test_the_order_of_folders_and_of_runs_in_them_changes_nothing(tmp_path_facto
         suite = made_suite(notes=(name,), seeds=tuple(data.draw(st.sets(st.integers(0, 3)))))
         parts.append(part(root, name, held, made_plan([*held, *failed], suite), failed))
     other = [
-        Part(p.folder, tuple(data.draw(st.permutations(p.results))), p.plan, p.failures)
+        FolderContents(p.folder, tuple(data.draw(st.permutations(p.results))), p.plan, p.failures)
         for p in data.draw(st.permutations(parts))
     ]
-    one, two = merge(parts), merge(other)
+    one, two = merge_contents(parts), merge_contents(other)
 
     assert (one.results, one.plan, one.failures) == (two.results, two.plan, two.failures)
     assert render(ranked(one), "json") == render(ranked(two), "json")
@@ -330,7 +339,7 @@ def test_board_warns_of_runs_that_came_out_differently(tmp_path):
 def archive(tmp_path, name="x", **given):
     stored(tmp_path / name, made_result(**given))
     (tmp_path / name / ".lock").unlink()
-    seal(tmp_path / name, "0.1.0")
+    write_manifest(tmp_path / name, "0.1.0")
     pack(tmp_path / name, tmp_path / f"{name}.zip")
     return tmp_path / f"{name}.zip"
 

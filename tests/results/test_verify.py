@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save
 
 from harness.api.execution import Outcome, Predictions
 from harness.api.records import Environment, RunResult, digest
+from harness.benchmark.replay import PROBABILITY, compare
 from harness.cli import cli
-from harness.results.package import seal
-from harness.verify.replay import PROBABILITY, compare
+from harness.results.package import write_manifest
 
 
 def harness(*args):
@@ -532,7 +532,7 @@ def test_runs_that_are_no_longer_asked_for_are_counted(folder):
 
 def test_a_packed_folder_is_as_it_was_packed(folder):
     (folder / ".lock").unlink()
-    seal(folder, "0.1.0")
+    write_manifest(folder, "0.1.0")
     assert wrong(folder) == set()
     path, record = a_run(folder)
     record["finished"] = "yesterday"  # nothing else would tell
@@ -792,7 +792,7 @@ def test_a_run_of_the_reference_engine_is_made_again_by_it(tmp_path, monkeypatch
         raise AssertionError("the fast path was taken")
 
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(lanes.Block, "train", refuse)
+    monkeypatch.setattr(lanes.HeadBatch, "train", refuse)
     only = ("--strategies", "linear-probe", "--jobs", 1, "--engine", "reference")
     made = harness("bench", "toy", "--out", tmp_path / "r", *only)
     assert made.exit_code == 0, made.output

@@ -6,7 +6,7 @@ from made import BACKBONES, made_failure, made_plan, made_product, made_result
 
 from harness.api.leaderboard import ClaimAnswer
 from harness.api.records import MetricValue
-from harness.leaderboard.build import rank
+from harness.leaderboard.build import build_leaderboard
 
 
 def small_board():
@@ -42,7 +42,9 @@ def small_board():
         [*runs, failed],
         {"assumed": {"lr": "the authors' next paper", "patience": "the authors' next paper"}},
     )
-    return with_evidence(rank([*runs, made_result(spec={"engine": 7})], plan, [failed]))
+    return with_evidence(
+        build_leaderboard([*runs, made_result(spec={"engine": 7})], plan, [failed])
+    )
 
 
 def with_evidence(board):

@@ -26,7 +26,7 @@ from harness.api.records import (
     Protocol,
     Schedule,
 )
-from harness.leaderboard.build import rank
+from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.html import html_page, page_data
 
 PROTOCOL = Protocol(
@@ -180,7 +180,7 @@ def study(seeds=3):
         "protocol": PROTOCOL,
         "assumed": {"lr": "the authors' next paper", "patience": "chosen here"},
     }
-    board = rank(results, made_plan(results, suite))
+    board = build_leaderboard(results, made_plan(results, suite))
     statistics = {board.tracks[0].id: track_statistics(board, results)}
     answers = tuple(ClaimAnswer(**claim) for claim in claims())
     whole = board.model_copy(update={"statistics": statistics, "claims": answers})
@@ -343,9 +343,11 @@ def hostile_runs(name):
 
 def hostile_page(name=HOSTILE):
     runs = hostile_runs(name)
-    board = rank(runs, made_plan(runs, {"title": name, "notes": (name,), "assumed": {name: name}}))
+    board = build_leaderboard(
+        runs, made_plan(runs, {"title": name, "notes": (name,), "assumed": {name: name}})
+    )
     logits = {"test": np.array([[1.0, 2.0]], dtype=np.float32)}
     given = Predictions(
         logits=logits, targets={"test": np.array([0])}, rows={"test": np.array([0])}
     )
-    return html_page.page(page_data.build(board, runs, lambda _: given))
+    return html_page.page(page_data.page_data(board, runs, lambda _: given))

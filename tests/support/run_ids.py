@@ -15,9 +15,9 @@ from harness import NumericMode, RunResult, Weights
 from harness.benchmark.identity import run_specs
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.run import dry_run
-from harness.benchmark.suite import resolve
+from harness.benchmark.suite import resolve_suite
 from harness.data.preparation import DatasetInfo
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 from harness.weights import WeightsFile
 
 GOLDEN = DATA_FILES / "golden" / "run_ids.json"
@@ -40,7 +40,9 @@ def made(text):
 
 def demonstration():
     """All 120, from the data as they are drawn here, by the line that `bench --dry-run` takes."""
-    return dry_run(BenchRequest(suite="demo"), BenchOptions(device="cpu"), load()).plan.specs
+    return dry_run(
+        BenchRequest(suite="demo"), BenchOptions(device="cpu"), load_plugins()
+    ).plan.specs
 
 
 def historic():
@@ -56,7 +58,7 @@ def paper():
 
     Four for each dataset: two seeds, two numeric modes, all networks, settings, a limit.
     """
-    loaded = load()
+    loaded = load_plugins()
     kinds = [
         BenchRequest(suite="paper-2024", seeds=(684,), strategies=("full-ft", "l2-sp", "auto-rgn")),
         BenchRequest(
@@ -74,7 +76,7 @@ def paper():
         NumericMode(precision="bf16", layout="channels-last", compile="graph", deterministic=False),
     ]
     for request, mode in zip(kinds, modes, strict=True):
-        resolved = resolve(request, loaded)
+        resolved = resolve_suite(request, loaded)
         suite = resolved.suite
         datasets = {
             name: DatasetInfo((), {}, made(f"data of {name}"), decoded=True)

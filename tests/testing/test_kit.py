@@ -16,7 +16,7 @@ from places import DATA_FILES
 
 from harness import DataError, HarnessError, Phase, PluginError, SolveHead, Strategy, UsageError
 from harness.cli import cli
-from harness.plugins.registry import load
+from harness.plugins.registry import load_plugins
 from harness.testing import (
     BrokenPromise,
     backbone,
@@ -35,7 +35,7 @@ from harness.testing.toys import ToyBackbone, ToyVgg
 from harness.testing.watch import generators, moved, unseeded, watching
 
 BROKEN = DATA_FILES / "broken_plugins"
-BUILT_IN = load(environ={"HARNESS_NO_AUTOLOAD": "1"})
+BUILT_IN = load_plugins(environ={"HARNESS_NO_AUTOLOAD": "1"})
 
 
 def plugin(name):
@@ -281,7 +281,7 @@ def test_names_that_promise_nothing():
 def test_a_plugin_that_was_left_out_is_an_error(tmp_path):
     (tmp_path / "absent.py").write_text("import no_such_module")
     with pytest.raises(PluginError, match=r"plugin 'absent' .* is left out: ModuleNotFoundError"):
-        promises("absent", loaded=load([str(tmp_path / "absent.py")]))
+        promises("absent", loaded=load_plugins([str(tmp_path / "absent.py")]))
 
 
 # -- the command ----------------------------------------------------------------------------------

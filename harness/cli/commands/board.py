@@ -51,9 +51,9 @@ def command(
                 f"of each the latest counts: {', '.join(store.repeats[:5])}"
             )
         if wanted:
-            text = boards.text(board, wanted, store, session.plugins, tests=tests)
+            text = boards.render_board(board, wanted, store, session.plugins, tests=tests)
         else:
-            made = boards.write(board, store, target, session.plugins, tests=tests)
+            made = boards.write_board(board, store, target, session.plugins, tests=tests)
             text = formats.render(made, "terminal")
             outlast(made)
         outlast(store, board)

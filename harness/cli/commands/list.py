@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from harness import Backbone, Dataset, Metric, Search, Strategy, Suite
 from harness.cli.session import Session, pass_session, print_json, print_table
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 
 Entry = dict[str, Any]
 
@@ -43,7 +43,7 @@ def command(session: Session, kind: str | None, *, as_json: bool) -> None:
             click.echo()
 
 
-def _entries(loaded: Loaded, kind: str) -> list[Entry]:
+def _entries(loaded: PluginRegistry, kind: str) -> list[Entry]:
     catalogue: Mapping[str, object] = getattr(loaded, kind)
     return [
         {"name": name, **_LISTINGS[kind].entry(offered), **_owner(loaded, kind, name)}
@@ -51,7 +51,7 @@ def _entries(loaded: Loaded, kind: str) -> list[Entry]:
     ]
 
 
-def _owner(loaded: Loaded, kind: str, name: str) -> Entry:
+def _owner(loaded: PluginRegistry, kind: str, name: str) -> Entry:
     info = loaded.owner(kind, name)
     return {"plugin": info.plugin, "distribution": info.distribution, "version": info.version}
 

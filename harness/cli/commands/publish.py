@@ -34,10 +34,10 @@ def command(
     Ids of samples and groups that are not public are replaced by keyed hashes; paths are dropped.
     """
     from harness.leaderboard import boards
-    from harness.publish.publish import Wish, publish
+    from harness.publish.publish import PublishOptions, publish
 
-    wish = Wish(
-        lambda store: boards.refresh(store, session.plugins), hide, dry_run, session.offline
+    wish = PublishOptions(
+        lambda store: boards.refresh_board(store, session.plugins), hide, dry_run, session.offline
     )
     done = publish(folder, target, wish)
     verb = "would go" if dry_run else "are"

@@ -32,9 +32,9 @@ def command(session: Session, folder: Path, target: Path, hide: tuple[str, ...])
     Ids of samples and groups that are not public are replaced by keyed hashes; paths are dropped.
     """
     from harness.leaderboard import boards
-    from harness.publish.publish import Wish, submit
+    from harness.publish.publish import PublishOptions, submit
 
-    wish = Wish(lambda store: boards.refresh(store, session.plugins), hide)
+    wish = PublishOptions(lambda store: boards.refresh_board(store, session.plugins), hide)
     done = submit(folder, target, wish)
     click.echo(
         f"{done.address}: {done.package.runs} runs, {done.package.failed} failed, "

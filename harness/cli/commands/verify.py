@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from harness.cli.session import Session, pass_session, print_json
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.verify import Replay, Replayed, Report
+    from harness.results.verify import Replay, Replayed, VerificationReport
 
 
 @click.command
@@ -28,11 +29,11 @@ def command(session: Session, /, folder: Path, *, as_json: bool, **given: Any) -
 
     Exit code 1: some file does not hold.
     """
-    from harness.verify import verify
+    from harness.results.verify import verify
 
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give a results folder, as in results/demo")
-    report, replayed = verify(folder, session.plugins, _again(session, given))
+    report, replayed = verify(folder, session.plugins, _replay(session, given))
     if as_json:
         print_json(_plain(report, replayed))
     else:
@@ -41,13 +42,15 @@ def command(session: Session, /, folder: Path, *, as_json: bool, **given: Any) -
         raise SystemExit(1)
 
 
-def _again(session: Session, given: dict[str, Any]) -> Replay:
+def _replay(session: Session, given: dict[str, Any]) -> Replay | None:
     from harness.api.dataset import Access
+    from harness.benchmark.replay import ReplayOptions, replay
     from harness.benchmark.sizing import choose_device
-    from harness.verify import Replay
 
     device = None if given["device"] is None else choose_device(given["device"])
-    return Replay(
+    if not given["replay"]:
+        return None
+    options = ReplayOptions(
         count=given["replay"],
         seed=given["seed"],
         device=device,
@@ -55,9 +58,10 @@ def _again(session: Session, given: dict[str, Any]) -> Replay:
         weights=given["weights"],
         access=Access(offline=session.offline),
     )
+    return partial(replay, loaded=session.plugins, options=options)
 
 
-def _print(report: Report, replayed: list[Replayed]) -> None:
+def _print(report: VerificationReport, replayed: list[Replayed]) -> None:
     for problem in report.problems:
         click.echo(str(problem))
     for one in replayed:
@@ -74,7 +78,7 @@ def _print(report: Report, replayed: list[Replayed]) -> None:
     )
 
 
-def _plain(report: Report, replayed: list[Replayed]) -> dict[str, object]:
+def _plain(report: VerificationReport, replayed: list[Replayed]) -> dict[str, object]:
     return {
         "holds": not report.problems,
         "runs": report.runs,

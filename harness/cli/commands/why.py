@@ -22,8 +22,8 @@ def command(session: Session, run: str, out: Path | None, weights: str | None) -
     places = [out] if out else sorted(p for p in Path("results").glob("*") if p.is_dir())
     store, result = reuse.find_run(places, run)
     access = Access(offline=True)
-    found = list(reuse.explain(result, session.plugins, access, weights))
-    changed = [one for one in found if isinstance(one, reuse.Difference)]
+    found = list(reuse.explain_reuse(result, session.plugins, access, weights))
+    changed = [one for one in found if isinstance(one, reuse.IdentityDifference)]
     click.echo(
         f"run {result.run_id} in {store.folder}: {result.spec.cell}, seed {result.spec.seed}"
     )
@@ -32,10 +32,12 @@ def command(session: Session, run: str, out: Path | None, weights: str | None) -
     else:
         click.echo("code, default settings, weights and data are as they were: reused if asked for")
     for one in found:
-        if isinstance(one, reuse.Unknown):
+        if isinstance(one, reuse.UnknownPart):
             click.echo(f"not known: {one.what}: {one.reason}")
-    if newer := reuse.later(store, result):
+    if newer := reuse.newer_run(store, result):
         click.echo(f"\nrun {newer.run_id} of the same cell and seed was made later; it differs in")
         print_table(
-            ("what", "this run", "the later one"), reuse.unlike(result.spec, newer.spec), 50
+            ("what", "this run", "the later one"),
+            reuse.spec_differences(result.spec, newer.spec),
+            50,
         )

@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.records import Protocol
 from harness.data.audit.leaks import NearPair, as_pair, find_crossings, near_pairs
-from harness.data.audit.report import Audit, BadFile, Copies, SplitFacts, View
+from harness.data.audit.report import Audit, BadFile, Copies, SplitFacts, SplitView
 from harness.data.audit.shortcuts import try_shortcuts
-from harness.data.audit.survey import Look, look_at_all
-from harness.data.duplicates import Twins, find, links, nothing
+from harness.data.audit.survey import ImageFacts, survey_images
+from harness.data.duplicates import NearDuplicates, confirmed_pairs, find_duplicates, nothing
 from harness.data.images import Progress
 from harness.data.split import make_splits
 from harness.data.stratify import Sample
-from harness.data.table import Table, read_table
+from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
-
-__all__ = ["Audit", "Audited", "audit"]
 
 # Shares and seed of made splits, as every built-in suite has them.
 PROTOCOL = Protocol(name="audit")
@@ -35,16 +33,16 @@ class Audited:
     """The report, and the table of the source that its ids are of."""
 
     report: Audit
-    table: Table
+    table: DatasetTable
 
 
 @dataclass(frozen=True)
 class _Known:
     """What is known of image files, by content."""
 
-    looks: Mapping[str, Look]
+    looks: Mapping[str, ImageFacts]
     bad: Mapping[str, str]
-    twins: Twins
+    twins: NearDuplicates
 
 
 def audit(dataset: Dataset, access: Access, progress: Progress | None = None) -> Audited:
@@ -62,8 +60,8 @@ def audit(dataset: Dataset, access: Access, progress: Progress | None = None) ->
     dataset = dataset.pinned(access)
     published = dataset.as_published()
     table = read_table(published, access)
-    near = nothing() if dataset.procedural else find(table, access.cache, progress)
-    known = _Known(*look_at_all(table, progress), near)
+    near = nothing() if dataset.procedural else find_duplicates(table, access.cache, progress)
+    known = _Known(*survey_images(table, progress), near)
     used = table if published == dataset else read_table(dataset, access)
     source = _source_view(table, known)
     made, refused = _made_view(dataset, used, known, source)
@@ -92,7 +90,7 @@ def audit(dataset: Dataset, access: Access, progress: Progress | None = None) ->
 # -- the two views --------------------------------------------------------------------------------
 
 
-def _source_view(table: Table, known: _Known) -> View:
+def _source_view(table: DatasetTable, known: _Known) -> SplitView:
     placed = {sample.id: sample.split for sample in table.samples}
     own = len(set(placed.values())) > 1
     rule = "as the source has them" if own else "the source has no splits of its own"
@@ -100,11 +98,11 @@ def _source_view(table: Table, known: _Known) -> View:
 
 
 def _made_view(
-    dataset: Dataset, table: Table, known: _Known, source: View
-) -> tuple[View | None, str]:
+    dataset: Dataset, table: DatasetTable, known: _Known, source: SplitView
+) -> tuple[SplitView | None, str]:
     """The splits a run would use, or why there are none."""
     usable = [s for s in table.samples if s.content in known.looks]
-    twins = None if dataset.procedural else links(known.twins, usable)
+    twins = None if dataset.procedural else confirmed_pairs(known.twins, usable)
     try:
         splits = make_splits(
             dataset.name,
@@ -122,10 +120,12 @@ def _made_view(
     return _view("harness", splits.rule, table, placed, known), ""
 
 
-def _view(whose: str, rule: str, table: Table, placed: Mapping[str, Split], known: _Known) -> View:
+def _view(
+    whose: str, rule: str, table: DatasetTable, placed: Mapping[str, Split], known: _Known
+) -> SplitView:
     by_split = {s: [one for one in table.samples if placed.get(one.id) == s] for s in SPLITS}
     there = {split: samples for split, samples in by_split.items() if samples}
-    return View(
+    return SplitView(
         whose=whose,
         rule=rule,
         splits={split: _facts(table.classes, some, known) for split, some in there.items()},
@@ -173,7 +173,7 @@ def _range(values: Sequence[int]) -> tuple[int, int] | None:
 # -- what no split has a part in ------------------------------------------------------------------
 
 
-def _bad_files(table: Table, known: _Known) -> list[BadFile]:
+def _bad_files(table: DatasetTable, known: _Known) -> list[BadFile]:
     reasons = {
         sample: table.unreadable.get(sample.id) or known.bad.get(sample.content)
         for sample in table.samples
@@ -185,7 +185,7 @@ def _bad_files(table: Table, known: _Known) -> list[BadFile]:
     ]
 
 
-def _copies(table: Table, twins: Twins) -> Copies:
+def _copies(table: DatasetTable, twins: NearDuplicates) -> Copies:
     placed = {sample.id: sample.split for sample in table.samples}
     contents = [sample.content for sample in table.samples if sample.content]
     ids = table.first_ids()
@@ -203,7 +203,7 @@ def _copies(table: Table, twins: Twins) -> Copies:
     )
 
 
-def _disagreeing(table: Table, near: Sequence[NearPair]) -> list[tuple[str, str]]:
+def _disagreeing(table: DatasetTable, near: Sequence[NearPair]) -> list[tuple[str, str]]:
     labels = {sample.id: sample.label for sample in table.samples}
     first = table.first_ids()
     copies = [(first[s.content], s.id) for s in table.samples if s.content]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from harness.api.dataset import SPLITS
 from harness.data import images
 from harness.data.audit.leaks import Shared
-from harness.data.audit.report import View
-from harness.data.stratify import by_hash
-from harness.data.table import Table
+from harness.data.audit.report import SplitView
+from harness.data.stratify import order_by_hash
+from harness.data.table import DatasetTable
 from harness.errors import DataError
 from harness.utils.text import clean
 
@@ -30,30 +30,30 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Row:
+class GalleryRow:
     """Pictures that belong together."""
 
     title: str
     pictures: tuple[Picture, ...]
 
 
-def of_classes(table: Table) -> Iterator[Row]:
+def of_classes(table: DatasetTable) -> Iterator[GalleryRow]:
     """Some images of every class, from train where it has them; the same ones at every call."""
     for label, name in enumerate(table.classes):
         samples = [sample for sample in table.samples if sample.label == label]
-        ordered = by_hash(samples, lambda sample: sample.id, "example")
+        ordered = order_by_hash(samples, lambda sample: sample.id, "example")
         chosen = sorted(ordered, key=lambda sample: SPLITS.index(sample.split))[:OF_A_CLASS]
-        yield Row(clean(name), tuple(_picture(table, one.id, one.split) for one in chosen))
+        yield GalleryRow(clean(name), tuple(_picture(table, one.id, one.split) for one in chosen))
 
 
-def of_crossings(table: Table, view: View) -> Iterator[tuple[str, list[Row]]]:
+def of_crossings(table: DatasetTable, view: SplitView) -> Iterator[tuple[str, list[GalleryRow]]]:
     """Kind -> what crosses, image beside image; the first of many."""
     found = view.crossings
     if found.near:
         yield (
             "near duplicates",
             [
-                Row(
+                GalleryRow(
                     f"correlation {pair.correlation:.4f}"
                     + f", {pair.orientation}" * bool(pair.orientation),
                     tuple(
@@ -68,11 +68,17 @@ def of_crossings(table: Table, view: View) -> Iterator[tuple[str, list[Row]]]:
         copies = found.copies[:MOST]
         yield (
             "exact duplicates",
-            [Row(_title("sha256", one.name[:12], one), _shared(table, one)) for one in copies],
+            [
+                GalleryRow(_title("sha256", one.name[:12], one), _shared(table, one))
+                for one in copies
+            ],
         )
     if found.groups:
         groups = found.shared_groups[:MOST]
-        yield "groups", [Row(_title("group", one.name, one), _shared(table, one)) for one in groups]
+        yield (
+            "groups",
+            [GalleryRow(_title("group", one.name, one), _shared(table, one)) for one in groups],
+        )
 
 
 def _title(what: str, name: str, one: Shared) -> str:
@@ -80,17 +86,17 @@ def _title(what: str, name: str, one: Shared) -> str:
     return f"{what} {clean(name)}: {counts}"
 
 
-def _shared(table: Table, one: Shared) -> tuple[Picture, ...]:
+def _shared(table: DatasetTable, one: Shared) -> tuple[Picture, ...]:
     return tuple(
         _picture(table, name, split) for split, ids in one.ids.items() for name in ids[:OF_A_SPLIT]
     )
 
 
-def _picture(table: Table, name: str, split: str) -> Picture:
+def _picture(table: DatasetTable, name: str, split: str) -> Picture:
     return Picture(_uri(table, [name]), f"{split}: {clean(name)}")
 
 
-def _uri(table: Table, ids: Sequence[str]) -> str:
+def _uri(table: DatasetTable, ids: Sequence[str]) -> str:
     from PIL import Image
 
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.api.dataset import SPLITS, Split
 from harness.api.records import Record
-from harness.data.duplicates import ORIENTATIONS, Twins
+from harness.data.duplicates import ORIENTATIONS, NearDuplicates
 from harness.data.stratify import Sample
 
 LISTED = 10_000  # of each kind, the first by id; all are counted
@@ -59,7 +59,7 @@ class Crossings(Record):
 
 
 def find_crossings(
-    samples: Sequence[Sample], placed: Mapping[str, Split], twins: Twins
+    samples: Sequence[Sample], placed: Mapping[str, Split], twins: NearDuplicates
 ) -> Crossings:
     """What crosses when samples stand as `placed` says; those it does not name are nowhere."""
     there = sorted((s for s in samples if s.id in placed), key=lambda sample: sample.id)
@@ -83,7 +83,7 @@ def find_crossings(
 
 
 def near_pairs(
-    samples: Iterable[Sample], placed: Mapping[str, Split], twins: Twins
+    samples: Iterable[Sample], placed: Mapping[str, Split], twins: NearDuplicates
 ) -> Iterator[NearPair]:
     """Every confirmed pair as ids, copies of its files included."""
     having: dict[str, list[str]] = defaultdict(list)

@@ -12,8 +12,8 @@ from importlib.resources import files
 
 from harness.data.audit import examples, wording
 from harness.data.audit.audit import Audited
-from harness.data.audit.examples import Picture, Row
-from harness.data.audit.report import Audit, View
+from harness.data.audit.examples import GalleryRow, Picture
+from harness.data.audit.report import Audit, SplitView
 from harness.data.audit.wording import Finding
 from harness.utils.text import clean
 
@@ -74,7 +74,7 @@ def _verdict(report: Audit) -> str:
     return f'<span class="verdict {kind}">{_text(wording.verdict(report))}</span>'
 
 
-def _view(view: View, *, kept: bool = False) -> Iterator[str]:
+def _view(view: SplitView, *, kept: bool = False) -> Iterator[str]:
     yield f"<h3>{wording.whose(view)}</h3>\n<p>{_text(wording.rule(view))}</p>"
     if kept:
         yield f"<p>{wording.KEPT}</p>"
@@ -99,7 +99,7 @@ def _findings(found: Iterable[Finding]) -> Iterator[str]:
     yield "</ul>"
 
 
-def _gallery(rows: Iterable[Row], kind: str) -> Iterator[str]:
+def _gallery(rows: Iterable[GalleryRow], kind: str) -> Iterator[str]:
     yield f'<div class="gallery {kind}">'
     for row in rows:
         pictures = "".join(map(_picture, row.pictures))

@@ -31,7 +31,7 @@ class SplitFacts(Record):
     bytes: int
 
 
-class View(Record):
+class SplitView(Record):
     """A dataset under one division into splits.
 
     Attributes:
@@ -100,8 +100,8 @@ class Audit(Record):
     classes: tuple[str, ...]
     bad: tuple[BadFile, ...]
     copies: Copies
-    source: View
-    made: View | None
+    source: SplitView
+    made: SplitView | None
     refused: str
 
     @property

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from harness.api.dataset import Split
 from harness.api.records import Record
-from harness.data.audit.survey import Look
-from harness.data.stratify import Sample, by_hash
+from harness.data.audit.survey import ImageFacts
+from harness.data.stratify import Sample, order_by_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,29 +48,29 @@ class Shortcut(Record):
         return self.score is not None and self.luck is not None and self.score > self.luck
 
 
-def _colours(look: Look) -> list[float]:
+def _colours(look: ImageFacts) -> list[float]:
     # The square root evens out rare and frequent colours (Hellinger distance).
     return [math.sqrt(share) for share in look.histogram.tolist()]
 
 
-def _size(look: Look) -> list[float]:
+def _size(look: ImageFacts) -> list[float]:
     width, height, size = (math.log(n) for n in (look.width, look.height, look.bytes))
     return [width, height, width - height, size, size - width - height]
 
 
-BASELINES: Mapping[str, tuple[str, Callable[[Look], list[float]]]] = {
+BASELINES: Mapping[str, tuple[str, Callable[[ImageFacts], list[float]]]] = {
     "colour histogram": ("16 bins each of red, green and blue", _colours),
     "image size": ("width, height, aspect, bytes, bytes a pixel; logarithms", _size),
 }
 
 
 def try_shortcuts(
-    samples: Sequence[Sample], placed: Mapping[str, Split], looks: Mapping[str, Look]
+    samples: Sequence[Sample], placed: Mapping[str, Split], looks: Mapping[str, ImageFacts]
 ) -> tuple[Shortcut, ...]:
     """Both baselines on the samples that are placed and can be read; `looks` is by content."""
     used = [s for s in samples if s.id in placed and s.content in looks]
     train = [s for s in used if placed[s.id] == "train"]
-    train = by_hash(train, lambda sample: sample.id, "shortcut")[:TRAINED_ON]
+    train = order_by_hash(train, lambda sample: sample.id, "shortcut")[:TRAINED_ON]
     test = [s for s in used if placed[s.id] == "test"]
     return tuple(
         _try(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.data import images
 from harness.data.images import Progress, Source
-from harness.data.table import Table
+from harness.data.table import DatasetTable
 from harness.errors import DataError
 from harness.utils.parallel import in_order
 
@@ -23,7 +23,7 @@ GRID = 128  # pixels along the short side that a histogram is taken from, about
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageFacts:
     """One image: upright size, Pillow's mode, file format, bytes of the file.
 
     `histogram` is float32 [48]: the share of its pixels in each of 16 bins of red, green and blue.
@@ -37,20 +37,20 @@ class Look:
     histogram: np.ndarray
 
 
-def look_at_all(
-    table: Table, progress: Progress | None = None
-) -> tuple[Mapping[str, Look], Mapping[str, str]]:
+def survey_images(
+    table: DatasetTable, progress: Progress | None = None
+) -> tuple[Mapping[str, ImageFacts], Mapping[str, str]]:
     """Content -> what the image is like, and content -> why it is none.
 
     Raises:
         DataError: the tables cannot be read.
     """
     ids = table.first_ids()
-    looks: dict[str, Look] = {}
+    looks: dict[str, ImageFacts] = {}
     bad: dict[str, str] = {}
     found = chain.from_iterable(in_order(_look_at_some, _batches(table, list(ids.values()))))
     for done, (content, look) in enumerate(zip(ids, found, strict=True), start=1):
-        if isinstance(look, Look):
+        if isinstance(look, ImageFacts):
             looks[content] = look
         else:
             bad[content] = look
@@ -59,7 +59,7 @@ def look_at_all(
     return looks, bad
 
 
-def _batches(table: Table, ids: Sequence[str]) -> Iterator[list[Source]]:
+def _batches(table: DatasetTable, ids: Sequence[str]) -> Iterator[list[Source]]:
     for start in range(0, len(ids), BATCH):
         try:
             sources = table.sources(ids[start : start + BATCH])
@@ -68,11 +68,11 @@ def _batches(table: Table, ids: Sequence[str]) -> Iterator[list[Source]]:
         yield sources
 
 
-def _look_at_some(sources: Sequence[Source]) -> list[Look | str]:
+def _look_at_some(sources: Sequence[Source]) -> list[ImageFacts | str]:
     return [_look(source) for source in sources]
 
 
-def _look(source: Source) -> Look | str:
+def _look(source: Source) -> ImageFacts | str:
     from PIL import Image
 
     try:
@@ -85,7 +85,7 @@ def _look(source: Source) -> Look | str:
     with Image.open(io.BytesIO(data)) as image:
         mode, kind = image.mode, image.format or ""
     _, height, width = pixels.shape
-    return Look(width, height, mode, kind, len(data), _histogram(pixels))
+    return ImageFacts(width, height, mode, kind, len(data), _histogram(pixels))
 
 
 def _histogram(pixels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from tabulate import tabulate
 
 from harness.data.audit import wording
-from harness.data.audit.report import Audit, View
+from harness.data.audit.report import Audit, SplitView
 from harness.data.audit.wording import Finding
 from harness.utils.text import clean
 
@@ -39,7 +39,7 @@ def _lines(report: Audit) -> Iterator[str]:
         yield _wrapped(f"{wording.whose(report.made)}: {wording.rule(report.made)}; {wording.KEPT}")
 
 
-def _view(view: View) -> Iterator[str]:
+def _view(view: SplitView) -> Iterator[str]:
     heading = _wrapped(f"{wording.whose(view)}: {wording.rule(view)}")
     yield ""
     yield heading

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.data.audit.leaks import NearPair, Shared
-from harness.data.audit.report import Audit, SplitFacts, View
+from harness.data.audit.report import Audit, SplitFacts, SplitView
 from harness.data.audit.shortcuts import Shortcut
 from harness.utils.progress import megabytes
 from harness.utils.text import clean
@@ -28,12 +28,12 @@ class Finding:
     alarming: bool = False
 
 
-def whose(view: View) -> str:
+def whose(view: SplitView) -> str:
     """Which splits these are."""
     return "the source's splits" if view.whose == "source" else "the splits a run uses"
 
 
-def rule(view: View) -> str:
+def rule(view: SplitView) -> str:
     """How they come about."""
     return clean(view.rule)
 
@@ -77,7 +77,7 @@ def general(report: Audit) -> Iterator[Finding]:
         yield _finding(text, pairs, alarming=True)
 
 
-def crossings(view: View) -> Iterator[Finding]:
+def crossings(view: SplitView) -> Iterator[Finding]:
     """What crosses, kind by kind, and how much of each split it concerns."""
     found = view.crossings
     groups = [f"{clean(one.name)}: {_by_split(one)}" for one in found.shared_groups]
@@ -101,7 +101,7 @@ def crossings(view: View) -> Iterator[Finding]:
             )
 
 
-def rest(view: View) -> Iterator[Finding]:
+def rest(view: SplitView) -> Iterator[Finding]:
     """Classes that train lacks, images left out, shortcuts."""
     for split, names in view.lacking.items():
         text = f"{split} has {', '.join(map(clean, names))}, which train lacks"
@@ -112,7 +112,7 @@ def rest(view: View) -> Iterator[Finding]:
         yield Finding(_shortcut(one), alarming=one.telling)
 
 
-def facts(view: View) -> list[tuple[str, ...]]:
+def facts(view: SplitView) -> list[tuple[str, ...]]:
     """Rows of a table: what it is about, then one cell a split."""
     splits = list(view.splits.values())
     return [
@@ -150,7 +150,7 @@ def _groups(report: Audit) -> str:
     return f"{report.images:,} images in {_count(report.grouped, 'group')}{what}"
 
 
-def _crossing(view: View) -> str:
+def _crossing(view: SplitView) -> str:
     found = view.crossings
     counts = {
         "group": found.groups,

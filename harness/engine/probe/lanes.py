@@ -20,8 +20,8 @@ from torch import Tensor
 
 from harness.api.records import Protocol
 from harness.engine.batches import Batches, send
-from harness.engine.devices import Clock
-from harness.engine.graphs import Library, Replayable
+from harness.engine.devices import RunClock
+from harness.engine.graphs import CapturableWork, GraphCache
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults for Adam and AdamW
 
@@ -198,7 +198,7 @@ def goals(
 
 
 @dataclass(frozen=True)
-class Lane:
+class HeadLane:
     """One head: where it stands (rows [P]), its rate, and the order it sees the samples in."""
 
     rows: tuple[Tensor, ...]
@@ -207,7 +207,7 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Reading:
+class HeadReading:
     """A lane after an epoch: rows [P] (head, then moments), loss of each step, logits [M, C]."""
 
     rows: tuple[Tensor, ...]
@@ -216,26 +216,26 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldHeads:
     """The same of all lanes of a block, on the device: rows [L, P], losses [L, T], logits [L, M, C]."""
 
     rows: tuple[Tensor, ...]
     losses: Tensor
     logits: Tensor
 
-    def read(self) -> list[Reading]:
+    def read(self) -> list[HeadReading]:
         """A reading for each lane; waits for the device."""
         losses, logits = self.losses.double().cpu(), self.logits.cpu()
         return [
-            Reading(tuple(rows[lane] for rows in self.rows), losses[lane], logits[lane])
+            HeadReading(tuple(rows[lane] for rows in self.rows), losses[lane], logits[lane])
             for lane in range(len(losses))
         ]
 
 
-class Block:
+class HeadBatch:
     """Lanes that stand at the same step, trained together."""
 
-    def __init__(self, task: Task, lanes: Sequence[Lane], library: Library) -> None:
+    def __init__(self, task: Task, lanes: Sequence[HeadLane], library: GraphCache) -> None:
         self.task, self.count = task, len(lanes)
         self.device = task.features.device
         self.width = BLOCK[self.device.type]
@@ -247,9 +247,9 @@ class Block:
         self.gradient = torch.zeros_like(self.rows)
         self.order = self.table = self.losses = torch.empty(0, device=self.device)
         self._sizes: tuple[int, ...] = ()
-        self._once = Replayable(self._steps, library)
+        self._once = CapturableWork(self._steps, library)
 
-    def train(self, first: int, factors: Sequence[float], clock: Clock) -> None:
+    def train(self, first: int, factors: Sequence[float], clock: RunClock) -> None:
         """One epoch or a part of it, from step number `first`; `factors` of the rate, one a step."""
         self._load(first, factors)
         if self._once.used:
@@ -259,13 +259,13 @@ class Block:
         self._once.used = True  # its first round has warmed it up; the next is recorded
 
     @torch.no_grad()
-    def hold(self) -> Held:
+    def hold(self) -> HeldHeads:
         """Where the lanes stand, and what they say of the validation split; the host goes on."""
         watched = self.task.watched
         logits = self._product(watched.expand(self.width, *watched.shape)).float()
         losses = self.losses * -self.table[:, -self.width :]
         kept = [rows[: self.count].clone() for rows in (self.rows, *self.moments)]
-        return Held(tuple(kept), losses.T[: self.count], logits[: self.count])
+        return HeldHeads(tuple(kept), losses.T[: self.count], logits[: self.count])
 
     # -- one epoch -----------------------------------------------------------------------
 
@@ -281,7 +281,7 @@ class Block:
         sizes = tuple(batch.shape[1] for batch in by_step)
         order = torch.cat([batch.flatten() for batch in by_step])
         if sizes != self._sizes:
-            self._sizes, self._once = sizes, Replayable(self._steps, self._once.library)
+            self._sizes, self._once = sizes, CapturableWork(self._steps, self._once.library)
             self.order, self.table = send(order, self.device), send(table, self.device)
             self.losses = self.rows.new_zeros(len(sizes), self.width)
         else:  # recorded steps read where they read before

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.api.records import RunSpec, digest
 from harness.api.strategy import Distance, Phase
-from harness.engine.probe.lanes import Reading
+from harness.engine.probe.lanes import HeadReading
 from harness.engine.state import RunState
 
 # Rows that are kept; the phase that was asked for least recently is dropped, and trained again,
@@ -37,7 +37,7 @@ class Snapshot:
         costs: (run that paid, kind, seconds).
     """
 
-    reading: Reading
+    reading: HeadReading
     samples: int
     costs: list[tuple[str, str, float]]
     judged: bool = False
@@ -58,7 +58,7 @@ class Snapshot:
 
 
 @dataclass
-class Trajectory:
+class HeadTrajectory:
     """A head's way: steps made -> snapshot.
 
     Attributes:
@@ -80,15 +80,15 @@ class Trajectory:
         return sum(_bytes(tensor) for end in list(self.ends.values()) for tensor in _tensors(end))
 
 
-class Memo:
+class HeadMemo:
     """Trajectories by key, the least recently asked for first."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, Trajectory] = {}
+        self.kept: dict[str, HeadTrajectory] = {}
 
-    def at(self, key: str) -> Trajectory:
+    def at(self, key: str) -> HeadTrajectory:
         """The trajectory of a key; an empty one if there is none."""
-        found = self.kept.pop(key, None) or Trajectory()
+        found = self.kept.pop(key, None) or HeadTrajectory()
         self.kept[key] = found
         return found
 
@@ -101,10 +101,10 @@ class Memo:
             held -= self.kept.pop(key).bytes
 
 
-def memo(shared: dict[object, object]) -> Memo:
+def memo(shared: dict[object, object]) -> HeadMemo:
     """The memo of runs of one (dataset, backbone)."""
-    found = shared.setdefault(("memo",), Memo())
-    if not isinstance(found, Memo):
+    found = shared.setdefault(("memo",), HeadMemo())
+    if not isinstance(found, HeadMemo):
         raise TypeError("shared[('memo',)] is taken")
     return found
 

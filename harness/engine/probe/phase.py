@@ -27,27 +27,29 @@ from harness.engine.model import cut, drawn_below_head
 from harness.engine.optimizer import multipliers
 from harness.engine.phase import PhaseRun, finite_mean
 from harness.engine.probe.head import Head
-from harness.engine.probe.lanes import AHEAD, BLOCK, Block, Lane
-from harness.engine.probe.memo import MEMO_BYTES, Memo, Snapshot, Trajectory, key, memo
+from harness.engine.probe.lanes import AHEAD, BLOCK, HeadBatch, HeadLane
+from harness.engine.probe.memo import MEMO_BYTES, HeadMemo, HeadTrajectory, Snapshot, key, memo
 from harness.engine.state import RunState
 
 
 @dataclass
-class Runner:
+class SiblingHead:
     """A head on its way: this run's, or a sibling's."""
 
     spec: RunSpec
-    way: Trajectory
+    way: HeadTrajectory
 
 
-class Company:
+class Siblings:
     """A run's head and those of its siblings, trained together an epoch at a time."""
 
-    def __init__(self, head: Head, memo: Memo, factor: Callable[[int], float], steps: int) -> None:
+    def __init__(
+        self, head: Head, memo: HeadMemo, factor: Callable[[int], float], steps: int
+    ) -> None:
         self.head, self.memo, self.factor, self.steps = head, memo, factor, steps
         self.state: RunState = head.state
         self.own = self._runner(head.state.spec)
-        self._blocks: list[tuple[Block, list[Runner]]] = []
+        self._blocks: list[tuple[HeadBatch, list[SiblingHead]]] = []
 
     @property
     def size(self) -> int:
@@ -74,8 +76,8 @@ class Company:
 
     def _round(
         self,
-        block: Block,
-        runners: list[Runner],
+        block: HeadBatch,
+        runners: list[SiblingHead],
         spans: list[tuple[int, int]],
         *,
         others: bool,
@@ -100,7 +102,7 @@ class Company:
 
     # -- who comes along -----------------------------------------------------------------
 
-    def _gather(self, start: int, end: int) -> Iterator[tuple[Block, list[Runner]]]:
+    def _gather(self, start: int, end: int) -> Iterator[tuple[HeadBatch, list[SiblingHead]]]:
         """Everyone who stands at `start` and has to go on, this run first, in blocks."""
         runners, task = [self.own, *self._beside(start, end)], self.head.task
         for one in runners:
@@ -109,11 +111,11 @@ class Company:
         for first in range(0, len(runners), width):
             chosen = runners[first : first + width]
             yield (
-                Block(task, [self._lane(one, start) for one in chosen], self.state.library),
+                HeadBatch(task, [self._lane(one, start) for one in chosen], self.state.library),
                 chosen,
             )
 
-    def _beside(self, start: int, end: int) -> Iterator[Runner]:
+    def _beside(self, start: int, end: int) -> Iterator[SiblingHead]:
         for spec in self._siblings()[: self._room() - 1]:
             one = self._runner(spec)
             here = start == 0 or start in one.way.ends
@@ -136,7 +138,7 @@ class Company:
         epochs = -(-self.steps // state.steps_per_epoch)
         return max(1, MEMO_BYTES // (epochs * (rows + logits)))
 
-    def _done(self, way: Trajectory) -> bool:
+    def _done(self, way: HeadTrajectory) -> bool:
         """A sibling has failed, or its patience has run out."""
         state, last = self.state, next(reversed(way.ends.values()), None)
         if last is None or not last.finite:
@@ -150,14 +152,14 @@ class Company:
             state.clock.shared["evaluate"] -= state.clock.now() - before
         return waited >= patience
 
-    def _runner(self, spec: RunSpec) -> Runner:
+    def _runner(self, spec: RunSpec) -> SiblingHead:
         head = self.head
-        return Runner(spec, self.memo.at(key(spec, head.phase, head.rates, head.decays)))
+        return SiblingHead(spec, self.memo.at(key(spec, head.phase, head.rates, head.decays)))
 
-    def _lane(self, one: Runner, start: int) -> Lane:
+    def _lane(self, one: SiblingHead, start: int) -> HeadLane:
         batches = Batches(len(self.state.train), one.spec.protocol.batch_size, one.spec)
         rows = one.way.ends[start].reading.rows if start else self.head.drawn(one.spec)
-        return Lane(rows, one.spec.protocol.lr, batches)
+        return HeadLane(rows, one.spec.protocol.lr, batches)
 
 
 def _waited(state: RunState, scores: Iterable[float | None]) -> int:
@@ -209,7 +211,7 @@ class ProbeRun(PhaseRun):
     def __init__(self, state: RunState, phase: Phase) -> None:
         super().__init__(state, phase)
         self.head, self.memo = Head(state, phase), memo(state.resources.shared)
-        self.company = Company(self.head, self.memo, self.factor, self.last)
+        self.company = Siblings(self.head, self.memo, self.factor, self.last)
         self.ends = self.company.own.way.ends
 
     def _train(self) -> int:

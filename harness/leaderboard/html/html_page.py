@@ -38,7 +38,7 @@ ENTITIES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 def render(board: Leaderboard) -> str:
     """The page of a board alone: without histories and predictions."""
-    return page(page_data.build(board))
+    return page(page_data.page_data(board))
 
 
 def page(data: Mapping[str, Json]) -> str:

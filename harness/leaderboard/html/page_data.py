@@ -14,15 +14,12 @@ from harness.api.metric import Metric
 from harness.api.records import Json, RunResult
 from harness.leaderboard.html.details import run_details, size
 from harness.leaderboard.html.runs import run_table
-from harness.leaderboard.html.shape import TrackStatistics
 from harness.leaderboard.html.tracks import metric_list, statistics, track_data
-
-__all__ = ["TrackStatistics", "build", "with_tests"]
 
 BUDGET = 3_900_000  # bytes of JSON: with the plotting library the page stays below 5 MB
 
 
-def build(
+def page_data(
     board: Leaderboard,
     results: Sequence[RunResult] = (),
     predictions: Callable[[RunResult], Predictions] | None = None,
@@ -62,7 +59,7 @@ def build(
     return _fitted(data | {"details": run_details(board, results, predictions, left)}, budget)
 
 
-def with_tests(
+def add_statistics(
     data: Mapping[str, Json], board: Leaderboard, budget: int = BUDGET
 ) -> dict[str, Json]:
     """The page of a board that was drawn before its statistics and claims were known.

@@ -13,7 +13,7 @@ from string import Template
 
 from harness.errors import UsageError
 from harness.plugins.discovery import DISTRIBUTION
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.plugins.validation import KINDS
 
 SUFFIX = ".template"
@@ -56,7 +56,7 @@ PLUGINS = {
 }
 
 
-def create(name: str, kind: str, into: Path, loaded: Loaded) -> Path:
+def create(name: str, kind: str, into: Path, loaded: PluginRegistry) -> Path:
     """Write the package of a new plugin into the folder `into/name`, and return that folder.
 
     Args:
@@ -103,7 +103,7 @@ def _check_name(name: str) -> None:
     )
 
 
-def _check_free(name: str, module: str, loaded: Loaded) -> None:
+def _check_free(name: str, module: str, loaded: PluginRegistry) -> None:
     plugins = [*loaded.plugins.values(), *(broken.info for broken in loaded.broken)]
     if taken := [info for info in plugins if info.plugin == name]:
         raise UsageError(f"there is a {taken[0]} already; choose another name")

@@ -21,22 +21,10 @@ from harness.results.gate.records import (
     CostVerdict,
     GateCell,
     GateReport,
-    GateRun,
     Rules,
     Verdict,
 )
 from harness.stats import TAIL, Change, Pair, compare_pairs
-
-__all__ = [
-    "FAILING",
-    "CellReport",
-    "CostChange",
-    "GateCell",
-    "GateReport",
-    "GateRun",
-    "Rules",
-    "check",
-]
 
 FAILING = ("worse", "newly-failing", "vanished")
 Judged: TypeAlias = "tuple[Verdict, str]"

@@ -12,7 +12,8 @@ import numpy as np
 from harness.api.records import RunResult, digest
 from harness.data.split import read_samples
 from harness.errors import StoreError
-from harness.results.gate.check import GateCell, GateReport, GateRun, Rules, check
+from harness.results.gate.check import check
+from harness.results.gate.records import GateCell, GateReport, GateRun, Rules
 from harness.results.store import Store
 
 COST = "cost"  # no cell has this name: theirs hold slashes

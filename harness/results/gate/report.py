@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
-from harness.results.gate.check import FAILING, CellReport, GateReport
+from harness.results.gate.check import FAILING
+from harness.results.gate.records import CellReport, GateReport
 
 POINTS = 100
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.results.gate.check import FAILING, CellReport, GateReport
+from harness.results.gate.check import FAILING
+from harness.results.gate.records import CellReport, GateReport
 
 RULES = {
     "worse": "A cell scores significantly lower than in the baseline, by more than the tolerance.",

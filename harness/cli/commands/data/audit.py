@@ -46,7 +46,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Exit code 1: a group, an exact or a confirmed near duplicate crosses splits.
     """
     from harness.api.dataset import Access
-    from harness.benchmark.progress import Decoding
+    from harness.benchmark.progress import DecodingProgress
     from harness.data.audit import terminal
     from harness.data.audit.audit import audit
 
@@ -54,7 +54,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     found, problems = [], []
     for dataset in _chosen(session, given["names"], given["data"]):
         try:
-            one = audit(dataset, access, Decoding(dataset.name, _say))
+            one = audit(dataset, access, DecodingProgress(dataset.name, _say))
         except HarnessError as error:  # the others are looked at all the same
             problems.append(error)
             continue

@@ -12,7 +12,7 @@ from harness.cli.session import print_json, print_table
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.data.cache import Stored
+    from harness.data.cache import CachedDataset
 
 DAY = 86400.0
 
@@ -47,10 +47,10 @@ def command(
         raise UsageError("--all and --older-than say what --prune removes: give --prune too")
     place = default_cache()
 
-    def named(stored: Stored) -> bool:
+    def named(stored: CachedDataset) -> bool:
         return not names or stored.entry.dataset in names
 
-    def goes(stored: Stored) -> bool:
+    def goes(stored: CachedDataset) -> bool:
         idle = older_than is not None and time() - stored.used > older_than * DAY
         return named(stored) and (everything or idle or not stored.current)
 
@@ -64,7 +64,7 @@ def command(
     _print(found, str(place / "decoded"), pruned=prune)
 
 
-def _as_json(stored: Stored) -> dict[str, object]:
+def _as_json(stored: CachedDataset) -> dict[str, object]:
     entry = stored.entry
     return {
         "dataset": entry.dataset,
@@ -78,7 +78,7 @@ def _as_json(stored: Stored) -> dict[str, object]:
     }
 
 
-def _print(found: tuple[Stored, ...], place: str, *, pruned: bool) -> None:
+def _print(found: tuple[CachedDataset, ...], place: str, *, pruned: bool) -> None:
     from harness.utils.progress import megabytes
 
     if found:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness import Backbone, Dataset, Suite
     from harness.api.dataset import Access
     from harness.data.hub import HubDataset
-    from harness.plugins.registry import Loaded
+    from harness.plugins.registry import PluginRegistry
     from harness.utils.progress import Meter
 
 
@@ -68,7 +68,7 @@ def command(
     click.echo(f"locked in {lock}" if jobs else "nothing to fetch")
 
 
-def _suite(name: str, loaded: Loaded) -> Suite:
+def _suite(name: str, loaded: PluginRegistry) -> Suite:
     from harness.benchmark.suite import read_suite
     from harness.utils.names import choose
 
@@ -78,7 +78,11 @@ def _suite(name: str, loaded: Loaded) -> Suite:
 
 
 def _data_jobs(
-    names: tuple[str, ...], suite: Suite | None, loaded: Loaded, access: Access, meter: Meter
+    names: tuple[str, ...],
+    suite: Suite | None,
+    loaded: PluginRegistry,
+    access: Access,
+    meter: Meter,
 ) -> list[Callable[[], str]]:
     from harness.data.hub import HubDataset
     from harness.utils.names import choose
@@ -104,7 +108,7 @@ def _no_need(dataset: Dataset) -> str:
 
 
 def _weights_jobs(
-    names: tuple[str, ...], suite: Suite | None, loaded: Loaded, access: Access
+    names: tuple[str, ...], suite: Suite | None, loaded: PluginRegistry, access: Access
 ) -> list[Callable[[], str]]:
     from harness.utils.names import choose
 

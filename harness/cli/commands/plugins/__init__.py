@@ -6,7 +6,7 @@ import click
 
 from harness.cli.session import PackageGroup, Session, pass_session, print_json, print_table
 from harness.plugins.discovery import PluginInfo
-from harness.plugins.registry import Broken, Loaded
+from harness.plugins.registry import BrokenPlugin, PluginRegistry
 
 
 @click.group(cls=PackageGroup, package=__name__, invoke_without_command=True)
@@ -33,14 +33,14 @@ def _origin(info: PluginInfo) -> list[str]:
     return [info.plugin, info.distribution or "", info.version or ""]
 
 
-def _offered(loaded: Loaded, info: PluginInfo) -> str:
+def _offered(loaded: PluginRegistry, info: PluginInfo) -> str:
     offers = loaded.offers(info.plugin)
     lines = [f"{kind}: {' '.join(names)}" for kind, names in offers.items()]
     hooks = loaded.hooks(info.plugin)
     return "\n".join([*lines, f"hooks: {' '.join(hooks)}"] if hooks else lines)
 
 
-def _as_json(loaded: Loaded) -> dict[str, object]:
+def _as_json(loaded: PluginRegistry) -> dict[str, object]:
     return {
         "plugins": [_info_json(one) | _offers_json(loaded, one) for one in loaded.plugins.values()],
         "broken": [_broken_json(one) for one in loaded.broken],
@@ -58,9 +58,9 @@ def _info_json(info: PluginInfo) -> dict[str, object]:
     }
 
 
-def _offers_json(loaded: Loaded, info: PluginInfo) -> dict[str, object]:
+def _offers_json(loaded: PluginRegistry, info: PluginInfo) -> dict[str, object]:
     return {"offers": loaded.offers(info.plugin), "hooks": loaded.hooks(info.plugin)}
 
 
-def _broken_json(broken: Broken) -> dict[str, object]:
+def _broken_json(broken: BrokenPlugin) -> dict[str, object]:
     return _info_json(broken.info) | {"problem": broken.problem, "remedy": broken.remedy}

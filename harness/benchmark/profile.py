@@ -11,6 +11,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from harness.api.records import CostFigures, RunResult, RunSpec
+from harness.results.store import charged
 
 WORK = ("load", "features", "compile", "train", "evaluate")
 OF_A_RUN = ("decode", *WORK, "write")
@@ -26,23 +27,7 @@ TITLES = {
 }
 
 
-def charged(
-    result: RunResult, *, alone: Mapping[str, float], incurred: Mapping[str, float]
-) -> RunResult:
-    """The result with seconds of some kinds put in."""
-    cost = result.cost
-    put = {
-        "alone": cost.alone.model_copy(update=_rounded(alone)),
-        "incurred": cost.incurred.model_copy(update=_rounded(incurred)),
-    }
-    return result.model_copy(update={"cost": cost.model_copy(update=put)})
-
-
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {kind: round(spent, 6) for kind, spent in seconds.items()}
-
-
-class Decoding:
+class DecodingCost:
     """Charges the making of a dataset: in full to what a run costs alone, once to what it took."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:

@@ -15,15 +15,15 @@ from harness.api.execution import Predictions
 from harness.api.records import MetricValue, RunResult
 from harness.data.split import Splits
 from harness.errors import HarnessError, StoreError
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.results import predictions as predictions_file
 from harness.results import schema
-from harness.results.merge import agree
+from harness.results.merge import figures_agree
 from harness.results.rescore import figures
 from harness.results.store import Store
+from harness.results.verify.report import VerificationReport
+from harness.results.verify.splits import SplitFiles
 from harness.utils import files
-from harness.verify.report import Report
-from harness.verify.splits import SplitFiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,16 +33,16 @@ HEADER = 8  # bytes that hold the length of a safetensors header
 
 
 @dataclass(frozen=True)
-class Context:
+class VerificationContext:
     """What the checks of every run share."""
 
     store: Store
-    loaded: Loaded
+    loaded: PluginRegistry
     splits: SplitFiles
-    report: Report
+    report: VerificationReport
 
 
-def check_run(path: Path, context: Context) -> RunResult | None:
+def verify_run(path: Path, context: VerificationContext) -> RunResult | None:
     """Check a record in `runs/` and the predictions beside it; the record, if it can be read."""
     result = read_record(path, context.report)
     if result is None:
@@ -55,7 +55,7 @@ def check_run(path: Path, context: Context) -> RunResult | None:
     return result
 
 
-def read_record(path: Path, report: Report) -> RunResult | None:
+def read_record(path: Path, report: VerificationReport) -> RunResult | None:
     """The record in a file; None: it is damaged, which is reported."""
     try:
         return schema.load(path, RunResult)
@@ -64,7 +64,7 @@ def read_record(path: Path, report: Report) -> RunResult | None:
         return None
 
 
-def check_name(path: Path, result: RunResult, context: Context) -> bool:
+def check_name(path: Path, result: RunResult, context: VerificationContext) -> bool:
     """Whether the spec gives the run id that the record and the file name say, and the folder."""
     wrong, run_id = context.report.wrong, result.spec.run_id
     if result.run_id != run_id:
@@ -80,7 +80,7 @@ def check_name(path: Path, result: RunResult, context: Context) -> bool:
     return path == place
 
 
-def _check_samples(path: Path, result: RunResult, context: Context) -> None:
+def _check_samples(path: Path, result: RunResult, context: VerificationContext) -> None:
     predictions = _predictions(path, result, context.report)
     if result.data is None:
         context.report.wrong(path, "schema", "it does not say what data it saw")
@@ -95,7 +95,7 @@ def _check_samples(path: Path, result: RunResult, context: Context) -> None:
     _check_figures(path, result, predictions, context)
 
 
-def _predictions(path: Path, result: RunResult, report: Report) -> Predictions | None:
+def _predictions(path: Path, result: RunResult, report: VerificationReport) -> Predictions | None:
     """What lies beside a record, if it is what the record was computed from."""
     beside, record = path.with_suffix(".safetensors"), result.predictions
     if record is None or record.file != beside.name:
@@ -163,7 +163,7 @@ def _data_faults(result: RunResult, splits: Splits) -> list[str]:
 
 
 def _sample_fault(
-    result: RunResult, predictions: Predictions, splits: Splits, context: Context
+    result: RunResult, predictions: Predictions, splits: Splits, context: VerificationContext
 ) -> str:
     """Why stored predictions are not of the split's samples; empty: they are."""
     if (data := result.data) is None:
@@ -184,7 +184,7 @@ def _sample_fault(
 
 
 def _check_figures(
-    path: Path, result: RunResult, predictions: Predictions, context: Context
+    path: Path, result: RunResult, predictions: Predictions, context: VerificationContext
 ) -> None:
     """Compute every metric again and compare, test and validation."""
     report, stored = context.report, {"test": result.metrics, "validation": result.validation}
@@ -211,7 +211,7 @@ def _check_figures(
 
 
 def _figure_fault(stored: MetricValue, found: MetricValue) -> str:
-    if agree(stored, found):
+    if figures_agree(stored, found):
         return ""
     return f"{_shown(stored)}, its logits give {_shown(found)}"
 

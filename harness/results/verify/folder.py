@@ -3,53 +3,55 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from harness.api.records import Plan, RunResult
 from harness.errors import StoreError
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.results import package
 from harness.results.store import Store
+from harness.results.verify.report import Replayed, VerificationReport
+from harness.results.verify.runs import VerificationContext, check_name, read_record, verify_run
+from harness.results.verify.splits import SplitFiles
 from harness.utils import files
-from harness.verify.replay import Replay, Replayed, replay
-from harness.verify.report import Report
-from harness.verify.runs import Context, check_name, check_run, read_record
-from harness.verify.splits import SplitFiles
 
 PLACES = ("runs", "splits", "failed")
+# Runs some of the results of a folder again; it lies above this package, which carries nothing out.
+Replay: TypeAlias = Callable[[Sequence[RunResult], Store], list[Replayed]]
 
 
 def verify(
-    folder: Path, loaded: Loaded, again: Replay | None = None
-) -> tuple[Report, list[Replayed]]:
+    folder: Path, loaded: PluginRegistry, replay: Replay | None = None
+) -> tuple[VerificationReport, list[Replayed]]:
     """Check everything in a results folder, and run some of it again if asked.
 
     Args:
         folder: a results folder, or what `harness publish` wrote.
-        loaded: where metrics come from, and what is run again.
-        again: which runs to run again, and how; None: none.
+        loaded: where metrics come from.
+        replay: runs some of the runs that hold again; None: none.
     """
-    report = Report(folder)
-    context = Context(Store(folder), loaded, SplitFiles(folder, report), report)
+    report = VerificationReport(folder)
+    context = VerificationContext(Store(folder), loaded, SplitFiles(folder, report), report)
     context.splits.check_all()
-    runs = [(path, check_run(path, context)) for path in files.listing(folder / "runs")]
+    runs = [(path, verify_run(path, context)) for path in files.listing(folder / "runs")]
     failures = [(path, _check_failure(path, context)) for path in files.listing(folder / "failed")]
     report.runs, report.failed = len(runs), len(failures)
     _check_plan(context, {path.stem for path, _ in (*runs, *failures)})
     _check_strangers(report)
     _check_package(report)
-    replayed = _replay(runs, context, again) if again and again.count else []
+    replayed = _replay(runs, context, replay) if replay else []
     return report, replayed
 
 
 def _replay(
-    runs: Sequence[tuple[Path, RunResult | None]], context: Context, again: Replay
+    runs: Sequence[tuple[Path, RunResult | None]], context: VerificationContext, replay: Replay
 ) -> list[Replayed]:
     """Run some of the runs that hold again; not to have done so is a fault as well."""
     report, wrong = context.report, set(context.report.files)
     sound = [run for path, run in runs if run and not wrong & _pair(path, report)]
-    replayed = replay(sound, context.store, context.loaded, again)
+    replayed = replay(sound, context.store)
     for one in replayed:
         if not one.holds:
             report.wrong(context.store.place(one.result), "replay", one.told)
@@ -58,11 +60,11 @@ def _replay(
     return replayed
 
 
-def _pair(path: Path, report: Report) -> set[str]:
+def _pair(path: Path, report: VerificationReport) -> set[str]:
     return {report.name(path), report.name(path.with_suffix(".safetensors"))}
 
 
-def _check_failure(path: Path, context: Context) -> RunResult | None:
+def _check_failure(path: Path, context: VerificationContext) -> RunResult | None:
     failure = read_record(path, context.report)
     if failure is None:
         return None
@@ -73,7 +75,7 @@ def _check_failure(path: Path, context: Context) -> RunResult | None:
     return failure
 
 
-def _check_plan(context: Context, there: set[str]) -> None:
+def _check_plan(context: VerificationContext, there: set[str]) -> None:
     """Everything that was asked for is there, finished or failed."""
     path, report = context.store.folder / "plan.json", context.report
     try:
@@ -87,7 +89,7 @@ def _check_plan(context: Context, there: set[str]) -> None:
     _check_complete(plan, there, report)
 
 
-def _check_complete(plan: Plan, there: set[str], report: Report) -> None:
+def _check_complete(plan: Plan, there: set[str], report: VerificationReport) -> None:
     for line in plan.runs:
         if line.run_id not in there:
             place = f"runs/{line.dataset}/{line.backbone}/{line.strategy}/{line.run_id}.json"
@@ -95,7 +97,7 @@ def _check_complete(plan: Plan, there: set[str], report: Report) -> None:
     report.superseded = len(there - {line.run_id for line in plan.runs})
 
 
-def _check_strangers(report: Report) -> None:
+def _check_strangers(report: VerificationReport) -> None:
     """Files that no run brings; hidden ones are temporary."""
     for path in _walk(report.folder):
         if path.suffix == ".json":
@@ -114,7 +116,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from (Path(inside, name) for name in sorted(names) if not name.startswith("."))
 
 
-def _check_package(report: Report) -> None:
+def _check_package(report: VerificationReport) -> None:
     """A folder that was packed: every file is as it was then."""
     try:
         manifest = package.read_manifest(report.folder)
@@ -123,7 +125,7 @@ def _check_package(report: Report) -> None:
         return
     if manifest is None:
         return
-    for name, why in package.changes(report.folder, manifest).items():
+    for name, why in package.changed_files(report.folder, manifest).items():
         report.wrong(name, "package", why)
     for path in _walk(report.folder):
         if report.name(path) not in manifest.files:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from harness.api.records import RunResult
+
 Check = Literal[
     "schema", "name", "split", "predictions", "metrics", "completeness", "stranger", "package",
     "replay",
@@ -25,8 +27,25 @@ class Problem:
         return f"{self.file}: {self.check}: {self.message}"
 
 
+@dataclass(frozen=True)
+class Replayed:
+    """How a run came out the second time.
+
+    Attributes:
+        compared: 'bits', 'tolerance', or 'nothing': it could not be run again.
+        difference: mean absolute difference of the probabilities; None: nothing was compared.
+        told: for people.
+    """
+
+    result: RunResult
+    holds: bool
+    compared: str
+    difference: float | None
+    told: str
+
+
 @dataclass
-class Report:
+class VerificationReport:
     """Everything a verification found.
 
     Attributes:

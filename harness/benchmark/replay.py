@@ -13,15 +13,16 @@ from harness.api.execution import ENGINE_VERSION, Outcome, Predictions
 from harness.api.metric import softmax
 from harness.api.records import RunResult, RunSpec, canonical
 from harness.benchmark import workers
-from harness.benchmark.events import Events
+from harness.benchmark.events import RunListener
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
 from harness.data.folder import parse_data_option
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
-from harness.plugins.registry import Loaded
+from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
+from harness.results.verify import Replayed
 from harness.utils.names import did_you_mean
 from harness.weights import WeightsFile
 
@@ -32,7 +33,7 @@ KINDS = {"backbone": "backbones", "strategy": "strategies", "metric": "metrics"}
 
 
 @dataclass(frozen=True)
-class Replay:
+class ReplayOptions:
     """Which runs to run again, and how.
 
     Attributes:
@@ -50,30 +51,13 @@ class Replay:
     access: Access = field(default_factory=Access)
 
 
-@dataclass(frozen=True)
-class Replayed:
-    """How a run came out the second time.
-
-    Attributes:
-        compared: 'bits', 'tolerance', or 'nothing': it could not be run again.
-        difference: mean absolute difference of the probabilities; None: nothing was compared.
-        told: for people.
-    """
-
-    result: RunResult
-    holds: bool
-    compared: str
-    difference: float | None
-    told: str
-
-
 def replay(
-    results: Sequence[RunResult], store: Store, loaded: Loaded, again: Replay
+    results: Sequence[RunResult], store: Store, loaded: PluginRegistry, options: ReplayOptions
 ) -> list[Replayed]:
-    """Run `again.count` of the results again, or all if there are no more."""
+    """Run `options.count` of the results again, or all if there are no more."""
     listed = sorted(results, key=lambda result: result.run_id)
-    chosen = random.Random(again.seed).sample(listed, min(again.count, len(listed)))  # noqa: S311
-    runner = _Runner(loaded, again)
+    chosen = random.Random(options.seed).sample(listed, min(options.count, len(listed)))  # noqa: S311
+    runner = _Runner(loaded, options)
     return [_replay(result, store, runner) for result in chosen]
 
 
@@ -120,7 +104,7 @@ def compare(result: RunResult, stored: Predictions, outcome: Outcome) -> Replaye
 # -- what a run needs -------------------------------------------------------------------------
 
 
-class _Kept(Events):
+class _Kept(RunListener):
     """The outcome of the last run."""
 
     outcome: Outcome | None = None
@@ -132,9 +116,9 @@ class _Kept(Events):
 class _Runner:
     """Carries runs out again; prepared data is kept from one to the next."""
 
-    def __init__(self, loaded: Loaded, again: Replay) -> None:
-        self.loaded, self.again = loaded, again
-        own = [parse_data_option(one) for one in again.data]
+    def __init__(self, loaded: PluginRegistry, options: ReplayOptions) -> None:
+        self.loaded, self.options = loaded, options
+        own = [parse_data_option(one) for one in options.data]
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
         self._prepared: dict[str, preparation.PreparedDataset] = {}
 
@@ -143,7 +127,7 @@ class _Runner:
         spec = result.spec
         self._check_code(spec)
         prepared = self._data(result)
-        device = self.again.device or _device_of(result)
+        device = self.options.device or _device_of(result)
         made = result.environment
         setup = WorkerSetup(
             suite=result.suite,
@@ -154,7 +138,7 @@ class _Runner:
             engine=(made and made.engine) or "fast",
         )
         kept = _Kept()
-        workers.execute([spec], setup, self.loaded, kept, jobs=1)
+        workers.execute_runs([spec], setup, self.loaded, kept, jobs=1)
         if kept.outcome is None:
             raise HarnessError("nothing carried it out")
         return kept.outcome
@@ -192,9 +176,9 @@ class _Runner:
         key = f"{spec.dataset} {spec.limit} {canonical(spec.protocol)}"
         if key not in self._prepared:
             skipped = bool(record and record.skipped)
-            access = changed(self.again.access, skip_bad_images=skipped)
+            access = changed(self.options.access, skip_bad_images=skipped)
             dataset = self.datasets[spec.dataset]
-            self._prepared[key] = preparation.prepare(
+            self._prepared[key] = preparation.prepare_dataset(
                 dataset, spec.protocol, access, limit=spec.limit
             )
         prepared = self._prepared[key]
@@ -211,8 +195,8 @@ class _Runner:
         if spec.weights == "none":
             return None
         backbone = self.loaded.backbones[spec.backbone]
-        where = None if self.again.weights == "none" else self.again.weights
-        file = weights_file.find(backbone, where, offline=self.again.access.offline)
+        where = None if self.options.weights == "none" else self.options.weights
+        file = weights_file.find_weights(backbone, where, offline=self.options.access.offline)
         if file is None or file.sha256 != spec.weights:
             raise WeightsError(
                 f"the weights of {spec.backbone} are not those it started from (sha256 "

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from harness.api.dataset import Split
 from harness.api.records import DataRecord, RunSpec, digest
 from harness.data.split import Splits, limited
-from harness.data.stratify import quotas
+from harness.data.stratify import split_quotas
 from harness.errors import StoreError
 from harness.results import package, schema
 from harness.results.privacy import is_pseudonym
+from harness.results.verify.report import VerificationReport
 from harness.utils import files
-from harness.verify.report import Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ class SplitFiles:
     """The split files of a folder, each read and checked once."""
 
     folder: Path
-    report: Report
+    report: VerificationReport
     _read: dict[str, Splits | None] = field(default_factory=dict)
     _labels: dict[str, np.ndarray] = field(default_factory=dict)
     _limited: dict[tuple[str, int | None, int], dict[Split, list[int]]] = field(
@@ -86,7 +86,7 @@ class SplitFiles:
         if len(set(given)) < len(given) or not set(given) <= set(rows):
             return f"its {split} samples are not among {where}, each once"
         counts = Counter(splits.samples[row].label for row in rows)
-        wanted = counts if len(rows) <= limit else Counter(quotas(counts, limit))
+        wanted = counts if len(rows) <= limit else Counter(split_quotas(counts, limit))
         if Counter(splits.samples[row].label for row in given) != wanted:
             return f"its {split} samples are not {limit} of {where}, classes in proportion"
         return ""
