@@ -1,4 +1,4 @@
-"""What a call would do, before it does it."""
+"""The plan of a call as text, before anything is fetched, decoded or trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.api.dataset import Split
 from harness.api.records import RunSpec, Suite
-from harness.benchmark import numerics
+from harness.benchmark.numerics import describe_modes
 from harness.benchmark.plan import BenchPlan
 from harness.data.requirements import Requirement, expected_images
 from harness.results.store import Store
@@ -24,7 +24,6 @@ class DryRun:
     plan: BenchPlan
     store: Store
     needs: Sequence[Requirement]
-    limit: int | None
 
     @property
     def suite(self) -> Suite:
@@ -40,7 +39,7 @@ def describe(dry: DryRun) -> str:
         f"suite {dry.suite.name}: {len(specs)} runs = " + _product(dry.suite),
         f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
         f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
-        *numerics.describe_modes(dry.plan.numeric),
+        *describe_modes(dry.plan.numeric),
         *([dry.plan.memory] if dry.plan.memory else []),
         "",
         *_datasets(dry),
@@ -92,7 +91,9 @@ def _images(dry: DryRun, name: str) -> Mapping[Split, int] | None:
     """Images of each split: counted, or as declared."""
     if name in dry.plan.datasets:
         return dry.plan.datasets[name].counts
-    return expected_images(dry.plan.resolved.datasets[name], dry.suite.protocol, dry.limit)
+    return expected_images(
+        dry.plan.resolved.datasets[name], dry.suite.protocol, dry.plan.resolved.request.limit
+    )
 
 
 def _weights(dry: DryRun) -> list[str]:
@@ -108,7 +109,7 @@ def _weights(dry: DryRun) -> list[str]:
 
 
 def _downloads(dry: DryRun) -> list[str]:
-    """What is missing, with sizes and licences."""
+    """Everything that is missing, with sizes and licences."""
     missing = [need for need in dry.needs if not need.ready]
     if not missing:
         return []

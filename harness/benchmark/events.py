@@ -1,4 +1,4 @@
-"""What is told of runs while they go on, and which runs belong together."""
+"""Events of runs for the caller, and the queue of runs that wait for a worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.api.strategy import PhaseReport
 
 
 class RunListener:
-    """What the caller is told, in its own process; the default does nothing."""
+    """Receiver of events in the caller's process; the default does nothing."""
 
     def run_start(self, spec: RunSpec) -> None: ...
 
@@ -24,23 +24,22 @@ class RunListener:
 
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None: ...
 
+    def receive(self, spec: RunSpec, event: str, value: Any) -> None:  # noqa: ANN401 - of any event
+        """Take an event by its name, as it comes from a worker."""
+        getattr(self, event)(spec, value)
+
 
 class RunObserver(Observer):
-    """The engine's observer: tells the caller which run it is about."""
+    """The engine's observer of one run: sends each event on with the run it is about."""
 
-    def __init__(self, spec: RunSpec, tell: Callable[[str, Any], None]) -> None:
-        self.spec, self.tell = spec, tell
+    def __init__(self, spec: RunSpec, send: Callable[[RunSpec, str, Any], None]) -> None:
+        self.spec, self.send = spec, send
 
     def epoch_end(self, record: EpochRecord) -> None:
-        self.tell("epoch_end", record)
+        self.send(self.spec, "epoch_end", record)
 
     def phase_end(self, report: PhaseReport) -> None:
-        self.tell("phase_end", report)
-
-
-def tell(events: RunListener, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
-    """Pass on what a relay was told."""
-    getattr(events, kind)(spec, value)
+        self.send(self.spec, "phase_end", report)
 
 
 class RunQueue:

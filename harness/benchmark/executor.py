@@ -1,7 +1,4 @@
-"""What every run of one call shares, in a form that can be sent to another process.
-
-One run in this process: gather what it needs, carry it out, turn a fault into a record.
-"""
+"""One run in this process: gather what it needs, carry it out, turn a fault into a record."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
+from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import strategy_of
 from harness.errors import HarnessError, TrainingError
 from harness.plugins import provenance
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What every run of one call shares; it can be sent to another process.
+    """Everything that the runs of one call share; it can be sent to another process.
 
     Attributes:
         images: dataset -> its decoded images; sent by the name of their file.
@@ -189,19 +187,14 @@ def free_memory(device: str) -> None:
 
 
 def plugin_records(loaded: PluginRegistry, spec: RunSpec) -> dict[str, PluginRecord]:
-    """Where the code that makes a result comes from, by role; own folders have no plugin."""
-    named = {
-        "dataset": ("datasets", spec.dataset),
-        "backbone": ("backbones", spec.backbone),
-        "strategy": ("strategies", spec.strategy),
-        "metric": ("metrics", spec.protocol.metric),
-    }
-    found = {}
-    for role, (kind, name) in named.items():
+    """Origin of the code that makes a result, by role; own folders have no plugin."""
+    records = {}
+    for role, name in {"dataset": spec.dataset, **code_names(spec)}.items():
+        kind = ROLES.get(role, "datasets")
         if name in getattr(loaded, kind):
             owner = loaded.owner(kind, name)
-            found[role] = provenance.plugin_record(owner.plugin, owner.module, owner.distribution)
-    return found
+            records[role] = provenance.plugin_record(owner.plugin, owner.module, owner.distribution)
+    return records
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from harness.api.execution import ENGINE_VERSION
 from harness.api.records import NumericMode, RunSpec
-from harness.benchmark.request import BenchRequest
 from harness.benchmark.suite import ResolvedSuite, strategy_of
 from harness.data.preparation import DatasetInfo
 from harness.plugins import provenance
@@ -14,11 +13,12 @@ from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 
 ABSENT = "not fetched"
+# Role in `RunSpec.sources` -> the registry's collection.
+ROLES = {"backbone": "backbones", "strategy": "strategies", "metric": "metrics"}
 
 
 def run_specs(
     resolved: ResolvedSuite,
-    request: BenchRequest,
     loaded: PluginRegistry,
     numeric: Mapping[tuple[str, str], NumericMode],
     datasets: Mapping[str, DatasetInfo],
@@ -28,14 +28,23 @@ def run_specs(
 
     Where data or weights are not here, as in a dry run, the identity is provisional.
     """
-    suite = resolved.suite
+    suite, request = resolved.suite, resolved.request
     settings = {
         name: strategy_of(loaded, name, suite.settings.get(name, {})).model_dump(mode="json")
         for name in suite.strategies
     }
     data = {name: one.fingerprint for name, one in datasets.items()}
     hashes = {name: file.sha256 if file else "none" for name, file in weights.items()}
-    found = [
+    sources = {
+        (kind, name): provenance.source_hash(loaded.owner(kind, name).module)
+        for kind, names in (
+            ("backbones", suite.backbones),
+            ("strategies", suite.strategies),
+            ("metrics", (suite.protocol.metric,)),
+        )
+        for name in names
+    }
+    specs = [
         RunSpec(
             dataset=dataset,
             backbone=backbone,
@@ -47,9 +56,9 @@ def run_specs(
             data=data.get(dataset, ABSENT),
             weights=hashes.get(backbone, ABSENT),
             sources={
-                "backbone": _source(loaded, "backbones", backbone),
-                "strategy": _source(loaded, "strategies", strategy),
-                "metric": _source(loaded, "metrics", suite.protocol.metric),
+                "backbone": sources["backbones", backbone],
+                "strategy": sources["strategies", strategy],
+                "metric": sources["metrics", suite.protocol.metric],
             },
             engine=ENGINE_VERSION,
             numeric=numeric[dataset, backbone],
@@ -61,10 +70,10 @@ def run_specs(
     ]
     if request.shard is not None:
         part, parts = request.shard
-        found = [spec for spec in found if int(spec.run_id, 16) % parts == part - 1]
-    return tuple(found)
+        specs = [spec for spec in specs if int(spec.run_id, 16) % parts == part - 1]
+    return tuple(specs)
 
 
-def _source(loaded: PluginRegistry, kind: str, name: str) -> str:
-    """sha256 of the code of the plugin that offers it."""
-    return provenance.source_hash(loaded.owner(kind, name).module)
+def code_names(spec: RunSpec) -> dict[str, str]:
+    """Role -> name of what its code makes the result."""
+    return {"backbone": spec.backbone, "strategy": spec.strategy, "metric": spec.protocol.metric}

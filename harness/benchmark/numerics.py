@@ -1,4 +1,4 @@
-"""How numbers are computed: what the device and the length of the plan make best.
+"""Numeric modes: precision, layout and compilation that fit the device and the length of the plan.
 
 It is part of every run's identity, so it depends on nothing that a later call may change: not on
 the seeds, strategies or shards that are asked for, nor on what else the machine does.
@@ -49,7 +49,7 @@ def _on_cpu(options: BenchOptions, precision: str) -> NumericMode:
 
 
 def pays(backbone: Backbone, protocol: Protocol, images: int | None) -> bool:
-    """Whether compiling a step takes less time than it saves."""
+    """True if compiling a step takes less time than it saves."""
     known = backbone.compiling
     if known is None or images is None:
         return False

@@ -1,4 +1,4 @@
-"""Where a call's time went, and a run's: what `harness bench --profile` prints."""
+"""Seconds of a call and of its runs by part: the tables of `harness bench --profile`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tabulate import tabulate
 
+from harness.api.execution import Outcome
 from harness.api.records import CostFigures, RunResult, RunSpec
 from harness.results.store import charged
 
@@ -28,15 +30,16 @@ TITLES = {
 
 
 class DecodingCost:
-    """Charges the making of a dataset: in full to what a run costs alone, once to what it took."""
+    """Charge the making of a dataset: in full to what a run costs alone, once to what it took."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
         self.seconds, self.owed = seconds, dict(seconds)
 
-    def charge(self, result: RunResult) -> RunResult:
-        name = result.spec.dataset
+    def charge(self, outcome: Outcome) -> Outcome:
+        name = outcome.result.spec.dataset
         alone = {"decode": self.seconds.get(name, 0.0)}
-        return charged(result, alone=alone, incurred={"decode": self.owed.pop(name, 0.0)})
+        incurred = {"decode": self.owed.pop(name, 0.0)}
+        return replace(outcome, result=charged(outcome.result, alone=alone, incurred=incurred))
 
 
 class Profile:
@@ -78,7 +81,7 @@ class Profile:
             if result.run_id in self.runs
         ]
 
-    def told(self, results: Sequence[RunResult]) -> str:
+    def tables(self, results: Sequence[RunResult]) -> str:
         """Two tables: this call, and the finished runs it asked for."""
         return f"{self._call()}\n\n{self._runs(results)}\n"
 

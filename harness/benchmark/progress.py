@@ -1,4 +1,4 @@
-"""What a person sees while runs go on: a live bar on a terminal, plain lines elsewhere."""
+"""Progress for people while data are decoded and runs go on: a live bar, or plain lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressReporter(RunListener):
-    """Keeps every outcome, shows progress on stderr, and tells the plugins that observe.
+    """Keep every outcome, show progress on stderr, and tell the plugins that observe.
 
     `keep` writes an outcome to disk and returns the record that was written.
     """
@@ -150,7 +150,7 @@ class ProgressReporter(RunListener):
 
 
 class DecodingProgress:
-    """Tells how far the decoding of a dataset is, now and then; small ones pass without a word."""
+    """A line now and then on how far the decoding of a dataset is; small ones pass without a word."""
 
     def __init__(self, name: str, say: Callable[[str], None]) -> None:
         self.name, self.say, self.last = name, say, time.monotonic()

@@ -1,13 +1,12 @@
-"""Run some of the runs again and compare what they predict, sample by sample."""
+"""Replay: carry some runs of a folder out again and compare their predictions sample by sample."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from dataclasses import replace as changed
+from dataclasses import dataclass, field, replace
 
-from harness import weights as weights_file
+from harness import weights
 from harness.api.dataset import Access, Dataset
 from harness.api.execution import ENGINE_VERSION, Outcome, Predictions
 from harness.api.metric import softmax
@@ -15,6 +14,7 @@ from harness.api.records import RunResult, RunSpec, canonical
 from harness.benchmark import workers
 from harness.benchmark.events import RunListener
 from harness.benchmark.executor import WorkerSetup
+from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
 from harness.data.folder import parse_data_option
@@ -29,12 +29,11 @@ from harness.weights import WeightsFile
 # Mean absolute difference of probabilities over samples and classes: what other kernels may move.
 # See docs/results.md for what was measured.
 PROBABILITY = 0.02
-KINDS = {"backbone": "backbones", "strategy": "strategies", "metric": "metrics"}
 
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """Which runs to run again, and how.
+    """Choice of the runs to run again, and the means.
 
     Attributes:
         count: how many, chosen at random by `seed` among those that hold.
@@ -146,19 +145,14 @@ class _Runner:
     def _check_code(self, spec: RunSpec) -> None:
         if spec.engine != ENGINE_VERSION:
             raise HarnessError(f"made by engine {spec.engine}, this is engine {ENGINE_VERSION}")
-        named = {
-            "backbone": spec.backbone,
-            "strategy": spec.strategy,
-            "metric": spec.protocol.metric,
-        }
-        for role, name in named.items():
-            known = getattr(self.loaded, KINDS[role])
+        for role, name in code_names(spec).items():
+            known = getattr(self.loaded, ROLES[role])
             if name not in known:
                 raise HarnessError(
                     f"no plugin offers the {role} {name!r}{did_you_mean(name, known)}; "
                     "give the plugin with -p"
                 )
-            module = self.loaded.owner(KINDS[role], name).module
+            module = self.loaded.owner(ROLES[role], name).module
             if provenance.source_hash(module) != spec.sources.get(role):
                 raise HarnessError(
                     f"the code of {role} {name!r} is not the code that made it: install the "
@@ -176,7 +170,7 @@ class _Runner:
         key = f"{spec.dataset} {spec.limit} {canonical(spec.protocol)}"
         if key not in self._prepared:
             skipped = bool(record and record.skipped)
-            access = changed(self.options.access, skip_bad_images=skipped)
+            access = replace(self.options.access, skip_bad_images=skipped)
             dataset = self.datasets[spec.dataset]
             self._prepared[key] = preparation.prepare_dataset(
                 dataset, spec.protocol, access, limit=spec.limit
@@ -196,7 +190,7 @@ class _Runner:
             return None
         backbone = self.loaded.backbones[spec.backbone]
         where = None if self.options.weights == "none" else self.options.weights
-        file = weights_file.find_weights(backbone, where, offline=self.options.access.offline)
+        file = weights.find_weights(backbone, where, offline=self.options.access.offline)
         if file is None or file.sha256 != spec.weights:
             raise WeightsError(
                 f"the weights of {spec.backbone} are not those it started from (sha256 "

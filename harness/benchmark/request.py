@@ -1,4 +1,4 @@
-"""What a call of `harness bench` asks for: what is measured, and how it is carried out."""
+"""A call of `harness bench`: the request says what is measured, the options how."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Compile = Literal["auto", "graph", "compile"]
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What is measured, as the command line gives it."""
+    """Everything that says what is measured, as the command line gives it."""
 
     suite: str | None = None
     datasets: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class BenchRequest:
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """How it is carried out.
+    """Means of carrying a request out; no result depends on them but by its numeric mode.
 
     Attributes:
         out: the results folder; None: results/<suite>.

@@ -1,4 +1,4 @@
-"""Why a finished run would not be reused: what its identity was, and what it would be now."""
+"""Reuse of a finished run: each part of its identity, then and now (`harness why`)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import weights as weights_file
+from harness import weights
 from harness.api.dataset import Access
 from harness.api.execution import ENGINE_VERSION
 from harness.api.records import Json, RunResult, RunSpec
+from harness.benchmark.identity import ROLES, code_names
 from harness.errors import HarnessError, StoreError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
-
-ROLES = {"backbone": "backbones", "strategy": "strategies", "metric": "metrics"}
 
 
 class IdentityDifference(NamedTuple):
@@ -57,7 +56,7 @@ def find_run(places: list[Path], run: str) -> tuple[Store, RunResult]:
 
 
 def explain_reuse(
-    result: RunResult, loaded: PluginRegistry, access: Access, weights: str | None
+    result: RunResult, loaded: PluginRegistry, access: Access, where: str | None
 ) -> Iterator[IdentityDifference | UnknownPart]:
     """Everything in the identity of `result` that would be different now, or cannot be told."""
     spec = result.spec
@@ -65,10 +64,10 @@ def explain_reuse(
         yield IdentityDifference(
             "engine", str(spec.engine), str(ENGINE_VERSION), "the engine's results have changed"
         )
-    for role, kind in ROLES.items():
-        yield from _source(result, loaded, role, kind)
+    for role, name in code_names(spec).items():
+        yield from _source(result, loaded, role, name)
     yield from _settings(spec, loaded)
-    yield from _weights(spec, loaded, weights)
+    yield from _weights(spec, loaded, where)
     yield from _data(spec, loaded, access)
 
 
@@ -111,10 +110,9 @@ def _short(value: Json) -> str:
 
 
 def _source(
-    result: RunResult, loaded: PluginRegistry, role: str, kind: str
+    result: RunResult, loaded: PluginRegistry, role: str, name: str
 ) -> Iterator[IdentityDifference | UnknownPart]:
-    spec = result.spec
-    name = spec.protocol.metric if role == "metric" else getattr(spec, role)
+    spec, kind = result.spec, ROLES[role]
     if name not in getattr(loaded, kind):
         yield UnknownPart(
             f"code of {role} {name}", "no loaded plugin offers it; add -p or install it"
@@ -155,7 +153,7 @@ def _weights(
     if spec.weights == "none" or spec.backbone not in loaded.backbones:
         return
     try:
-        file = weights_file.find_weights(loaded.backbones[spec.backbone], where, offline=True)
+        file = weights.find_weights(loaded.backbones[spec.backbone], where, offline=True)
     except HarnessError as error:
         yield UnknownPart("weights", f"{error}".partition("\n")[0])
         return

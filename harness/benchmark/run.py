@@ -1,4 +1,8 @@
-"""The main job in one straight line: ask, plan, carry out, store, rank, write."""
+"""The line of `harness bench`: resolve, require, prepare, plan, execute, rank.
+
+Every command that makes results goes through `run_benchmark`; `dry_run` takes the same rooms as far
+as that is possible without fetching, decoding or writing.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,18 @@ from pathlib import Path
 from harness.api.execution import Outcome
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import RunResult
-from harness.benchmark import plan as plans
-from harness.benchmark import suite as suites
-from harness.benchmark import workers
 from harness.benchmark.dry_run import DryRun
 from harness.benchmark.executor import WorkerSetup
-from harness.benchmark.plan import BenchPlan
+from harness.benchmark.plan import BenchPlan, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device
-from harness.benchmark.suite import ResolvedSuite
-from harness.data import preparation, requirements
-from harness.data.preparation import PreparedDataset
-from harness.leaderboard import boards
+from harness.benchmark.suite import ResolvedSuite, resolve_suite
+from harness.benchmark.workers import execute_runs
+from harness.data.preparation import PreparedDataset, prepare_dataset, survey_dataset
+from harness.data.requirements import find_weights, list_requirements, require
+from harness.leaderboard.boards import refresh_board
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 
@@ -32,12 +34,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What a call came to.
+    """The outcome of a call.
 
     Attributes:
         failed: runs it asked for that have failed, now or before.
         asked: ids of all the runs it asked for.
-        profile: where its time went.
+        profile: seconds by part of the call.
     """
 
     board: Leaderboard
@@ -52,7 +54,9 @@ class BenchResult:
 def run_benchmark(
     request: BenchRequest, options: BenchOptions, loaded: PluginRegistry, say: Say
 ) -> BenchResult:
-    """The line: every command that makes results goes through here.
+    """Measure what is asked for as far as it is not done yet, and rank it.
+
+    `say` is told, a line at a time, what a user should know before the runs.
 
     Raises:
         HarnessError: with what, where and what to do.
@@ -60,15 +64,17 @@ def run_benchmark(
     profile = Profile()
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
-        resolved = suites.resolve_suite(request, loaded)
-        store = Store(options.out or Path("results") / resolved.suite.name)
+        resolved = resolve_suite(request, loaded)
+        suite, access = resolved.suite, options.access
+        store = _store(resolved, options)
         store.check_writable()
-        plans.require(resolved, loaded, request, options.access)
-        where = plans.weights_from(resolved, request)
-        weights = plans.find_weights(resolved.suite.backbones, loaded, where, options.access)
-        datasets = _prepare(resolved, request, options, say)
-        known = {name: one.info for name, one in datasets.items()}
-        plan = plans.make_plan(resolved, request, options, loaded, known, weights)
+        backbones = [loaded.backbones[name] for name in suite.backbones]
+        needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
+        require(suite.name, needs, access, resolved.fetched_as)
+        weights = find_weights(backbones, resolved.weights, access)
+        datasets = _prepare(resolved, options, say)
+        infos = {name: dataset.info for name, dataset in datasets.items()}
+        plan = make_plan(resolved, options, loaded, infos, weights)
         if plan.memory:
             say(plan.memory)
         store.extend_plan(plan.record())
@@ -80,40 +86,67 @@ def run_benchmark(
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
 
         def keep(outcome: Outcome) -> RunResult:
-            return store.add(replace(outcome, result=decoding.charge(outcome.result)))
+            return store.add(decoding.charge(outcome))
 
         if todo:
             with ProgressReporter(
                 loaded, len(todo), keep, live=options.live, profile=profile
             ) as reporter:
-                workers.execute_runs(todo, setup, loaded, reporter, plan.jobs)
+                execute_runs(todo, setup, loaded, reporter, plan.jobs)
     with profile.measure("board"):
-        board = boards.refresh_board(store, loaded)
+        board = refresh_board(store, loaded)
     asked = frozenset(ids)
     failed = [run for run in store.failures() if run.run_id in asked]
     done = len(ids) - len(todo)
     return BenchResult(board, store.folder, len(todo), done, failed, asked, profile)
 
 
+def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
+    """Plan what `run_benchmark` would do.  Sizes of what is missing may be asked from the Hub.
+
+    Raises:
+        HarnessError: something is wrong that can be known without what is missing.
+    """
+    options = replace(options, device=choose_device(options.device))
+    resolved = resolve_suite(request, loaded)
+    suite, access = resolved.suite, options.access
+    backbones = [loaded.backbones[name] for name in suite.backbones]
+    needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
+    absent = {(need.kind, need.name) for need in needs if not need.ready}
+    infos = {
+        name: survey_dataset(dataset, suite.protocol, access, limit=request.limit)
+        for name, dataset in resolved.datasets.items()
+        if ("data", name) not in absent
+    }
+    ready = [backbone for backbone in backbones if ("weights", backbone.name) not in absent]
+    weights = find_weights(ready, resolved.weights, access)
+    plan = make_plan(resolved, options, loaded, infos, weights)
+    return DryRun(plan, _store(resolved, options), needs)
+
+
+def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
+    return Store(options.out or Path("results") / resolved.suite.name)
+
+
 def _prepare(
-    resolved: ResolvedSuite, request: BenchRequest, options: BenchOptions, say: Say
+    resolved: ResolvedSuite, options: BenchOptions, say: Say
 ) -> dict[str, PreparedDataset]:
-    """Every dataset: read, split and decoded."""
-    found = {}
+    """Read, split and decode every dataset."""
+    datasets = {}
     for name, dataset in resolved.datasets.items():
         started = time.perf_counter()
-        made = preparation.prepare_dataset(
+        prepared = prepare_dataset(
             dataset,
             resolved.suite.protocol,
             options.access,
-            limit=request.limit,
+            limit=resolved.request.limit,
             progress=DecodingProgress(name, say),
         )
-        found[name] = replace(made, seconds=time.perf_counter() - started)
-        skipped = made.images.record.skipped
+        skipped = prepared.images.record.skipped
         if skipped:
             say(f"{name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
-    return found
+        datasets[name] = replace(prepared, seconds=time.perf_counter() - started)
+    return datasets
 
 
 def _setup(
@@ -123,12 +156,12 @@ def _setup(
     options: BenchOptions,
     loaded: PluginRegistry,
 ) -> WorkerSetup:
-    """What every run shares; the splits are written."""
+    """Write the splits, and gather what every run shares."""
     images = {}
-    for name, one in datasets.items():
-        file = store.write_split(name, one.splits.model_dump_json(indent=1))
-        record = one.images.record.model_copy(update={"split_file": f"splits/{file}"})
-        images[name] = replace(one.images, record=record)
+    for name, dataset in datasets.items():
+        file = store.write_split(name, dataset.splits.model_dump_json(indent=1))
+        record = dataset.images.record.model_copy(update={"split_file": f"splits/{file}"})
+        images[name] = replace(dataset.images, record=record)
     return WorkerSetup(
         suite=plan.resolved.suite.name,
         images=images,
@@ -140,30 +173,3 @@ def _setup(
         threads=options.threads,
         engine=options.engine,
     )
-
-
-def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
-    """What `run_benchmark` would do.  Nothing is fetched, decoded or written; sizes may be asked for.
-
-    Raises:
-        HarnessError: something is wrong that can be known without what is missing.
-    """
-    options = replace(options, device=choose_device(options.device))
-    resolved = suites.resolve_suite(request, loaded)
-    access, protocol = options.access, resolved.suite.protocol
-    data_needs = requirements.data_needs(resolved.datasets, access, ask=True)
-    weights_needs = plans.weights_needs(resolved, loaded, request)
-    absent = {need.name for need in data_needs.values() if not need.ready}
-    known = {
-        name: preparation.survey_dataset(dataset, protocol, access, limit=request.limit)
-        for name, dataset in resolved.datasets.items()
-        if name not in absent
-    }
-    ready = [
-        n for n in resolved.suite.backbones if n not in weights_needs or weights_needs[n].ready
-    ]
-    where = plans.weights_from(resolved, request)
-    files = plans.find_weights(ready, loaded, where, access)
-    plan = plans.make_plan(resolved, request, options, loaded, known, files)
-    store = Store(options.out or Path("results") / resolved.suite.name)
-    return DryRun(plan, store, (*data_needs.values(), *weights_needs.values()), request.limit)

@@ -1,7 +1,4 @@
-"""Which device a call works on.
-
-How many runs go on side by side: what the cores of a CPU or the memory of a card allow.
-"""
+"""The device of a call, and the number of runs side by side that its cores or memory allow."""
 
 from __future__ import annotations
 
@@ -61,7 +58,7 @@ def side_by_side(
     loaded: PluginRegistry,
     options: BenchOptions,
 ) -> tuple[int, str]:
-    """How many runs go on at a time, and what that plans of a card's memory, in words.
+    """The number of runs at a time, and the memory of a card that this plans, in words.
 
     As many as were asked for, else what the cores of a CPU or the memory of a card allow.
     """

@@ -1,6 +1,6 @@
-"""Suites of one's own: TOML files.
+"""A suite with its filters and settings resolved: from a request to exactly what is measured.
 
-What to run: a suite with its filters and settings resolved, and its runs.
+Suites come from plugins or from TOML files of one's own.
 """
 
 from __future__ import annotations
@@ -23,53 +23,6 @@ from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils.names import choose, did_you_mean
 
-
-def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:
-    """A suite file (TOML): the fields of `Suite`, `extends = "SUITE"`, and a table `[data]`.
-
-    Raises:
-        UsageError: unreadable, an unknown key (with the nearest one), or a value that does not fit.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"suite file {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"suite file {path} is not valid TOML: {error}") from error
-    _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
-    base: dict[str, Any] = {}
-    if extends := content.pop("extends", None):
-        base = loaded.suites[choose([extends], loaded.suites, "suite")[0]].model_dump()
-        base |= {"notes": (), "title": "", "description": "", "name": path.stem}
-    folders = [
-        parse_data_option(f"{name}={path.parent / folder}")
-        for name, folder in content.pop("data", {}).items()
-    ]
-    protocol = content.pop("protocol", {})
-    _known_keys(protocol, set(Protocol.model_fields), f"suite file {path}, [protocol]")
-    merged = {"name": path.stem, **base, **content}
-    merged["protocol"] = {"name": merged["name"], **base.get("protocol", {}), **protocol}
-    try:
-        return Suite.model_validate(merged), folders
-    except ValidationError as error:
-        raise UsageError(explain(error, f"suite file {path}")) from error
-
-
-def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:
-    for key in content:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
-
-
-def explain(error: ValidationError, where: str) -> str:
-    """What pydantic found, one fault after another, in a line."""
-    lines = [
-        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (given: {fault['input']!r})"
-        for fault in error.errors()
-    ]
-    return f"{where}: " + "; ".join(lines)
-
-
 DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
 
 
@@ -78,13 +31,27 @@ class ResolvedSuite:
     """A suite whose axes name exactly what runs.
 
     Attributes:
+        request: what it was made from; its limit, shard and precision hold for every run.
         datasets: the datasets of the suite by name, folders among them.
         shortened: `--epochs` changed the budget.
     """
 
     suite: Suite
+    request: BenchRequest
     datasets: Mapping[str, Dataset]
     shortened: bool
+
+    @property
+    def weights(self) -> str | None:
+        """Origin of the weights: `none`, a folder, or None for what the backbones declare."""
+        return "none" if self.suite.weights == "none" else self.request.weights
+
+    @property
+    def fetched_as(self) -> str | None:
+        """The suite whose data and weights these are; None: a part of them, or weights of one's own."""
+        if self.request.datasets or self.request.backbones or self.weights is not None:
+            return None
+        return self.request.suite or self.suite.name
 
 
 def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuite:
@@ -114,6 +81,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
     _check(chosen, loaded)
     return ResolvedSuite(
         suite=chosen,
+        request=request,
         datasets={name: registered[name] for name in datasets},
         shortened=chosen.protocol.epochs != suite.protocol.epochs,
     )
@@ -162,6 +130,52 @@ def _base(request: BenchRequest, loaded: PluginRegistry) -> tuple[Suite, list[Fo
         suite, own = read_suite(Path(name), loaded)
         return suite, [*own, *options]
     return loaded.suites[choose([name], loaded.suites, "suite")[0]], options
+
+
+def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:
+    """A suite file (TOML): the fields of `Suite`, `extends = "SUITE"`, and a table `[data]`.
+
+    Raises:
+        UsageError: unreadable, an unknown key (with the nearest one), or a value that does not fit.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"suite file {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"suite file {path} is not valid TOML: {error}") from error
+    _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
+    base: dict[str, Any] = {}
+    if extends := content.pop("extends", None):
+        base = loaded.suites[choose([extends], loaded.suites, "suite")[0]].model_dump()
+        base |= {"notes": (), "title": "", "description": "", "name": path.stem}
+    folders = [
+        parse_data_option(f"{name}={path.parent / folder}")
+        for name, folder in content.pop("data", {}).items()
+    ]
+    protocol = content.pop("protocol", {})
+    _known_keys(protocol, set(Protocol.model_fields), f"suite file {path}, [protocol]")
+    merged = {"name": path.stem, **base, **content}
+    merged["protocol"] = {"name": merged["name"], **base.get("protocol", {}), **protocol}
+    try:
+        return Suite.model_validate(merged), folders
+    except ValidationError as error:
+        raise UsageError(explain(error, f"suite file {path}")) from error
+
+
+def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:
+    for key in content:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
+
+
+def explain(error: ValidationError, where: str) -> str:
+    """Faults that pydantic found, one after another, in a line."""
+    lines = [
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (given: {fault['input']!r})"
+        for fault in error.errors()
+    ]
+    return f"{where}: " + "; ".join(lines)
 
 
 # -- axes and settings ------------------------------------------------------------------------

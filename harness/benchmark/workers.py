@@ -1,13 +1,11 @@
-"""Runs side by side on one card: a thread each, in one process, so that they share what they can.
-
-Threads and not processes: kernels of several processes take turns on a card, kernels of several
-streams of one process run at the same time.
-
-Runs side by side: one process, or several with a run in hand each.
+"""Workers that carry runs out: this process, several processes, or several threads on one card.
 
 A run is handed out when a worker is free, from the (dataset, backbone) the worker has open if one
 is left there, so that what runs share is made once a group; runs that differ in seed or rate only
 stay with one worker as long as others have something else to do.  A worker that dies costs its run.
+
+On a card threads and not processes: kernels of several processes take turns there, kernels of
+several streams of one process run at the same time.
 """
 
 from __future__ import annotations
@@ -21,115 +19,16 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
-from harness.benchmark.events import RunListener, RunObserver, RunQueue, tell
+from harness.benchmark.events import RunListener, RunObserver, RunQueue
 from harness.benchmark.executor import Group, RunExecutor, WorkerSetup, cell_group, free_memory
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
-
-
-def execute_in_threads(
-    specs: Sequence[RunSpec],
-    setup: WorkerSetup,
-    loaded: PluginRegistry,
-    events: RunListener,
-    slots: int,
-) -> None:
-    """Carry out all runs, at most `slots` at a time; what lacked memory is done again alone."""
-    crowded = ThreadWorkers(specs, setup, loaded, events)
-    crowded.work(slots)
-    alone = crowded.alone
-    del crowded  # and with it what the slots hold of the device's memory
-    executor = RunExecutor(setup, loaded)
-    for spec in alone:
-        free_memory(setup.device)
-        events.run_end(spec, executor.run(spec, RunObserver(spec, partial(tell, events, spec))))
-
-
-class _Stopped(BaseException):
-    """The call is over: a run in hand ends at its next report."""
-
-
-class ThreadWorkers:
-    def __init__(
-        self,
-        specs: Sequence[RunSpec],
-        setup: WorkerSetup,
-        loaded: PluginRegistry,
-        events: RunListener,
-    ) -> None:
-        self.queue, self.events = RunQueue(specs), events
-        self.executor = RunExecutor(setup, loaded)
-        self.active: dict[int, RunSpec] = {}
-        self.families: dict[int, set[str]] = {}
-        self.alone: list[RunSpec] = []
-        self.errors: list[BaseException] = []
-        self.stop = False
-
-    def work(self, slots: int) -> None:
-        lock = threading.Lock()
-        threads = [threading.Thread(target=self._serve, args=(n, lock)) for n in range(slots)]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        finally:
-            self.stop = True
-            for thread in threads:
-                thread.join()
-        if self.errors:
-            raise self.errors[0]
-
-    def _serve(self, number: int, lock: threading.Lock) -> None:
-        from harness.engine.devices import device_slot
-
-        with device_slot(number, lock):
-            try:
-                while not self.stop and (spec := self._next(number)) is not None:
-                    self._run(number, spec)
-            except _Stopped:
-                return
-            except BaseException as error:  # noqa: BLE001 - raised again where `work` was called
-                self.errors.append(error)
-                self.stop = True
-
-    def _run(self, number: int, spec: RunSpec) -> None:
-        self.events.run_start(spec)
-        relay, siblings = RunObserver(spec, partial(self._tell, spec)), self.queue.siblings(spec)
-        outcome = self.executor.run(spec, relay, siblings, self._groups())
-        del self.active[number]
-        if outcome.result.status == "oom":
-            self.alone.append(spec)
-        else:
-            self.events.run_end(spec, outcome)
-
-    def _next(self, number: int) -> RunSpec | None:
-        """From a group that is open, before another is opened: what it shares is there."""
-        waiting = self.queue.waiting
-        if not waiting:
-            return None
-        group = next((group for group in self._groups() if group in waiting), next(iter(waiting)))
-        elsewhere = set[str]().union(*(f for n, f in self.families.items() if n != number))
-        spec = self.queue.take(group, elsewhere)
-        self.families.setdefault(number, set()).add(self.queue.families[spec.run_id])
-        self.active[number] = spec
-        return spec
-
-    def _groups(self) -> list[Group]:
-        return [cell_group(spec) for spec in self.active.values()]
-
-    def _tell(self, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
-        if self.stop:
-            raise _Stopped
-        tell(self.events, spec, kind, value)
-
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -159,7 +58,7 @@ def execute_runs(
 
 
 def _import_ahead() -> None:
-    """What the first metric needs takes seconds to import: the card works meanwhile."""
+    """Import, while the card works, what the first metric needs: it takes seconds."""
     for name in METRICS:
         importlib.import_module(name)
 
@@ -180,8 +79,8 @@ def _in_process(
         for spec in specs:
             queue.take(cell_group(spec), set())
             events.run_start(spec)
-            relay = RunObserver(spec, partial(tell, events, spec))
-            events.run_end(spec, executor.run(spec, relay, queue.siblings(spec)))
+            observer = RunObserver(spec, events.receive)
+            events.run_end(spec, executor.run(spec, observer, queue.siblings(spec)))
     finally:
         torch.set_num_threads(before)
 
@@ -265,7 +164,7 @@ class ProcessWorkers:
         except (EOFError, ConnectionResetError):
             self._bury(worker, spec)
             return
-        tell(self.events, spec, kind, value)
+        self.events.receive(spec, kind, value)
         if kind == "run_end":
             self._hand_out(worker)
 
@@ -296,15 +195,6 @@ def _context() -> Any:  # noqa: ANN401 - contexts have no common public type
     return context
 
 
-def start_server(threads: int) -> None:
-    """Let the server that workers are forked from begin its imports while the caller goes on."""
-    if _context().get_start_method() == "forkserver":
-        from multiprocessing import forkserver
-
-        with _few_threads(threads):
-            forkserver.ensure_running()
-
-
 @contextlib.contextmanager
 def _few_threads(threads: int) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
@@ -331,5 +221,105 @@ def _serve(connection: Connection, setup: WorkerSetup, environ: dict[str, str]) 
     connection.send(("ready", None))
     while (task := connection.recv()) is not None:
         spec, siblings = task
-        relay = RunObserver(spec, lambda kind, value: connection.send((kind, value)))
-        connection.send(("run_end", executor.run(spec, relay, siblings)))
+        observer = RunObserver(spec, lambda _, kind, value: connection.send((kind, value)))
+        connection.send(("run_end", executor.run(spec, observer, siblings)))
+
+
+# -- several threads on one card ------------------------------------------------------------------
+
+
+def execute_in_threads(
+    specs: Sequence[RunSpec],
+    setup: WorkerSetup,
+    loaded: PluginRegistry,
+    events: RunListener,
+    slots: int,
+) -> None:
+    """Carry out all runs, at most `slots` at a time; what lacked memory is done again alone."""
+    crowded = ThreadWorkers(specs, setup, loaded, events)
+    crowded.work(slots)
+    alone = crowded.alone
+    del crowded  # and with it what the slots hold of the device's memory
+    executor = RunExecutor(setup, loaded)
+    for spec in alone:
+        free_memory(setup.device)
+        events.run_end(spec, executor.run(spec, RunObserver(spec, events.receive)))
+
+
+class _Stopped(BaseException):
+    """The call is over: a run in hand ends at its next report."""
+
+
+class ThreadWorkers:
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        setup: WorkerSetup,
+        loaded: PluginRegistry,
+        events: RunListener,
+    ) -> None:
+        self.queue, self.events = RunQueue(specs), events
+        self.executor = RunExecutor(setup, loaded)
+        self.active: dict[int, RunSpec] = {}
+        self.families: dict[int, set[str]] = {}
+        self.alone: list[RunSpec] = []
+        self.errors: list[BaseException] = []
+        self.stop = False
+
+    def work(self, slots: int) -> None:
+        lock = threading.Lock()
+        threads = [threading.Thread(target=self._serve, args=(n, lock)) for n in range(slots)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        finally:
+            self.stop = True
+            for thread in threads:
+                thread.join()
+        if self.errors:
+            raise self.errors[0]
+
+    def _serve(self, number: int, lock: threading.Lock) -> None:
+        from harness.engine.devices import device_slot
+
+        with device_slot(number, lock):
+            try:
+                while not self.stop and (spec := self._next(number)) is not None:
+                    self._run(number, spec)
+            except _Stopped:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised again where `work` was called
+                self.errors.append(error)
+                self.stop = True
+
+    def _run(self, number: int, spec: RunSpec) -> None:
+        self.events.run_start(spec)
+        observer, siblings = RunObserver(spec, self._receive), self.queue.siblings(spec)
+        outcome = self.executor.run(spec, observer, siblings, self._groups())
+        del self.active[number]
+        if outcome.result.status == "oom":
+            self.alone.append(spec)
+        else:
+            self.events.run_end(spec, outcome)
+
+    def _next(self, number: int) -> RunSpec | None:
+        """From a group that is open, before another is opened: what it shares is there."""
+        waiting = self.queue.waiting
+        if not waiting:
+            return None
+        group = next((group for group in self._groups() if group in waiting), next(iter(waiting)))
+        elsewhere = set[str]().union(*(f for n, f in self.families.items() if n != number))
+        spec = self.queue.take(group, elsewhere)
+        self.families.setdefault(number, set()).add(self.queue.families[spec.run_id])
+        self.active[number] = spec
+        return spec
+
+    def _groups(self) -> list[Group]:
+        return [cell_group(spec) for spec in self.active.values()]
+
+    def _receive(self, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
+        if self.stop:
+            raise _Stopped
+        self.events.receive(spec, kind, value)

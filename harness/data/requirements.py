@@ -1,9 +1,12 @@
-"""What a call needs from elsewhere: published data and weights, and whether they are here."""
+"""Published data and weights that a call needs: whether they are here, and the command that fetches.
+
+Nothing is fetched unasked: `require` refuses with the one command that brings all that is missing.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,11 +14,12 @@ from harness import weights
 from harness.api.backbone import Backbone
 from harness.api.dataset import SPLITS, Access, Dataset, LocalDataset, Split
 from harness.api.records import Protocol
-from harness.data import fetch
+from harness.data import fetch, lock
 from harness.data.fetch import wanted_revision
 from harness.data.hub import HubDataset
-from harness.errors import DataError
+from harness.errors import DataError, WeightsError
 from harness.utils.progress import megabytes
+from harness.weights import WeightsFile
 
 
 @dataclass(frozen=True)
@@ -41,30 +45,40 @@ class Requirement:
         return f"{self.kind} {self.name}: {size}{self.what}"
 
 
-def data_needs(
-    datasets: Mapping[str, Dataset], access: Access, *, ask: bool = False
-) -> dict[str, Requirement]:
-    """What each dataset needs; those that need nothing from elsewhere are left out.
+def list_requirements(
+    datasets: Mapping[str, Dataset],
+    backbones: Sequence[Backbone],
+    where: str | None,
+    access: Access,
+    *,
+    ask: bool = False,
+) -> list[Requirement]:
+    """Everything that comes from elsewhere, here already or not; what needs nothing is left out.
 
-    `ask`: sizes that the lock file does not know are asked from the Hub, which takes the network.
+    Args:
+        datasets: by name.
+        backbones: those whose weights are used.
+        where: where weights come from, as in `find_weights`.
+        access: cache and lock file.
+        ask: sizes that the lock file does not know are asked from the Hub, which takes the network.
     """
-    found: dict[str, Requirement] = {}
+    return [*_data(datasets, access, ask=ask), *_weights(backbones, where)]
+
+
+def _data(datasets: Mapping[str, Dataset], access: Access, *, ask: bool) -> Iterator[Requirement]:
     for name, dataset in datasets.items():
         ready = dataset.at_hand(access)
         if isinstance(dataset, LocalDataset):
             what = f"get it from {dataset.source} and give its place: --data {name}=PATH"
-            found[name] = Requirement("data", name, what, ready, fetchable=False)
+            yield Requirement("data", name, what, ready, fetchable=False)
         elif isinstance(dataset, HubDataset):
             size = None if ready else _size(dataset, access, ask=ask and not access.offline)
-            ask = ask and (
-                ready or size is not None
-            )  # a Hub that was not reached is not asked twice
-            found[name] = Requirement("data", name, _terms(dataset, access), ready, bytes=size)
+            # A Hub that was not reached is not asked twice.
+            ask = ask and (ready or size is not None)
+            yield Requirement("data", name, _terms(dataset, access), ready, bytes=size)
         elif not ready:
-            found[name] = Requirement(
-                "data", name, f"get it from {dataset.source}", ready, fetchable=False
-            )
-    return found
+            what = f"get it from {dataset.source}"
+            yield Requirement("data", name, what, ready, fetchable=False)
 
 
 def _size(dataset: HubDataset, access: Access, *, ask: bool) -> int | None:
@@ -86,36 +100,82 @@ def _terms(dataset: HubDataset, access: Access) -> str:
     return f"{dataset.licence}, {dataset.source} ({pin})"
 
 
-def weights_needs(backbones: Sequence[Backbone], where: str | None) -> dict[str, Requirement]:
-    """What each backbone needs; packaged weights, random ones and own folders are left out."""
-    found: dict[str, Requirement] = {}
+def _weights(backbones: Sequence[Backbone], where: str | None) -> Iterator[Requirement]:
+    """Published weights; packaged ones, random ones and those in own folders need nothing."""
     for backbone in backbones:
         declared = backbone.weights
         if where not in {None, "default"} or declared is None or declared.enum is None:
             continue
         state = weights.availability(backbone)
-        what = f"{declared.licence}, {declared.enum} of {declared.source}"
         if state.problem:
-            found[backbone.name] = Requirement(
-                "weights", backbone.name, state.problem, ready=False, fetchable=False
-            )
+            yield Requirement("weights", backbone.name, state.problem, ready=False, fetchable=False)
         else:
+            what = f"{declared.licence}, {declared.enum} of {declared.source}"
             size = None if state.ready else state.download
-            found[backbone.name] = Requirement(
-                "weights", backbone.name, what, state.ready, bytes=size
-            )
-    return found
+            yield Requirement("weights", backbone.name, what, state.ready, bytes=size)
 
 
-def missing_message(suite: str, needs: Sequence[Requirement], command: Sequence[str]) -> str:
-    """One message on all that is missing; `command` fetches what can be; empty: all is here."""
+def require(
+    suite: str, needs: Sequence[Requirement], access: Access, fetch_suite: str | None = None
+) -> None:
+    """Make sure that everything is here.
+
+    Args:
+        suite: its name.
+        needs: data and weights.
+        access: its lock file is the one that fetching writes.
+        fetch_suite: what `harness data fetch --suite` would bring all of it by; None: each is named.
+
+    Raises:
+        DataError: what is missing, and the one command that fetches what can be fetched.
+    """
     missing = [need for need in needs if not need.ready]
     if not missing:
-        return ""
+        return
     lines = [f"suite {suite} needs what is not here:", *(f"  {need}" for need in missing)]
     if any(need.fetchable for need in missing):
-        lines += ["this fetches it, checks it and locks it:", f"  {shlex.join(command)}"]
-    return "\n".join(lines)
+        command = shlex.join(_command(missing, access, fetch_suite))
+        lines += ["this fetches it, checks it and locks it:", f"  {command}"]
+    raise DataError("\n".join(lines))
+
+
+def _command(missing: Sequence[Requirement], access: Access, suite: str | None) -> list[str]:
+    command = ["harness", "data", "fetch"]
+    if suite is None:
+        fetchable = [need for need in missing if need.fetchable]
+        command += [need.name for need in fetchable if need.kind == "data"]
+        backbones = ",".join(need.name for need in fetchable if need.kind == "weights")
+        command += ["--backbones", backbones] * bool(backbones)
+    else:
+        command += ["--suite", suite]
+    return command + ["--lock", str(access.lock)] * (access.lock != Access().lock)
+
+
+def find_weights(
+    backbones: Iterable[Backbone], where: str | None, access: Access
+) -> dict[str, WeightsFile | None]:
+    """Each backbone's weights file by name; None: random weights.
+
+    Published files are held against the lock file, a user's own against the architecture.
+
+    Raises:
+        WeightsError: weights that cannot be had, or are of another architecture; all in one message.
+    """
+    files, problems = {}, []
+    locked = lock.read(access.lock)
+    for backbone in backbones:
+        try:
+            file = weights.find_weights(backbone, where, offline=access.offline)
+            if file is not None and where in {None, "default"}:
+                fetch.check_weights(locked, backbone.name, file.path, file.sha256)
+            elif file is not None:  # whether it fits does not depend on the number of classes
+                weights.load_weights(backbone, 2, file)
+            files[backbone.name] = file
+        except WeightsError as error:
+            problems.append(str(error))
+    if problems:
+        raise WeightsError("\n".join(problems))
+    return files
 
 
 def expected_images(

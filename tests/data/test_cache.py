@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,6 +218,7 @@ def build_once(folder, meet):
 OTHER = """
 import sys
 from pathlib import Path
+sys.path.insert(0, sys.argv[2])
 import test_cache
 
 def meet():
@@ -230,7 +232,7 @@ print(test_cache.build_once(Path(sys.argv[1]), meet))
 def test_two_processes_agree(tmp_path):
     """Each waits for the other before it decodes; one that dies ends its pipe."""
     other = subprocess.Popen(
-        [sys.executable, "-c", OTHER, tmp_path],
+        [sys.executable, "-c", OTHER, tmp_path, Path(__file__).parent],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

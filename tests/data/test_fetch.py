@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from hub_server import TOKEN, Fault, Repo, parquet, picture
 
 from harness import Access, Backbone, DataError, HubDataset, Weights, WeightsError
-from harness.benchmark.plan import find_weights
 from harness.cli import cli
 from harness.data import fetch as fetching
 from harness.data.fetch import PARTS, check_weights, fetch_dataset, fetch_weights
 from harness.data.lock import LockedWeights, read, update
+from harness.data.requirements import find_weights
 from harness.plugins.registry import load_plugins
 from harness.utils.progress import Meter, megabytes, size_of
 from harness.weights import WeightsFile
@@ -416,7 +416,7 @@ def weights(tmp_path, monkeypatch):
     def find(backbone, where=None, *, offline=False):
         return WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), backbone.weights)
 
-    monkeypatch.setattr(fetching.weights, "find", find)
+    monkeypatch.setattr(fetching.weights, "find_weights", find)
     return path
 
 
@@ -439,7 +439,7 @@ def test_other_weights_than_the_locked_are_refused_by_name(weights, access):
 
     for call in (
         lambda: fetch_weights(Net(), access),
-        lambda: find_weights(["net"], Loaded(), None, access),
+        lambda: find_weights([Net()], None, access),
     ):
         with pytest.raises(
             WeightsError, match=r"net-0123abcd\.pth has sha256 .* the lock file pins"
@@ -447,11 +447,7 @@ def test_other_weights_than_the_locked_are_refused_by_name(weights, access):
             call()
     # A file of one's own is not the lock's business: only that it holds weights.
     with pytest.raises(WeightsError, match="cannot be read as weights"):
-        find_weights(["net"], Loaded(), str(weights.parent), access)
-
-
-class Loaded:
-    backbones = {"net": Net()}  # noqa: RUF012
+        find_weights([Net()], str(weights.parent), access)
 
 
 def test_a_lock_that_names_no_weights_says_nothing_about_them(access, tmp_path):

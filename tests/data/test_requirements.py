@@ -1,9 +1,11 @@
-"""What a call needs from elsewhere, and how it is told."""
+"""Data and weights that a call needs from elsewhere, and the message where they are not here."""
+
+from pathlib import Path
 
 import pytest
 
-from harness import Access, Backbone, Dataset, Weights
-from harness.data.requirements import Requirement, data_needs, missing_message, weights_needs
+from harness import Access, Backbone, DataError, Dataset, Weights
+from harness.data.requirements import Requirement, list_requirements, require
 
 
 class Elsewhere(Dataset):
@@ -30,11 +32,11 @@ class Net(Backbone):
 
 
 def test_a_dataset_that_is_here_needs_nothing():
-    assert data_needs({"mine": Elsewhere(here=True)}, Access()) == {}
+    assert list_requirements({"mine": Elsewhere(here=True)}, [], None, Access()) == []
 
 
 def test_a_dataset_with_its_own_way_says_where_it_is_from():
-    need = data_needs({"mine": Elsewhere()}, Access())["mine"]
+    (need,) = list_requirements({"mine": Elsewhere()}, [], None, Access())
 
     assert not need.fetchable
     assert str(need) == "data mine: get it from the archive"
@@ -43,37 +45,53 @@ def test_a_dataset_with_its_own_way_says_where_it_is_from():
 @pytest.mark.parametrize("where", ["none", "/some/folder"])
 def test_weights_from_elsewhere_are_not_fetched(where):
     published = Net(weights=Weights(name="V1", enum="ResNet50_Weights.IMAGENET1K_V2"))
-    assert weights_needs([published], where) == {}
+    assert list_requirements({}, [published], where, Access()) == []
 
 
 def test_packaged_weights_are_here():
-    assert weights_needs([Net(weights=Weights(name="own", file="x")), Net()], None) == {}
+    backbones = [Net(weights=Weights(name="own", file="x")), Net()]
+    assert list_requirements({}, backbones, None, Access()) == []
 
 
 def test_weights_that_cannot_be_had_say_why():
     unknown = Net(weights=Weights(name="V1", enum="ResNet50_Weights.V9"))
-    need = weights_needs([unknown], None)["net"]
+    (need,) = list_requirements({}, [unknown], None, Access())
 
     assert not need.fetchable
     assert "torchvision knows no weights named ResNet50_Weights.V9" in str(need)
 
 
+def message(*needs, **given):
+    with pytest.raises(DataError) as error:
+        require("s", needs, Access(**given.pop("access", {})), **given)
+    return str(error.value).splitlines()
+
+
+A = Requirement("data", "a", "CC0, here", ready=False, bytes=2_500_000)
+B = Requirement("data", "b", "by request", ready=False, fetchable=False)
+HERE = Requirement("data", "c", "x", ready=True)
+NET = Requirement("weights", "net", "BSD", ready=False)
+
+
 def test_nothing_missing_is_no_refusal():
-    assert missing_message("s", [Requirement("data", "a", "x", ready=True)], ["fetch"]) == ""
+    require("s", [HERE], Access())
 
 
 def test_the_command_stands_only_where_it_helps():
-    a = Requirement("data", "a", "CC0, here", ready=False, bytes=2_500_000)
-    b = Requirement("data", "b", "by request", ready=False, fetchable=False)
-
-    assert missing_message("s", [b], ["fetch", "it"]).splitlines() == [
-        "suite s needs what is not here:",
-        "  data b: by request",
-    ]
-    assert missing_message("s", [a, b], ["fetch", "my it"]).splitlines() == [
+    assert message(HERE, B) == ["suite s needs what is not here:", "  data b: by request"]
+    assert message(A, B, HERE) == [
         "suite s needs what is not here:",
         "  data a: 2.5 MB, CC0, here",
         "  data b: by request",
         "this fetches it, checks it and locks it:",
-        "  fetch 'my it'",
+        "  harness data fetch a",
     ]
+
+
+def test_the_command_names_what_was_asked_for():
+    assert message(A, NET)[-1] == "  harness data fetch a --backbones net"
+    assert (
+        message(A, NET, fetch_suite="my s.toml")[-1] == "  harness data fetch --suite 'my s.toml'"
+    )
+    locked = {"lock": Path("elsewhere.lock")}
+    assert message(A, access=locked)[-1] == "  harness data fetch a --lock elsewhere.lock"

@@ -161,7 +161,7 @@ def _profile(finished: BenchResult) -> str:
     from harness.results.store import Store
 
     results = Store(finished.folder).results()
-    return finished.profile.told([run for run in results if run.run_id in finished.asked])
+    return finished.profile.tables([run for run in results if run.run_id in finished.asked])
 
 
 def _say(text: str) -> None:
