@@ -1,6 +1,7 @@
 """Write what follows from the code.
 
-That is: docs/hooks.md, docs/cli.md, docs/api-surface-1.txt, and the tables in docs/results.md.
+That is: docs/hooks.md, docs/cli.md, docs/api-surface-1.txt, the tables in docs/results.md, and the map
+in docs/architecture.md.
 
     python docs/generate.py
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import api_surface
 import click
+import house_map
 import result_tables
 
 from harness.cli import cli
@@ -275,8 +277,9 @@ def main() -> int:
     """Write the pages; refuse to forget a part of the API."""
     (DOCS / "hooks.md").write_text(hooks_page(), encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
-    page = result_tables.current(result_tables.PAGE.read_text(encoding="utf-8"))
-    result_tables.PAGE.write_text(page, encoding="utf-8")
+    for writer in (result_tables, house_map):
+        page = writer.current(writer.PAGE.read_text(encoding="utf-8"))
+        writer.PAGE.write_text(page, encoding="utf-8")
     present = api_surface.surface()
     breaking, added = api_surface.judge(api_surface.read(), present)
     if breaking:

@@ -1,0 +1,67 @@
+"""Tasks of a contributor: `nox -l` lists them, `nox -s quick` runs one, in the environment nox is in."""
+
+import nox
+
+nox.options.default_venv_backend = (
+    "none"  # the tools are pinned in the environment: pip install -e '.[dev]'
+)
+nox.options.sessions = ["lint", "types", "layers", "quick"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, its rules and its format."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    session.run("mypy")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Import-linter: who may import whom."""
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, with strict links; `nox -s docs -- FOLDER` says where it goes."""
+    folder = session.posargs[:1] or ["site"]
+    # Without --quiet, which would hide what --strict is to fail on.
+    session.run(
+        *("mkdocs", "build", "--strict", "--site-dir", *folder),
+        env={"NO_MKDOCS_2_WARNING": "1"},
+    )
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Tests that are not marked slow; arguments after `--` go to pytest."""
+    session.run("python", "-m", "pytest", "-n", "2", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """All tests, with coverage; arguments after `--` go to pytest."""
+    session.run(
+        *("python", "-m", "pytest", "-n", "2", "--cov", "--cov-report=term:skip-covered"),
+        *session.posargs,
+    )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The demonstration, trained and held against its baseline; `-- FOLDER` says where it goes."""
+    folder = session.posargs[:1] or ["results/demo"]
+    session.run("harness", "bench", "demo", "--device", "cpu", "--out", *folder)
+    session.run("harness", "check", "benchmarks/results/demo", *folder)
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write the pages of docs that follow from the code."""
+    session.run("python", "docs/generate.py")
