@@ -107,24 +107,24 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
     Exit code 1: some runs failed.
     """
-    from harness.benchmark import run as benchmark
     from harness.benchmark.dry_run import describe
+    from harness.benchmark.run import dry_run, run_benchmark
     from harness.leaderboard.render import formats
 
     request, options = _request(given), _options(session, given)
     if given["dry_run"]:
-        click.echo(describe(benchmark.dry_run(request, options, session.plugins)))
+        click.echo(describe(dry_run(request, options, session.plugins)))
         return
-    finished = benchmark.run_benchmark(request, options, session.plugins, _say)
-    click.echo(formats.render(finished.board, "terminal"), nl=False)
+    result = run_benchmark(request, options, session.plugins, _say)
+    click.echo(formats.render(result.board, "terminal"), nl=False)
     click.echo(
-        f"\n{finished.ran} runs made, {finished.already_done} were there already; "
-        f"board and runs in {finished.folder}"
+        f"\n{result.ran} runs made, {result.already_done} were there already; "
+        f"board and runs in {result.folder}"
     )
     if given["profile"]:
-        click.echo(f"\n{_profile(finished)}", nl=False)
-    if finished.failed:
-        click.echo(_failures(finished.failed), err=True)
+        click.echo(f"\n{_profile(result)}", nl=False)
+    if result.failed:
+        click.echo(_failures(result.failed), err=True)
         raise SystemExit(1)
 
 
@@ -156,12 +156,12 @@ def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
     return BenchOptions(**{name: given[name] for name in names}, access=access)
 
 
-def _profile(finished: BenchResult) -> str:
-    """All runs that were asked for, those made before among them."""
+def _profile(result: BenchResult) -> str:
+    """Seconds by part, of all runs that were asked for, those made before among them."""
     from harness.results.store import Store
 
-    results = Store(finished.folder).results()
-    return finished.profile.tables([run for run in results if run.run_id in finished.asked])
+    runs = Store(result.folder).results()
+    return result.profile.tables([run for run in runs if run.run_id in result.asked])
 
 
 def _say(text: str) -> None:
