@@ -251,7 +251,7 @@ def test_a_name_that_is_nearly_right(site):
 def test_the_same_plugins_in_another_process(site, tmp_path):
     site.install("their-harness", "1", {"theirs": "their_module"}, their_module=offering("x"))
     args = load_plugins([file(tmp_path, "mine", offering("y")), "no:theirs"], environ={}).args
-    code = "import json, sys; from harness.plugins.registry import load; print(*load(json.load(sys.stdin)).plugins)"
+    code = "import json, sys; from harness.plugins.registry import load_plugins; print(*load_plugins(json.load(sys.stdin)).plugins)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps(args),
