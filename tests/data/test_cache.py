@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,7 +232,8 @@ def test_two_processes_agree(tmp_path):
     """Each waits for the other before it decodes; one that dies ends its pipe."""
     other = subprocess.Popen(
         [sys.executable, "-c", OTHER, tmp_path],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

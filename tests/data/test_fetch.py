@@ -17,7 +17,8 @@ from harness.data import fetch as fetching
 from harness.data.fetch import PARTS, check_weights, fetch_dataset, fetch_weights
 from harness.data.lock import LockedWeights, read, update
 from harness.plugins.registry import load_plugins
-from harness.utils.progress import Meter, megabytes, size_of
+from harness.utils.progress import Meter, size_of
+from harness.utils.text import megabytes
 from harness.weights import WeightsFile
 from harness_brain_tumor import BRAIN_TUMOR
 from harness_chest_xray import CHEST_XRAY
@@ -416,7 +417,7 @@ def weights(tmp_path, monkeypatch):
     def find(backbone, where=None, *, offline=False):
         return WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), backbone.weights)
 
-    monkeypatch.setattr(fetching.weights, "find", find)
+    monkeypatch.setattr(fetching.weights, "find_weights", find)
     return path
 
 

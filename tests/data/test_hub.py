@@ -497,12 +497,12 @@ OFFLINE = """
     sys.addaudithook(forbid)
     from pathlib import Path
     from harness import Access
-    from harness.plugins.registry import load
+    from harness.plugins.registry import load_plugins
 
     root = Path(sys.argv[1])
     access = Access(cache=root / "cache", lock=root / "harness.lock", offline=True)
     for name in sys.argv[2:]:
-        tables = load().datasets[name].load(access)
+        tables = load_plugins().datasets[name].load(access)
         print(name, sum(len(table) for table in tables.values()))
 """
 
