@@ -1,4 +1,4 @@
-"""What a user can cause and put right.  The command line prints these without a traceback."""
+"""Errors that a user can cause and put right; the command line prints no traceback of them."""
 
 
 class HarnessError(Exception):

@@ -1,11 +1,9 @@
-"""Find a backbone's starting weights, and make sure of their bytes.
+"""A backbone's starting weights: found, their bytes checked, fitted to its chain of stages.
 
 Where weights may come from (`where`): None or 'default' takes what the backbone declares (a file
 that ships with its plugin, or torchvision's, from the checkpoint folder of `torch.hub` or the
 network), 'none' starts from random weights, and a folder is looked through for `NAME.safetensors`,
 `NAME.pth` or `NAME.pt`, each also with a hash suffix (`resnet50-11ad3fa6.pth`).
-
-Starting weights: read a file and fit its tensors to a chain of stages.
 """
 
 from __future__ import annotations
@@ -31,6 +29,16 @@ if TYPE_CHECKING:
 
 _ENDINGS = (".safetensors", ".pth", ".pt")
 _HASH_SUFFIX = re.compile(r"-([0-9a-f]{8,64})$")
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class Availability:
-    """What a plan says of a backbone's weights.
+    """A backbone's weights as a plan sees them: here, to be fetched, or not to be had.
 
     Attributes:
         ready: nothing has to be fetched.
@@ -60,7 +68,7 @@ class Availability:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a file is or will be; `url` and `megabytes` where it can be fetched."""
+    """The path where a file is or will be; `url` and `megabytes` where it can be fetched."""
 
     path: Path
     declared: Weights
@@ -92,7 +100,7 @@ def find_weights(
 def availability(
     backbone: Backbone, where: str | Path | None = None, *, offline: bool = False
 ) -> Availability:
-    """What `find` would have to do, without doing it: for plans."""
+    """As `find_weights`, but nothing is fetched: for plans."""
     try:
         place = _place(backbone, where)
     except WeightsError as error:
@@ -102,6 +110,53 @@ def availability(
     problem = _obstacle(backbone, place, offline=offline)
     size = 0 if problem else int(place.megabytes * 2**20)
     return Availability(ready=False, download=size, problem=problem)
+
+
+def load_weights(backbone: Backbone, classes: int, file: WeightsFile) -> StartingPoint:
+    """The tensors of a file under the chain's names, floats as float32.
+
+    The head's linear layer is new for every dataset and never loaded.  `record.new` lists, by
+    chain name, every other tensor that the file lacks.
+
+    Raises:
+        WeightsError: the file cannot be read, or is of another architecture.
+    """
+    import torch
+
+    published = backbone.modernise(read_tensors(file.path))
+    with torch.device("meta"):
+        chain = backbone.build(classes)
+    layer = backbone.head_layer() + "."
+    wanted = {n: tuple(t.shape) for n, t in chain.state_dict().items() if not n.startswith(layer)}
+    names = {name: backbone.published_name(name) for name in wanted}
+    _check_fit(backbone, file, published, {names[n]: shape for n, shape in wanted.items()})
+    state = {n: _plain(published[p]) for n, p in names.items() if p in published}
+    for name in wanted:
+        owner, _, leaf = name.rpartition(".")
+        if leaf == "num_batches_tracked" and f"{owner}.running_mean" in state:
+            state.setdefault(name, torch.tensor(0))
+    _check_finite(file, state)
+    new = tuple(n for n in wanted if n not in state and not n.endswith("num_batches_tracked"))
+    return StartingPoint(state, _record(file, new))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A weights file's tensors by the names it uses; `state_dict` and `module.` are unwrapped.
+
+    Raises:
+        WeightsError: the file is cut short, corrupt, or holds something else than tensors.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        content = _content(path)
+    except (*_UNREADABLE, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(
+            f"{path} cannot be read as weights ({type(error).__name__}: {reason}). It may be cut "
+            "short or corrupt: fetch it again."
+        ) from error
+    return _unwrap(path, content)
 
 
 def _place(backbone: Backbone, where: str | Path | None) -> _Place | None:
@@ -171,7 +226,7 @@ def _default(backbone: Backbone) -> _Place:
 
 
 def _obstacle(backbone: Backbone, place: _Place, *, offline: bool) -> str:
-    """Why a file that is not there cannot be fetched; empty if it can."""
+    """The reason that a file that is not there cannot be fetched; empty if it can."""
     if not place.url:
         return (
             f"{place.path}, the starting point of {backbone.name}, is missing: install the plugin "
@@ -257,65 +312,6 @@ def _check_bytes(place: _Place, sha256: str) -> None:
             f"{place.path} has sha256 {sha256}, expected {expected}: it is cut short or was "
             "changed. Delete it and fetch it (or install its plugin) again."
         )
-
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-
-
-def load_weights(backbone: Backbone, classes: int, file: WeightsFile) -> StartingPoint:
-    """The tensors of a file under the chain's names, floats as float32.
-
-    The head's linear layer is new for every dataset and never loaded.  `record.new` lists, by
-    chain name, every other tensor that the file lacks.
-
-    Raises:
-        WeightsError: the file cannot be read, or is of another architecture.
-    """
-    import torch
-
-    published = backbone.modernise(read_tensors(file.path))
-    with torch.device("meta"):
-        chain = backbone.build(classes)
-    layer = backbone.head_layer() + "."
-    wanted = {n: tuple(t.shape) for n, t in chain.state_dict().items() if not n.startswith(layer)}
-    names = {name: backbone.published_name(name) for name in wanted}
-    _check_fit(backbone, file, published, {names[n]: shape for n, shape in wanted.items()})
-    state = {n: _plain(published[p]) for n, p in names.items() if p in published}
-    for name in wanted:
-        owner, _, leaf = name.rpartition(".")
-        if leaf == "num_batches_tracked" and f"{owner}.running_mean" in state:
-            state.setdefault(name, torch.tensor(0))
-    _check_finite(file, state)
-    new = tuple(n for n in wanted if n not in state and not n.endswith("num_batches_tracked"))
-    return StartingPoint(state, _record(file, new))
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A weights file's tensors by the names it uses; `state_dict` and `module.` are unwrapped.
-
-    Raises:
-        WeightsError: the file is cut short, corrupt, or holds something else than tensors.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        content = _content(path)
-    except (*_UNREADABLE, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {reason}). It may be cut "
-            "short or corrupt: fetch it again."
-        ) from error
-    return _unwrap(path, content)
 
 
 def _content(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds

@@ -1,4 +1,4 @@
-"""What a backbone declares: a chain of named stages and where its weights come from."""
+"""The declaration of a backbone: a chain of named stages, and where its weights come from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Weights(BaseModel):
-    """Where pre-trained weights come from.
+    """The source of pre-trained weights.
 
     Attributes:
         name: shown on the board: `IMAGENET1K_V2`, or the name of a packaged file.
@@ -36,7 +36,7 @@ class Weights(BaseModel):
 
 
 class Compiling(BaseModel):
-    """What compiling a training step costs and gives, as measured.
+    """Cost and gain of compiling a training step, as measured.
 
     Attributes:
         seconds: to compile a step of the whole network, at the first use of a batch size.

@@ -1,4 +1,4 @@
-"""What a dataset declares, and the table it yields."""
+"""The declaration of a dataset, and the table it yields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class Access:
-    """How data may be reached: where downloads are kept, and whether the network may be used.
+    """The way to data: where downloads are kept, and whether the network may be used.
 
     `lock` is the file that pins revisions and bytes; it need not be there.
     """
@@ -86,7 +86,7 @@ class Dataset(BaseModel):
         """
 
     def at_hand(self, access: Access) -> bool:
-        """Whether `load` finds all it needs on this machine."""
+        """True if `load` finds all it needs on this machine."""
         return True
 
     def pinned(self, access: Access) -> Dataset:

@@ -1,4 +1,4 @@
-"""What is to leave the plugin API: for one version it works as before, and warns.
+"""Names that are to leave the plugin API: for one version they work as before, and warn.
 
 A name of `harness` stands here with where it lives and what takes its place.  A hook says so in its
 specification, `@hookspec(warn_on_impl=DeprecationWarning("..."))`, and pluggy warns who implements

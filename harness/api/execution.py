@@ -1,4 +1,4 @@
-"""What a run needs and what it gives: the values that pass through `harness_execute`."""
+"""The needs and the outcome of a run: the values that pass through `harness_execute`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class StartingPoint:
 
 
 class Observer:
-    """What the engine reports while it works; the default ignores it."""
+    """The reports of the engine while it works; the default ignores them."""
 
     def epoch_end(self, record: EpochRecord) -> None:
         """An epoch was trained and validated."""

@@ -1,4 +1,4 @@
-"""What a leaderboard holds: everything every renderer shows, and nothing rounded."""
+"""The content of a leaderboard: everything every renderer shows, and nothing rounded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GroupFigure(Record):
 
 
 class Spend(Record):
-    """What the finished runs of a row cost, each as if it had been alone.
+    """The cost of the finished runs of a row, each as if it had been alone.
 
     Attributes:
         runs: how many they are, those without a defined figure among them.
@@ -244,7 +244,7 @@ class BoardRun(Record):
 
 
 class ClaimAnswer(Record):
-    """What the results say of a claim of the study.
+    """The answer of the results to a claim of the study.
 
     Attributes:
         reason: why it is undecided, in short; may be empty.

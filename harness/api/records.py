@@ -1,4 +1,4 @@
-"""What goes in and what comes out: plain, frozen, serialisable.
+"""Records of what goes in and what comes out: plain, frozen, serialisable.
 
 Everything that is written to disk is one of these; `schema_version` tells old files from new.
 """
@@ -57,7 +57,7 @@ class Schedule(Record):
 
 
 class Protocol(Record):
-    """What every strategy of a suite shares.  All of it is part of a run's identity."""
+    """Settings that every strategy of a suite shares.  All are part of a run's identity."""
 
     name: str
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -86,7 +86,7 @@ class Protocol(Record):
 
 
 class NumericMode(Record):
-    """How numbers are computed, where it can move the result."""
+    """Precision and kernels, where they can move the result."""
 
     precision: Literal["float64", "float32", "bf16"] = "float32"
     layout: Literal["contiguous", "channels-last"] = "contiguous"
@@ -239,7 +239,7 @@ class WeightsRecord(Record):
 
 
 class PluginRecord(Record):
-    """Where code came from; `dirty`: an editable or loose file, or a tree with changes."""
+    """The code of a plugin; `dirty`: an editable or loose file, or a tree with changes."""
 
     plugin: str
     distribution: str | None = None
@@ -249,7 +249,7 @@ class PluginRecord(Record):
 
 
 class Environment(Record):
-    """Where a run was made.  Recorded, never part of its identity.
+    """The place where a run was made.  Recorded, never part of its identity.
 
     Attributes:
         processor: the instruction set that torch chose kernels for ('AVX2', 'AVX512', ...).
@@ -269,7 +269,7 @@ class Environment(Record):
 
 
 class Failure(Record):
-    """Why a run has no result."""
+    """The reason that a run has no result."""
 
     kind: str
     message: str
@@ -286,7 +286,7 @@ class PredictionsRecord(Record):
 
 
 class RunResult(Record):
-    """What a run came to.  Every figure can be computed again from the predictions file."""
+    """The result of a run.  Every figure can be computed again from the predictions file."""
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -310,12 +310,12 @@ class RunResult(Record):
 
     @property
     def limited(self) -> bool:
-        """Whether only some images of each split were used."""
+        """True if only some images of each split were used."""
         return self.spec.limit is not None
 
 
 class Suite(Record):
-    """What to run: axes, settings, seeds and protocol.
+    """A benchmark to run: axes, settings, seeds and protocol.
 
     Attributes:
         settings: strategy -> hyperparameter -> value, where it is not the default.
@@ -391,7 +391,7 @@ class PlannedRun(Record):
 
     @property
     def key(self) -> str:
-        """What was asked for, without the code and data that answered it."""
+        """Identity of what was asked for, without the code and data that answered it."""
         return digest(self.model_dump(mode="json", exclude={"run_id"}))[:16]
 
 

@@ -22,7 +22,7 @@ Params: TypeAlias = "Mapping[str, Tensor]"
 
 @dataclass(frozen=True)
 class Search:
-    """Where a hyperparameter may be searched: stands beside its field in `Annotated`."""
+    """The range to search for a hyperparameter: stands beside its field in `Annotated`."""
 
     low: float
     high: float
@@ -31,7 +31,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Batch:
-    """What an objective may use of one step.
+    """The part of one step that an objective may use.
 
     Attributes:
         inputs: what the learning part of the network takes, [B, ...] (images or cached features).
@@ -160,7 +160,7 @@ class SolveHead:
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """What a phase came to.  Validation only: a strategy never sees the test split.
+    """The outcome of a phase.  Validation only: a strategy never sees the test split.
 
     Attributes:
         epochs: passes actually made; steps: optimizer steps actually taken.
@@ -192,7 +192,7 @@ Phases: TypeAlias = Generator[Directive, PhaseReport, None]
 
 @dataclass(frozen=True)
 class ParameterInfo:
-    """What a strategy may know of one parameter tensor.
+    """One parameter tensor as a strategy may know it.
 
     Attributes:
         stage: the stage it belongs to.
@@ -213,7 +213,7 @@ class ParameterInfo:
 
 
 class ModelView(Protocol):
-    """What a strategy may look at between phases.  Read-only: looking leaves no trace."""
+    """A model as strategies see it between phases.  Read-only: looking leaves no trace."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -253,7 +253,7 @@ class ModelView(Protocol):
 
 
 class Strategy(BaseModel):
-    """How to fine-tune a pretrained model.
+    """A way to fine-tune a pretrained model.
 
     Subclasses are final; their fields are hyperparameters with defaults, each with a search space
     (`Search`) beside it where one makes sense.

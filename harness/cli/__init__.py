@@ -1,4 +1,4 @@
-"""The command `harness`: built-in commands from `harness/commands/`, further ones from plugins.
+"""The command `harness`: built-in commands from `harness/cli/commands/`, further ones from plugins.
 
 Exit codes: 0 done; 1 some runs failed, or something got worse; 2 usage; 130 interrupted.
 """

@@ -1,6 +1,6 @@
-"""What all commands share: the session, options, groups that import lazily, errors, tables.
+"""The session, options, groups that import lazily, errors and tables that all commands share.
 
-A module in `harness/commands/` that defines `command` is a command; a package there whose
+A module in `harness/cli/commands/` that defines `command` is a command; a package there whose
 `command` is a `PackageGroup` is a group, and its modules are the group's commands.  The modules
 are imported to print `harness --help`: what is heavy they import inside functions.
 """
@@ -139,7 +139,7 @@ def share(command: click.Command) -> click.Command:
     """Give a command, and what is below it, the options that all commands have.
 
     Raises:
-        Unsound: it has an option of its own under one of these names.
+        InvalidPlugin: it has an option of its own under one of these names.
     """
     if SHARED[0] in command.params:
         return command
@@ -170,7 +170,7 @@ def _after_strict(callback: Callable[..., object]) -> Callable[..., object]:
 
 
 def _commands(loaded: PluginRegistry) -> dict[str, click.Command]:
-    """What plugins add; one whose command cannot be added is rejected as a whole."""
+    """The commands of plugins; one whose command cannot be added is rejected as a whole."""
     taken = set(modules(COMMANDS))
     found: dict[str, click.Command] = {}
     for info, add in loaded.each("harness_commands"):

@@ -39,7 +39,7 @@ STAGING = ".building-"
 
 
 class CacheEntry(Record):
-    """What `entry.json` holds.
+    """The content of `entry.json`.
 
     Attributes:
         bad: row -> why it cannot be decoded.  An entry with bad rows has no images: it remembers.
@@ -76,7 +76,7 @@ class CachedDataset:
 
     @property
     def current(self) -> bool:
-        """Whether the libraries of today would still use it."""
+        """True if the libraries of today would still use it."""
         return self.entry.libraries == libraries()
 
 
@@ -85,7 +85,7 @@ class UnorderedImages:
     """Images of an entry, decoded before their order was known.
 
     Attributes:
-        path: an array of them, made by the output of `begun`; it is moved into the cache.
+        path: an array of them, made by `decode_unordered`; it is moved into the cache.
         order: for each row of the entry its row in it; each occurs once.
     """
 
@@ -115,7 +115,7 @@ def entry_for(dataset: str, contents: Sequence[str], *, resize: int, crop: int) 
 
 @contextlib.contextmanager
 def decode_unordered(cache: Path, *, resize: int, crop: int) -> Iterator[Output]:
-    """What to make of images whose order is not known yet, and where; gone when the block ends.
+    """A place for images whose order is not known yet, and their transform; gone with the block.
 
     Raises:
         StoreError: the cache cannot be written.
@@ -164,7 +164,7 @@ def decoded(
 
 
 def find_entry(cache: Path, entry: CacheEntry) -> CacheEntry | None:
-    """What is known of an entry's images: none are bad, or which; None: not decoded yet."""
+    """An entry as the cache has it, with its bad images; None: not decoded yet."""
     return _read(cache / "decoded" / entry.folder)
 
 

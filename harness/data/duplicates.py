@@ -1,19 +1,15 @@
-"""How alike images are: a perceptual hash finds candidates, a correlation judges them.
+"""Near duplicates in a dataset: found once, remembered beside the decoded images.
 
-An image is compared in all eight orientations (mirrored and turned by right angles: copies of that
-kind are what augmentation leaves in a folder).  Measured on six sets of real images (7,340): of
-pairs with a correlation of .98 or more the hash misses none, and no pair of different images
-reaches .98 in another orientation (the highest: .966).
+Candidates are pairs whose perceptual hashes are close; a correlation of `CONFIRMED` or more of
+their grey copies confirms them.  Only confirmed pairs keep images together: by the hash alone a
+fourth of all chest X-rays would chain into one group.  The rest are suspects, for people to look
+at.
 
 The hash is Zauner's pHash (2010): the signs of the 63 lowest frequencies of a 32-pixel copy, about
-their median.
-
-Near duplicates in a dataset: found once, remembered beside the decoded images.
-
-Candidates are pairs whose perceptual hashes are close (see `harness.data.duplicates`); a correlation of
-`CONFIRMED` or more of their grey copies confirms them.  Only confirmed pairs keep images together:
-by the hash alone a fourth of all chest X-rays would chain into one group.  The rest are suspects,
-for people to look at.
+their median.  An image is compared in all eight orientations (mirrored and turned by right angles:
+copies of that kind are what augmentation leaves in a folder).  Measured on six sets of real images
+(7,340): of pairs with a correlation of .98 or more the hash misses none, and no pair of different
+images reaches .98 in another orientation (the highest: .966).
 """
 
 from __future__ import annotations
@@ -22,9 +18,9 @@ import io
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +36,9 @@ from harness.utils.parallel import in_order
 if TYPE_CHECKING:
     import numpy as np
 
+VERSION = 1  # raised with every change that moves a pair
+CONFIRMED = 0.98
+LISTED = 1000  # of many suspects, those that are most alike
 SIDE = 64  # pixels of a grey copy
 FREQUENCIES = 8  # along each axis; the hash has the square of it in bits
 MOST_BITS = 8  # that the hashes of candidates differ by
@@ -64,6 +63,161 @@ PAIR = [  # one row of what is found: `one` < `other`, which is alike once it is
     ("orientation", "|u1"),
     ("correlation", "<f8"),
 ]
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Pairs of images that look alike: rows of `PAIR`, numbers into `contents`.
+
+    Attributes:
+        contents: sha256 of every image file, each once, in the order of their first ids.
+        confirmed: all of them.
+        suspects: the most alike; `suspected`: how many there are.
+    """
+
+    contents: tuple[str, ...]
+    confirmed: np.ndarray
+    suspects: np.ndarray
+    suspected: int
+
+    def pairs(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, Sample, np.ndarray]]:
+        """Every confirmed pair of samples, copies of a file included, and its row of `PAIR`."""
+        having: dict[str, list[Sample]] = {}
+        for sample in samples:
+            having.setdefault(sample.content, []).append(sample)
+        for row in self.confirmed:
+            for one in having.get(self.contents[row["one"]], ()):
+                for other in having.get(self.contents[row["other"]], ()):
+                    yield one, other, row
+
+
+def find_duplicates(
+    table: DatasetTable, cache: Path, progress: Progress | None = None, also: Output | None = None
+) -> NearDuplicates:
+    """Near duplicates among the images of a dataset, each file compared once.
+
+    Images that cannot be decoded, and blank ones, are like nothing.
+
+    Args:
+        table: the dataset.
+        cache: `Access.cache`, where what was found is kept by the bytes of all images.
+        progress: called with (images decoded, images in all) where nothing is known yet.
+        also: what else to make of the images, in the order of `NearDuplicates.contents`, while
+            they are decoded; not made if they need not be, or if one is bad.
+
+    Raises:
+        DataError: the files of images cannot be read from their tables.
+        StoreError: the cache cannot be written.
+    """
+    ids = table.first_ids()
+    place = _place(ids, cache)
+    found = _read(place, tuple(ids))
+    if found is None:
+        try:
+            found = _search(table, ids, cache, progress, also)
+            files.write(place, _packed(found))
+        except (OSError, StoreError) as error:
+            reason = error.__cause__ if isinstance(error, StoreError) else error
+            raise StoreError(
+                f"near duplicates cannot be kept at {place} ({reason}); free some space, or set "
+                "HARNESS_CACHE to a folder that can be written"
+            ) from error
+    return found
+
+
+def known_duplicates(table: DatasetTable, cache: Path) -> NearDuplicates | None:
+    """The near duplicates that were found before; None: nobody has looked among these images."""
+    ids = table.first_ids()
+    return _read(_place(ids, cache), tuple(ids))
+
+
+def nothing() -> NearDuplicates:
+    """No pairs, for a dataset in which none are looked for."""
+    import numpy as np
+
+    return NearDuplicates((), np.zeros(0, PAIR), np.zeros(0, PAIR), 0)
+
+
+def confirmed_pairs(near: NearDuplicates, samples: Iterable[Sample]) -> list[Pair]:
+    """The confirmed pairs as ids, where they say more than groups do."""
+    pairs = near.pairs(samples)
+    return [(one.id, other.id) for one, other, _ in pairs if one.group != other.group]
+
+
+def _place(ids: dict[str, str], cache: Path) -> Path:
+    what = {"contents": list(ids), "libraries": libraries(), "version": VERSION}
+    return cache / "twins" / f"{digest(what)[:32]}.npz"
+
+
+def _search(
+    table: DatasetTable,
+    ids: dict[str, str],
+    cache: Path,
+    progress: Progress | None,
+    also: Output | None,
+) -> NearDuplicates:
+    """Compare grey copies, which lie in a file that is gone afterwards."""
+    import numpy as np
+
+    names = list(ids.values())
+    # Where `cache.prune` looks for what a process that died has left.
+    (cache / "decoded").mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f"{STAGING}twins-", dir=cache / "decoded"))
+    try:
+        shape = (1, SIDE, SIDE)
+        grey = Output(staging / "copies.npy", shape, grey_thumbnail)
+        outputs = [grey] if also is None else [grey, also]
+        bad = write_arrays(outputs, len(names), table.fetch(names), progress)
+        if bad and also is not None:
+            also.path.unlink()
+        copies = np.load(grey.path, mmap_mode="r" if names else None)
+        return _judge(tuple(ids), copies[:, 0])
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _judge(contents: tuple[str, ...], copies: np.ndarray) -> NearDuplicates:
+    import numpy as np
+
+    confirmed = [np.zeros(0, PAIR)]
+    suspects = confirmed[0]
+    suspected = 0
+    for pairs in candidate_pairs(copies):
+        sure = pairs["correlation"] >= CONFIRMED
+        confirmed.append(pairs[sure])
+        suspected += int(np.count_nonzero(~sure))
+        suspects = np.concatenate([suspects, pairs[~sure]])
+        suspects = suspects[
+            np.lexsort((suspects["other"], suspects["one"], -suspects["correlation"]))
+        ]
+        suspects = suspects[:LISTED]
+    return NearDuplicates(contents, np.concatenate(confirmed), suspects, suspected)
+
+
+def _read(place: Path, contents: tuple[str, ...]) -> NearDuplicates | None:
+    """The pairs kept in a file; None: there is none, or it is damaged."""
+    import numpy as np
+
+    try:
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            return NearDuplicates(
+                contents, kept["confirmed"], kept["suspects"], int(kept["suspected"])
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _packed(near: NearDuplicates) -> bytes:
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        confirmed=near.confirmed,
+        suspects=near.suspects,
+        suspected=np.array(near.suspected),
+    )
+    return buffer.getvalue()
 
 
 def grey_thumbnail(image: np.ndarray) -> np.ndarray:
@@ -216,166 +370,3 @@ def _best(pairs: np.ndarray) -> np.ndarray:
     first = np.ones(len(ordered), bool)
     first[1:] = (np.diff(ordered["one"]) != 0) | (np.diff(ordered["other"]) != 0)
     return ordered[first]
-
-
-VERSION = 1  # raised with every change that moves a pair
-CONFIRMED = 0.98
-LISTED = 1000  # of many suspects, those that are most alike
-
-
-@dataclass(frozen=True)
-class NearDuplicates:
-    """What was found; pairs are rows of `likeness.PAIR`, numbers into `contents`.
-
-    Attributes:
-        contents: sha256 of every image file, each once, in the order of their first ids.
-        confirmed: all of them.
-        suspects: the most alike; `suspected`: how many there are.
-    """
-
-    contents: tuple[str, ...]
-    confirmed: np.ndarray
-    suspects: np.ndarray
-    suspected: int
-
-
-def find_duplicates(
-    table: DatasetTable, cache: Path, progress: Progress | None = None, also: Output | None = None
-) -> NearDuplicates:
-    """Near duplicates among the images of a dataset, each file compared once.
-
-    Images that cannot be decoded, and blank ones, are nobody's twins.
-
-    Args:
-        table: the dataset.
-        cache: `Access.cache`, where what was found is kept by the bytes of all images.
-        progress: called with (images decoded, images in all) where nothing is known yet.
-        also: what else to make of the images, in the order of `Twins.contents`, while they are
-            decoded; not made if they need not be, or if one is bad.
-
-    Raises:
-        DataError: the files of images cannot be read from their tables.
-        StoreError: the cache cannot be written.
-    """
-    ids = table.first_ids()
-    place = _place(ids, cache)
-    found = _read(place, tuple(ids))
-    if found is None:
-        try:
-            found = _search(table, ids, cache, progress, also)
-            files.write(place, _packed(found))
-        except (OSError, StoreError) as error:
-            reason = error.__cause__ if isinstance(error, StoreError) else error
-            raise StoreError(
-                f"near duplicates cannot be kept at {place} ({reason}); free some space, or set "
-                "HARNESS_CACHE to a folder that can be written"
-            ) from error
-    return found
-
-
-def nothing() -> NearDuplicates:
-    """What is found where nobody looks."""
-    import numpy as np
-
-    return NearDuplicates((), np.zeros(0, PAIR), np.zeros(0, PAIR), 0)
-
-
-def known_duplicates(table: DatasetTable, cache: Path) -> NearDuplicates | None:
-    """What `find` has found before; None: it was not called for these images."""
-    ids = table.first_ids()
-    return _read(_place(ids, cache), tuple(ids))
-
-
-def confirmed_pairs(twins: NearDuplicates, samples: Sequence[Sample]) -> list[Pair]:
-    """The confirmed pairs as ids, where they say more than groups do."""
-    having: dict[str, list[Sample]] = {}
-    for sample in samples:
-        having.setdefault(sample.content, []).append(sample)
-    return [
-        (one.id, other.id)
-        for pair in twins.confirmed
-        for one in having.get(twins.contents[pair["one"]], ())
-        for other in having.get(twins.contents[pair["other"]], ())
-        if one.group != other.group
-    ]
-
-
-def _place(ids: dict[str, str], cache: Path) -> Path:
-    what = {"contents": list(ids), "libraries": libraries(), "version": VERSION}
-    return cache / "twins" / f"{digest(what)[:32]}.npz"
-
-
-def _search(
-    table: DatasetTable,
-    ids: dict[str, str],
-    cache: Path,
-    progress: Progress | None,
-    also: Output | None,
-) -> NearDuplicates:
-    """Copies are made into a file that is gone afterwards: what is found is all that is needed."""
-    import numpy as np
-
-    names = list(ids.values())
-    # Where `cache.prune` looks for what a process that died has left.
-    (cache / "decoded").mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f"{STAGING}twins-", dir=cache / "decoded"))
-    try:
-        fetch = partial(_files, table, names)
-        shape = (1, SIDE, SIDE)
-        grey = Output(staging / "copies.npy", shape, grey_thumbnail)
-        outputs = [grey] if also is None else [grey, also]
-        bad = write_arrays(outputs, len(names), fetch, progress)
-        if bad and also is not None:
-            also.path.unlink()
-        copies = np.load(grey.path, mmap_mode="r" if names else None)
-        return _judge(tuple(ids), copies[:, 0])
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _files(table: DatasetTable, names: Sequence[str], run: range) -> list[bytes | Path]:
-    return table.sources(names[run.start : run.stop])
-
-
-def _judge(contents: tuple[str, ...], copies: np.ndarray) -> NearDuplicates:
-    import numpy as np
-
-    confirmed = [np.zeros(0, PAIR)]
-    suspects = confirmed[0]
-    suspected = 0
-    for pairs in candidate_pairs(copies):
-        sure = pairs["correlation"] >= CONFIRMED
-        confirmed.append(pairs[sure])
-        suspected += int(np.count_nonzero(~sure))
-        suspects = np.concatenate([suspects, pairs[~sure]])
-        suspects = suspects[
-            np.lexsort((suspects["other"], suspects["one"], -suspects["correlation"]))
-        ]
-        suspects = suspects[:LISTED]
-    return NearDuplicates(contents, np.concatenate(confirmed), suspects, suspected)
-
-
-def _read(place: Path, contents: tuple[str, ...]) -> NearDuplicates | None:
-    """What is kept; None: nothing, or it is damaged."""
-    import numpy as np
-
-    try:
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return NearDuplicates(
-                contents, kept["confirmed"], kept["suspects"], int(kept["suspected"])
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _packed(twins: NearDuplicates) -> bytes:
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        confirmed=twins.confirmed,
-        suspects=twins.suspects,
-        suspected=np.array(twins.suspected),
-    )
-    return buffer.getvalue()

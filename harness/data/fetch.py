@@ -1,6 +1,4 @@
-"""What the Hub has of a dataset, and one file of it, through huggingface_hub.
-
-Bring datasets and weights here, make sure of every byte, and write what came into the lock file.
+"""Fetch datasets and weights, make sure of every byte, and write what came into the lock file.
 
 The Hub's client does not look at what it receives.  So each file is compared with the sha256 in
 the lock file, and with the hash that the Hub itself lists, before it takes its place: what is in
@@ -34,10 +32,12 @@ from harness.utils.progress import Meter
 
 LISTING_SECONDS = 20.0
 NAMED = 8  # of a repository's files, in a message
+PARTS = ".fetching"  # beside the revisions of a repository
+SIDE_BY_SIDE = 4  # downloads at a time; many small files wait for the server, not for the line
 
 
 @dataclass(frozen=True)
-class HubRepository:
+class HubFile:
     """A file that the Hub lists.
 
     Attributes:
@@ -51,7 +51,7 @@ class HubRepository:
     blob: str = ""
 
     def difference(self, path: Path, sha256: str) -> str:
-        """How a file of this sha256 differs from what the Hub lists; empty: not at all."""
+        """Compare a file of this sha256 with what the Hub lists; empty: it is the same."""
         if self.sha256:
             return "" if sha256 == self.sha256 else f"sha256 {sha256}, not {self.sha256}"
         found = _blob(path)
@@ -60,139 +60,15 @@ class HubRepository:
 
 @dataclass(frozen=True)
 class HubListing:
-    """What a dataset comes to at a revision."""
+    """The files of a dataset at a revision."""
 
     revision: str
-    files: tuple[HubRepository, ...]
+    files: tuple[HubFile, ...]
 
     @property
     def bytes(self) -> int:
         """Of all files together."""
         return sum(file.bytes for file in self.files)
-
-
-def list_files(dataset: HubDataset, revision: str | None) -> HubListing:
-    """The files of a dataset as the Hub lists them; nothing is downloaded.
-
-    `revision` None: the newest.
-
-    Raises:
-        DataError: the Hub cannot be reached or refuses, or a declared file is not there.
-    """
-    from huggingface_hub import HfApi
-
-    try:
-        info = HfApi(endpoint=_endpoint()).dataset_info(
-            dataset.repo, revision=revision, files_metadata=True, timeout=LISTING_SECONDS
-        )
-    except Exception as error:
-        raise _explained(dataset, revision, error) from error
-    there = [
-        HubRepository(
-            one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "", one.blob_id or ""
-        )
-        for one in info.siblings or ()
-    ]
-    paths = [file.path for file in there]
-    chosen: set[str] = set()
-    for glob in (glob for globs in dataset.files.values() for glob in globs):
-        found = matching(glob, paths)
-        if not found:
-            listed = ", ".join(paths[:NAMED]) or "none"
-            raise DataError(
-                f"dataset {dataset.name!r}: {dataset.repo} at revision {info.sha} has no file "
-                f"{glob} (its files: {listed}): correct 'files', or pin the revision that has them"
-            )
-        chosen |= set(found)
-    return HubListing(str(info.sha), tuple(file for file in there if file.path in chosen))
-
-
-def download(dataset: HubDataset, revision: str, file: HubRepository, part: Path) -> None:
-    """Bring one file to `part`; what is there of it already is not sent again.
-
-    By plain HTTP: the client's own way to a folder begins every file anew in each call.
-
-    What has come so far stays in `part` whatever happens.
-
-    Raises:
-        DataError: it cannot be had; says why and what to do.
-        OSError: the disk is full.
-    """
-    from huggingface_hub import get_token, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    disable_progress_bars()  # all files are shown as one
-    headers = {"Accept-Encoding": "identity"}  # parts are of plain bytes
-    if token := get_token():
-        headers["Authorization"] = f"Bearer {token}"
-    where = _endpoint()
-    url = hf_hub_url(
-        dataset.repo, file.path, repo_type="dataset", revision=revision, endpoint=where
-    )
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as stream:
-            here = stream.tell()
-            if here < file.bytes:
-                http_get(url, stream, resume_size=here, headers=headers, expected_size=file.bytes)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise
-        raise _explained(dataset, revision, error, file.path) from error
-
-
-def _endpoint() -> str | None:
-    # Read here: the client takes it once, when it is first imported.
-    return os.environ.get("HF_ENDPOINT") or None
-
-
-def _blob(path: Path) -> str:
-    """Git's name for a file's content."""
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def _explained(
-    dataset: HubDataset, revision: str | None, error: Exception, file: str = ""
-) -> DataError:
-    """What went wrong and what to do.  The client lets through whatever its transport raises."""
-    from huggingface_hub import errors
-
-    where = f"dataset {dataset.name!r}: {dataset.repo}"
-    what = f"{file} of revision {revision}" if file else f"revision {revision or 'main'}"
-    if isinstance(error, errors.GatedRepoError):
-        return DataError(
-            f"{where} is gated: accept its terms at {dataset.source}, log in with 'hf auth login' "
-            "or set HF_TOKEN, then fetch it again"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return DataError(f"{where} has no revision {revision}: correct 'revision' in its plugin")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return DataError(
-            f"{where} does not exist on the Hub, or is private: correct 'repo', or log in with "
-            "'hf auth login'"
-        )
-    if isinstance(error, errors.EntryNotFoundError):
-        return DataError(
-            f"{where}: the Hub lists {file} but does not have it: report it at {dataset.source}"
-        )
-    return DataError(
-        f"{where}: {what} could not be fetched ({_short(error)}): see to the network and run "
-        f"'harness data fetch {dataset.name}' again; what has come is kept"
-    )
-
-
-def _short(error: BaseException) -> str:
-    """The root of an error, in a line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-PARTS = ".fetching"  # beside the revisions of a repository
-SIDE_BY_SIDE = 4  # downloads at a time; many small files wait for the server, not for the line
 
 
 def fetch_dataset(dataset: HubDataset, access: Access, meter: Meter) -> LockedDataset:
@@ -262,6 +138,75 @@ def check_weights(locked: Lock, backbone: str, path: Path, sha256: str) -> None:
         )
 
 
+def list_files(dataset: HubDataset, revision: str | None) -> HubListing:
+    """The files of a dataset as the Hub lists them; nothing is downloaded.
+
+    `revision` None: the newest.
+
+    Raises:
+        DataError: the Hub cannot be reached or refuses, or a declared file is not there.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi(endpoint=_endpoint()).dataset_info(
+            dataset.repo, revision=revision, files_metadata=True, timeout=LISTING_SECONDS
+        )
+    except Exception as error:
+        raise _explained(dataset, revision, error) from error
+    there = [
+        HubFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "", one.blob_id or "")
+        for one in info.siblings or ()
+    ]
+    paths = [file.path for file in there]
+    chosen: set[str] = set()
+    for glob in (glob for globs in dataset.files.values() for glob in globs):
+        found = matching(glob, paths)
+        if not found:
+            listed = ", ".join(paths[:NAMED]) or "none"
+            raise DataError(
+                f"dataset {dataset.name!r}: {dataset.repo} at revision {info.sha} has no file "
+                f"{glob} (its files: {listed}): correct 'files', or pin the revision that has them"
+            )
+        chosen |= set(found)
+    return HubListing(str(info.sha), tuple(file for file in there if file.path in chosen))
+
+
+def download(dataset: HubDataset, revision: str, file: HubFile, part: Path) -> None:
+    """Bring one file to `part`; what is there of it already is not sent again.
+
+    By plain HTTP: the client's own way to a folder begins every file anew in each call.
+
+    What has come so far stays in `part` whatever happens.
+
+    Raises:
+        DataError: it cannot be had; says why and what to do.
+        OSError: the disk is full.
+    """
+    from huggingface_hub import get_token, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()  # all files are shown as one
+    headers = {"Accept-Encoding": "identity"}  # parts are of plain bytes
+    if token := get_token():
+        headers["Authorization"] = f"Bearer {token}"
+    where = _endpoint()
+    url = hf_hub_url(
+        dataset.repo, file.path, repo_type="dataset", revision=revision, endpoint=where
+    )
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as stream:
+            here = stream.tell()
+            if here < file.bytes:
+                http_get(url, stream, resume_size=here, headers=headers, expected_size=file.bytes)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        raise _explained(dataset, revision, error, file.path) from error
+
+
 @contextmanager
 def _cache_written(access: Access) -> Iterator[None]:
     """Says what to do about a cache that cannot be written."""
@@ -323,7 +268,7 @@ class _Bring:
     parts: Path
     pinned: dict[str, str]
 
-    def __call__(self, listed: HubRepository) -> LockedFile:
+    def __call__(self, listed: HubFile) -> LockedFile:
         file = self._locked(listed, "0" * 64)  # refuses a path that leads out of the folder
         place = self.folder / file.path
         sha256 = lock.sha256(place) if place.is_file() else ""
@@ -340,7 +285,7 @@ class _Bring:
             part.replace(place)
         return self._locked(listed, sha256)
 
-    def _arrived(self, listed: HubRepository, part: Path) -> str:
+    def _arrived(self, listed: HubFile, part: Path) -> str:
         """The sha256 of a file that has come in full and is right."""
         download(self.dataset, self.revision, listed, part)
         sha256 = lock.sha256(part)
@@ -353,7 +298,7 @@ class _Bring:
             )
         return sha256
 
-    def _locked(self, listed: HubRepository, sha256: str) -> LockedFile:
+    def _locked(self, listed: HubFile, sha256: str) -> LockedFile:
         try:
             return LockedFile(path=listed.path, sha256=sha256, bytes=listed.bytes)
         except ValidationError as error:
@@ -362,8 +307,57 @@ class _Bring:
                 "inside a repository"
             ) from error
 
-    def _wrong(self, listed: HubRepository, path: Path, sha256: str) -> str:
+    def _wrong(self, listed: HubFile, path: Path, sha256: str) -> str:
         pin = self.pinned.get(listed.path, sha256)
         if sha256 != pin:
             return f"sha256 {sha256}, not {pin} as the lock file pins it"
         return listed.difference(path, sha256)
+
+
+def _endpoint() -> str | None:
+    # Read here: the client takes it once, when it is first imported.
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _blob(path: Path) -> str:
+    """Git's name for a file's content."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _explained(
+    dataset: HubDataset, revision: str | None, error: Exception, file: str = ""
+) -> DataError:
+    """A DataError that says what to do.  The client lets through what its transport raises."""
+    from huggingface_hub import errors
+
+    where = f"dataset {dataset.name!r}: {dataset.repo}"
+    what = f"{file} of revision {revision}" if file else f"revision {revision or 'main'}"
+    if isinstance(error, errors.GatedRepoError):
+        return DataError(
+            f"{where} is gated: accept its terms at {dataset.source}, log in with 'hf auth login' "
+            "or set HF_TOKEN, then fetch it again"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return DataError(f"{where} has no revision {revision}: correct 'revision' in its plugin")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return DataError(
+            f"{where} does not exist on the Hub, or is private: correct 'repo', or log in with "
+            "'hf auth login'"
+        )
+    if isinstance(error, errors.EntryNotFoundError):
+        return DataError(
+            f"{where}: the Hub lists {file} but does not have it: report it at {dataset.source}"
+        )
+    return DataError(
+        f"{where}: {what} could not be fetched ({_short(error)}): see to the network and run "
+        f"'harness data fetch {dataset.name}' again; what has come is kept"
+    )
+
+
+def _short(error: BaseException) -> str:
+    """The root of an error, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,6 +1,6 @@
-"""Lists of images beside a folder of images: `manifest.csv`, or `metadata.csv` as the Hub has it.
+"""A folder of images as a dataset: `class/*.jpg`, or `train|validation|test/class/*.jpg`.
 
-A folder of images as a dataset: `class/*.jpg`, or `train|validation|test/class/*.jpg`.
+A list beside the images says more: `manifest.csv`, or `metadata.csv` as the Hub has it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.data.rows import NOTES, image_extensions, is_hidden
+from harness.data.rows import NOTES, Row, image_extensions, is_hidden, make_table
 from harness.errors import DataError, UsageError
-from harness.utils.names import did_you_mean
+from harness.utils.names import did_you_mean, first_few
 
 if TYPE_CHECKING:
     import datasets
@@ -29,7 +29,8 @@ SPLIT_NAMES: dict[str, Split] = {
     "validation": "validation",
     "test": "test",
 }
-NAMED = 5  # of many wrong things, the first few are named
+UNKNOWN_MODALITY = "unknown"
+LAYOUT = "lay it out as class/image.jpg or train|validation|test/class/image.jpg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,135 +41,6 @@ class Listed:
     label: str | None = None
     split: Split | None = None
     group: str | None = None
-
-
-def read_lists(folder: Path) -> tuple[Listed, ...] | None:
-    """Rows of `manifest.csv` (`file`, `label`; `split` and `group` may be missing), or None.
-
-    Or of `metadata.csv` (`file_name` instead of `file`, from where the list lies; `label` may be
-    missing where the folders say it), in the folder itself or in its split folders.
-
-    Raises:
-        DataError: a list cannot be read, lacks a column, or contradicts itself.
-    """
-    if (folder / "metadata.jsonl").is_file():
-        raise DataError(f"{folder / 'metadata.jsonl'} is not read; write metadata.csv instead")
-    manifest = folder / "manifest.csv"
-    metadata = sorted([folder / "metadata.csv", *folder.glob("*/metadata.csv")])
-    metadata = [path for path in metadata if path.is_file()]
-    if manifest.is_file() and metadata:
-        raise DataError(f"{folder} has both manifest.csv and {metadata[0]}: keep one of them")
-    if manifest.is_file():
-        rows = _read(manifest, folder, "file", needed=("file", "label"))
-    elif metadata:
-        rows = [
-            row for path in metadata for row in _read(path, folder, "file_name", ("file_name",))
-        ]
-    else:
-        return None
-    _check_once(rows, folder)
-    return tuple(rows)
-
-
-def named(names: Sequence[str]) -> str:
-    """`a, b and 7 more`: the first few, and how many there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def split_named(name: str, place: str) -> Split:
-    """The split that a name stands for; `place` says where it was found.
-
-    Raises:
-        DataError: none has this name.
-    """
-    split = SPLIT_NAMES.get(name.lower())
-    if split is None:
-        hint = did_you_mean(name, SPLIT_NAMES)
-        raise DataError(f"{place}: unknown split {name!r}{hint}; use train, validation or test")
-    return split
-
-
-def _read(path: Path, folder: Path, key: str, needed: Sequence[str]) -> list[Listed]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = [name.strip().lower() for name in reader.fieldnames or ()]
-            _check_header(path, header, needed)
-            reader.fieldnames = header
-            rows = [
-                _row(row, key, path.parent.relative_to(folder), f"{path}, line {reader.line_num}")
-                for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as comma-separated UTF-8 text: {error}") from error
-    without = [row.file for row in rows if row.split is None]
-    if 0 < len(without) < len(rows):
-        raise DataError(f"{path}: some rows have a split, others none: {named(without)}")
-    return rows
-
-
-def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
-    missing = [name for name in needed if name not in header]
-    if missing:
-        raise DataError(
-            f"{path} has no column {', '.join(missing)} (it has: {', '.join(header) or 'nothing'}); "
-            "columns are file, split, label, group in manifest.csv, separated by commas; file_name "
-            "in metadata.csv"
-        )
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path} has column {', '.join(twice)} more than once")
-
-
-def _row(row: dict[str, str], key: str, below: Path, place: str) -> Listed:
-    if None in cast("dict[str | None, object]", row) or None in row.values():
-        raise DataError(f"{place}: more or fewer cells than the header has columns")
-    cells = {name: cell.strip() for name, cell in row.items()}
-    file = _relative(cells[key], below, place)
-    if cells.get("label") == "":
-        raise DataError(f"{place}: {file} has no label")
-    if "|" in cells.get("label", ""):
-        raise DataError(
-            f"{place}: {file} has several labels ({cells['label']}); only single-label sets can be "
-            "used: keep one label an image"
-        )
-    split = cells.get("split")
-    return Listed(
-        file=file,
-        label=cells.get("label"),
-        split=split_named(split, place) if split else None,
-        group=cells.get("group") or None,
-    )
-
-
-def _relative(name: str, below: Path, place: str) -> str:
-    """A path from the folder, with forward slashes."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if not name or path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{place}: {name!r} is no path from the folder of the list to an image")
-    return (PurePosixPath(below.as_posix()) / path).as_posix()
-
-
-def _check_once(rows: Iterable[Listed], folder: Path) -> None:
-    first: dict[str, Listed] = {}
-    again: list[str] = []
-    for row in rows:
-        known = first.setdefault(row.file, row)
-        if known is row:
-            continue
-        if known.label != row.label:
-            raise DataError(
-                f"{folder}: {row.file} is listed as {known.label!r} and as {row.label!r}; only "
-                "single-label sets can be used: keep one row an image"
-            )
-        again.append(row.file)
-    if again:
-        raise DataError(f"{folder}: {len(again)} files are listed more than once: {named(again)}")
-
-
-UNKNOWN_MODALITY = "unknown"
-LAYOUT = "lay it out as class/image.jpg or train|validation|test/class/image.jpg"
 
 
 class FolderDataset(Dataset):
@@ -232,6 +104,127 @@ def parse_data_option(text: str) -> FolderDataset:
     return FolderDataset(name=name, modality=modality or UNKNOWN_MODALITY, path=Path(path))
 
 
+def read_lists(folder: Path) -> tuple[Listed, ...] | None:
+    """Rows of `manifest.csv` (`file`, `label`; `split` and `group` may be missing), or None.
+
+    Or of `metadata.csv` (`file_name` instead of `file`, from where the list lies; `label` may be
+    missing where the folders say it), in the folder itself or in its split folders.
+
+    Raises:
+        DataError: a list cannot be read, lacks a column, or contradicts itself.
+    """
+    if (folder / "metadata.jsonl").is_file():
+        raise DataError(f"{folder / 'metadata.jsonl'} is not read; write metadata.csv instead")
+    manifest = folder / "manifest.csv"
+    metadata = sorted([folder / "metadata.csv", *folder.glob("*/metadata.csv")])
+    metadata = [path for path in metadata if path.is_file()]
+    if manifest.is_file() and metadata:
+        raise DataError(f"{folder} has both manifest.csv and {metadata[0]}: keep one of them")
+    if manifest.is_file():
+        rows = _read(manifest, folder, "file", needed=("file", "label"))
+    elif metadata:
+        rows = [
+            row for path in metadata for row in _read(path, folder, "file_name", ("file_name",))
+        ]
+    else:
+        return None
+    _check_once(rows, folder)
+    return tuple(rows)
+
+
+def split_named(name: str, place: str) -> Split:
+    """The split that a name stands for; `place` says where it was found.
+
+    Raises:
+        DataError: none has this name.
+    """
+    split = SPLIT_NAMES.get(name.lower())
+    if split is None:
+        hint = did_you_mean(name, SPLIT_NAMES)
+        raise DataError(f"{place}: unknown split {name!r}{hint}; use train, validation or test")
+    return split
+
+
+def _read(path: Path, folder: Path, key: str, needed: Sequence[str]) -> list[Listed]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = [name.strip().lower() for name in reader.fieldnames or ()]
+            _check_header(path, header, needed)
+            reader.fieldnames = header
+            rows = [
+                _row(row, key, path.parent.relative_to(folder), f"{path}, line {reader.line_num}")
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as comma-separated UTF-8 text: {error}") from error
+    without = [row.file for row in rows if row.split is None]
+    if 0 < len(without) < len(rows):
+        raise DataError(f"{path}: some rows have a split, others none: {first_few(without)}")
+    return rows
+
+
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in header]
+    if missing:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)} (it has: {', '.join(header) or 'nothing'}); "
+            "columns are file, split, label, group in manifest.csv, separated by commas; file_name "
+            "in metadata.csv"
+        )
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} has column {', '.join(twice)} more than once")
+
+
+def _row(row: dict[str, str], key: str, below: Path, place: str) -> Listed:
+    if None in cast("dict[str | None, object]", row) or None in row.values():
+        raise DataError(f"{place}: more or fewer cells than the header has columns")
+    cells = {name: cell.strip() for name, cell in row.items()}
+    file = _relative(cells[key], below, place)
+    if cells.get("label") == "":
+        raise DataError(f"{place}: {file} has no label")
+    if "|" in cells.get("label", ""):
+        raise DataError(
+            f"{place}: {file} has several labels ({cells['label']}); only single-label sets can be "
+            "used: keep one label an image"
+        )
+    split = cells.get("split")
+    return Listed(
+        file=file,
+        label=cells.get("label"),
+        split=split_named(split, place) if split else None,
+        group=cells.get("group") or None,
+    )
+
+
+def _relative(name: str, below: Path, place: str) -> str:
+    """A path from the folder, with forward slashes."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not name or path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{place}: {name!r} is no path from the folder of the list to an image")
+    return (PurePosixPath(below.as_posix()) / path).as_posix()
+
+
+def _check_once(rows: Iterable[Listed], folder: Path) -> None:
+    first: dict[str, Listed] = {}
+    again: list[str] = []
+    for row in rows:
+        known = first.setdefault(row.file, row)
+        if known is row:
+            continue
+        if known.label != row.label:
+            raise DataError(
+                f"{folder}: {row.file} is listed as {known.label!r} and as {row.label!r}; only "
+                "single-label sets can be used: keep one row an image"
+            )
+        again.append(row.file)
+    if again:
+        raise DataError(
+            f"{folder}: {len(again)} files are listed more than once: {first_few(again)}"
+        )
+
+
 def _scan(folder: Path) -> tuple[list[str], list[str]]:
     """Image files and folders below `folder`, as sorted paths from it."""
     extensions = image_extensions()
@@ -252,8 +245,8 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
     among = sorted(file for file in strange if "/" in file)
     if among:
         raise DataError(
-            f"{folder}: {len(among)} files are no images that can be read: {named(among)}; convert "
-            "them (to PNG, say) or move them elsewhere"
+            f"{folder}: {len(among)} files are no images that can be read: {first_few(among)}; "
+            "convert them (to PNG, say) or move them elsewhere"
         )
     if not images:
         kinds = Counter(PurePosixPath(file).suffix or "no extension" for file in strange)
@@ -264,7 +257,7 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) -> list[Listed]:
-    """What the folders alone say."""
+    """Labels and splits by the folders alone."""
     tops = sorted({file.split("/")[0] for file in files if "/" in file})
     split_tops = [top for top in tops if top.lower() in SPLIT_NAMES]
     depth = 2 if split_tops else 1
@@ -278,7 +271,7 @@ def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) ->
     if misplaced:
         expected = "split/class/image" if split_tops else "class/image"
         raise DataError(
-            f"{folder}: {len(misplaced)} images do not lie at {expected}: {named(misplaced)}; "
+            f"{folder}: {len(misplaced)} images do not lie at {expected}: {first_few(misplaced)}; "
             f"{LAYOUT}, or write a manifest.csv (file, split, label, group)"
         )
     samples = [
@@ -291,29 +284,29 @@ def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) ->
     leaves = {path.split("/")[-1] for path in folders if path.count("/") == depth - 1}
     empty = sorted(leaves - {str(sample.label) for sample in samples})
     if empty:
-        raise DataError(f"{folder}: no image in class folder {named(empty)}; fill or remove it")
+        raise DataError(f"{folder}: no image in class folder {first_few(empty)}; fill or remove it")
     return samples
 
 
 def _from_list(folder: Path, files: Iterable[str], rows: Sequence[Listed]) -> list[Listed]:
-    """What the list says, and the folders where it says nothing."""
+    """Labels and splits by the list, and by the folders where it says nothing."""
     listed, there = {row.file for row in rows}, set(files)
     unlisted, without = sorted(there - listed), sorted(listed - there)
     if without:
         raise DataError(
             f"{folder}: {len(without)} files are listed but there is no such image: "
-            f"{named(without)}; add them, or take the rows out"
+            f"{first_few(without)}; add them, or take the rows out"
         )
     if unlisted:
         raise DataError(
-            f"{folder}: {len(unlisted)} images are not listed: {named(unlisted)}; "
+            f"{folder}: {len(unlisted)} images are not listed: {first_few(unlisted)}; "
             "add rows for them, or take them away"
         )
     labels = {row.label for row in rows} - {None}
     samples = sorted((_joined(folder, row, labels) for row in rows), key=lambda row: row.file)
     bare = [sample.file for sample in samples if sample.split is None]
     if 0 < len(bare) < len(samples):
-        raise DataError(f"{folder}: some images have a split, others none: {named(bare)}")
+        raise DataError(f"{folder}: some images have a split, others none: {first_few(bare)}")
     return samples
 
 
@@ -335,31 +328,20 @@ def _joined(folder: Path, row: Listed, labels: set[str | None]) -> Listed:
 def _check_classes(folder: Path, samples: Sequence[Listed]) -> None:
     counts = Counter(str(sample.label) for sample in samples)
     if len(counts) < 2:  # noqa: PLR2004 - a choice needs two
-        raise DataError(f"{folder} has a single class, {named(list(counts))}; it takes two or more")
+        raise DataError(
+            f"{folder} has a single class, {first_few(list(counts))}; it takes two or more"
+        )
     single = sorted(label for label, count in counts.items() if count == 1)
     if single:
         raise DataError(
-            f"{folder}: a single image in class {named(single)}; a class needs two at least, one "
-            "to train and one to test: add images, or take the class away"
+            f"{folder}: a single image in class {first_few(single)}; a class needs two at least, "
+            "one to train and one to test: add images, or take the class away"
         )
 
 
 def _tables(folder: Path, samples: Sequence[Listed]) -> dict[str, datasets.Dataset]:
-    import datasets
-
-    text = datasets.Value("string")
-    features = datasets.Features(
-        {"image": datasets.Image(decode=False), "label": text, "group": text, "id": text}
-    )
-    tables = {}
-    for split in SPLITS:
-        rows = [sample for sample in samples if (sample.split or "train") == split]
-        columns = {
-            "image": [str(folder / row.file) for row in rows],
-            "label": [row.label for row in rows],
-            "group": [row.group or row.file for row in rows],
-            "id": [row.file for row in rows],
-        }
-        if rows:
-            tables[str(split)] = datasets.Dataset.from_dict(columns, features=features)
-    return tables
+    rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for sample in samples:
+        row = Row(folder / sample.file, str(sample.label), sample.group or sample.file, sample.file)
+        rows[sample.split or "train"].append(row)
+    return {split: make_table(some) for split, some in rows.items() if some}

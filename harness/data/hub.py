@@ -71,11 +71,11 @@ class HubDataset(Dataset):
     # -- where it is ------------------------------------------------------------------------------
 
     def folder(self, access: Access, revision: str) -> Path:
-        """Where the files of a revision lie."""
+        """The folder of a revision's files."""
         return access.cache / "hub" / self.repo.replace("/", "--") / revision
 
     def locked(self, access: Access) -> LockedDataset | None:
-        """What was fetched: by the lock file, or for a pinned dataset by the cache; None: nothing.
+        """The files fetched, by the lock file or, if pinned, by the cache; None: none were.
 
         Raises:
             DataError: the lock file cannot be read.
@@ -92,7 +92,7 @@ class HubDataset(Dataset):
         return all(matching(glob, paths) for globs in self.files.values() for glob in globs)
 
     def at_hand(self, access: Access) -> bool:
-        """Whether its files are there in full size; what is in them is checked by `load`."""
+        """True if its files are there in full size; what is in them is checked by `load`."""
         entry = self.locked(access)
         if entry is None:
             return False
@@ -159,7 +159,7 @@ class HubDataset(Dataset):
         )
         raise DataError(f"dataset {self.name!r}: {why}: run 'harness data fetch {self.name}'")
 
-    def _read(self, split: Split, entry: LockedDataset, access: Access) -> rows.Found:
+    def _read(self, split: Split, entry: LockedDataset, access: Access) -> rows.SourceRows:
         folder = self.folder(access, entry.revision)
         chosen = select(self.files[split], entry.files)
         kinds = {PurePosixPath(file.path).suffix.lower() for file in chosen}
@@ -185,13 +185,13 @@ class HubDataset(Dataset):
         named = (self.label_column, self.id_column, self.group_column, self.unique_column)
         return [name for name in dict.fromkeys(named) if name]
 
-    def _tables(self, found: Mapping[Split, rows.Found]) -> dict[str, datasets.Dataset]:
+    def _tables(self, found: Mapping[Split, rows.SourceRows]) -> dict[str, datasets.Dataset]:
         seen: dict[object, tuple[str, str]] = {}
         tables = {str(split): self._table(split, one, seen) for split, one in found.items()}
         return {split: table for split, table in tables.items() if len(table)}
 
     def _table(
-        self, split: Split, found: rows.Found, seen: dict[object, tuple[str, str]]
+        self, split: Split, found: rows.SourceRows, seen: dict[object, tuple[str, str]]
     ) -> datasets.Dataset:
         import datasets
 
@@ -214,7 +214,7 @@ class HubDataset(Dataset):
         ]
         return whole.select(kept)
 
-    def _labels(self, split: Split, found: rows.Found) -> list[Any]:
+    def _labels(self, split: Split, found: rows.SourceRows) -> list[Any]:
         """Class names; numbers are into the declared classes."""
         values = list(found.columns[self.label_column])
         if self.classes and all(isinstance(value, int) for value in values):
@@ -230,7 +230,7 @@ class HubDataset(Dataset):
             )
         return values
 
-    def _ids(self, split: Split, found: rows.Found, labels: Sequence[object]) -> list[str]:
+    def _ids(self, split: Split, found: rows.SourceRows, labels: Sequence[object]) -> list[str]:
         if self.id_column:
             ids = [str(value) for value in found.columns[self.id_column]]
         else:
@@ -240,7 +240,7 @@ class HubDataset(Dataset):
             [f"{split}/{row:06d}/{name}" for row, name in enumerate(ids)] if self.every_row else ids
         )
 
-    def _groups(self, split: Split, found: rows.Found, ids: Sequence[str]) -> list[str | None]:
+    def _groups(self, split: Split, found: rows.SourceRows, ids: Sequence[str]) -> list[str | None]:
         if self.group_column:
             values = [None if v is None else str(v) for v in found.columns[self.group_column]]
         elif self.group_pattern or type(self).group_of is not HubDataset.group_of:
@@ -262,7 +262,7 @@ def select(globs: Sequence[str], files: Sequence[LockedFile]) -> list[LockedFile
 
 
 def _fetched(folder: Path) -> LockedDataset | None:
-    """What `FETCHED` says; None: nothing was fetched here in full."""
+    """The content of `FETCHED`; None: nothing was fetched here in full."""
     try:
         return LockedDataset.model_validate_json((folder / FETCHED).read_bytes())
     except (OSError, ValidationError):
@@ -270,7 +270,7 @@ def _fetched(folder: Path) -> LockedDataset | None:
 
 
 def _first(value: object, row: tuple[Any, Any], seen: dict[object, tuple[Any, Any]]) -> bool:
-    """Whether a row is the first of its kind; those after it must say the same."""
+    """True if a row is the first of its kind; those after it must say the same."""
     if value not in seen:
         seen[value] = row
         return True

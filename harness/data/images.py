@@ -1,6 +1,6 @@
-"""One image file to pixels: RGB, upright, eight bits; then the transform every network sees.
+"""Image files to pixels: RGB, upright, eight bits; then the transform every network sees.
 
-Many image files to one array file or more, by all cores, a few images at a time in memory.
+Many of them become array files (`write_arrays`), by all cores, a few images at a time in memory.
 """
 
 from __future__ import annotations
@@ -24,6 +24,28 @@ if TYPE_CHECKING:
 ORIENTATION = 0x0112  # the EXIF tag
 RGB = 3  # torchvision's number for "give me RGB"
 FULL_RANGE = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535}
+
+Source = bytes | Path
+Fetch = Callable[[range], Sequence[Source]]
+Progress = Callable[[int, int], None]
+Transform: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
+
+CHUNK = 8  # images a thread takes at a time
+
+
+@dataclass(frozen=True)
+class Output:
+    """A new `.npy` file of uint8, a row an image.
+
+    Attributes:
+        path: the file; it must not be there.
+        shape: of a row.
+        transform: uint8 [3, *, *] -> uint8 of that shape.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    transform: Transform
 
 
 def read(source: bytes | Path) -> np.ndarray:
@@ -85,8 +107,95 @@ def resize_crop(image: np.ndarray, resize: int, crop: int) -> np.ndarray:
     return pixels
 
 
+def write_arrays(
+    outputs: Sequence[Output], count: int, fetch: Fetch, progress: Progress | None = None
+) -> dict[int, str]:
+    """Decode `count` images once, into one file or several; the bad rows and why.
+
+    Threads, not processes: the decoders and the resize work without Python's lock, and a process
+    would hold another copy of torch.
+
+    Args:
+        outputs: what to make of each image.
+        count: how many there are.
+        fetch: a run of row numbers -> their image files, or the bytes of them; called in this
+            thread, in order.
+        progress: called with (images done, images in all).
+
+    Raises:
+        DataError: `fetch` failed to read its source.
+        OSError: a file cannot be written.
+    """
+    bad: dict[int, str] = {}
+    done = 0
+    # Written, not memory-mapped: a full disk is then an error and not a signal that kills.
+    with (
+        ExitStack() as opened,
+        _single_threads() as start,
+        closing(
+            in_order(partial(_decode, outputs=outputs), chunks(count, fetch), start=start)
+        ) as results,
+    ):
+        files = [opened.enter_context(_new_file(output, count)) for output in outputs]
+        for arrays, reasons in results:
+            for file, pixels in zip(files, arrays, strict=True):
+                file.write(pixels.data)
+            bad |= {done + row: reason for row, reason in reasons.items()}
+            done += len(arrays[0])
+            if progress is not None:
+                progress(done, count)
+    return bad
+
+
+def reorder(path: Path, order: Sequence[int]) -> None:
+    """Put the rows of a `.npy` file in another order, in place and a row at a time in memory.
+
+    Args:
+        path: a file of `write_arrays`.
+        order: for each row of the new order its row in the old one; each occurs once.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    import numpy as np
+
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)
+        first, size = file.tell(), int(np.prod(shape[1:]))
+
+        def read(row: int) -> bytes:
+            file.seek(first + row * size)
+            return file.read(size)
+
+        def write(row: int, content: bytes) -> None:
+            file.seek(first + row * size)
+            file.write(content)
+
+        moved = bytearray(len(order))
+        for start in range(len(order)):
+            if not moved[start]:
+                _cycle(order, start, moved, read, write)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def chunks(count: int, fetch: Fetch) -> Iterator[Sequence[Source]]:
+    """`count` image files, or their bytes, a few at a time.
+
+    Raises:
+        DataError: `fetch` failed to read its source.
+    """
+    for first in range(0, count, CHUNK):
+        try:
+            sources = fetch(range(first, min(first + CHUNK, count)))
+        except OSError as error:
+            raise DataError(f"the images cannot be read from their tables: {error}") from error
+        yield sources
+
+
 def _is_plain_jpeg(image: Image.Image) -> bool:
-    """Whether torchvision decodes it to the same pixels as Pillow does: not CMYK, not turned."""
+    """True if torchvision decodes it to the same pixels as Pillow does: not CMYK, not turned."""
     if image.format != "JPEG" or image.mode not in {"L", "RGB"}:
         return False
     return bool(image.getexif().get(ORIENTATION, 1) == 1)
@@ -144,68 +253,6 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-Source = bytes | Path
-Fetch = Callable[[range], Sequence[Source]]
-Progress = Callable[[int, int], None]
-Transform: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
-
-CHUNK = 8  # images a thread takes at a time
-
-
-@dataclass(frozen=True)
-class Output:
-    """A new `.npy` file of uint8, a row an image.
-
-    Attributes:
-        path: the file; it must not be there.
-        shape: of a row.
-        transform: uint8 [3, *, *] -> uint8 of that shape.
-    """
-
-    path: Path
-    shape: tuple[int, int, int]
-    transform: Transform
-
-
-def write_arrays(
-    outputs: Sequence[Output], count: int, fetch: Fetch, progress: Progress | None = None
-) -> dict[int, str]:
-    """Decode `count` images once, into one file or several; the bad rows and why.
-
-    Threads, not processes: the decoders and the resize work without Python's lock, and a process
-    would hold another copy of torch.
-
-    Args:
-        outputs: what to make of each image.
-        count: how many there are.
-        fetch: a run of row numbers -> their image files, or the bytes of them; called in this
-            thread, in order.
-        progress: called with (images done, images in all).
-
-    Raises:
-        DataError: `fetch` failed to read its source.
-        OSError: a file cannot be written.
-    """
-    bad: dict[int, str] = {}
-    done = 0
-    chunks = _chunks(count, fetch)
-    # Written, not memory-mapped: a full disk is then an error and not a signal that kills.
-    with (
-        ExitStack() as opened,
-        _single_threads() as start,
-        closing(in_order(partial(_decode, outputs=outputs), chunks, start=start)) as results,
-    ):
-        files = [opened.enter_context(_new_file(output, count)) for output in outputs]
-        for arrays, reasons in results:
-            for file, pixels in zip(files, arrays, strict=True):
-                file.write(pixels.data)
-            bad |= {done + row: reason for row, reason in reasons.items()}
-            done += len(arrays[0])
-            if progress is not None:
-                progress(done, count)
-    return bad
-
-
 @contextmanager
 def _new_file(output: Output, count: int) -> Iterator[BinaryIO]:
     import numpy as np
@@ -215,39 +262,6 @@ def _new_file(output: Output, count: int) -> Iterator[BinaryIO]:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def reorder(path: Path, order: Sequence[int]) -> None:
-    """Put the rows of a `.npy` file in another order, in place and a row at a time in memory.
-
-    Args:
-        path: a file of `write_arrays`.
-        order: for each row of the new order its row in the old one; each occurs once.
-
-    Raises:
-        OSError: the file cannot be read or written.
-    """
-    import numpy as np
-
-    with path.open("r+b") as file:
-        np.lib.format.read_magic(file)
-        shape, _, _ = np.lib.format.read_array_header_1_0(file)
-        first, size = file.tell(), int(np.prod(shape[1:]))
-
-        def read(row: int) -> bytes:
-            file.seek(first + row * size)
-            return file.read(size)
-
-        def write(row: int, content: bytes) -> None:
-            file.seek(first + row * size)
-            file.write(content)
-
-        moved = bytearray(len(order))
-        for start in range(len(order)):
-            if not moved[start]:
-                _cycle(order, start, moved, read, write)
         file.flush()
         os.fsync(file.fileno())
 
@@ -267,15 +281,6 @@ def _cycle(
         row = order[row]
     write(row, held)
     moved[row] = True
-
-
-def _chunks(count: int, fetch: Fetch) -> Iterator[Sequence[Source]]:
-    for first in range(0, count, CHUNK):
-        try:
-            sources = fetch(range(first, min(first + CHUNK, count)))
-        except OSError as error:
-            raise DataError(f"the images cannot be read from their tables: {error}") from error
-        yield sources
 
 
 def _decode(
@@ -301,7 +306,7 @@ def _decode(
 
 @contextmanager
 def _single_threads() -> Iterator[Callable[[], None]]:
-    """What makes a new thread do torch's work alone: the images are the parallel work.
+    """Give the function by which a new thread does torch's work alone: the images are in parallel.
 
     torch keeps the number for threads to come, so that it is put back.
     """

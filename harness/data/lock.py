@@ -39,7 +39,7 @@ class LockedFile(Record):
 
 
 class LockedDataset(Record):
-    """What a dataset was fetched from; `revision` is a commit of the repository, 40 hex digits."""
+    """The files of a dataset; `revision` is a commit of the repository, 40 hex digits."""
 
     repo: str
     revision: Commit
@@ -123,7 +123,7 @@ def sha256(path: Path) -> str:
 
 
 def verify(folder: Path, locked: Sequence[LockedFile]) -> str:
-    """What is wrong with the first file that is not as locked; empty if all are."""
+    """Compare files with the lock: the first difference; empty: there is none."""
     from harness.utils.parallel import in_order
 
     for found in in_order(lambda file: _difference(folder / file.path, file), locked):

@@ -6,22 +6,24 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.execution import ImageSet
 from harness.api.records import DataRecord, Protocol
 from harness.data import cache
-from harness.data.duplicates import NearDuplicates, confirmed_pairs
-from harness.data.duplicates import find_duplicates as find_twins
-from harness.data.duplicates import known_duplicates as known_twins
-from harness.data.folder import named
-from harness.data.images import Output, Progress, Source
+from harness.data.duplicates import (
+    NearDuplicates,
+    confirmed_pairs,
+    find_duplicates,
+    known_duplicates,
+)
+from harness.data.images import Output, Progress
 from harness.data.split import Splits, limited, make_splits
 from harness.data.stratify import Pair
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
+from harness.utils.names import first_few
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +33,7 @@ Rows = Mapping[Split, Sequence[int]]
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What runs and plans depend on of a dataset.
+    """The facts of a dataset that runs and plans depend on.
 
     Attributes:
         counts: images of each split that are used.
@@ -61,7 +63,7 @@ class PreparedDataset:
 
     @property
     def info(self) -> DatasetInfo:
-        """What is known of it."""
+        """Its classes, counts and fingerprint."""
         counts = {split: len(self.images.labels[split]) for split in SPLITS}
         return DatasetInfo(self.images.classes, counts, self.splits.fingerprint, decoded=True)
 
@@ -72,7 +74,7 @@ def prepare_dataset(
     access: Access,
     *,
     limit: int | None = None,
-    twins: Iterable[Pair] = (),
+    pairs: Iterable[Pair] = (),
     progress: Progress | None = None,
 ) -> PreparedDataset:
     """Load, check, split and decode a dataset.
@@ -87,7 +89,7 @@ def prepare_dataset(
         access: where the cache is, and whether bad images are skipped.
         limit: at most so many images of each split, see `split.limited`; the splits and the
             fingerprint stay those of the whole dataset.
-        twins: further pairs of ids that must not be torn apart.
+        pairs: further pairs of ids that must not be torn apart.
         progress: called with (images decoded, images in all).
 
     Raises:
@@ -100,15 +102,15 @@ def prepare_dataset(
     with _early(dataset, table, protocol, access, limit) as early:
         near = None
         if not dataset.procedural:
-            near = find_twins(table, access.cache, progress, early)
-        pairs = _pairs(table, near, twins)
+            near = find_duplicates(table, access.cache, progress, early)
+        whole = _pairs(table, near, pairs)
         bad = dict(table.unreadable)
         while True:
-            splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, pairs)
+            splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, whole)
             found = cache.decoded(
                 access.cache,
                 entry,
-                partial(_files, table, ids),
+                table.fetch(ids),
                 progress,
                 _in_order(table, early, ids),
             )
@@ -124,11 +126,11 @@ def prepare_dataset(
 def _early(
     dataset: Dataset, table: DatasetTable, protocol: Protocol, access: Access, limit: int | None
 ) -> AbstractContextManager[Output | None]:
-    """Where all images are decoded to look for near duplicates, they are decoded for training too.
+    """A place to decode for training too, where all images are decoded to look for near duplicates.
 
     Their order comes from the splits, and these from what is found.
     """
-    if dataset.procedural or limit is not None or known_twins(table, access.cache) is not None:
+    if dataset.procedural or limit is not None or known_duplicates(table, access.cache) is not None:
         return nullcontext()
     return cache.decode_unordered(access.cache, resize=protocol.resize, crop=protocol.crop)
 
@@ -136,7 +138,7 @@ def _early(
 def _in_order(
     table: DatasetTable, early: Output | None, ids: Sequence[str]
 ) -> cache.UnorderedImages | None:
-    """Where the images of `ids` lie already; None: not all of them, or some more than once."""
+    """The images of `ids` as they lie already; None: not all of them, or some more than once."""
     if early is None or not early.path.is_file():
         return None
     place = {content: row for row, content in enumerate(table.first_ids())}
@@ -151,19 +153,19 @@ def survey_dataset(
     access: Access,
     *,
     limit: int | None = None,
-    twins: Iterable[Pair] = (),
+    pairs: Iterable[Pair] = (),
 ) -> DatasetInfo:
-    """As `prepare`, without decoding and without refusing bad images: for plans.
+    """As `prepare_dataset`, without decoding and without refusing bad images: for plans.
 
     Raises:
         DataError: the dataset contradicts itself, or cannot be split.
     """
     table = read_table(dataset.pinned(access), access)
-    near = None if dataset.procedural else known_twins(table, access.cache)
-    pairs = _pairs(table, near, twins)
+    near = None if dataset.procedural else known_duplicates(table, access.cache)
+    whole = _pairs(table, near, pairs)
     bad = dict(table.unreadable)
     while True:
-        splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, pairs)
+        splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, whole)
         known = cache.find_entry(access.cache, entry)
         if known is None or not known.bad:
             counts = {split: len(rows[split]) for split in SPLITS}
@@ -177,7 +179,7 @@ def _arrange(
     bad: Mapping[str, str],
     protocol: Protocol,
     limit: int | None,
-    twins: Sequence[Pair] | None,
+    pairs: Sequence[Pair] | None,
 ) -> tuple[Splits, Rows, list[str], cache.CacheEntry]:
     """The splits without the bad images, the rows used, their ids, and where they are decoded."""
     splits = make_splits(
@@ -186,7 +188,7 @@ def _arrange(
         [sample for sample in table.samples if sample.id not in bad],
         rule=dataset.splits,
         protocol=protocol,
-        twins=twins,
+        pairs=pairs,
     )
     rows = limited(splits, limit, protocol.split_seed)
     ids = [splits.samples[row].id for split in SPLITS for row in rows[split]]
@@ -206,15 +208,11 @@ def _pairs(
     return [*confirmed_pairs(near, table.samples), *given]
 
 
-def _files(table: DatasetTable, ids: Sequence[str], run: range) -> list[Source]:
-    return table.sources(ids[run.start : run.stop])
-
-
 def _bad_images(dataset: Dataset, table: DatasetTable, bad: Mapping[str, str]) -> DataError:
     listed = [f"{name} ({bad[name]})" for name in sorted(bad)]
     return DataError(
         f"dataset {dataset.name!r}: {len(bad)} of {len(table.samples)} images cannot be used: "
-        f"{named(listed)}; repair or remove them, or leave them out with --skip-bad-images"
+        f"{first_few(listed)}; repair or remove them, or leave them out with --skip-bad-images"
     )
 
 

@@ -18,7 +18,7 @@ from harness.data import fetch, lock
 from harness.data.fetch import wanted_revision
 from harness.data.hub import HubDataset
 from harness.errors import DataError, WeightsError
-from harness.utils.progress import megabytes
+from harness.utils.text import megabytes
 from harness.weights import WeightsFile
 
 

@@ -1,7 +1,4 @@
-"""Which files of a folder or an archive are images, which are notes, which are nobody's business.
-
-Rows of a dataset's tables, out of parquet files, archives of images, and image files.
-"""
+"""Rows of a dataset's tables, out of parquet files, archives of images, and image files."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ NO_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is passed over."""
+    """True if a file or folder of this name is passed over."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -53,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceRows:
     """The images of a split as the source has them.
 
     Attributes:
@@ -92,7 +89,9 @@ def _cell(image: Path | bytes) -> dict[str, object]:
 # -- parquet --------------------------------------------------------------------------------------
 
 
-def read_parquet(paths: Sequence[Path], image: str, others: Sequence[str], prepared: Path) -> Found:
+def read_parquet(
+    paths: Sequence[Path], image: str, others: Sequence[str], prepared: Path
+) -> SourceRows:
     """The rows of parquet files whose `image` column is one of the Hub's.
 
     `prepared` is the folder of the copy that can be mapped into memory: one for these bytes.
@@ -126,7 +125,7 @@ def read_parquet(paths: Sequence[Path], image: str, others: Sequence[str], prepa
     names = pc.struct_field(raw.data.column(image), "path").to_pylist()
     columns = {name: _values(raw, name) for name in others}
     images = raw.select_columns([image]).rename_columns({image: "image"})
-    return Found(images, [PurePosixPath(name or "").name for name in names], columns)
+    return SourceRows(images, [PurePosixPath(name or "").name for name in names], columns)
 
 
 def _values(raw: datasets.Dataset, name: str) -> list[Any]:
@@ -159,11 +158,13 @@ def _quiet() -> Iterator[None]:
 # lies in for the class of the images in it.
 
 
-def read_images(paths: Sequence[Path], label: str) -> Found:
+def read_images(paths: Sequence[Path], label: str) -> SourceRows:
     """Image files; the folder that an image lies in is its class, under the column name `label`."""
     rows = make_table(Row(path, path.parent.name, "", "") for path in paths)
     names = [path.name for path in paths]
-    return Found(rows.select_columns(["image"]), names, {label: [p.parent.name for p in paths]})
+    return SourceRows(
+        rows.select_columns(["image"]), names, {label: [p.parent.name for p in paths]}
+    )
 
 
 def unpack(archive: Path, sha256: str, place: Path) -> list[Path]:

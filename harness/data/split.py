@@ -1,10 +1,8 @@
-"""Who goes into train, validation and test.  Pure functions of the samples; row order is nothing.
+"""Splits of a dataset: train, validation and test, pure functions of its samples in any order.
 
 A cluster (see `harness.data.stratify`) is never cut.  A split that the source brings and the dataset
 keeps stays as it is; a sample elsewhere of one of its clusters is left out, test before validation
 before train.
-
-Reading back `splits/<dataset>.json`: which sample a stored row is.
 """
 
 from __future__ import annotations
@@ -73,7 +71,7 @@ def make_splits(
     *,
     rule: Rule,
     protocol: Protocol,
-    twins: Iterable[Pair] | None = None,
+    pairs: Iterable[Pair] | None = None,
 ) -> Splits:
     """Split a dataset.
 
@@ -82,7 +80,7 @@ def make_splits(
     split takes its share (`protocol.validation_share`, `test_share`) of what it is made from,
     class by class.
 
-    `twins` are confirmed near-duplicate pairs of ids, None if nobody looked for any; ids that no
+    `pairs` are confirmed near-duplicate pairs of ids, None if nobody looked for any; ids that no
     sample has are ignored.
 
     Raises:
@@ -90,8 +88,8 @@ def make_splits(
     """
     ordered = sorted(samples, key=lambda sample: sample.id)
     kept = _kept(dataset, rule, {sample.split for sample in ordered})
-    pairs = tuple(twins or ())
-    clusters = find_groups(ordered, pairs)
+    near = tuple(pairs or ())
+    clusters = find_groups(ordered, near)
     placed = place_official(ordered, clusters, kept)
     staying = [sample for sample in ordered if sample.id in placed]
     made = _missing(kept)
@@ -100,8 +98,8 @@ def make_splits(
         placed |= _divide(pool, clusters, made, protocol)
     left_out = [sample for sample in ordered if sample.id not in placed]
     text = _rule_text(kept, made, protocol)
-    text += _joined_text(staying) + ("" if twins is None else _twins_text(ordered, pairs))
-    text += _left_text(ordered, left_out, placed, pairs)
+    text += _joined_text(staying) + ("" if pairs is None else _near_text(ordered, near))
+    text += _left_text(ordered, left_out, placed, near)
     _check(dataset, classes, staying, placed, text)
     text += _absent_text(classes, staying, placed)
     return _record(dataset, classes, text, staying, placed, left_out)
@@ -119,6 +117,19 @@ def limited(splits: Splits, limit: int | None, seed: int) -> dict[Split, list[in
             rows = _some(splits, rows, limit, seed)
         chosen[split] = rows
     return chosen
+
+
+def read_samples(path: Path) -> dict[str, np.ndarray]:
+    """`id` and `group` of every row of a `splits/<dataset>.json`, in order.
+
+    Raises:
+        StoreError: the file is missing, or is no split file.
+    """
+    try:
+        samples = json.loads(path.read_text(encoding="utf-8"))["samples"]
+        return {key: np.array([sample[key] for sample in samples]) for key in ("id", "group")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read as a split file: {error}") from error
 
 
 def _some(splits: Splits, rows: list[int], limit: int, seed: int) -> list[int]:
@@ -237,9 +248,9 @@ def _joined_text(samples: Sequence[Sample]) -> str:
     return f"; {again} exact duplicates stay with their originals" if again else ""
 
 
-def _twins_text(samples: Sequence[Sample], twins: Sequence[Pair]) -> str:
+def _near_text(samples: Sequence[Sample], pairs: Sequence[Pair]) -> str:
     ids = {sample.id for sample in samples}
-    count = sum(one in ids and other in ids for one, other in twins)
+    count = sum(one in ids and other in ids for one, other in pairs)
     found = f"{count} pair{'s' * (count > 1)}" if count else "none"
     return f"; near duplicates stay together ({found} across groups)"
 
@@ -248,13 +259,13 @@ def _left_text(
     samples: Sequence[Sample],
     left_out: Sequence[Sample],
     placed: Mapping[str, Split],
-    twins: Iterable[Pair],
+    pairs: Iterable[Pair],
 ) -> str:
     if not left_out:
         return ""
     held = {s.id: s.content for s in samples if placed.get(s.id) in {"validation", "test"}}
     contents = set(held.values()) - {""}
-    near = {one for pair in twins for one, other in (pair, pair[::-1]) if other in held}
+    near = {one for pair in pairs for one, other in (pair, pair[::-1]) if other in held}
     count = sum(sample.content in contents or sample.id in near for sample in left_out)
     return (
         f"; {len(left_out)} samples left out: {count} twins of validation or test samples, "
@@ -279,16 +290,3 @@ def _listed(words: Sequence[str]) -> str:
 
 def _names(names: Sequence[str]) -> str:
     return _listed([repr(name) for name in names])
-
-
-def read_samples(path: Path) -> dict[str, np.ndarray]:
-    """`id` and `group` of every row, in order.
-
-    Raises:
-        StoreError: the file is missing, or is no split file.
-    """
-    try:
-        samples = json.loads(path.read_text(encoding="utf-8"))["samples"]
-        return {key: np.array([sample[key] for sample in samples]) for key in ("id", "group")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read as a split file: {error}") from error

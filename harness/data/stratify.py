@@ -1,9 +1,7 @@
-"""Which samples must not be torn apart.
+"""Clusters of samples that must stay in one split, divided so that every class has its shares.
 
-A cluster is: samples of one group, of identical content, or confirmed near twins, and whatever
+A cluster is: samples of one group, of identical content, or confirmed near duplicates, and whatever
 these link together.
-
-Dividing whole clusters of labelled samples so that every part has its share of every class.
 """
 
 from __future__ import annotations
@@ -16,7 +14,14 @@ from typing import TypeVar
 
 from harness.api.dataset import Split
 
-Pair = tuple[str, str]
+T = TypeVar("T")
+Pair = tuple[str, str]  # ids of samples
+Units = Mapping[str, Counter[int]]  # a cluster -> samples of each class in it
+Demand = tuple[int, Split]
+
+ORDERS = 16  # random orders that are tried; the one nearest to the shares is taken
+WORK = 50_000  # units that are placed at most in trying several orders
+STEPS = 20_000  # of the search for a division that gives every class to every part
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Sample:
     content: str
 
 
-def find_groups(samples: Sequence[Sample], twins: Iterable[Pair]) -> dict[str, str]:
+def find_groups(samples: Sequence[Sample], pairs: Iterable[Pair]) -> dict[str, str]:
     """Sample id -> the smallest id of its cluster."""
     parent = {sample.id: sample.id for sample in samples}
 
@@ -49,7 +54,7 @@ def find_groups(samples: Sequence[Sample], twins: Iterable[Pair]) -> dict[str, s
         join(sample.id, first.setdefault(("group", sample.group), sample.id))
         if sample.content:
             join(sample.id, first.setdefault(("content", sample.content), sample.id))
-    for one, other in twins:
+    for one, other in pairs:
         if one in parent and other in parent:
             join(one, other)
     return {name: root(name) for name in parent}
@@ -69,15 +74,6 @@ def place_official(
         if held.get(clusters[sample.id], own) == own:
             placed[sample.id] = own
     return placed
-
-
-T = TypeVar("T")
-Units = Mapping[str, Counter[int]]
-Demand = tuple[int, Split]
-
-ORDERS = 16  # random orders that are tried; the one nearest to the shares is taken
-WORK = 50_000  # units that are placed at most in trying several orders
-STEPS = 20_000  # of the search for a division that gives every class to every part
 
 
 def order_by_hash(items: Iterable[T], name: Callable[[T], str], purpose: str) -> list[T]:

@@ -1,4 +1,4 @@
-"""What a dataset's tables hold, checked: samples in order of their ids, and access to their files."""
+"""A dataset's tables, checked: samples in order of their ids, and access to their files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.data.folder import named
-from harness.data.images import Source
+from harness.data.images import Fetch, Source
 from harness.data.stratify import Sample
 from harness.errors import DataError
+from harness.utils.names import first_few
 from harness.utils.parallel import in_order
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ class DatasetTable:
         """The image files of samples, or their bytes."""
         found = self.images[[self.row_of[name] for name in ids]]
         return _sources(found["image"])
+
+    def fetch(self, ids: Sequence[str]) -> Fetch:
+        """The image files of samples, or their bytes, a run of `ids` at a time."""
+        return lambda run: self.sources(ids[run.start : run.stop])
 
 
 def read_table(dataset: Dataset, access: Access) -> DatasetTable:
@@ -100,7 +104,7 @@ def _by_split(dataset: Dataset, loaded: object) -> dict[Split, object]:
     unknown = sorted(str(split) for split in loaded if split not in SPLITS)
     if unknown:
         raise DataError(
-            f"dataset {dataset.name!r} has a split named {named(unknown)}; "
+            f"dataset {dataset.name!r} has a split named {first_few(unknown)}; "
             f"the names are {', '.join(SPLITS)}"
         )
     tables = {split: loaded[split] for split in SPLITS if split in loaded}
@@ -165,9 +169,9 @@ def _classes(dataset: Dataset, labels: Sequence[str]) -> tuple[str, ...]:
     classes = dataset.classes or tuple(sorted(found))
     new, absent = sorted(found - set(classes)), sorted(set(classes) - found)
     if new or absent:
-        wrong = [f"{named(new)} not declared"] * bool(new) + [f"{named(absent)} absent"] * bool(
-            absent
-        )
+        wrong = [f"{first_few(new)} not declared"] * bool(new) + [
+            f"{first_few(absent)} absent"
+        ] * bool(absent)
         raise DataError(
             f"dataset {dataset.name!r}: the labels are not its {len(classes)} classes "
             f"({', '.join(classes)}): {'; '.join(wrong)}"
@@ -191,7 +195,8 @@ def _check_ids(dataset: Dataset, ids: Sequence[str]) -> None:
     twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
         raise DataError(
-            f"dataset {dataset.name!r}: {len(twice)} ids name more than one sample: {named(twice)}"
+            f"dataset {dataset.name!r}: {len(twice)} ids name more than one sample: "
+            f"{first_few(twice)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where plugins come from: entry points, `-p`, `HARNESS_PLUGINS`.
+"""Find plugins: entry points, `-p`, `HARNESS_PLUGINS`.
 
 Nothing is imported here before `Candidate.fetch` is called, and no file is taken because it lies
 in the current folder.
@@ -31,7 +31,7 @@ FAULTS = (Exception, SystemExit)
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """Who a plugin is.
+    """The name of a plugin, and where it is from.
 
     Attributes:
         plugin: name of its entry point, of the module or file (without `.py`) given by `-p`.
@@ -88,7 +88,7 @@ def find(
     chosen = {key: one for key, one in installed.items() if autoload or one.info.builtin}
     for one in listed:
         if not _blocks(one):
-            chosen.setdefault(*_named(one, installed))
+            chosen.setdefault(*_candidate(one, installed))
     known = {one.info.plugin for one in (*installed.values(), *chosen.values())}
     for name in sorted(blocked - known):
         raise unknown(name, known, "plugin to block")
@@ -129,8 +129,8 @@ def _of_entry_point(point: metadata.EntryPoint) -> Candidate:
     return Candidate(info, point.load)
 
 
-def _named(one: object, installed: Mapping[Hashable, Candidate]) -> tuple[Hashable, Candidate]:
-    """What one `-p` option, or an object, stands for, with a key that is the same for the same."""
+def _candidate(one: object, installed: Mapping[Hashable, Candidate]) -> tuple[Hashable, Candidate]:
+    """The plugin of one `-p` option, or an object, with a key that is the same for the same."""
     if not isinstance(one, str):
         name = getattr(one, "__name__", type(one).__name__)
         module = name if isinstance(one, ModuleType) else type(one).__module__
@@ -150,7 +150,7 @@ def _named(one: object, installed: Mapping[Hashable, Candidate]) -> tuple[Hashab
 
 
 def _importable(module: str) -> bool:
-    """Whether there is such a module, whatever happens when it is imported."""
+    """True if there is such a module, whatever happens when it is imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError as error:  # a parent is missing, or lacks a requirement of its own

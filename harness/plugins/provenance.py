@@ -1,4 +1,4 @@
-"""Where code came from and where a run was made: what a result records beside its figures.
+"""Origin of code and place of a run: what a result records beside its figures.
 
 Nothing here names the machine, its user or a place on its disk.
 """
@@ -21,8 +21,8 @@ from typing import NamedTuple
 from harness.api.execution import Engine
 from harness.api.records import Environment, PluginRecord
 from harness.errors import PluginError
+from harness.plugins.discovery import DISTRIBUTION
 
-DISTRIBUTION = "finetune-harness"
 LIBRARIES = ("torch", "torchvision", "numpy", "datasets", "evaluate", "scikit-learn")
 GIT_SECONDS = 10
 # Set while git runs a hook: they would point every question at that repository.
@@ -32,7 +32,7 @@ GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "G
 def plugin_record(
     plugin: str, module: str | ModuleType, distribution: str | None = None
 ) -> PluginRecord:
-    """Where a plugin's code came from.
+    """Record where a plugin's code came from.
 
     Args:
         plugin: its name among the plugins.
@@ -110,7 +110,7 @@ def _package(folder: Path) -> _Sources:
 
 
 def environment(device: str, engine: Engine = "fast") -> Environment:
-    """Where this process runs; `device` is told as the engine names it."""
+    """Record where this process runs; `device` is told as the engine names it."""
     torch = sys.modules.get("torch")  # a process that has not loaded it computes nothing
     found: dict[str, object] = {"device": device, "engine": engine}
     if torch is not None:
@@ -120,7 +120,7 @@ def environment(device: str, engine: Engine = "fast") -> Environment:
 
 
 def apart(one: Environment | None, other: Environment | None) -> str:
-    """What of two environments may round differently, first against second; empty: nothing known.
+    """Differences of two environments that may round differently, first against second; or empty.
 
     Which of several equal cards ran a run is nothing; another processor, library or thread count
     is, and so is the reference engine.
@@ -154,7 +154,7 @@ def _fixed() -> Environment:
         python=platform.python_version(),
         libraries=libraries,
         commit=_commit(here),
-        dirty=_dirty(_package(here.parent), DISTRIBUTION),
+        dirty=_dirty(_package(here.parents[1]), DISTRIBUTION),
         device="",
         platform=f"{platform.system()}-{platform.machine()}",
     )
@@ -168,7 +168,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _dirty(sources: _Sources, distribution: str | None) -> bool | None:
-    """Whether code differs from what was installed or committed; None where neither is known."""
+    """True if code differs from what was installed or committed; None where neither is known."""
     altered = None if distribution is None else _altered(sources.files, distribution)
     if altered is not None:
         return altered
@@ -180,7 +180,7 @@ def _dirty(sources: _Sources, distribution: str | None) -> bool | None:
 
 
 def _altered(files: Sequence[Path], distribution: str) -> bool | None:
-    """Whether files differ from the hashes their wheel recorded; None where it lists none."""
+    """True if files differ from the hashes their wheel recorded; None where it lists none."""
     try:
         listed = metadata.files(distribution) or ()
     except metadata.PackageNotFoundError:
@@ -209,7 +209,7 @@ def _commit(file: Path) -> str | None:
 
 
 def _git(folder: Path, *question: str) -> str | None:
-    """What git says; None without git, outside a work tree, or when it takes too long."""
+    """The answer of git; None without git, outside a work tree, or when it takes too long."""
     surroundings = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
     try:
         done = subprocess.run(  # noqa: S603 - fixed questions about paths of our own

@@ -49,7 +49,7 @@ class PluginRegistry:
 
     Attributes:
         manager: pluggy's; `manager.hook.harness_execute(spec=..., resources=...)`.
-        args: the `-p` options, with absolute paths: `load(args)` gives the same plugins in
+        args: the `-p` options, with absolute paths: `load_plugins(args)` gives the same plugins in
             another process of the same environment.
         plugins: name -> who it is, for every sound plugin, in loading order.
         broken: what was left out.
@@ -90,7 +90,7 @@ class PluginRegistry:
         return self._offers[kind][name][1]
 
     def offers(self, plugin: str) -> dict[str, list[str]]:
-        """What one plugin offers: kind -> names, without the kinds it has nothing of."""
+        """The offers of one plugin: kind -> names, without the kinds it has nothing of."""
         info = self.plugins[plugin]
         found = {
             kind: sorted(name for name, (_, owner) in offers.items() if owner == info)

@@ -1,4 +1,4 @@
-"""What a plugin must keep to, checked while it is loaded; each message says what is wrong."""
+"""Checks of a plugin while it is loaded; each message says what is wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.api.records import Suite
 from harness.api.strategy import Strategy
 from harness.utils.names import did_you_mean
 
-_KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -85,7 +85,7 @@ def validate(manager: pluggy.PluginManager, plugin: object) -> None:
     """Check API version, hook names and signatures of a plugin that is not registered yet.
 
     Raises:
-        Unsound: the first promise that is broken.
+        InvalidPlugin: the first promise that is broken.
     """
     _check_version(getattr(plugin, "HARNESS_API_VERSION", API_VERSION))
     for attribute in dir(plugin):
@@ -99,10 +99,10 @@ def validate(manager: pluggy.PluginManager, plugin: object) -> None:
 def collect_offers(
     manager: pluggy.PluginManager, plugin: object
 ) -> Iterator[tuple[str, str, object]]:
-    """What a registered plugin offers: (kind, name, object), each checked by itself.
+    """Offers of a registered plugin: (kind, name, object), each checked by itself.
 
     Raises:
-        Unsound: something offered is of the wrong type or not usable.
+        InvalidPlugin: something offered is of the wrong type or not usable.
         Exception: whatever the plugin raises.
     """
     for kind, rule in KINDS.items():
@@ -182,7 +182,7 @@ def _checked_name(rule: OfferKind, offered: object) -> str:
     _check_methods(offered, rule.type)
     name = str(getattr(offered, "name", None))
     # pydantic has checked the names of datasets and backbones.
-    if rule.type in {Metric, Suite} and not _KEBAB.fullmatch(name):
+    if rule.type in {Metric, Suite} and not KEBAB.fullmatch(name):
         raise InvalidPlugin(f"{rule.what} name {name!r} is not kebab-case, such as 'macro-f1'")
     return name
 
@@ -198,7 +198,7 @@ def _checked_strategy(offered: object) -> str:
         missing = ", ".join(sorted(offered.__abstractmethods__))
         raise InvalidPlugin(f"strategy class {offered.__name__} does not define {missing}()")
     name = getattr(offered, "name", None)
-    if not isinstance(name, str) or not _KEBAB.fullmatch(name):
+    if not isinstance(name, str) or not KEBAB.fullmatch(name):
         raise InvalidPlugin(
             f"strategy class {offered.__name__} needs a class attribute `name` in kebab-case, "
             f"such as 'lp-ft'; it has {name!r}"

@@ -72,7 +72,7 @@ def read(path: Path) -> bytes:
 
 
 def exists(path: Path) -> bool:
-    """Whether the file is there.
+    """True if the file is there.
 
     Raises:
         StoreError: its folder may not be looked into.
@@ -149,7 +149,7 @@ def prepare(folder: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> StoreError:
-    """What keeps `path` from being written, and what to do."""
+    """The error for a `path` that cannot be written: what keeps it from that, and what to do."""
     elsewhere = "choose another folder with --out"
     blocking = next((one for one in path.parents if one.is_file()), None)
     if blocking is not None:

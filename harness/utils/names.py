@@ -1,4 +1,4 @@
-"""Names that users type: choose by name or glob, and say what was probably meant."""
+"""Names in options and messages: chosen by name or glob, what was probably meant, the first few."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from harness.errors import UsageError
 
 _GLOB = frozenset("*?[")
+_FEW = 5  # of many names in a message, the first
 
 
 def choose(patterns: Sequence[str], available: Iterable[str], what: str) -> list[str]:
@@ -49,6 +50,12 @@ def did_you_mean(name: str, available: Iterable[str]) -> str:
         repr(spelt[one]) for one, ratio in zip(near, alike, strict=True) if ratio > alike[0] - 0.1
     ]
     return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def first_few(names: Sequence[str]) -> str:
+    """`a, b and 7 more`: the first few, and how many there are."""
+    more = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def _matches(pattern: str, names: list[str], what: str) -> list[str]:

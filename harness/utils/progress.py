@@ -1,4 +1,4 @@
-"""How far a download is: a live bar on a terminal, a line now and then elsewhere."""
+"""Progress of a download: a live bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.utils.text import megabytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -65,16 +67,21 @@ class Meter:
 
     def _bar(self, name: str, staging: Path, files: int, total: int, stop: threading.Event) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Left
-        from rich.progress import TransferSpeedColumn as Speed
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         columns = (
             TextColumn("{task.description}"),
             BarColumn(24),
             DownloadColumn(),
-            Speed(),
-            Left(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
         )
         bar: Progress
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -96,11 +103,3 @@ def size_of(folder: Path) -> int:
         except FileNotFoundError:
             continue
     return total
-
-
-def megabytes(size: float) -> str:
-    """A size for people: `850 MB`, `1.2 GB`."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size:.0f} bytes"

@@ -47,6 +47,14 @@ def span(low: float, high: float) -> str:
     return first if first == last else f"{first} to {last}"
 
 
+def megabytes(size: float) -> str:
+    """A size of a file: `850 MB`, `1.2 GB`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size:.0f} bytes"
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -59,7 +67,7 @@ def shorten(items: Sequence[str], most: int, separator: str = ", ") -> str:
 
 
 def best(texts: Sequence[str], values: Sequence[float | None], *, lowest: bool) -> list[bool]:
-    """Which texts to mark: all that read as the best value does, unless that is everybody."""
+    """Mark the texts that read as the best value does, unless that is everybody."""
     present = [value for value in values if value is not None]
     if not present:
         return [False] * len(texts)

@@ -17,7 +17,8 @@ from harness.data.fetch import PARTS, check_weights, fetch_dataset, fetch_weight
 from harness.data.lock import LockedWeights, read, update
 from harness.data.requirements import find_weights
 from harness.plugins.registry import load_plugins
-from harness.utils.progress import Meter, megabytes, size_of
+from harness.utils.progress import Meter, size_of
+from harness.utils.text import megabytes
 from harness.weights import WeightsFile
 from harness_brain_tumor import BRAIN_TUMOR
 from harness_chest_xray import CHEST_XRAY

@@ -1,7 +1,7 @@
 import pytest
 
 from harness import DataError
-from harness.data.folder import Listed, named, read_lists
+from harness.data.folder import Listed, read_lists
 
 
 def lists(folder, **texts):
@@ -85,8 +85,3 @@ def test_two_lists_are_too_many_and_jsonl_is_not_read(tmp_path):
     (tmp_path / "metadata.jsonl").write_text("{}")
     with pytest.raises(DataError, match=r"metadata\.jsonl is not read; write metadata\.csv"):
         read_lists(tmp_path)
-
-
-def test_many_are_named_by_the_first_few():
-    assert named(["a", "b"]) == "a, b"
-    assert named(list("abcdefg")) == "a, b, c, d, e and 2 more"

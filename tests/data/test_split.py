@@ -30,7 +30,7 @@ def plain(*sizes, split="train"):
 
 def split(samples, rule="grouped", protocol=PROTOCOL, twins=None, classes="abc"):
     names = classes[: max(s.label for s in samples) + 1]
-    return make_splits("toy", tuple(names), samples, rule=rule, protocol=protocol, twins=twins)
+    return make_splits("toy", tuple(names), samples, rule=rule, protocol=protocol, pairs=twins)
 
 
 def where(splits):

@@ -12,9 +12,11 @@ import socket
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
+import harness
 from harness import PluginError
 from harness.plugins import provenance
 from harness.plugins.provenance import environment, plugin_record, source_hash
@@ -318,6 +320,13 @@ def test_nobody_and_no_place_is_named():
     assert not words & {socket.gethostname(), getpass.getuser()}
     assert os.sep not in text
     assert "\\\\" not in text
+
+
+def test_a_change_anywhere_in_the_harness_counts(monkeypatch):
+    asked = []
+    monkeypatch.setattr(provenance, "_dirty", lambda sources, _: asked.append(sources.path))
+    environment("cpu")
+    assert asked == [Path(harness.__file__).parent]
 
 
 @needs_git

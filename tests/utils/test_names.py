@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.utils.names import choose, did_you_mean, unknown
+from harness.utils.names import choose, did_you_mean, first_few, unknown
 
 NAMES = ["full-ft", "linear-probe", "lp-ft", "l1-sp", "l2-sp"]
 
@@ -71,3 +71,8 @@ def test_globs_give_each_matching_name_once(names, patterns):
         return
     chosen = choose([",".join(patterns)], names, "name")
     assert sorted(chosen) == sorted(expected)
+
+
+def test_many_are_named_by_the_first_few():
+    assert first_few(["a", "b"]) == "a, b"
+    assert first_few(list("abcdefg")) == "a, b, c, d, e and 2 more"

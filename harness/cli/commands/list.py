@@ -145,7 +145,7 @@ def _suite_row(entry: Entry) -> list[str]:
 
 @dataclass(frozen=True)
 class _Listing:
-    """How one kind is shown: an entry as JSON, a row of the table, the widths of its end."""
+    """The display of one kind: an entry as JSON, a row of the table, the widths of its end."""
 
     entry: Callable[[Any], Entry]
     row: Callable[[Entry], list[str]]

@@ -1,4 +1,4 @@
-"""What must be known of a dataset before its numbers mean anything.
+"""The audit of a dataset: all that must be known before its numbers mean anything.
 
 The source's own splits are judged as they are, and beside them the splits that a run uses.
 """
@@ -38,11 +38,11 @@ class Audited:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of image files, by content."""
+    """Facts of image files, by content."""
 
     looks: Mapping[str, ImageFacts]
     bad: Mapping[str, str]
-    twins: NearDuplicates
+    duplicates: NearDuplicates
 
 
 def audit(dataset: Dataset, access: Access, progress: Progress | None = None) -> Audited:
@@ -79,7 +79,7 @@ def audit(dataset: Dataset, access: Access, progress: Progress | None = None) ->
         problems=dataset.problems,
         classes=table.classes,
         bad=tuple(_bad_files(table, known)),
-        copies=_copies(table, known.twins),
+        copies=_copies(table, known.duplicates),
         source=source,
         made=made,
         refused=refused,
@@ -102,7 +102,7 @@ def _made_view(
 ) -> tuple[SplitView | None, str]:
     """The splits a run would use, or why there are none."""
     usable = [s for s in table.samples if s.content in known.looks]
-    twins = None if dataset.procedural else confirmed_pairs(known.twins, usable)
+    pairs = None if dataset.procedural else confirmed_pairs(known.duplicates, usable)
     try:
         splits = make_splits(
             dataset.name,
@@ -110,7 +110,7 @@ def _made_view(
             usable,
             rule=dataset.splits,
             protocol=PROTOCOL,
-            twins=twins,
+            pairs=pairs,
         )
     except DataError as error:
         return None, str(error)
@@ -131,7 +131,7 @@ def _view(
         splits={split: _facts(table.classes, some, known) for split, some in there.items()},
         left_out=sum(s.content in known.looks and s.id not in placed for s in table.samples),
         lacking=_lacking(table.classes, there),
-        crossings=find_crossings(table.samples, placed, known.twins),
+        crossings=find_crossings(table.samples, placed, known.duplicates),
         shortcuts=try_shortcuts(table.samples, placed, known.looks),
     )
 
@@ -185,19 +185,19 @@ def _bad_files(table: DatasetTable, known: _Known) -> list[BadFile]:
     ]
 
 
-def _copies(table: DatasetTable, twins: NearDuplicates) -> Copies:
+def _copies(table: DatasetTable, found: NearDuplicates) -> Copies:
     placed = {sample.id: sample.split for sample in table.samples}
     contents = [sample.content for sample in table.samples if sample.content]
     ids = table.first_ids()
     suspects = (
-        as_pair(ids[twins.contents[row["one"]]], ids[twins.contents[row["other"]]], placed, row)
-        for row in twins.suspects[:SUSPECTS]
+        as_pair(ids[found.contents[row["one"]]], ids[found.contents[row["other"]]], placed, row)
+        for row in found.suspects[:SUSPECTS]
     )
-    near = list(near_pairs(table.samples, placed, twins))
+    near = list(near_pairs(table.samples, placed, found))
     return Copies(
         exact=len(contents) - len(set(contents)),
         near=len(near),
-        suspected=twins.suspected,
+        suspected=found.suspected,
         suspects=tuple(suspects),
         disagreeing=tuple(_disagreeing(table, near)),
     )

@@ -1,14 +1,18 @@
-"""What stands in more than one split: groups, copies of a file, near duplicates."""
+"""Leaks: groups, copies of a file and near duplicates that stand in more than one split."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from harness.api.dataset import SPLITS, Split
 from harness.api.records import Record
 from harness.data.duplicates import ORIENTATIONS, NearDuplicates
 from harness.data.stratify import Sample
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LISTED = 10_000  # of each kind, the first by id; all are counted
 
@@ -32,7 +36,7 @@ class NearPair(Record):
 
 
 class Leak(Record):
-    """How many images of a split have a relative in train, by what makes it one."""
+    """Images of a split that have a relative in train, counted by what makes it one."""
 
     images: int
     groups: int
@@ -54,18 +58,18 @@ class Crossings(Record):
 
     @property
     def any(self) -> bool:
-        """Whether anything crosses."""
+        """True if anything crosses."""
         return bool(self.groups or self.exact or self.near)
 
 
 def find_crossings(
-    samples: Sequence[Sample], placed: Mapping[str, Split], twins: NearDuplicates
+    samples: Sequence[Sample], placed: Mapping[str, Split], duplicates: NearDuplicates
 ) -> Crossings:
-    """What crosses when samples stand as `placed` says; those it does not name are nowhere."""
+    """Find what crosses when samples stand as `placed` says; those it does not name are nowhere."""
     there = sorted((s for s in samples if s.id in placed), key=lambda sample: sample.id)
     groups = list(_shared(((s.group, s.id) for s in there), placed))
     copies = list(_shared(((s.content, s.id) for s in there if s.content), placed))
-    near = [pair for pair in near_pairs(there, placed, twins) if len(set(pair.splits)) > 1]
+    near = [pair for pair in near_pairs(there, placed, duplicates) if len(set(pair.splits)) > 1]
     related = {
         "groups": set(_beside_train(groups)),
         "exact": set(_beside_train(copies)),
@@ -83,20 +87,15 @@ def find_crossings(
 
 
 def near_pairs(
-    samples: Iterable[Sample], placed: Mapping[str, Split], twins: NearDuplicates
+    samples: Iterable[Sample], placed: Mapping[str, Split], duplicates: NearDuplicates
 ) -> Iterator[NearPair]:
     """Every confirmed pair as ids, copies of its files included."""
-    having: dict[str, list[str]] = defaultdict(list)
-    for sample in samples:
-        having[sample.content].append(sample.id)
-    for row in twins.confirmed:
-        for one in having.get(twins.contents[row["one"]], ()):
-            for other in having.get(twins.contents[row["other"]], ()):
-                yield as_pair(one, other, placed, row)
+    for one, other, row in duplicates.pairs(samples):
+        yield as_pair(one.id, other.id, placed, row)
 
 
-def as_pair(one: str, other: str, placed: Mapping[str, Split], row: Mapping[str, int]) -> NearPair:
-    """A row of `likeness.PAIR`, for these two ids."""
+def as_pair(one: str, other: str, placed: Mapping[str, Split], row: np.ndarray) -> NearPair:
+    """A row of `duplicates.PAIR`, for these two ids."""
     return NearPair(
         one=one,
         other=other,

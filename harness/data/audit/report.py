@@ -1,4 +1,4 @@
-"""What an audit says: records, so that the terminal, the page and JSON say the same."""
+"""The findings of an audit as records, so that the terminal, the page and JSON say the same."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ class Audit(Record):
 
     @property
     def kept(self) -> bool:
-        """Whether a run uses the source's splits as they are."""
+        """True if a run uses the source's splits as they are."""
         same = {"whose": "source", "rule": self.source.rule}
         return self.made is not None and self.made.model_copy(update=same) == self.source
 
     @property
     def crosses(self) -> bool:
-        """Whether anything crosses in the source's splits, or in those a run uses."""
+        """True if anything crosses in the source's splits, or in those a run uses."""
         return self.source.crossings.any or (self.made is not None and self.made.crossings.any)

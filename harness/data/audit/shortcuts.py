@@ -1,4 +1,4 @@
-"""How far the class of an image can be told without looking at what it shows.
+"""Shortcuts: the class of an image told without looking at what it shows.
 
 A logistic regression is trained on train, from colours alone or from size alone, and tested on
 test.  Where it does well, a network may do well for the same reason.
@@ -44,7 +44,7 @@ class Shortcut(Record):
 
     @property
     def telling(self) -> bool:
-        """Whether it does better than luck."""
+        """True if it does better than luck."""
         return self.score is not None and self.luck is not None and self.score > self.luck
 
 

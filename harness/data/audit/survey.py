@@ -1,9 +1,9 @@
-"""What each image file of a dataset is like, whatever its split: read once, all cores."""
+"""Size, format and colours of each image file of a dataset: read once, by all cores."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from harness.utils.parallel import in_order
 if TYPE_CHECKING:
     import numpy as np
 
-BATCH = 16  # images a thread takes at a time
 BINS = 16  # of a colour histogram, for each channel
 GRID = 128  # pixels along the short side that a histogram is taken from, about
 
@@ -48,7 +47,8 @@ def survey_images(
     ids = table.first_ids()
     looks: dict[str, ImageFacts] = {}
     bad: dict[str, str] = {}
-    found = chain.from_iterable(in_order(_look_at_some, _batches(table, list(ids.values()))))
+    sources = images.chunks(len(ids), table.fetch(list(ids.values())))
+    found = chain.from_iterable(in_order(_look_at_some, sources))
     for done, (content, look) in enumerate(zip(ids, found, strict=True), start=1):
         if isinstance(look, ImageFacts):
             looks[content] = look
@@ -57,15 +57,6 @@ def survey_images(
         if progress is not None:
             progress(done, len(ids))
     return looks, bad
-
-
-def _batches(table: DatasetTable, ids: Sequence[str]) -> Iterator[list[Source]]:
-    for start in range(0, len(ids), BATCH):
-        try:
-            sources = table.sources(ids[start : start + BATCH])
-        except OSError as error:
-            raise DataError(f"the images cannot be read from their tables: {error}") from error
-        yield sources
 
 
 def _look_at_some(sources: Sequence[Source]) -> list[ImageFacts | str]:

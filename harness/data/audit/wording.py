@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from harness.data.audit.leaks import NearPair, Shared
 from harness.data.audit.report import Audit, SplitFacts, SplitView
 from harness.data.audit.shortcuts import Shortcut
-from harness.utils.progress import megabytes
-from harness.utils.text import clean
+from harness.utils.text import clean, megabytes
 
 NAMED = 5  # of many
 KEPT = "they are the source's, sample by sample"
@@ -29,12 +28,12 @@ class Finding:
 
 
 def whose(view: SplitView) -> str:
-    """Which splits these are."""
+    """The heading of a view: the source's splits or a run's."""
     return "the source's splits" if view.whose == "source" else "the splits a run uses"
 
 
 def rule(view: SplitView) -> str:
-    """How they come about."""
+    """The rule that made the splits."""
     return clean(view.rule)
 
 
@@ -54,7 +53,7 @@ def verdict(report: Audit) -> str:
 
 
 def general(report: Audit) -> Iterator[Finding]:
-    """What is to be known whatever the splits."""
+    """Findings that no split has a part in."""
     for problem in report.problems:
         yield Finding(f"known problem: {clean(problem)}", alarming=True)
     if report.bad:
@@ -78,7 +77,7 @@ def general(report: Audit) -> Iterator[Finding]:
 
 
 def crossings(view: SplitView) -> Iterator[Finding]:
-    """What crosses, kind by kind, and how much of each split it concerns."""
+    """Everything that crosses, kind by kind, and how much of each split it concerns."""
     found = view.crossings
     groups = [f"{clean(one.name)}: {_by_split(one)}" for one in found.shared_groups]
     copies = [_by_split(one) for one in found.copies]

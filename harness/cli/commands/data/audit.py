@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--html",
-    "page",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write a page with example images, which needs nothing else.",
@@ -63,7 +62,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
             click.echo(terminal.render(one.report))
     if given["as_json"]:
         print_json(_as_json(found))
-    _write(found, given["page"], given["out"])
+    _write(found, given["html"], given["out"])
     if problems:
         raise type(problems[0])("\n".join(map(str, problems)))
     if any(one.report.crosses for one in found):
@@ -90,19 +89,19 @@ def _as_json(found: list[Audited]) -> dict[str, object]:
     return {"crosses": any(one.report.crosses for one in found), "audits": audits}
 
 
-def _write(found: list[Audited], page: Path | None, out: Path | None) -> None:
+def _write(found: list[Audited], html: Path | None, out: Path | None) -> None:
     import json
 
-    from harness.data.audit import page as pages
+    from harness.data.audit import page
     from harness.utils import files
 
-    places = [page] if page else []
+    places = [html] if html else []
     if out:
         places.append(out / "audit.html")
         text = json.dumps(_as_json(found), indent=1) + "\n"
         files.write(out / "audit.json", text.encode())
     if places:
-        content = pages.render(found).encode()
+        content = page.render(found).encode()
         for place in places:
             files.write(place, content)
 

@@ -79,7 +79,7 @@ def _as_json(stored: CachedDataset) -> dict[str, object]:
 
 
 def _print(found: tuple[CachedDataset, ...], place: str, *, pruned: bool) -> None:
-    from harness.utils.progress import megabytes
+    from harness.utils.text import megabytes
 
     if found:
         rows = [

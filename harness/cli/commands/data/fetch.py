@@ -121,7 +121,7 @@ def _weights_jobs(
 
 def _fetch_data(dataset: HubDataset, access: Access, meter: Meter) -> str:
     from harness.data.fetch import fetch_dataset
-    from harness.utils.progress import megabytes
+    from harness.utils.text import megabytes
 
     entry = fetch_dataset(dataset, access, meter)
     return (
@@ -132,7 +132,7 @@ def _fetch_data(dataset: HubDataset, access: Access, meter: Meter) -> str:
 
 def _fetch_weights(backbone: Backbone, access: Access) -> str:
     from harness.data.fetch import fetch_weights
-    from harness.utils.progress import megabytes
+    from harness.utils.text import megabytes
 
     entry = fetch_weights(backbone, access)
     return f"{backbone.name}: {entry.file}, {megabytes(entry.bytes)}, sha256 {entry.sha256}"

@@ -14,15 +14,14 @@ from string import Template
 from harness.errors import UsageError
 from harness.plugins.discovery import DISTRIBUTION
 from harness.plugins.registry import PluginRegistry
-from harness.plugins.validation import KINDS
+from harness.plugins.validation import KEBAB, KINDS
 
 SUFFIX = ".template"
-_KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What can be made: the words of its README.
+    """A kind of plugin that can be made: the words of its README.
 
     Attributes:
         bench: the command that puts it on the board, without `harness bench`.
@@ -93,7 +92,7 @@ def bench_command(name: str, kind: str) -> str:
 
 
 def _check_name(name: str) -> None:
-    if _KEBAB.fullmatch(name):
+    if KEBAB.fullmatch(name):
         return
     kebab = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()).strip("-")
     hint = f"; did you mean {kebab!r}?" if kebab else ""
@@ -116,7 +115,7 @@ def _check_free(name: str, module: str, loaded: PluginRegistry) -> None:
 
 
 def _words(name: str, kind: str) -> dict[str, str]:
-    """What the templates are filled with."""
+    """The words that fill the templates."""
     bare = name.removeprefix("harness-")
     identifier = bare.replace("-", "_")
     camel = "".join(part.capitalize() for part in bare.split("-"))
@@ -136,7 +135,7 @@ def _words(name: str, kind: str) -> dict[str, str]:
 
 def _templates(kind: str, words: dict[str, str]) -> Iterator[tuple[PurePosixPath, str]]:
     """(path in the package, template) of every file."""
-    folder = resources.files(__name__) / "templates"
+    folder = resources.files(__package__) / "templates"
     for part in ("shared", kind):
         for path, file in _walk(folder / part, PurePosixPath()):
             named = str(path).removesuffix(SUFFIX).replace("dot-", ".")
