@@ -1,6 +1,6 @@
-"""The part that all commands share: session, options, lazily imported groups, errors, tables.
+"""What all commands share: the session, options, groups that import lazily, errors, tables.
 
-A module in `harness/cli/commands/` that defines `command` is a command; a package there whose
+A module in `harness/commands/` that defines `command` is a command; a package there whose
 `command` is a `PackageGroup` is a group, and its modules are the group's commands.  The modules
 are imported to print `harness --help`: what is heavy they import inside functions.
 """
@@ -139,7 +139,7 @@ def share(command: click.Command) -> click.Command:
     """Give a command, and what is below it, the options that all commands have.
 
     Raises:
-        InvalidPlugin: it has an option of its own under one of these names.
+        Unsound: it has an option of its own under one of these names.
     """
     if SHARED[0] in command.params:
         return command
@@ -157,7 +157,7 @@ def share(command: click.Command) -> click.Command:
 
 
 def _after_strict(callback: Callable[..., object]) -> Callable[..., object]:
-    """Make a command end under `--strict-plugins` if a plugin is broken, also one it needs not."""
+    """With `--strict-plugins` even a command that needs no plugin ends if one is broken."""
 
     @functools.wraps(callback)
     def guarded(*args: object, **given: object) -> object:
@@ -170,7 +170,7 @@ def _after_strict(callback: Callable[..., object]) -> Callable[..., object]:
 
 
 def _commands(loaded: PluginRegistry) -> dict[str, click.Command]:
-    """The commands that plugins add; a plugin whose command cannot be added is rejected."""
+    """What plugins add; one whose command cannot be added is rejected as a whole."""
     taken = set(modules(COMMANDS))
     found: dict[str, click.Command] = {}
     for info, add in loaded.each("harness_commands"):

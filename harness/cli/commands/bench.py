@@ -107,15 +107,15 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
     Exit code 1: some runs failed.
     """
+    from harness.benchmark import run as benchmark
     from harness.benchmark.dry_run import describe
-    from harness.benchmark.run import dry_run, run_benchmark
     from harness.leaderboard.render import formats
 
     request, options = _request(given), _options(session, given)
     if given["dry_run"]:
-        click.echo(describe(dry_run(request, options, session.plugins)))
+        click.echo(describe(benchmark.dry_run(request, options, session.plugins)))
         return
-    finished = run_benchmark(request, options, session.plugins, _say)
+    finished = benchmark.run_benchmark(request, options, session.plugins, _say)
     click.echo(formats.render(finished.board, "terminal"), nl=False)
     click.echo(
         f"\n{finished.ran} runs made, {finished.already_done} were there already; "

@@ -145,7 +145,7 @@ def _suite_row(entry: Entry) -> list[str]:
 
 @dataclass(frozen=True)
 class _Listing:
-    """The form of one kind: its entry as JSON, its row of the table, the widths of the last ones."""
+    """How one kind is shown: an entry as JSON, a row of the table, the widths of its end."""
 
     entry: Callable[[Any], Entry]
     row: Callable[[Entry], list[str]]

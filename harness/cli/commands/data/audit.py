@@ -1,4 +1,4 @@
-"""`harness data audit`: leaks, copies, bad files and shortcuts of a dataset."""
+"""`harness data audit`: what must be known of a dataset before its numbers mean anything."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _as_json(found: list[Audited]) -> dict[str, object]:
 def _write(found: list[Audited], page: Path | None, out: Path | None) -> None:
     import json
 
-    from harness.data.audit.page import render
+    from harness.data.audit import page as pages
     from harness.utils import files
 
     places = [page] if page else []
@@ -102,7 +102,7 @@ def _write(found: list[Audited], page: Path | None, out: Path | None) -> None:
         text = json.dumps(_as_json(found), indent=1) + "\n"
         files.write(out / "audit.json", text.encode())
     if places:
-        content = render(found).encode()
+        content = pages.render(found).encode()
         for place in places:
             files.write(place, content)
 
