@@ -1,35 +1,121 @@
-"""What every dataset promises.  Its tables are read, and only a few of its images decoded."""
+"""Promises of a dataset; its tables are read, and only a few of its images decoded."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.api.dataset import SPLITS, Access, Dataset
 from harness.errors import DataError
-from harness.testing.promise import Broken, Rule, Unchecked, listed
-from harness.testing.tables import DatasetCase
-from harness.testing.watch import unseeded, watching
+from harness.testing.promise import (
+    Broken,
+    Rule,
+    Unchecked,
+    draws_nothing,
+    listed,
+    opens_nothing,
+)
+
+if TYPE_CHECKING:
+    import datasets
 
 COLUMNS = ("image", "label", "group", "id")
 SAMPLES = 6  # images of each split that are decoded
 ID = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
 
+class DatasetCase:
+    """A dataset under test and its tables, loaded once for all promises but three."""
+
+    def __init__(self, dataset: Dataset, access: Access | None = None) -> None:
+        self.dataset = dataset
+        self.access = access or Access()
+
+    @cached_property
+    def _loaded(self) -> object:
+        try:
+            return self.dataset.load(self.access)
+        except Exception as error:  # noqa: BLE001 - one promise is blamed for it
+            return error
+
+    @property
+    def tables(self) -> Mapping[str, datasets.Dataset]:
+        """The tables that `load` gives, by split.
+
+        Raises:
+            Unchecked: it fails, or is no mapping of split to table.
+        """
+        if problem := self.problem:
+            raise Unchecked("there are no tables to look at, see 'tables'") from problem
+        loaded: Any = self._loaded
+        tables: Mapping[str, datasets.Dataset] = loaded
+        return tables
+
+    @cached_property
+    def problem(self) -> Exception | None:
+        """The reason why there are no tables; None where there are."""
+        import datasets
+
+        loaded = self._loaded
+        if isinstance(loaded, Exception):
+            return loaded
+        if not isinstance(loaded, Mapping):
+            return Broken(f"load() returns {type(loaded).__name__}, no mapping of split to table")
+        if unknown := [split for split in loaded if split not in SPLITS]:
+            return Broken(f"it has a split {listed(unknown)}; the splits are {', '.join(SPLITS)}")
+        for split, table in loaded.items():
+            if not isinstance(table, datasets.Dataset):
+                return Broken(f"{split} is a {type(table).__name__}, no datasets.Dataset")
+        return None if "train" in loaded else Broken("it has no split 'train'")
+
+    def column(self, split: str, name: str) -> list[Any]:
+        """A column of one split.
+
+        Raises:
+            Unchecked: there is none.
+        """
+        table = self.tables[split]
+        if name not in table.column_names:
+            raise Unchecked(f"{split} has no column {name!r}, see 'columns'")
+        return list(table.select_columns([name]).with_format(None)[:][name])
+
+    def labels(self, split: str) -> list[Any]:
+        """Class names of one split, where the table holds names or a ClassLabel."""
+        import datasets
+
+        values = self.column(split, "label")
+        kind = self.tables[split].features["label"]
+        if isinstance(kind, datasets.ClassLabel):
+            return [kind.names[v] if v is not None and v >= 0 else None for v in values]
+        classes = self.dataset.classes
+        if isinstance(kind, datasets.Value) and "int" in kind.dtype:
+            return [classes[v] if v is not None and 0 <= v < len(classes) else v for v in values]
+        return values
+
+
 def declaration(case: DatasetCase) -> None:
-    one = case.dataset
-    if one.licence in {"", "unknown"}:
+    dataset = case.dataset
+    if dataset.licence in {"", "unknown"}:
         raise Broken("it declares no licence")
-    if not (one.source or one.citation):
+    if not (dataset.source or dataset.citation):
         raise Broken("it declares neither source nor citation")
-    if not ID.fullmatch(one.modality):
-        raise Broken(f"its modality is {one.modality!r}, no id such as 'xray'")
-    if one.classes and len(set(one.classes)) < max(2, len(one.classes)):
-        raise Broken(f"its classes are {list(one.classes)}: two or more, each named once")
+    if not ID.fullmatch(dataset.modality):
+        raise Broken(f"its modality is {dataset.modality!r}, no id such as 'xray'")
+    if dataset.classes and len(set(dataset.classes)) < max(2, len(dataset.classes)):
+        raise Broken(f"its classes are {list(dataset.classes)}: two or more, each named once")
+
+
+def offline(case: DatasetCase) -> None:
+    # What cannot be had offline says so by a DataError.
+    with opens_nothing(" though Access.offline is true"), suppress(DataError):
+        case.dataset.load(replace(case.access, offline=True))
 
 
 def tables(case: DatasetCase) -> None:
@@ -55,12 +141,12 @@ def columns(case: DatasetCase) -> None:
 
 
 def labels(case: DatasetCase) -> None:
-    found = {split: set(case.labels(split)) for split in case.tables}
-    classes = set(case.dataset.classes or found["train"])
-    for split, seen in found.items():
+    labels_of = {split: set(case.labels(split)) for split in case.tables}
+    classes = set(case.dataset.classes or labels_of["train"])
+    for split, seen in labels_of.items():
         if strange := sorted(map(str, seen - classes)):
             raise Broken(f"{split} has a label {strange[0]!r}, which is not among the classes")
-    if absent := sorted(classes - found["train"]):
+    if absent := sorted(classes - labels_of["train"]):
         raise Broken(f"no sample of class {listed(absent)} in train")
 
 
@@ -73,9 +159,11 @@ def ids_unique(case: DatasetCase) -> None:
 def same_ids(case: DatasetCase) -> None:
     again = DatasetCase(case.dataset, case.access)
     for split in sorted(set(case.tables) | set(again.tables)):
-        one, two = (_facts(each, split) for each in (case, again))
-        if one != two:
-            changed = sorted(set(one) ^ set(two)) or [n for n in one if one[n] != two[n]]
+        first, second = (_facts(each, split) for each in (case, again))
+        if first != second:
+            changed = sorted(set(first) ^ set(second)) or [
+                name for name in first if first[name] != second[name]
+            ]
             raise Broken(f"a second load() gives another {split}: {listed(changed)}")
 
 
@@ -87,7 +175,7 @@ def _facts(case: DatasetCase, split: str) -> dict[str, tuple[Any, Any]]:
 
 
 def groups_stay(case: DatasetCase) -> None:
-    """Splits that are used as they are must not share a group."""
+    """Break the promise if splits that are used as they are share a group."""
     if case.dataset.splits == "grouped":
         return
     groups = {split: set(case.column(split, "group")) for split in case.tables}
@@ -126,23 +214,8 @@ def _samples(case: DatasetCase) -> Iterator[tuple[str, str, Any]]:
 
 def global_randomness(case: DatasetCase) -> None:
     _ = case.tables
-    with unseeded() as moved:
+    with draws_nothing("load()"):
         case.dataset.load(case.access)
-        names = moved()
-    if names:
-        raise Broken(f"load() draws from or seeds {' and '.join(names)}")
-
-
-def offline(case: DatasetCase) -> None:
-    access = replace(case.access, offline=True)
-    with watching(files=False) as noticed:
-        try:
-            case.dataset.load(access)
-        except DataError:
-            pass  # what cannot be had offline says so
-        finally:
-            if noticed:
-                raise Broken(f"{noticed[0]} though Access.offline is true")
 
 
 RULES: tuple[Rule[DatasetCase], ...] = (

@@ -1,23 +1,87 @@
-"""What every metric promises."""
+"""Promises of a metric, tried on random and on degenerate predictions."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
-from harness.api.metric import softmax
+from harness.api.metric import Metric, softmax
+from harness.api.records import MetricValue
 from harness.errors import Undefined
-from harness.testing.figures import MetricCase
-from harness.testing.promise import Broken, Rule
-from harness.testing.watch import unseeded, watching
+from harness.testing.promise import Broken, Rule, Unchecked, draws_nothing, opens_nothing
 
 if TYPE_CHECKING:
     import numpy as np
 
 CLOSE = 1e-9
 KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+SHAPES = ((40, 2), (60, 3), (150, 10))  # samples, classes
+
+
+class MetricCase:
+    """A metric under test, and predictions to try it on."""
+
+    def __init__(self, metric: Metric) -> None:
+        # A copy of its own: `Metric.compute` keeps what it has built.
+        self.metric = replace(metric, build=partial(metric.build))
+
+    def fresh(self) -> MetricCase:
+        """Return the same metric, to be built once more."""
+        return MetricCase(self.metric)
+
+    @cached_property
+    def _built(self) -> Any:  # noqa: ANN401 - an evaluate.Metric, or what there is instead
+        try:
+            return self.metric.build()
+        except Exception as error:  # noqa: BLE001 - one promise is blamed for it
+            return error
+
+    @property
+    def built(self) -> Any:  # noqa: ANN401 - evaluate ships no types
+        """The metric that `build` gives.
+
+        Raises:
+            Unchecked: it raises.
+        """
+        if isinstance(self._built, Exception):
+            raise Unchecked("build() fails, see 'builds'") from self._built
+        return self._built
+
+    def compute(self, logits: np.ndarray, targets: np.ndarray) -> MetricValue:
+        """Compute the figure as the harness does, of copies of the arrays."""
+        return self.compute_in_place(logits.copy(), targets.copy())
+
+    def compute_in_place(self, logits: np.ndarray, targets: np.ndarray) -> MetricValue:
+        """Compute the figure of the very arrays."""
+        _ = self.built
+        names = [f"class-{number}" for number in range(logits.shape[1])]
+        return self.metric.compute(logits, targets, names)
+
+    @cached_property
+    def repeats(self) -> bool:
+        """True if a second call gives the same figures."""
+        first, second = ([self.compute(*each) for each in self.predictions] for _ in range(2))
+        return first == second
+
+    def needs_repeatable(self) -> None:
+        """Raise `Unchecked` where comparing two figures would say nothing."""
+        if not self.repeats:
+            raise Unchecked("two equal calls differ anyway, see 'deterministic'")
+
+    @property
+    def predictions(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Random logits [N, C] and class numbers [N] in which every class occurs, always new."""
+        import numpy as np
+
+        rng = np.random.default_rng(3)
+        return [
+            (rng.normal(size=(n, c)), rng.permutation(np.arange(n) % c).astype(np.int64))
+            for n, c in SHAPES
+        ]
 
 
 def declaration(case: MetricCase) -> None:
@@ -40,12 +104,8 @@ def builds(case: MetricCase) -> None:
 
 def offline(case: MetricCase) -> None:
     logits, targets = case.predictions[0]
-    with watching(files=False) as noticed:
-        try:
-            _fresh(case).compute(logits, targets)
-        finally:
-            if noticed:
-                raise Broken(noticed[0])
+    with opens_nothing():
+        case.fresh().compute(logits, targets)
 
 
 def within_range(case: MetricCase) -> None:
@@ -65,9 +125,10 @@ def order_free(case: MetricCase) -> None:
     case.needs_repeatable()
     for logits, targets in case.predictions:
         order = np.random.default_rng(5).permutation(len(targets))
-        one, two = _figure(case, logits, targets), _figure(case, logits[order], targets[order])
-        if abs(one - two) > CLOSE * max(1.0, abs(one)):
-            raise Broken(f"it is {one:.12g}, and {two:.12g} with the samples in another order")
+        figure = _figure(case, logits, targets)
+        mixed = _figure(case, logits[order], targets[order])
+        if abs(figure - mixed) > CLOSE * max(1.0, abs(figure)):
+            raise Broken(f"it is {figure:.12g}, and {mixed:.12g} with the samples in another order")
 
 
 def best_is_best(case: MetricCase) -> None:
@@ -86,9 +147,9 @@ def constant_predictor(case: MetricCase) -> None:
 
     for logits, targets in case.predictions:
         _try(case, np.zeros_like(logits), targets, "where all classes are equally likely")
-        one = np.zeros_like(logits)
-        one[:, 0] = 10.0
-        _try(case, one, targets, "where one class is predicted for all")
+        first_class = np.zeros_like(logits)
+        first_class[:, 0] = 10.0
+        _try(case, first_class, targets, "where one class is predicted for all")
 
 
 def undefined_says_so(case: MetricCase) -> None:
@@ -113,18 +174,16 @@ def _degenerate(case: MetricCase) -> Iterator[tuple[str, np.ndarray, np.ndarray]
 def deterministic(case: MetricCase) -> None:
     if not case.repeats:
         raise Broken("a second call gives another figure")
-    one, two = ([each.compute(*p) for p in case.predictions] for each in (case, _fresh(case)))
-    if one != two:
+    figures = ([each.compute(*p) for p in case.predictions] for each in (case, case.fresh()))
+    first, second = figures
+    if first != second:
         raise Broken("a metric that was just built gives another figure")
 
 
 def global_randomness(case: MetricCase) -> None:
-    with unseeded() as moved:
-        for one in case.predictions:
-            case.compute(*one)
-        names = moved()
-    if names:
-        raise Broken(f"it draws from or seeds {' and '.join(names)}")
+    with draws_nothing("it"):
+        for logits, targets in case.predictions:
+            case.compute(logits, targets)
 
 
 def inputs_untouched(case: MetricCase) -> None:
@@ -137,31 +196,27 @@ def inputs_untouched(case: MetricCase) -> None:
             raise Broken("it changes the arrays it is given")
 
 
-def _fresh(case: MetricCase) -> MetricCase:
-    return MetricCase(case.metric)
-
-
 def _figure(case: MetricCase, logits: np.ndarray, targets: np.ndarray) -> float:
-    """The value where every figure has one."""
-    found = case.compute(logits, targets)
-    if found.value is None:
-        raise Broken(f"it is undefined ({found.reason}) though every class has samples")
-    return found.value
+    """Compute the figure where it must have a value."""
+    figure = case.compute(logits, targets)
+    if figure.value is None:
+        raise Broken(f"it is undefined ({figure.reason}) though every class has samples")
+    return figure.value
 
 
 def _try(case: MetricCase, logits: np.ndarray, targets: np.ndarray, what: str) -> None:
-    """A finite figure, or none with a reason that the metric itself gives."""
+    """Demand a finite figure, or none with a reason that the metric itself gives."""
     built, name = case.built, case.metric.name
     try:
-        found = built.compute(predictions=softmax(logits), references=targets)
+        result = built.compute(predictions=softmax(logits), references=targets)
     except Undefined as undefined:
         if not str(undefined):
             raise Broken(f"it is undefined {what} and gives no reason") from undefined
         return
     except Exception as error:
         raise Broken(f"it raises {type(error).__name__}: {error} {what}") from error
-    value = found[name]
-    if value is None and not found.get("reason"):
+    value = result[name]
+    if value is None and not result.get("reason"):
         raise Broken(f"it is None {what} and gives no reason")
     if value is not None and not math.isfinite(value):
         raise Broken(f"it is {value} {what}")

@@ -1,8 +1,9 @@
-"""A promise: one thing a plugin keeps to, checked by itself, with a message of its own."""
+"""Promises: single things a plugin keeps to, each checked by itself, with its own message."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Literal, TypeVar
@@ -10,20 +11,20 @@ from typing import Generic, Literal, TypeVar
 from harness.errors import HarnessError
 from harness.plugins.discovery import FAULTS
 from harness.plugins.validation import describe
-from harness.testing.watch import kept_generators
+from harness.testing.watch import kept_generators, unseeded, watching
 
 Case = TypeVar("Case")
 
 
 class BrokenPromise(HarnessError, AssertionError):  # noqa: N818 - it says what was broken
-    """What was promised, by whom, what was seen instead, and the rule behind it.
+    """A promise that a plugin broke: whose it is, what was seen, and the rule behind it.
 
     Attributes:
         promise: its name, as `harness plugins check` prints it.
         where: kind and name of what was checked.
         seen: what happened.
         rule: what should have happened.
-        checked: False: whether the promise is kept could not be told.
+        checked: False: it could not be told whether the promise is kept.
     """
 
     exit_code = 1
@@ -64,7 +65,7 @@ class Rule(Generic[Case]):
 
 @dataclass(frozen=True)
 class Owner:
-    """Who makes promises.
+    """The maker of promises.
 
     Attributes:
         name: what it is called: `lp-ft`.
@@ -96,7 +97,7 @@ class Promise:
         self.verdict().demand()
 
     def verdict(self) -> Verdict:
-        """What a check comes to, as a value; global random generators are as they were."""
+        """Check it and return the result; global random generators are left as they were."""
         try:
             with kept_generators():
                 self.attempt()
@@ -105,7 +106,7 @@ class Promise:
         except Unchecked as unchecked:
             return Verdict(self, "unchecked", str(unchecked), unchecked.__cause__)
         except FAULTS as error:
-            return Verdict(self, "broken", told(error, self.owner.module), error)
+            return Verdict(self, "broken", fault_line(error, self.owner.module), error)
         return Verdict(self, "ok")
 
     def __str__(self) -> str:
@@ -114,7 +115,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`seen` and `cause` are empty where the promise is kept."""
+    """The result of a check; `seen` and `cause` are empty where the promise is kept."""
 
     promise: Promise
     state: Literal["ok", "broken", "unchecked"]
@@ -160,12 +161,41 @@ def promises_of(
     ]
 
 
-def told(error: BaseException, module: str) -> str:
+def fault_line(error: BaseException, module: str) -> str:
     """An exception in one line, without a full stop: one follows."""
     return " ".join(describe(error, module).split()).removesuffix(".")
 
 
 def listed(names: Sequence[object], most: int = 3) -> str:
     """`'a', 'b', 'c' and 4 more`."""
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    text = ", ".join(repr(name) for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+
+
+@contextmanager
+def opens_nothing(where: str = "", *, files: bool = False) -> Iterator[None]:
+    """Let the block open no socket, start no program and, with `files`, open no file.
+
+    Raises:
+        Broken: it did; `where` ends the message.
+    """
+    with watching(files=files) as noticed:
+        try:
+            yield
+        finally:
+            if noticed:
+                raise Broken(f"{noticed[0]}{where}")
+
+
+@contextmanager
+def draws_nothing(what: str) -> Iterator[None]:
+    """Let the block leave the global random generators alone.
+
+    Raises:
+        Broken: `what` did not.
+    """
+    with unseeded() as moved:
+        yield
+        names = moved()
+    if names:
+        raise Broken(f"{what} draws from or seeds {' and '.join(names)}")

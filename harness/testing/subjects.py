@@ -1,4 +1,4 @@
-"""From a name, or an object, to its promises."""
+"""Subjects: what a name or an object stands for, each with its promises."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from harness.errors import PluginError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.validation import KINDS
 from harness.testing import backbone, dataset, metric, strategy, suite
-from harness.testing.figures import MetricCase
-from harness.testing.network import BackboneCase
 from harness.testing.promise import Owner, Promise, promises_of
-from harness.testing.tables import DatasetCase
 from harness.testing.trial import StrategyCase
 from harness.utils.names import unknown
 
@@ -34,7 +31,7 @@ class Subject:
 def subjects(
     loaded: PluginRegistry, name: str, *, light: bool = False, access: Access | None = None
 ) -> list[Subject]:
-    """All that a plugin offers, or what is offered under a name; nothing for a plugin of hooks.
+    """Look up what a plugin offers, or what has a name; empty for a plugin of hooks alone.
 
     Raises:
         UsageError: nothing has this name.
@@ -46,17 +43,19 @@ def subjects(
             if broken.info.plugin == name:
                 raise PluginError(str(broken))
         raise _nothing(loaded, name)
-    found = []
-    for kind, one in offers:
-        info = loaded.owner(kind, one)
-        owner = Owner(one, f"{KINDS[kind].what} {one!r} of {info}", info.module)
-        offered = getattr(loaded, kind)[one]
+    checkable = []
+    for kind, offer in offers:
+        info = loaded.owner(kind, offer)
+        owner = Owner(offer, f"{KINDS[kind].what} {offer!r} of {info}", info.module)
+        offered = getattr(loaded, kind)[offer]
         if kind == "suites":
-            made = promises_of(suite.RULES, suite.SuiteCase(offered, loaded), owner, light=light)
+            promises = promises_of(
+                suite.RULES, suite.SuiteCase(offered, loaded), owner, light=light
+            )
         else:
-            made = promises_for(offered, owner, light=light, access=access)
-        found.append(Subject(owner, tuple(made)))
-    return found
+            promises = promises_for(offered, owner, light=light, access=access)
+        checkable.append(Subject(owner, tuple(promises)))
+    return checkable
 
 
 def promises_for(
@@ -66,20 +65,20 @@ def promises_for(
     light: bool = False,
     access: Access | None = None,
 ) -> list[Promise]:
-    """The promises of an object.
+    """List the promises of an object.
 
     Raises:
         UsageError: it is nothing that makes promises.
     """
     if isinstance(offered, Backbone):
         who = owner or _owner("backbone", offered.name, type(offered))
-        return promises_of(backbone.RULES, BackboneCase(offered), who, light=light)
+        return promises_of(backbone.RULES, backbone.BackboneCase(offered), who, light=light)
     if isinstance(offered, Dataset):
         who = owner or _owner("dataset", offered.name, type(offered))
-        return promises_of(dataset.RULES, DatasetCase(offered, access), who, light=light)
+        return promises_of(dataset.RULES, dataset.DatasetCase(offered, access), who, light=light)
     if isinstance(offered, Metric):
         who = owner or _owner("metric", offered.name, offered.build)
-        return promises_of(metric.RULES, MetricCase(offered), who, light=light)
+        return promises_of(metric.RULES, metric.MetricCase(offered), who, light=light)
     kind = offered if isinstance(offered, type) else type(offered)
     if not issubclass(kind, Strategy):
         raise UsageError(
@@ -94,7 +93,7 @@ def _owner(what: str, name: str, code: object) -> Owner:
 
 
 def _offers(loaded: PluginRegistry, name: str) -> list[tuple[str, str]]:
-    """(kind, name) of everything meant, each once."""
+    """(kind, name) of everything that the name stands for, each once."""
     of_plugin: Mapping[str, list[str]] = loaded.offers(name) if name in loaded.plugins else {}
     meant = [(kind, one) for kind, names in of_plugin.items() for one in names]
     meant += [(kind, name) for kind in KINDS if name in getattr(loaded, kind)]

@@ -1,4 +1,4 @@
-"""What every suite promises."""
+"""Promises of a suite: what it names exists, and its settings fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.utils.names import did_you_mean
 
 @dataclass(frozen=True)
 class SuiteCase:
-    """A suite, among the plugins that offer what it names."""
+    """A suite under test, and the plugins that may offer what it names."""
 
     suite: Suite
     loaded: PluginRegistry

@@ -1,9 +1,10 @@
-"""A toy network and toy images: everything real, only small."""
+"""Toy networks, toy images and toy runs: everything real, only small."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ class ToyBackbone(Backbone):
     stages: tuple[str, ...] = ("stem", "layer1", "layer2", "head")
 
     def build(self, classes: int) -> nn.Sequential:
-        """As `Backbone.build`; 10 features before the head."""
+        """Build the chain, as `Backbone.build`; 10 features before the head."""
         from torch import nn
 
         return nn.Sequential(
@@ -50,7 +51,7 @@ class ToyVgg(Backbone):
     classifier: tuple[str, ...] = ("fc", "head")
 
     def build(self, classes: int) -> nn.Sequential:
-        """As `Backbone.build`; 12 features before the head."""
+        """Build the chain, as `Backbone.build`; 12 features before the head."""
         from torch import nn
 
         hidden = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 12), nn.ReLU())
@@ -161,7 +162,7 @@ def toy_run(
     numeric: NumericMode = FLOAT64,
     **protocol: Any,  # noqa: ANN401 - fields of Protocol
 ) -> tuple[RunSpec, Resources]:
-    """What `harness.engine.run` takes, for one toy run of a strategy."""
+    """Spec and resources for `harness.engine.run`: one toy run of a strategy."""
     network, data = backbone or ToyBackbone(), images or toy_images()
     settings: Mapping[str, Any] = strategy.model_dump(mode="json")
     spec = RunSpec(
@@ -178,3 +179,19 @@ def toy_run(
         keep_state=True,
     )
     return spec, resources
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread inside the block.
+
+    Toy tensors: threads only fight over the cores, and sums over threads round differently.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""What a toy run of a strategy must come to."""
+"""Promises of a strategy that show in its toy runs: budget, results, frozen stages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from harness.testing.toys import FLOAT32, FLOAT64, ToyVgg
 from harness.testing.trial import StrategyCase, Watcher, blamed, difference, far, same
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from harness.engine.view import StrategyView
@@ -34,7 +33,7 @@ def runs(case: StrategyCase) -> None:
         case.run(backbone=vgg)
     except Exception as error:
         stages = ", ".join(vgg.stages)
-        raise Broken(f"on a network with the stages {stages}: {case.told(error)}") from error
+        raise Broken(f"on a network with the stages {stages}: {case.fault_line(error)}") from error
 
 
 def within_budget(case: StrategyCase) -> None:
@@ -42,11 +41,11 @@ def within_budget(case: StrategyCase) -> None:
 
 
 def _settle(case: StrategyCase, promise: str) -> None:
-    """Blame a run that ends early on one promise."""
+    """Blame one promise for a run that ends early."""
     if case.fault is None:
         return
     if blamed(case.fault) == promise:
-        raise Broken(case.told(case.fault)) from case.fault
+        raise Broken(case.fault_line(case.fault)) from case.fault
     raise Unchecked(f"the toy run ends early, see {blamed(case.fault)!r}")
 
 
@@ -56,33 +55,28 @@ def any_budget(case: StrategyCase) -> None:
         try:
             case.run(**protocol)
         except Exception as error:
-            raise Broken(f"with {what}: {case.told(error)}") from error
+            raise Broken(f"with {what}: {case.fault_line(error)}") from error
 
 
 def finite_loss(case: StrategyCase) -> None:
+    import numpy as np
+
     _settle(case, "finite-loss")
     predictions = case.plain.predictions
     if predictions is not None:
         for split, logits in predictions.logits.items():
-            bad = int((~_finite(logits)).sum())
+            bad = int((~np.isfinite(logits)).sum())
             if bad:
                 raise Broken(f"{bad} logits on {split} are not finite")
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    found: np.ndarray = np.isfinite(values)
-    return found
-
-
 def deterministic(case: StrategyCase) -> None:
-    if case.repeats:
-        raise Broken(f"{case.repeats} differs between two runs of the same spec")
+    if case.unstable:
+        raise Broken(f"{case.unstable} differs between two runs of the same spec")
 
 
 class _Frozen(Watcher):
-    """Compares what does not learn in a phase before and after it."""
+    """A comparison, before and after each phase, of what does not learn in it."""
 
     def __init__(self) -> None:
         self.before: dict[str, Tensor] = {}
@@ -126,7 +120,7 @@ def frozen_stays(case: StrategyCase) -> None:
 
 
 class _Looking(Watcher):
-    """Looks at everything before every phase."""
+    """A look at all that the view offers, before every phase."""
 
     def yielded(self, view: StrategyView, directive: Directive) -> None:
         before = view._state.looks  # noqa: SLF001 - the strategy's own looks stay where they were

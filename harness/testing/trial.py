@@ -1,10 +1,10 @@
-"""Toy runs of a strategy, with somebody looking over its shoulder."""
+"""Toy runs of a strategy under watch, and how far apart two of them are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,8 @@ from harness.api.strategy import (
     Strategy,
 )
 from harness.errors import TrainingError
-from harness.testing.promise import Broken, Unchecked, told
-from harness.testing.toys import FLOAT64, toy_run
+from harness.testing.promise import Broken, Unchecked, fault_line
+from harness.testing.toys import FLOAT64, one_thread, toy_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from harness.engine.view import StrategyView
 
 ROUNDING = 1e-6
-PLAIN = FLOAT64
 
 
 class OverBudget(Broken):
@@ -39,37 +38,37 @@ class OverBudget(Broken):
 
 
 class Watcher:
-    """Is told what a strategy does in a run; the default lets it work."""
+    """A listener to what a strategy does in a run; the default lets it work."""
 
     def view(self, view: StrategyView) -> ModelView:
-        """What the strategy gets to see."""
+        """Return the view that the strategy gets to see."""
         return view
 
     def working(self, view: StrategyView) -> AbstractContextManager[None]:
-        """Around the strategy's own code, from one directive to the next."""
+        """Surround the strategy's own code, from one directive to the next."""
         return nullcontext()
 
     def yielded(self, view: StrategyView, directive: Directive) -> None:
-        """Before the engine carries a directive out."""
+        """Take note of a directive before the engine carries it out."""
 
     def reported(self, view: StrategyView, directive: Directive) -> None:
-        """After that."""
+        """Take note of a directive that was carried out."""
 
     def ended(self) -> None:
-        """The strategy has no more directives; the engine is about to test."""
+        """Take note that there are no more directives; the engine is about to test."""
 
 
 def watched(strategy: Strategy, watcher: Watcher) -> Strategy:
-    """The same strategy under watch: of a subclass, so that the engine sees the same `adapt`."""
+    """Put a strategy under watch: as a subclass, so that the engine sees the same `adapt`."""
     kind = type(strategy)
 
     def phases(self: Strategy, model: StrategyView, epochs: float) -> Phases:
-        seen = watcher.view(model)
+        view = watcher.view(model)
         plan: object = None
         report: PhaseReport | None = None
         while True:
             with watcher.working(model):
-                plan = plan if plan is not None else kind.phases(self, seen, epochs)
+                plan = plan if plan is not None else kind.phases(self, view, epochs)
                 directive = _advance(plan, report)
             if directive is None:
                 watcher.ended()
@@ -81,9 +80,9 @@ def watched(strategy: Strategy, watcher: Watcher) -> Strategy:
 
     subclass = type(kind.__name__, (kind,), {"phases": phases, "__module__": kind.__module__})
     # Not made anew: a validator might give other settings.
-    made = strategy.model_copy()
-    object.__setattr__(made, "__class__", subclass)
-    return made
+    copy = strategy.model_copy()
+    object.__setattr__(copy, "__class__", subclass)
+    return copy
 
 
 def _advance(plan: object, report: PhaseReport | None) -> Directive | None:
@@ -116,7 +115,7 @@ class StrategyCase:
 
     @cached_property
     def strategy(self) -> Strategy:
-        """With its settings; the defaults where a class was given.
+        """The strategy with its settings; the defaults where a class was given.
 
         Raises:
             Unchecked: there are no defaults.
@@ -134,11 +133,11 @@ class StrategyCase:
         *,
         backbone: Backbone | None = None,
         images: ImageSet | None = None,
-        numeric: NumericMode = PLAIN,
+        numeric: NumericMode = FLOAT64,
         engine: Engine = "fast",
         **protocol: Any,  # noqa: ANN401 - fields of Protocol
     ) -> Outcome:
-        """One toy run; whatever happens in it gets through."""
+        """Do one toy run; whatever happens in it gets through."""
         from harness.engine import run
 
         spec, resources = toy_run(
@@ -159,7 +158,7 @@ class StrategyCase:
 
     @cached_property
     def fault(self) -> Exception | None:
-        """What ends the plain run early."""
+        """The exception that ends the plain run early; None if it ends in time."""
         return self._plain if isinstance(self._plain, Exception) else None
 
     @property
@@ -174,22 +173,18 @@ class StrategyCase:
         return self._plain
 
     @cached_property
-    def _repeats(self) -> str:
+    def unstable(self) -> str:
+        """The first tensor in which a second plain run differs; empty if none does."""
         return difference(self.plain, self.run())
-
-    @property
-    def repeats(self) -> str:
-        """How a second plain run differs from the first; empty if in no bit."""
-        return self._repeats
 
     def needs_repeatable(self) -> None:
         """Raise `Unchecked` where comparing two runs would say nothing."""
-        if self.repeats:
+        if self.unstable:
             raise Unchecked("two equal runs differ anyway, see 'deterministic'")
 
-    def told(self, error: BaseException) -> str:
+    def fault_line(self, error: BaseException) -> str:
         """An exception of a run in one line."""
-        return str(error) if isinstance(error, Broken) else told(error, self.module)
+        return str(error) if isinstance(error, Broken) else fault_line(error, self.module)
 
 
 def blamed(error: Exception) -> str:
@@ -199,52 +194,39 @@ def blamed(error: Exception) -> str:
     return "finite-loss" if isinstance(error, TrainingError) else "runs"
 
 
-def difference(one: Outcome, other: Outcome) -> str:
+def difference(first: Outcome, second: Outcome) -> str:
     """The first tensor in which two runs are not the same to the bit; empty if there is none."""
-    theirs = tensors(other)
-    return next((n for n, tensor in tensors(one).items() if not same(tensor, theirs[n])), "")
+    theirs = tensors(second)
+    return next((n for n, tensor in tensors(first).items() if not same(tensor, theirs[n])), "")
 
 
-def same(one: Tensor, other: Tensor) -> bool:
-    """Equal values in equal places, where NaN equals NaN."""
+def same(a: Tensor, b: Tensor) -> bool:
+    """True if equal values stand in equal places, where NaN equals NaN."""
     import torch
 
-    return torch.equal(one, other) or torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+    return torch.equal(a, b) or torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
 
 
 def tensors(outcome: Outcome) -> dict[str, Tensor]:
-    """What a run comes to: its tested weights, and its logits on validation."""
+    """Tensors that a run ends with, by name: its tested weights, its logits on validation."""
     import torch
 
-    logits = outcome.predictions.logits["validation"] if outcome.predictions else None
-    found = {f"weights {name}": tensor for name, tensor in (outcome.state or {}).items()}
-    return found if logits is None else found | {"validation logits": torch.from_numpy(logits)}
+    weights = {f"weights {name}": tensor for name, tensor in (outcome.state or {}).items()}
+    if outcome.predictions is None:
+        return weights
+    logits = outcome.predictions.logits["validation"]
+    return weights | {"validation logits": torch.from_numpy(logits)}
 
 
-def far(one: Outcome, other: Outcome) -> tuple[float, str]:
+def far(first: Outcome, second: Outcome) -> tuple[float, str]:
     """The largest distance of two runs' tensors, relative to their norm, and where it is."""
-    found = [
-        (_distance(tensor, tensors(other)[name]), name) for name, tensor in tensors(one).items()
-    ]
-    return max(found)
+    theirs = tensors(second)
+    return max((_distance(tensor, theirs[name]), name) for name, tensor in tensors(first).items())
 
 
-def _distance(one: Tensor, other: Tensor) -> float:
-    if same(one, other):
+def _distance(a: Tensor, b: Tensor) -> float:
+    if same(a, b):
         return 0.0
-    a, b = one.double(), other.double()
+    a, b = a.double(), b.double()
     distance = float((a - b).norm() / (b.norm() + 1e-6))
     return distance if math.isfinite(distance) else math.inf
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Toy tensors: threads only fight over the cores, and sums over threads round differently."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

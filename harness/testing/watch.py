@@ -1,4 +1,4 @@
-"""Notice what code does besides its work: draw from global generators, open files and sockets."""
+"""Notice what code does besides its work: use global generators, open files and sockets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HARMLESS = frozenset({"socket.__new__", "socket.bind"})
 
 @dataclass(eq=False)
 class Watch:
-    """What one thread is watched for, and what was noticed.
+    """A watch over one thread, and what was noticed.
 
     Attributes:
         forbidden: audit events that are made to fail; what is watched but not forbidden goes on.
@@ -52,7 +52,7 @@ _installed = False
 
 @contextlib.contextmanager
 def watching(*, files: bool) -> Iterator[list[str]]:
-    """What this thread opens inside the block; sockets and programs fail there, files open.
+    """Note what this thread opens inside the block; sockets and programs fail there, files open.
 
     Args:
         files: watch for files too.
@@ -80,9 +80,9 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         return
     for watch in _watches:
         if event in watch.events and watch.thread == threading.get_ident() and not _exempt(event):
-            watch.noticed.append(_told(event, arguments))
+            watch.noticed.append(_describe(event, arguments))
             if event in watch.forbidden:
-                raise PermissionError(f"{_told(event, arguments)}, which is not allowed here")
+                raise PermissionError(f"{_describe(event, arguments)}, which is not allowed here")
 
 
 def _exempt(event: str) -> bool:
@@ -96,7 +96,7 @@ def _exempt(event: str) -> bool:
     return False
 
 
-def _told(event: str, arguments: tuple[Any, ...]) -> str:
+def _describe(event: str, arguments: tuple[Any, ...]) -> str:
     if event in FILES:
         return f"it opened the file {arguments[0]!r}"
     if event in PROGRAMS:
@@ -110,7 +110,7 @@ def _told(event: str, arguments: tuple[Any, ...]) -> str:
 
 @contextlib.contextmanager
 def unseeded() -> Iterator[Callable[[], list[str]]]:
-    """Global generators in a state that no code leaves behind by chance; put back at the end.
+    """Set the global generators to a state that no code leaves by chance; put them back at the end.
 
     Code that seeds with a fixed number leaves the same state every time: only from another state
     is that seen.  Gives a function: the names of the generators that were moved since.

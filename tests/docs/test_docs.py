@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -167,6 +168,13 @@ def test_the_site_has_every_page():
     assert sorted(pages(site["nav"])) == sorted(there), "mkdocs.yml: `nav` names every page once"
     assert set(site["validation"]["links"].values()) == {"warn"}
     assert site["theme"]["font"] is False
+
+
+def test_the_glossary_names_modules_that_are_there():
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(harness(?:\.\w+)+)`", text))
+    assert len(named) > 20
+    assert not [name for name in named if find_spec(name) is None]
 
 
 # -- YAML files -----------------------------------------------------------------------------------

@@ -41,29 +41,29 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
     Fails when a cell is worse, newly fails or vanished, and when nothing could be compared.  In a
     GitHub workflow it also writes annotations and the step summary.
     """
-    from harness.results.gate import report as gate_report
+    from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
     from harness.results.gate.sarif import sarif
     from harness.utils.files import write
 
     said = dict(map(_tolerance, given["tolerance"]))
     rules = rules_of(baseline, given["metric"], said, given["cost"])
-    report = compare_folders(baseline, candidate, rules)
-    click.echo(gate_report.terminal(report, every=given["every"]))
+    comparison = compare_folders(baseline, candidate, rules)
+    click.echo(report.terminal(comparison, every=given["every"]))
     for path, render in (
-        (given["junit"], gate_report.junit),
-        (given["markdown"], gate_report.markdown),
-        (given["figures"], gate_report.benchmark_json),
+        (given["junit"], report.junit),
+        (given["markdown"], report.markdown),
+        (given["figures"], report.benchmark_json),
         (given["sarif"], partial(sarif, baseline=baseline)),
     ):
         if path is not None:
-            write(path, render(report).encode())
+            write(path, render(comparison).encode())
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        click.echo("\n".join(gate_report.workflow_commands(report)))
+        click.echo("\n".join(report.workflow_commands(comparison)))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(gate_report.markdown(report))
-    if report.failures:
+            file.write(report.markdown(comparison))
+    if comparison.failures:
         raise SystemExit(1)
 
 

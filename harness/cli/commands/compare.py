@@ -22,13 +22,13 @@ FOLDER = click.Path(path_type=Path)
 )
 def command(first: Path, second: Path, metric: str, wanted: str) -> None:
     """Compare two results folders cell by cell: what changed, and how sure that is."""
-    from harness.results.gate import report as gate_report
+    from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
 
-    report = compare_folders(first, second, rules_of(first, metric))
+    comparison = compare_folders(first, second, rules_of(first, metric))
     if wanted == "terminal":
-        click.echo(gate_report.terminal(report, every=True))
+        click.echo(report.terminal(comparison, every=True))
     elif wanted == "md":
-        click.echo(gate_report.markdown(report, every=True), nl=False)
+        click.echo(report.markdown(comparison, every=True), nl=False)
     else:
-        click.echo(gate_report.benchmark_json(report), nl=False)
+        click.echo(report.benchmark_json(comparison), nl=False)

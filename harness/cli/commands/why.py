@@ -1,4 +1,4 @@
-"""`harness why`: what changed when a finished run is not reused."""
+"""`harness why`: the differences that keep a finished run from being reused."""
 
 from __future__ import annotations
 

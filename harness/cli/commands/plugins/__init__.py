@@ -1,4 +1,4 @@
-"""`harness plugins`: who is here, and what is wrong with whom."""
+"""`harness plugins`: the plugins that are here, broken or blocked."""
 
 from __future__ import annotations
 

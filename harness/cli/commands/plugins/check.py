@@ -1,4 +1,4 @@
-"""`harness plugins check`: does a plugin keep its promises?"""
+"""`harness plugins check`: the promises of a plugin, checked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def command(session: Session, names: tuple[str, ...], *, light: bool, as_json: b
         verdicts = [promise.verdict() for one in subjects for promise in one.promises]
         print_json([_entry(verdict) for verdict in verdicts])
     elif subjects:
-        verdicts = _told(subjects)
+        verdicts = _check(subjects)
         kept = sum(verdict.state == "ok" for verdict in verdicts)
         click.echo(f"{kept} of {len(verdicts)} promises kept")
     else:
@@ -59,7 +59,7 @@ def _subjects(session: Session, names: Iterable[str], *, light: bool) -> list[Su
     return list({subject.owner: subject for subject in found}.values())
 
 
-def _told(subjects: Iterable[Subject]) -> list[Verdict]:
+def _check(subjects: Iterable[Subject]) -> list[Verdict]:
     """Check, and print each verdict as it comes."""
     verdicts = []
     for subject in subjects:
