@@ -31,7 +31,8 @@ from harness.api.metric import Metric
 from harness.api.records import EpochRecord, MetricValue
 from harness.errors import StoreError, UsageError
 from harness.leaderboard.build import build_leaderboard
-from harness.leaderboard.html import details, html_page, page_data, rounding
+from harness.leaderboard.html import details, html_page, page_data
+from harness.leaderboard.html.runs import decimals, figures
 from harness.leaderboard.render import formats
 
 PATHS = (
@@ -404,7 +405,7 @@ def test_permuting_the_runs_changes_no_byte():
     ("value", "expected"), [(0.5, 0.5), (1.0, 1), (-0.0, 0), (0.12345678, 0.123457), (None, None)]
 )
 def test_decimals(value, expected):
-    found = rounding.decimals(value)
+    found = decimals(value)
     assert found == expected
     assert json.dumps(found) == json.dumps(expected)
 
@@ -414,7 +415,7 @@ def test_decimals(value, expected):
     [(1234.56, 1235), (0.00012345, 0.0001234), (float("inf"), None), (None, None), (0.0, 0)],
 )
 def test_significant_figures(value, expected):
-    assert rounding.figures(value) == expected
+    assert figures(value) == expected
 
 
 # -- the file ---------------------------------------------------------------------------------

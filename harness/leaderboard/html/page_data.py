@@ -1,7 +1,7 @@
 """Everything `leaderboard.html` shows, as one JSON value, computed here so that the page only draws.
 
 Rows, blocks, metrics and runs are referred to by number.  Figures are rounded to what a plot or a
-table can show (`rounding`); csv and json hold them in full.
+table can show (`runs`); csv and json hold them in full.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from harness.api.leaderboard import Leaderboard
 from harness.api.records import Json
 from harness.leaderboard.html import html_page
 from harness.leaderboard.render import csv_file, json_file, latex, markdown, terminal
-from harness.leaderboard.render import csv_file as claims_file
 from harness.utils import files
 from harness.utils.names import unknown
 
@@ -17,7 +16,7 @@ FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
     "terminal": terminal.render,
     "md": markdown.render,
     "csv": csv_file.render,
-    "claims": claims_file.render_claims,
+    "claims": csv_file.render_claims,
     "json": json_file.render,
     "latex": latex.render,
     "html": html_page.render,
