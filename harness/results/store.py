@@ -195,10 +195,9 @@ class Store:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Python looks for cycles whenever objects pile up; among results there are none to find.
+    """Do not look for cycles of objects, as Python does whenever they pile up.
 
-    Reading and ranking 10,000 of them takes less than half the time without.  What is there at the
-    end is left out of later looks, too: the next one alone would take a second.
+    Among results there are none to find: reading and ranking 10,000 takes less than half the time.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -206,18 +205,7 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            gc.freeze()
             gc.enable()
-
-
-def outlast(*things: object) -> None:
-    """Keep things to the end of the process, and let it end without taking them apart.
-
-    That takes a second for 10,000 results.  To be called within `uncollected`: what is kept is part
-    of a circle, which only a collection could free, and after it none looks there.
-    """
-    circle: list[object] = [*things]
-    circle.append(circle)
 
 
 def _safe(name: str, what: str) -> str:

@@ -297,20 +297,6 @@ def test_details_end_with_the_budget():
     assert len(json.dumps(data, separators=(",", ":"))) < without + 61_000
 
 
-@pytest.mark.parametrize("share", [0.2, 0.7, 1.0, 2.0])
-def test_a_page_drawn_before_its_tests_is_the_page_of_the_whole_board(share):
-    board, results, *_ = study()
-    assert board.statistics
-    assert board.claims
-    ranked = board.model_copy(update={"statistics": None, "claims": None})
-    whole = page_data.page_data(board, results, predictions_of)
-    budget = int(share * len(json.dumps(whole, separators=(",", ":"))))
-    drawn = page_data.page_data(ranked, results, predictions_of, budget=budget)
-    assert page_data.add_statistics(drawn, board, budget) == page_data.page_data(
-        board, results, predictions_of, budget=budget
-    )
-
-
 def test_predictions_that_cannot_be_read_are_named_without_their_place():
     board, results, *_ = study()
     broken = results[7].run_id

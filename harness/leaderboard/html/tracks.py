@@ -48,15 +48,8 @@ def track_data(
         "control": rows.get(track.control) if track.control is not None else None,
         "rows": [_row(row) for row in track.rows],
         "cells": [_cells(track, runs, metric) for metric in metrics],
-        "statistics": statistics(board, track),
+        "statistics": _statistics((board.statistics or {}).get(track.id), rows, blocks),
     }
-
-
-def statistics(board: Leaderboard, track: Track) -> dict[str, Json] | None:
-    """The statistics of a track, compact; None: there are none."""
-    rows = {row.label: number for number, row in enumerate(track.rows)}
-    blocks = {block.label: number for number, block in enumerate(track.blocks)}
-    return _statistics((board.statistics or {}).get(track.id), rows, blocks)
 
 
 def _row(row: Row) -> dict[str, Json]:
