@@ -83,7 +83,10 @@ def _by_place(
 def _cells(track: Track, runs: Places, metric: Mapping[str, Json]) -> dict[str, Json]:
     """Means over seeds [row][block], None where a seed is missing, and ranks among complete rows."""
     values = [
-        [_mean(runs.get((row, number), ()), block, metric["id"]) for number, block in _of(track)]
+        [
+            _mean(runs.get((row, number), ()), block, metric["id"])
+            for number, block in enumerate(track.blocks)
+        ]
         for row in range(len(track.rows))
     ]
     ranks: list[list[float | None]] = [[None] * len(track.blocks) for _ in values]
@@ -98,10 +101,6 @@ def _cells(track: Track, runs: Places, metric: Mapping[str, Json]) -> dict[str, 
         "values": [[decimals(value) for value in given] for given in values],
         "ranks": ranks,
     }
-
-
-def _of(track: Track) -> Sequence[tuple[int, Block]]:
-    return list(enumerate(track.blocks))
 
 
 def _mean(runs: Sequence[BoardRun], block: Block, metric: str) -> float | None:
