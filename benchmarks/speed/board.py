@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
-from browser import chromium
+import chromium
 from made import made_plan
 from made_page import SAMPLES, large_predictions, large_study
 from report import Log, device_name, save
@@ -31,9 +31,9 @@ from report import Log, device_name, save
 from harness.api.execution import Outcome
 from harness.api.records import RunResult
 from harness.leaderboard import boards
-from harness.leaderboard import statistics as analysis
 from harness.leaderboard.html import html_page, page_data
 from harness.leaderboard.render import formats
+from harness.leaderboard.statistics import add_statistics
 from harness.plugins.registry import load_plugins
 from harness.results.merge import MergedStore
 from harness.results.store import Store, uncollected
@@ -82,7 +82,7 @@ def board(folder: Path, out: Path) -> None:
         with timed("rank"):
             ranked = boards.rank_folder(store, loaded)
         with timed("statistics and claims"):
-            made = analysis.add_statistics(ranked, store)
+            made = add_statistics(ranked, store)
         with timed("data of the page"):
             data = page_data.page_data(
                 made, store.results(), store.predictions, metrics=loaded.metrics

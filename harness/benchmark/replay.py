@@ -78,7 +78,7 @@ def compare(result: RunResult, stored: Predictions, outcome: Outcome) -> Replaye
     found = outcome.predictions
     if found is None:
         raise HarnessError(f"run {result.run_id} came back without predictions")
-    where = provenance.apart(outcome.result.environment, result.environment)
+    where = provenance.environment_difference(outcome.result.environment, result.environment)
     pairs = [(stored.logits[split], found.logits[split]) for split in sorted(stored.logits)]
     same = all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
     gaps = [np.abs(softmax(ours) - softmax(theirs)) for ours, theirs in pairs]

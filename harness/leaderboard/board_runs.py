@@ -18,7 +18,7 @@ UNKNOWN = Environment(harness="", python="", device="")
 def board_runs(
     track: TrackRuns, built: Track, blocks: Mapping[BlockKey, Block]
 ) -> tuple[BoardRun, ...]:
-    """In the order of the rows as ranked, then by block and seed."""
+    """List the runs in the order of the rows as ranked, then by block and seed."""
     return tuple(
         _entry(run, built, row, blocks[slot.block])
         for row in built.rows

@@ -15,7 +15,6 @@ from harness.api.leaderboard import Block, BoardRun, Leaderboard, Track
 from harness.api.records import Plan, RunResult
 from harness.errors import UsageError
 from harness.leaderboard import board_runs, labels
-from harness.leaderboard import labels as face
 from harness.leaderboard.ranking import (
     CONTROL,
     RowScores,
@@ -65,20 +64,20 @@ def build_leaderboard(
         (run for track in found.tracks for slots in track.runs.values() for run in slots.values()),
         key=lambda run: run.run_id,
     )
-    data, weights = face.data_notes(kept), face.weights_notes(kept)
+    data, weights = labels.data_notes(kept), labels.weights_notes(kept)
     suites = tuple(sorted({run.suite for run in kept} | set(plan.suites if plan else ())))
     return Leaderboard(
-        title=face.board_title(plan, suites),
+        title=labels.board_title(plan, suites),
         suites=suites,
         metric=chosen,
         higher_is_better=higher_is_better,
         control=CONTROL,
-        banners=face.board_banners(plan, data, weights),
-        notes=face.board_notes(found.superseded, found.duplicates),
+        banners=labels.board_banners(plan, data, weights),
+        notes=labels.board_notes(found.superseded, found.duplicates),
         tracks=tuple(built[i][0] for i in order),
         data=data,
         weights=weights,
-        assumed=face.assumed_values(plan),
+        assumed=labels.assumed_values(plan),
         superseded=found.superseded,
         duplicates=found.duplicates,
         runs=tuple(run for i in order for run in built[i][1]),
@@ -169,7 +168,7 @@ def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
 
 
 def _track_notes(found: Sequence[RowScores], frame: TrackContext) -> tuple[str, ...]:
-    """What qualifies the differences and the cost."""
+    """Footnotes that qualify the differences and the cost."""
     control, notes = frame.control, []
     if control is None:
         notes.append(f"No differences: {CONTROL} is not in this track.")

@@ -1,12 +1,8 @@
-"""What claims are answered from: the strategies of one (dataset, backbone) pair.
-
-The figure behind each claim.  Scores are test scores, means over paired seeds.
-
-Claims of the study this project extends, each answered from the results.
+"""Claims of the study this project extends, each answered from the blocks of a board.
 
 A claim compares a figure and its 95 % interval with a threshold: supported above it, contradicted
-below it, undecided where the interval holds it, where cells are missing or seeds are too few.
-Definitions stand in `docs/statistics.md`.
+below it, undecided where the interval holds it, where blocks are missing or seeds are too few.
+Scores are test scores, means over paired seeds.  Definitions stand in `docs/statistics.md`.
 """
 
 from __future__ import annotations
@@ -18,8 +14,14 @@ from typing import Literal
 
 import numpy as np
 
+from harness.api.leaderboard import ClaimAnswer
+from harness.leaderboard.ranking import CONTROL, POINTS
 from harness.stats import LEVEL, POINT, Estimate, Resampled, Scoring, mean_of, resample, win_rate
 from harness.utils.names import unknown
+
+MINIATURE = "-mini"
+SEEDS = 5  # paired seeds a claim needs
+TAIL = (1 - LEVEL) / 2
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,7 @@ def make_block(
     )
 
 
-CONTROL = "full-ft"
-MINIATURE = "-mini"
-POINTS = 100.0
-TAIL = (1 - LEVEL) / 2
+# -- the figure behind each claim ---------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ def _gain(block: ClaimBlock) -> np.ndarray:
 
 
 def no_universal_winner(blocks: Sequence[ClaimBlock]) -> Finding | None:
-    """How far the strategy nearest to winning everywhere is beaten where it is beaten most.
+    """The worst defeat of the strategy that comes nearest to winning everywhere.
 
     The cell and the rival that beat a strategy are chosen on validation, so that one test each on
     test scores is fair.
@@ -239,7 +238,7 @@ def no_universal_winner(blocks: Sequence[ClaimBlock]) -> Finding | None:
 
 
 def _defeat(blocks: Sequence[ClaimBlock], name: str) -> tuple[str, Estimate]:
-    """Where, and by how much, a strategy is beaten most to judge by validation."""
+    """The worst defeat of a strategy to judge by validation: where, and by how much."""
 
     def margin(block: ClaimBlock) -> float:
         scores = block.validation.mean(axis=0)
@@ -261,7 +260,7 @@ def _most(blocks: Sequence[ClaimBlock], name: str, level: float) -> float:
     )
 
 
-SEEDS = 5  # paired seeds a claim needs
+# -- answers ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -279,46 +278,25 @@ class Claim:
     find: Callable[[Sequence[ClaimBlock]], Finding | None]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the results say of a claim.
-
-    Attributes:
-        reason: why it is undecided, in short; empty: it is not, or the interval is too wide.
-        cells, of: n of N blocks that speak.
-        seeds: paired seeds a block.
-    """
-
-    claim: str
-    text: str
-    verdict: Literal["supported", "contradicted", "undecided"]
-    reason: str
-    unit: str
-    effect: float | None
-    low: float | None
-    high: float | None
-    cells: int
-    of: int
-    seeds: int
-    detail: str
-
-    @property
-    def shown(self) -> str:
-        """The verdict, with the reason in brackets."""
-        return f"{self.verdict} ({self.reason})" if self.reason else self.verdict
-
-
-def answer(names: Sequence[str], blocks: Sequence[ClaimBlock], of: int) -> tuple[Answer, ...]:
+def answer(
+    names: Sequence[str], blocks: Sequence[ClaimBlock], of: int, track: str = ""
+) -> tuple[ClaimAnswer, ...]:
     """Answer claims from the blocks that are there, of the `of` blocks that were asked for.
 
     Blocks with fewer seeds than the others count as missing.
+
+    Args:
+        names: of claims.
+        blocks: of one track.
+        of: how many blocks the track has.
+        track: its title, where there are several.
 
     Raises:
         UsageError: a claim that is not known.
     """
     seeds = max((block.seeds for block in blocks), key=len, default=())
-    sound = [block for block in blocks if block.seeds == seeds]
-    return tuple(_answer(_claim(name), sound, of, len(seeds)) for name in names)
+    complete = [block for block in blocks if block.seeds == seeds]
+    return tuple(_answer(_claim(name), complete, of, len(seeds), track) for name in names)
 
 
 def _claim(name: str) -> Claim:
@@ -327,7 +305,9 @@ def _claim(name: str) -> Claim:
     return CLAIMS[name]
 
 
-def _answer(claim: Claim, blocks: Sequence[ClaimBlock], of: int, seeds: int) -> Answer:
+def _answer(
+    claim: Claim, blocks: Sequence[ClaimBlock], of: int, seeds: int, track: str
+) -> ClaimAnswer:
     found = claim.find(blocks)
     cells = found.cells if found else 0
     reason = ""
@@ -335,7 +315,7 @@ def _answer(claim: Claim, blocks: Sequence[ClaimBlock], of: int, seeds: int) -> 
         reason = f"{cells} of {of} cells"
     elif seeds < SEEDS:
         reason = f"{seeds} of {SEEDS} seeds"
-    return Answer(
+    return ClaimAnswer(
         claim=claim.name,
         text=claim.text,
         verdict="undecided" if found is None or reason else _verdict(found),
@@ -348,6 +328,7 @@ def _answer(claim: Claim, blocks: Sequence[ClaimBlock], of: int, seeds: int) -> 
         of=of,
         seeds=seeds,
         detail=found.detail if found else "",
+        track=track,
     )
 
 

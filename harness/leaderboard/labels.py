@@ -1,6 +1,7 @@
-"""Names on the board: what tells rows, blocks and tracks apart, and no more than that.
+"""Words on the board: names of rows, blocks and tracks, and what the numbers rest on.
 
-The face of a board: what the numbers rest on, told from the runs themselves.
+A name says what tells it from the others of its kind, and no more; banners and notes are told from
+the runs themselves.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def block_labels(blocks: Iterable[BlockKey]) -> dict[BlockKey, str]:
 
 
 def track_titles(tracks: Sequence[TrackRuns]) -> list[str]:
-    """What a track is: always limit, budget, weights and precision; the rest where it differs."""
+    """Titles: always limit, budget, weights and precision; the rest where it differs."""
     several_engines = len({track.key.engine for track in tracks}) > 1
     titles = [_track_title(track, several_engines) for track in tracks]
     return [
@@ -106,7 +107,7 @@ def number(value: float) -> str:
 
 
 def track_banners(track: TrackRuns) -> tuple[str, ...]:
-    """What must be read before the numbers of this track."""
+    """Warnings that must be read before the numbers of this track."""
     found = []
     if not track.key.pretrained:
         found.append(
@@ -194,7 +195,7 @@ def _weights_note(runs: Sequence[RunResult]) -> WeightsNote:
 def board_banners(
     plan: Plan | None, data: Sequence[DataNote], weights: Sequence[WeightsNote]
 ) -> tuple[str, ...]:
-    """What must be read before any number: the suite's own notes first."""
+    """Warnings that must be read before any number: the suite's own notes first."""
     suites = plan.suites if plan else {}
     found = [note for name in sorted(suites) for note in suites[name].notes]
     procedural = [note.label for note in data if note.procedural]

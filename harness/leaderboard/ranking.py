@@ -1,14 +1,11 @@
-"""A row's runs taken apart: figures by block, and what is missing.
-
-Rows of one track, ranked block by block and set against the control.
-"""
+"""Rows of one track: a row's runs taken apart, ranked block by block, set against the control."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeAlias
@@ -16,6 +13,13 @@ from typing import TypeAlias
 from harness.api.leaderboard import Block, BlockFigure, Contrast, Gap, GroupFigure, Row, Spend
 from harness.api.records import MetricValue, RunResult
 from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns
+
+Groups: TypeAlias = Mapping[str, Sequence[BlockKey]]
+
+CONTROL = "full-ft"
+POINTS = 100.0  # a point is a hundredth of the metric
+WIN = 1.0  # points; a smaller difference is none
+DIGITS = 12  # decimals in which tied means agree: sums of seeds differ in the last place
 
 
 def mean(values: Sequence[float]) -> float:
@@ -119,33 +123,21 @@ def _gap(block: Block, seed: int, lacking: tuple[str, str]) -> Gap:
     return Gap.model_validate({"kind": kind, "block": block.label, "seed": seed, "reason": reason})
 
 
-Groups: TypeAlias = Mapping[str, Sequence[BlockKey]]
+def rank_values(values: Iterable[float], *, higher_is_better: bool) -> list[float]:
+    """1 for the best; values that agree in DIGITS decimals share the average of their places."""
+    import numpy as np
 
-CONTROL = "full-ft"
-POINTS = 100.0  # a point is a hundredth of the metric
-WIN = 1.0  # points; a smaller difference is none
-DIGITS = 12  # decimals in which tied means agree: sums of seeds differ in the last place
+    from harness.stats.ranks import average_ranks
 
-
-def average_ranks(values: Sequence[float], *, higher_is_better: bool = True) -> list[float]:
-    """1 for the best; equal values share the average of their places."""
-    keys = [-value if higher_is_better else value for value in values]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    ranks = [0.0] * len(keys)
-    start = 0
-    while start < len(order):
-        end = start
-        while end < len(order) and keys[order[end]] == keys[order[start]]:
-            end += 1
-        for place in order[start:end]:
-            ranks[place] = (start + 1 + end) / 2
-        start = end
+    sign = -1 if higher_is_better else 1
+    keys = np.array([sign * round(value, DIGITS) for value in values])
+    ranks: list[float] = average_ranks(keys).tolist()
     return ranks
 
 
 @dataclass(frozen=True)
 class TrackContext:
-    """What the rows of a track share; `modalities` and `backbones` hold blocks by name."""
+    """Blocks, labels and control of a track; `modalities` and `backbones` hold blocks by name."""
 
     blocks: Mapping[BlockKey, Block]
     modalities: Groups
@@ -173,8 +165,8 @@ def rank_rows(found: Sequence[RowScores], frame: TrackContext) -> tuple[Row, ...
     """Ranked rows by mean rank, then the others by how much of them is there."""
     complete = [row for row in found if row.complete]
     for block in frame.blocks:
-        values = [round(row.values[block], DIGITS) for row in complete]
-        ranks = average_ranks(values, higher_is_better=frame.higher_is_better)
+        values = [row.values[block] for row in complete]
+        ranks = rank_values(values, higher_is_better=frame.higher_is_better)
         for row, place in zip(complete, ranks, strict=True):
             row.ranks[block] = place
     rows = sorted((_row(row, frame) for row in found), key=lambda row: _order(row, frame))

@@ -1,7 +1,7 @@
-"""What the stored predictions say beyond means: statistics and claims of a leaderboard.
+"""Statistics and claims of a leaderboard, from the predictions that are stored for every sample.
 
-Everything is computed from per-sample predictions, over groups of the shared test sets and over
-seeds, for the ranked rows of each track.  Scores are balanced accuracy or accuracy.
+Computed over groups of the shared test sets and over seeds, for the ranked rows of each track.
+Scores are balanced accuracy or accuracy: a positive difference is a gain, 0.01 is a point.
 """
 
 from __future__ import annotations
@@ -11,25 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from harness import stats
 from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
-from harness.api.records import Plan, RunResult
+from harness.api.records import Json, RunResult
 from harness.data.split import read_samples
 from harness.leaderboard import claims
 from harness.leaderboard.claims import ClaimBlock
-from harness.leaderboard.html.shape import (
-    Comparison,
-    Difference,
-    Friedman,
-    Interval,
-    Signed,
-    TrackStatistics,
-    Wins,
-)
 from harness.results.merge import MergedStore
 from harness.stats import Scoring
 
@@ -46,13 +36,18 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
     if board.metric not in NAMED:
         return board
     results = {result.run_id: result for result in store.results()}
-    found: dict[str, TrackStatistics] = {}
+    names = dict.fromkeys(name for suite in store.plan().suites.values() for name in suite.claims)
+    found: dict[str, Json] = {}
     answers: list[ClaimAnswer] = []
     for track in board.tracks:
         blocks = list(_blocks(board, track, results, store))
         if blocks:
             found[track.id] = _statistics(track, blocks)
-        answers += _claims(board, track, [block for _, block in blocks], store.plan())
+        if track.control is not None:
+            title = track.title if len(board.tracks) > 1 else ""
+            answers += claims.answer(
+                list(names), [block for _, block in blocks], len(track.blocks), title
+            )
     return board.model_copy(update={"statistics": found, "claims": tuple(answers)})
 
 
@@ -114,10 +109,18 @@ def _groups(split: Path) -> np.ndarray:
 # -- statistics ---------------------------------------------------------------------------------
 
 
-def _statistics(track: Track, blocks: Sequence[tuple[str, ClaimBlock]]) -> TrackStatistics:
+def _statistics(track: Track, blocks: Sequence[tuple[str, ClaimBlock]]) -> dict[str, Json]:
+    """Records of `harness.stats` as plain JSON, by labels of rows and blocks.
+
+    Returns:
+        `level` of every interval; `differences`, if there is a control: a `Comparison` with it for
+        every row and block; and, where there are rows and blocks enough, `comparisons`: `Blocks`
+        over all blocks and over those of each backbone, `iqm`, `improvement` (row -> `Summary`)
+        and `wins` (row -> `WinRate`), the last two against the control.
+    """
     rows = [row.label for row in track.rows if row.ranked]
     shared = [row for row in rows if all(row in block.strategies for _, block in blocks)]
-    found = TrackStatistics(level=stats.LEVEL)
+    found: dict[str, Json] = {"level": stats.LEVEL}
     if track.control is not None:
         found["differences"] = list(_differences(track.control, blocks))
     if len(blocks) < FEWEST or len(shared) < FEWEST:
@@ -125,15 +128,15 @@ def _statistics(track: Track, blocks: Sequence[tuple[str, ClaimBlock]]) -> Track
     control = track.control if track.control in shared else None
     found["comparisons"] = list(_comparisons(shared, control, [block for _, block in blocks]))
     scores = {row: _scores(row, [block for _, block in blocks]) for row in shared}
-    found["iqm"] = {row: _shown(stats.interquartile_mean(s)) for row, s in scores.items()}
+    found["iqm"] = {row: asdict(stats.interquartile_mean(s)) for row, s in scores.items()}
     if control is not None:
-        base = scores[control]
-        others = {row: s for row, s in scores.items() if row != control}
+        base = scores.pop(control)
         found["improvement"] = {
-            row: _shown(stats.probability_of_improvement(s, base)) for row, s in others.items()
+            row: asdict(stats.probability_of_improvement(s, base)) for row, s in scores.items()
         }
         found["wins"] = {
-            row: _wins(s.mean(axis=0) - base.mean(axis=0)) for row, s in others.items()
+            row: asdict(stats.win_rate((s.mean(axis=0) - base.mean(axis=0)).tolist()))
+            for row, s in scores.items()
         }
     return found
 
@@ -144,20 +147,22 @@ def _scores(row: str, blocks: Sequence[ClaimBlock]) -> np.ndarray:
     return np.stack([block.test.points[:seeds, block.column(row)] for block in blocks], axis=1)
 
 
-def _differences(control: str, blocks: Iterable[tuple[str, ClaimBlock]]) -> Iterator[Difference]:
+def _differences(
+    control: str, blocks: Iterable[tuple[str, ClaimBlock]]
+) -> Iterator[dict[str, Json]]:
     """Every row against the control in each block; Holm over the rows of a block."""
     for label, block in blocks:
         if control not in block.strategies:
             continue
         others = {row: block.difference(row, control) for row in block.strategies if row != control}
-        for row, one in stats.compare(others).items():
-            yield cast("Difference", {"row": row, "block": label, **asdict(one)})
+        for row, compared in stats.compare(others).items():
+            yield {"row": row, "block": label, **asdict(compared)}
 
 
 def _comparisons(
     rows: Sequence[str], control: str | None, blocks: Sequence[ClaimBlock]
-) -> Iterator[Comparison]:
-    """Over all blocks, and over those of each backbone."""
+) -> Iterator[dict[str, Json]]:
+    """Over all blocks (scope: empty), and over those of each backbone."""
     scopes = {"": list(blocks)}
     for block in blocks:
         scopes.setdefault(block.backbone, []).append(block)
@@ -165,41 +170,7 @@ def _comparisons(
         if len(chosen) < FEWEST or (scope and len(scopes) == FEWEST):
             continue
         means = {row: _scores(row, chosen).mean(axis=0).tolist() for row in rows}
-        found = stats.compare_blocks(means, control)
-        signed = found.wilcoxon
-        yield Comparison(
-            scope=scope,
-            blocks=found.blocks,
-            ranks=found.ranks,
-            friedman=cast("Friedman", asdict(found.friedman)),
-            nemenyi={
-                "difference": found.nemenyi.difference,
-                "cliques": [list(clique) for clique in found.nemenyi.cliques],
-            },
-            wilcoxon=None
-            if signed is None
-            else {row: cast("Signed", asdict(one)) for row, one in signed.items()},
-            note=found.note,
-        )
-
-
-def _wins(differences: np.ndarray) -> Wins:
-    return cast("Wins", asdict(stats.win_rate(differences.tolist())))
-
-
-def _shown(summary: stats.Summary) -> Interval:
-    return cast("Interval", asdict(summary))
-
-
-# -- claims -------------------------------------------------------------------------------------
-
-
-def _claims(
-    board: Leaderboard, track: Track, blocks: Sequence[ClaimBlock], plan: Plan
-) -> Iterator[ClaimAnswer]:
-    names = dict.fromkeys(name for suite in plan.suites.values() for name in suite.claims)
-    if track.control is None:
-        return
-    title = track.title if len(board.tracks) > 1 else ""
-    for one in claims.answer(list(names), blocks, len(track.blocks)):
-        yield ClaimAnswer(**asdict(one), track=title)
+        compared = asdict(stats.compare_blocks(means, control))
+        del compared["strategies"], compared["nemenyi"]["p"]
+        compared["nemenyi"]["cliques"] = list(map(list, compared["nemenyi"]["cliques"]))
+        yield {"scope": scope, **compared}

@@ -46,7 +46,7 @@ class BlockKey(NamedTuple):
 
 
 class BlockSeed(NamedTuple):
-    """What every row of a track must have: a block with a seed."""
+    """A block with a seed: every row of a track must have a run for each."""
 
     block: BlockKey
     seed: int
@@ -89,7 +89,7 @@ class SortedRuns:
 
 def sort_runs(runs: Iterable[RunResult], plan: Plan | None) -> SortedRuns:
     """Sort runs, finished and failed, into tracks; a plan adds what is missing from them."""
-    unique = _unique(runs)
+    unique = unique_runs(runs)
     asked = {run.run_id for run in plan.runs} if plan else unique.keys()
     kept = [unique[name] for name in sorted(unique) if name in asked]
     digests: dict[str, str] = {}
@@ -132,8 +132,11 @@ def _unit(spec: RunSpec) -> BlockSeed:
     )
 
 
-def _unique(runs: Iterable[RunResult]) -> dict[str, RunResult]:
-    """One run a `run_id`: merged folders may hold it twice, and a failed run may have been retried."""
+def unique_runs(runs: Iterable[RunResult]) -> dict[str, RunResult]:
+    """One run a `run_id`, the same whatever the order.
+
+    Merged folders may hold it twice, and a failed run may have been retried.
+    """
     found: dict[str, RunResult] = {}
     for run in runs:
         other = found.setdefault(run.run_id, run)
@@ -196,7 +199,7 @@ def _asked(line: PlannedRun) -> PlannedTrack:
 
 
 def _expected_track(line: PlannedRun) -> TrackKey:
-    """Where none of its like is there yet.  Engines count from 1."""
+    """The track of a planned run of which no like is there yet.  Engines count from 1."""
     pretrained = line.weights != "none"
     return TrackKey(line.protocol, line.limit, line.precision, pretrained, engine=0)
 

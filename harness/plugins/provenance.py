@@ -119,7 +119,7 @@ def environment(device: str, engine: Engine = "fast") -> Environment:
     return _fixed().model_copy(update=found)
 
 
-def apart(one: Environment | None, other: Environment | None) -> str:
+def environment_difference(one: Environment | None, other: Environment | None) -> str:
     """Differences of two environments that may round differently, first against second; or empty.
 
     Which of several equal cards ran a run is nothing; another processor, library or thread count

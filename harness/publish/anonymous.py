@@ -88,7 +88,7 @@ class Anonymous:
             yield kept
 
     def plan(self) -> Plan:
-        """What was asked for, with the ids the runs have now."""
+        """The plan, with the ids that the runs have now."""
         plan = self.store.plan()
         return Plan(
             suites={name: self._suite(suite) for name, suite in plan.suites.items()},

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.api.execution import Predictions
 from harness.api.leaderboard import Leaderboard
-from harness.api.records import PredictionsRecord, Record, RunResult
 from harness.plugins import provenance
 from harness.publish import card
 from harness.publish.anonymous import Anonymous
 from harness.results import package
-from harness.results import predictions as predictions_file
 from harness.results.merge import existing
 from harness.results.privacy import folder_key
-from harness.results.store import Store
+from harness.results.store import Store, encoded, packed
 from harness.utils import files
 
 Board = Callable[[Store], Leaderboard]
@@ -25,7 +21,7 @@ Board = Callable[[Store], Leaderboard]
 
 @dataclass(frozen=True)
 class Package:
-    """What lies in a folder, ready to leave.
+    """A folder that is ready to leave.
 
     Attributes:
         bytes: of all its files.
@@ -65,30 +61,20 @@ def build(
     clean = Anonymous(store, folder_key(source, keep=keep_key), hide)
     for new in clean.splits.values():
         files.write(folder / new.file, new.splits.model_dump_json(indent=1).encode())
+    target = Store(folder)
     for result, predictions in clean.pairs():
-        _write_pair(Store(folder), result, predictions)
+        final = target.place(result)
+        stored, content = packed(result, predictions)
+        files.write(final.with_suffix(".safetensors"), content)
+        files.write(final, encoded(stored))
     failed = list(clean.failed())
     for failure in failed:
-        files.write(Store(folder).place(failure), encoded(failure))
+        files.write(target.place(failure), encoded(failure))
     files.write(folder / "plan.json", encoded(clean.plan()))
-    board = make_board(Store(folder))
+    board = make_board(target)
     for name, text in card.write(board, clean.replaced).items():
         files.write(folder / name, text.encode())
     package.write_manifest(folder, provenance.environment("").harness)
     names = tuple(package.contents(folder))
     size = sum((folder / name).stat().st_size for name in names)
     return Package(folder, names, size, len(clean.results), len(failed), tuple(clean.replaced))
-
-
-def _write_pair(store: Store, result: RunResult, predictions: Predictions) -> None:
-    path = store.place(result)
-    content = predictions_file.pack(result.run_id, predictions)
-    beside = path.with_suffix(".safetensors")
-    record = PredictionsRecord(file=beside.name, sha256=hashlib.sha256(content).hexdigest())
-    files.write(beside, content)
-    files.write(path, encoded(result.model_copy(update={"predictions": record})))
-
-
-def encoded(record: Record) -> bytes:
-    """A record as it stands in a results folder."""
-    return record.model_dump_json(indent=1).encode() + b"\n"

@@ -97,7 +97,7 @@ def _bars_on_terminals_only() -> Iterator[None]:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """What the client raises; its first base is the HTTP library's error, also for lost lines."""
+    """The errors of the client; its first base is the HTTP library's, also for lost lines."""
     from huggingface_hub.errors import HfHubHTTPError
 
     bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
@@ -105,7 +105,7 @@ def _faults() -> tuple[type[Exception], ...]:
 
 
 def _told(error: Exception, repo: str) -> HubError:
-    """One message for what a user meets."""
+    """The error of the client in words for a user."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     status = getattr(getattr(error, "response", None), "status_code", None)

@@ -15,7 +15,7 @@ from harness.utils import files
 
 @dataclass(frozen=True)
 class Published:
-    """What was packed and where it went; `address`: empty after a dry run."""
+    """The package and where it went; `address`: empty after a dry run."""
 
     package: Package
     address: str
@@ -23,7 +23,7 @@ class Published:
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """How to publish.
+    """Options of a publication.
 
     Attributes:
         make_board: ranks a folder and writes its board there.
@@ -38,13 +38,13 @@ class PublishOptions:
     offline: bool = False
 
 
-def publish(source: Path, target: str, wish: PublishOptions) -> Published:
+def publish(source: Path, target: str, options: PublishOptions) -> Published:
     """Publish a results folder without what is private in it.
 
     Args:
         source: the results folder.
         target: a folder (new, empty, or published to before), or `hf://datasets/ORG/NAME`.
-        wish: how.
+        options: how.
 
     Raises:
         UsageError: the target cannot be one.
@@ -52,18 +52,18 @@ def publish(source: Path, target: str, wish: PublishOptions) -> Published:
         StoreError: a file is damaged, or one cannot be written.
     """
     if target.startswith(hub.PREFIX):
-        return _to_hub(source, target, wish)
+        return _to_hub(source, target, options)
     folder = Path(target)
     _check_folder(source, folder)
     with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        made = _build(source, Path(place), wish)
-        if wish.dry_run:
-            return Published(made, "")
-        _install(made, folder)
-    return Published(made, str(folder))
+        built = _build(source, Path(place), options)
+        if options.dry_run:
+            return Published(built, "")
+        _install(built, folder)
+    return Published(built, str(folder))
 
 
-def submit(source: Path, target: Path, wish: PublishOptions) -> Published:
+def submit(source: Path, target: Path, options: PublishOptions) -> Published:
     """Pack a results folder into a .zip for somebody else's board, without what is private in it.
 
     Raises:
@@ -73,28 +73,30 @@ def submit(source: Path, target: Path, wish: PublishOptions) -> Published:
     if target.suffix != ".zip":
         raise UsageError(f"--to {target}: name a .zip file")
     with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        made = _build(source, Path(place), wish)
+        built = _build(source, Path(place), options)
         package.pack(Path(place), target)
-    return Published(made, str(target))
+    return Published(built, str(target))
 
 
-def _to_hub(source: Path, target: str, wish: PublishOptions) -> Published:
+def _to_hub(source: Path, target: str, options: PublishOptions) -> Published:
     repo = hub.repository(target)
     with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        if wish.dry_run:
-            return Published(_build(source, Path(place), wish), "")
-        if wish.offline:
+        if options.dry_run:
+            return Published(_build(source, Path(place), options), "")
+        if options.offline:
             raise UsageError(
                 f"--to {target} needs the network: leave --offline out, or give a folder"
             )
         api = hub.check(repo)
-        made = _build(source, Path(place), wish)
-        address = hub.upload(api, repo, Path(place), f"{made.runs} runs, {made.failed} failed")
-    return Published(made, address)
+        built = _build(source, Path(place), options)
+        address = hub.upload(api, repo, Path(place), f"{built.runs} runs, {built.failed} failed")
+    return Published(built, address)
 
 
-def _build(source: Path, folder: Path, wish: PublishOptions) -> Package:
-    return build(source, folder, wish.make_board, hide=wish.hide, keep_key=not wish.dry_run)
+def _build(source: Path, folder: Path, options: PublishOptions) -> Package:
+    return build(
+        source, folder, options.make_board, hide=options.hide, keep_key=not options.dry_run
+    )
 
 
 def _check_folder(source: Path, folder: Path) -> None:
@@ -110,12 +112,12 @@ def _check_folder(source: Path, folder: Path) -> None:
         )
 
 
-def _install(made: Package, folder: Path) -> None:
+def _install(new: Package, folder: Path) -> None:
     """Put a package in the place of an earlier one; its manifest comes last."""
     before = package.read_manifest(folder)
     files.remove(folder / package.MANIFEST)
-    for name in sorted(set(before.files if before else ()) - set(made.files)):
+    for name in sorted(set(before.files if before else ()) - set(new.files)):
         if package.is_inside(name):
             files.remove(folder / name)
-    for name in sorted(made.files, key=lambda name: name == package.MANIFEST):
-        files.write(folder / name, files.read(made.folder / name))
+    for name in sorted(new.files, key=lambda name: name == package.MANIFEST):
+        files.write(folder / name, files.read(new.folder / name))

@@ -1,11 +1,9 @@
-"""Several plans as one: by run id, whatever their order.
-
-Several results folders as one: the same whatever their order.
+"""Several results folders as one: the same whatever their order.
 
 Equal run ids are the same run, and its files must agree in what the id decides (figures, classes,
 predictions).  Other processors and libraries round differently, so that copies made elsewhere may
-differ in figures: the latest stands.  Seconds and machines may differ anyway.  Plans add up by run id: what one folder asks for
-never takes the place of what another asks for.
+differ in figures: the latest stands.  Seconds and machines may differ anyway.  Plans add up by run
+id: what one folder asks for never takes the place of what another asks for.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from pathlib import Path
 from harness.api.execution import Predictions
 from harness.api.records import MetricValue, Plan, PlannedRun, RunResult, Suite, canonical
 from harness.errors import StoreError, UsageError
-from harness.plugins.provenance import apart
+from harness.plugins.provenance import environment_difference
 from harness.results import package
 from harness.results.store import Store
 from harness.utils import files
@@ -72,7 +70,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class FolderContents:
-    """What one results folder holds; `folder`: where, for messages."""
+    """The contents of one results folder; `folder`: where, for messages."""
 
     folder: Path
     results: tuple[RunResult, ...]
@@ -82,7 +80,7 @@ class FolderContents:
 
 @dataclass(frozen=True)
 class MergedContents:
-    """What several parts hold together.
+    """The contents of several folders together.
 
     Attributes:
         homes: run id -> a folder that has the result.
@@ -132,7 +130,7 @@ def _alone(part: FolderContents) -> MergedContents:
 
 
 def contradiction(one: RunResult, other: RunResult) -> str:
-    """What no two files of one run may differ in, wherever they were made; empty: nothing."""
+    """A difference that no two files of one run may have, wherever they were made; empty: none."""
     if one.spec != other.spec:
         return "they have different specs"
     ours, theirs = one.data, other.data
@@ -142,7 +140,7 @@ def contradiction(one: RunResult, other: RunResult) -> str:
 
 
 def result_difference(one: RunResult, other: RunResult) -> str:
-    """How two results of one run differ in what was computed; empty: they do not."""
+    """A difference of two results of one run in what was computed; empty: there is none."""
     for name in ("metrics", "validation"):
         ours, theirs = getattr(one, name), getattr(other, name)
         for metric in sorted(ours.keys() & theirs.keys()):
@@ -156,7 +154,7 @@ def result_difference(one: RunResult, other: RunResult) -> str:
 
 
 def figures_agree(one: MetricValue, other: MetricValue) -> bool:
-    """Whether two figures are the same up to rounding: 1e-9, class by class."""
+    """True if two figures are the same up to rounding: 1e-9, class by class."""
     ours, theirs = one.by_class or {}, other.by_class or {}
     return (
         _close(one.value, other.value)
@@ -249,7 +247,7 @@ def _one_run(copies: Sequence[tuple[RunResult, Path]]) -> tuple[RunResult, Path,
     agreed = True
     for result, folder in others:
         why, differ = contradiction(kept, result), result_difference(kept, result)
-        if why or (differ and not apart(kept.environment, result.environment)):
+        if why or (differ and not environment_difference(kept.environment, result.environment)):
             raise StoreError(
                 f"{Store(home).place(kept)} and {Store(folder).place(result)} are the same run, "
                 f"but {why or differ}: `harness verify` says whether one was changed; take one "

@@ -72,7 +72,7 @@ def contents(folder: Path) -> list[str]:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a name in an archive or manifest leads nowhere but into its folder."""
+    """True if a name in an archive or manifest leads nowhere but into its folder."""
     path = PurePosixPath(name)
     plain = not set("\\:\0") & set(name)
     return plain and bool(path.parts) and not path.is_absolute() and ".." not in path.parts

@@ -1,4 +1,4 @@
-"""What leaves the machine: no sample or group id that is not public, no path, no user name.
+"""Scrub what leaves the machine: no sample or group id that is not public, no path, no user name.
 
 Ids are replaced by keyed hashes (HMAC-SHA256, 64 bits).  The key is made once a results folder and
 stays in its `.key`: whoever knows ids but not the key can neither look them up nor try them out.
@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -94,7 +95,7 @@ def hub_id(source: str, revision: str | None) -> str | None:
 
 
 def is_public(data: DataRecord) -> bool:
-    """Whether sample and group ids may be published: drawn images, or a pinned revision of the Hub.
+    """True if sample and group ids may be published: drawn images, or a pinned revision of the Hub.
 
     Of whatever else the ids stay here, folders above all.
     """
@@ -102,12 +103,12 @@ def is_public(data: DataRecord) -> bool:
 
 
 def is_pseudonym(name: str) -> bool:
-    """Whether an id has been replaced already."""
+    """True if an id has been replaced already."""
     return PSEUDONYM.fullmatch(name) is not None
 
 
 def local_names() -> frozenset[str]:
-    """What names this machine and its user."""
+    """Names of this machine and its user."""
     found = {Path.home().name, platform.node(), platform.node().partition(".")[0]}
     try:
         found.add(getpass.getuser())
@@ -141,7 +142,7 @@ class Scrubber:
         self._names = re.compile(rf"(?<!\w)(?:{names})(?!\w)") if names else None
 
     def pseudonym(self, dataset: str, name: str) -> str:
-        """What stands for a sample or group id; the same for the same dataset, id and key."""
+        """The mark that stands for a sample or group id; the same for the same dataset, id and key."""
         return f"anon-{self._hash(f'{dataset}/{name}')}"
 
     def text(self, text: str) -> str:
@@ -158,24 +159,15 @@ class Scrubber:
 
     def settings(self, value: Json) -> Json:
         """A JSON value in which each absolute path is a mark: different paths, different marks."""
-        if isinstance(value, str):
-            mark = f"<path-{self._hash(value)}>"
-            return mark if _WHOLE.match(value) else _paths(value, mark)
-        if isinstance(value, list | tuple):
-            return [self.settings(one) for one in value]
-        if isinstance(value, dict):
-            return {name: self.settings(one) for name, one in value.items()}
-        return value
+        return _each_string(value, self._setting)
 
     def texts(self, value: Json) -> Json:
         """A JSON value with every string in it as `text` gives it; the keys stay."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list | tuple):
-            return [self.texts(one) for one in value]
-        if isinstance(value, dict):
-            return {name: self.texts(one) for name, one in value.items()}
-        return value
+        return _each_string(value, self.text)
+
+    def _setting(self, text: str) -> str:
+        mark = f"<path-{self._hash(text)}>"
+        return mark if _WHOLE.match(text) else _paths(text, mark)
 
     def _hash(self, text: str) -> str:
         return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()[:16]
@@ -184,6 +176,16 @@ class Scrubber:
         word = found[0].strip(".")
         known = word in self._ids or PurePosixPath(word).name in self._ids
         return found[0].replace(word, "<id>") if known else found[0]
+
+
+def _each_string(value: Json, change: Callable[[str], str]) -> Json:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return [_each_string(item, change) for item in value]
+    if isinstance(value, dict):
+        return {name: _each_string(item, change) for name, item in value.items()}
+    return value
 
 
 def _paths(text: str, mark: str) -> str:

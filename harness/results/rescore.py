@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.api.dataset import Split
 from harness.api.execution import Predictions
 from harness.api.records import MetricValue, PluginRecord, RunResult
 from harness.errors import HarnessError
@@ -14,12 +15,12 @@ from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.utils.names import choose
 
-SPLITS = ("test", "validation")
+SPLITS: tuple[Split, ...] = ("test", "validation")
 
 
 @dataclass(frozen=True)
 class Rescored:
-    """What a call came to.
+    """The outcome of a call.
 
     Attributes:
         metrics: the metrics that were asked for.
@@ -116,6 +117,6 @@ def _amended(
 
 
 def _owner(loaded: PluginRegistry, name: str) -> PluginRecord:
-    """Whose code a later figure comes from: it is no part of the run's own code."""
+    """The plugin that a later figure comes from: it is no part of the run's own code."""
     info = loaded.owner("metrics", name)
     return provenance.plugin_record(info.plugin, info.module, info.distribution)

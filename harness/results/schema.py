@@ -72,7 +72,7 @@ def _migrated(path: Path, raw: dict[str, Json], version: int, model: type[R]) ->
 
 
 def first_problem(error: ValidationError) -> str:
-    """Where a record does not hold, and why: `spec.seed: Field required`."""
+    """The first place in which a record does not hold, and why: `spec.seed: Field required`."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {first['msg']}" if place else first["msg"]

@@ -39,7 +39,7 @@ class Store:
         self.folder = Path(folder)
 
     def check_writable(self) -> None:
-        """Find out before the work starts that results can be kept, and clear old leftovers.
+        """Make sure before the work starts that results can be kept, and clear old leftovers.
 
         Raises:
             StoreError: the folder cannot be made or written; says why and what to do.
@@ -58,7 +58,7 @@ class Store:
         result = outcome.result
         failed = self._failed(result.run_id)
         if result.status != "ok":
-            files.write(failed, _encoded(result))
+            files.write(failed, _checked(result))
             return result
         final = self.place(result)
         with files.locked(self.folder):
@@ -86,7 +86,7 @@ class Store:
             now = self._read(path)
             if now.predictions != result.predictions:
                 raise StoreError(f"{path} has other predictions by now: run the same command again")
-            files.write(path, _encoded(change(now)))
+            files.write(path, _checked(change(now)))
 
     def results(self) -> tuple[RunResult, ...]:
         """Every finished run, in the order of dataset, backbone, strategy and run id.
@@ -115,7 +115,7 @@ class Store:
         raise StoreError(f"there is no run {run_id} in {self.folder}")
 
     def has(self, run_id: str) -> bool:
-        """Whether the run has finished."""
+        """True if the run has finished."""
         return any(path.stem == run_id for path in self._finished())
 
     def missing(self, run_ids: Iterable[str], *, retry_failed: bool = False) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ class Store:
             runs = {run.key: run for run in (*before.runs, *plan.runs)}
             whole = Plan(suites={**before.suites, **plan.suites}, runs=tuple(runs.values()))
             if whole != before:
-                files.write(self.folder / "plan.json", _encoded(whole))
+                files.write(self.folder / "plan.json", _checked(whole))
         return whole
 
     def write_split(self, name: str, text: str) -> str:
@@ -195,10 +195,9 @@ class Store:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Python looks for cycles whenever objects pile up; among results there are none to find.
+    """Keep Python from looking for cycles whenever objects pile up.
 
-    Reading and ranking 10,000 of them takes less than half the time without.  What is there at the
-    end is left out of later looks, too: the next one alone would take a second.
+    Among results there are none to find: reading and ranking 10,000 takes less than half the time.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -206,18 +205,7 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            gc.freeze()
             gc.enable()
-
-
-def outlast(*things: object) -> None:
-    """Keep things to the end of the process, and let it end without taking them apart.
-
-    That takes a second for 10,000 results.  To be called within `uncollected`: what is kept is part
-    of a circle, which only a collection could free, and after it none looks there.
-    """
-    circle: list[object] = [*things]
-    circle.append(circle)
 
 
 def _safe(name: str, what: str) -> str:
@@ -238,15 +226,13 @@ def _add_pair(final: Path, result: RunResult, predictions: Predictions | None) -
         )
     started = time.perf_counter()
     beside = final.with_suffix(".safetensors")
-    content = predictions_file.pack(result.run_id, predictions)
-    record = PredictionsRecord(file=beside.name, sha256=hashlib.sha256(content).hexdigest())
-    stored = result.model_copy(update={"predictions": record})
-    _encoded(stored)
+    stored, content = packed(result, predictions)
+    _checked(stored)
     try:
         files.write(beside, content)
         spent = {"write": time.perf_counter() - started}
         stored = charged(stored, alone=spent, incurred=spent)
-        files.write(final, _text(stored))
+        files.write(final, encoded(stored))
     except BaseException:
         if not final.exists():
             files.remove(beside)
@@ -254,13 +240,23 @@ def _add_pair(final: Path, result: RunResult, predictions: Predictions | None) -
     return stored
 
 
-def _text(record: Record) -> bytes:
+def packed(result: RunResult, predictions: Predictions) -> tuple[RunResult, bytes]:
+    """The result with the record of its predictions, and the content of their file."""
+    content = predictions_file.pack(result.run_id, predictions)
+    record = PredictionsRecord(
+        file=f"{result.run_id}.safetensors", sha256=hashlib.sha256(content).hexdigest()
+    )
+    return result.model_copy(update={"predictions": record}), content
+
+
+def encoded(record: Record) -> bytes:
+    """A record as it stands in a results folder."""
     return record.model_dump_json(indent=1).encode() + b"\n"
 
 
-def _encoded(record: Record) -> bytes:
+def _checked(record: Record) -> bytes:
     """JSON for a file, after making sure that it can be read again: NaN could not."""
-    content = _text(record)
+    content = encoded(record)
     try:
         type(record).model_validate_json(content)
     except ValidationError as error:

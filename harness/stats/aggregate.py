@@ -130,7 +130,7 @@ def _summary(
 
 
 def _times(rows: np.ndarray) -> np.ndarray:
-    """How often each seed is among those drawn in a cell, [draws, S, cells]."""
+    """Count each seed among those drawn in a cell, [draws, S, cells]."""
     kind = np.min_scalar_type(rows.shape[1])
     return np.stack(
         [(rows == seed).sum(axis=1, dtype=kind) for seed in range(rows.shape[1])], axis=1

@@ -1,6 +1,4 @@
-"""Scores and what they become when their test set is resampled: any difference with its error.
-
-Paired bootstrap over groups and seeds: differences between strategies on one test set.
+"""Paired bootstrap over groups and seeds: differences between strategies on one test set.
 
 What is resampled is the group (patient, lesion, video), within its class, and the seed; every
 column sees the same draw.  Three corrections keep the 95 % interval honest with few seeds:
@@ -29,7 +27,7 @@ ROUNDING = 1e-13
 
 @dataclass(frozen=True)
 class Resampled:
-    """Scores of K columns on one test set, and what they become when its groups are resampled.
+    """Scores of K columns on one test set, and in draws of its groups and seeds.
 
     Attributes:
         points: [S, K], a seed a row.
@@ -83,7 +81,7 @@ class Resampled:
         ]
 
     def _limits(self, weights: np.ndarray) -> list[float | None]:
-        """How far from zero each weighted sum can be."""
+        """The largest distance from zero that each weighted sum can have."""
         sizes: list[float] = (np.abs(weights).sum(axis=1) / 2).tolist()
         return [None if self.widest is None else self.widest * size for size in sizes]
 
@@ -262,7 +260,7 @@ def _draw_seeds(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
 
 
 def _draw_groups(rng: np.random.Generator, totals: np.ndarray, size: int) -> np.ndarray:
-    """How often each group is in each of `size` draws, [G, size]."""
+    """Count each group in each of `size` draws, [G, size]."""
     strata = totals.argmax(axis=1)
     weights = np.empty((len(strata), size), dtype=_exact(totals))
     for stratum in np.unique(strata):

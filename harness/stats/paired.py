@@ -1,4 +1,4 @@
-"""Two sets of runs on the same test samples: did the second get worse, or better?
+"""Two sets of runs on the same test samples: a test of whether the second got worse, or better.
 
 Two levels must both agree, and a p-value is the larger of theirs.
 
@@ -27,7 +27,7 @@ TAIL = 0.05  # one-sided, of verdicts and of the interval
 
 @dataclass(frozen=True)
 class Pair:
-    """What each group adds to the metric of each run: before [S, G] and after [S', G]."""
+    """Contributions of the groups to the metric of each run: before [S, G] and after [S', G]."""
 
     before: np.ndarray
     after: np.ndarray
@@ -54,7 +54,7 @@ class Change:
 def contributions(
     right: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, balanced: bool
 ) -> np.ndarray:
-    """What each group adds to the (balanced) accuracy of each run, [S, G]; rows add up to it.
+    """Split the (balanced) accuracy of each run into what each group adds, [S, G].
 
     Args:
         right: whether a run gets a sample right, [S, N].

@@ -1,11 +1,8 @@
-"""Ranks, and the studentized range of infinitely many degrees.
+"""Strategies ranked over several blocks, a (dataset, backbone) pair each: Demsar 2006.
 
-Not those of `scipy.stats`, which the tests hold them against: to import it takes a second, most of
-the time of a small board.
-
-Strategies over several blocks, a (dataset, backbone) pair each: Demsar 2006.
-
-A block is one number a strategy, the mean over its seeds; seeds are never blocks.
+A block is one number a strategy, the mean over its seeds; seeds are never blocks.  Ranks and the
+studentized range are not those of `scipy.stats`, which the tests hold them against: to import it
+takes a second, most of the time of a small board.
 """
 
 from __future__ import annotations
@@ -253,7 +250,7 @@ def _cliques(
 
 
 def _weakness(blocks: int, strategies: int, level: float) -> str:
-    """What the tests cannot show with so few blocks, whatever the scores."""
+    """The limits of the tests with so few blocks, whatever the scores; empty: there are none."""
     smallest = 2.0 ** (1 - blocks)  # all blocks agree
     needed = (1 - level) / (strategies - 1)
     difference = critical_difference(strategies, blocks, level)

@@ -47,6 +47,11 @@ def ask(name, blocks, of=None):
     return found
 
 
+def verdict_of(found):
+    """With the reason in brackets."""
+    return f"{found.verdict} ({found.reason})" if found.reason else found.verdict
+
+
 # lp-ft improves on full-ft in more than half of the cells
 
 
@@ -68,7 +73,7 @@ def won(cells):
 )
 def test_more_than_half_of_15_takes_12(cells, verdict):
     found = ask("lp-ft-improves", won(cells))
-    assert found.shown == verdict
+    assert verdict_of(found) == verdict
     assert found.effect == pytest.approx(cells / 15)
     assert (found.cells, found.of, found.seeds, found.unit) == (15, 15, 5, "share of cells")
     assert found.detail == f"{cells} won, {15 - cells} lost by more than a point"
@@ -86,7 +91,7 @@ def test_a_gain_of_a_point_is_no_win():
 
 def test_three_seeds_decide_nothing():
     found = ask("lp-ft-improves", board(lambda *_: {"full-ft": 0.7, "lp-ft": 0.9}, seeds=(0, 1, 2)))
-    assert found.shown == "undecided (3 of 5 seeds)"
+    assert verdict_of(found) == "undecided (3 of 5 seeds)"
     assert found.effect == 1.0  # and yet it is shown
 
 
@@ -101,7 +106,7 @@ def test_two_seeds_leave_no_claim_outside_of_what_is_possible(name):
         }
         blocks.append(make_block((dataset, backbone), runs, (0, 1), TARGETS))
     found = ask(name, blocks)
-    assert found.shown == "undecided (2 of 5 seeds)"
+    assert verdict_of(found) == "undecided (2 of 5 seeds)"
     assert -100 <= found.low <= found.effect <= found.high <= 100
     assert 100 in {-found.low, found.high}  # it would have gone further
 
@@ -112,7 +117,7 @@ def test_a_missing_cell_is_not_averaged_away(name):
     found = ask(name, blocks[:-1], of=15)
     assert found.verdict == "undecided"
     expected = 12 if name == "densenet-gains-most" else 14  # only whole datasets can be compared
-    assert found.shown == f"undecided ({expected} of 15 cells)"
+    assert verdict_of(found) == f"undecided ({expected} of 15 cells)"
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -139,7 +144,7 @@ def test_a_strategy_without_all_seeds_is_left_out():
 def test_a_block_with_other_seeds_counts_as_missing():
     blocks = won(15)
     blocks[3] = block("xray", "vgg19", {"full-ft": 0.8, "lp-ft": 0.9}, seeds=(0, 1))
-    assert ask("lp-ft-improves", blocks).shown == "undecided (14 of 15 cells)"
+    assert verdict_of(ask("lp-ft-improves", blocks)) == "undecided (14 of 15 cells)"
 
 
 def test_an_unknown_claim_is_named_with_the_nearest():

@@ -31,7 +31,8 @@ from harness.api.metric import Metric
 from harness.api.records import EpochRecord, MetricValue
 from harness.errors import StoreError, UsageError
 from harness.leaderboard.build import build_leaderboard
-from harness.leaderboard.html import details, html_page, page_data, rounding
+from harness.leaderboard.html import details, html_page, page_data
+from harness.leaderboard.html.runs import decimals, figures
 from harness.leaderboard.render import formats
 
 PATHS = (
@@ -296,20 +297,6 @@ def test_details_end_with_the_budget():
     assert len(json.dumps(data, separators=(",", ":"))) < without + 61_000
 
 
-@pytest.mark.parametrize("share", [0.2, 0.7, 1.0, 2.0])
-def test_a_page_drawn_before_its_tests_is_the_page_of_the_whole_board(share):
-    board, results, *_ = study()
-    assert board.statistics
-    assert board.claims
-    ranked = board.model_copy(update={"statistics": None, "claims": None})
-    whole = page_data.page_data(board, results, predictions_of)
-    budget = int(share * len(json.dumps(whole, separators=(",", ":"))))
-    drawn = page_data.page_data(ranked, results, predictions_of, budget=budget)
-    assert page_data.add_statistics(drawn, board, budget) == page_data.page_data(
-        board, results, predictions_of, budget=budget
-    )
-
-
 def test_predictions_that_cannot_be_read_are_named_without_their_place():
     board, results, *_ = study()
     broken = results[7].run_id
@@ -404,7 +391,7 @@ def test_permuting_the_runs_changes_no_byte():
     ("value", "expected"), [(0.5, 0.5), (1.0, 1), (-0.0, 0), (0.12345678, 0.123457), (None, None)]
 )
 def test_decimals(value, expected):
-    found = rounding.decimals(value)
+    found = decimals(value)
     assert found == expected
     assert json.dumps(found) == json.dumps(expected)
 
@@ -414,7 +401,7 @@ def test_decimals(value, expected):
     [(1234.56, 1235), (0.00012345, 0.0001234), (float("inf"), None), (None, None), (0.0, 0)],
 )
 def test_significant_figures(value, expected):
-    assert rounding.figures(value) == expected
+    assert figures(value) == expected
 
 
 # -- the file ---------------------------------------------------------------------------------

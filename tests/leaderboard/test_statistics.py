@@ -1,9 +1,6 @@
 """Statistics and claims of a board that was really made, against figures computed by hand."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -90,30 +87,6 @@ def test_every_format_printed_is_the_file_that_was_written(made):
     for name, end in formats.FILES.items():
         text = boards.render_board(ranked, name, store, loaded)
         assert text == (made / f"leaderboard.{end}").read_text(encoding="utf-8")
-
-
-def test_a_page_drawn_in_a_copy_of_the_process_is_the_same(made, tmp_path):
-    """On two cores the page is drawn beside the tests, on one after them."""
-    for cores in (1, 2):
-        code = (
-            "import os, sys; from harness.utils import fork as aside; from harness.leaderboard import boards as standings; from harness.cli import main\n"
-            f"aside.cores = lambda: {cores}; drawn = standings._drawn; here = os.getpid()\n"
-            "def told(*args):\n"
-            "    print('copy' if os.getpid() != here else 'here', file=sys.stderr, flush=True)\n"
-            "    return drawn(*args)\n"
-            "standings._drawn = told; main()"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, "board", str(made), "--out", str(tmp_path / str(cores))],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        )
-        assert done.stderr == ("here\n" if cores == 1 else "copy\n")
-        for end in formats.FILES.values():
-            name = f"leaderboard.{end}"
-            assert (tmp_path / str(cores) / name).read_bytes() == (made / name).read_bytes()
 
 
 def test_the_order_in_which_files_were_written_changes_no_byte(made, tmp_path):

@@ -651,24 +651,3 @@ def test_a_failure_and_a_plan_of_schema_1():
     plan = store.plan()
     assert [planned.run_id for planned in plan.runs] == ["ca8f125152df1b7f", run.run_id]
     assert plan.suites["demo"].assumed == {"lr": "the authors' next paper"}
-
-
-# -- the end of the process -------------------------------------------------------------------
-
-
-def test_what_outlasts_a_process_is_not_taken_apart_and_the_end_is_otherwise_as_ever():
-    code = """
-import atexit
-from harness.results.store import outlast, uncollected
-class Loud:
-    def __init__(self, name): self.name = name
-    def __del__(self): print("freed", self.name)
-atexit.register(print, "last")
-def work():
-    kept, other = Loud("kept"), Loud("other")
-    outlast(kept)
-with uncollected():
-    work()
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["freed other", "last"]

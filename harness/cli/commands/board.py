@@ -34,17 +34,17 @@ def command(
 
     Several folders, or .zip files made by `harness submit`, give one board, whatever their order.
     """
-    # More threads make none of it faster, and only a process of one thread can be copied (`Aside`).
+    # More threads make none of it faster.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from harness.leaderboard import boards
     from harness.leaderboard.render import formats
     from harness.results.merge import opened
-    from harness.results.store import outlast, uncollected
+    from harness.results.store import uncollected
 
     tests = not ranks_only
     target = out or _itself(places, writes=wanted is None)
     with uncollected(), opened(places) as store:
-        board = boards.read(store, session.plugins, metric)
+        board = boards.rank_folder(store, session.plugins, metric)
         if store.repeats:
             warn(
                 f"{len(store.repeats)} runs were made in several places and came out differently; "
@@ -53,10 +53,8 @@ def command(
         if wanted:
             text = boards.render_board(board, wanted, store, session.plugins, tests=tests)
         else:
-            made = boards.write_board(board, store, target, session.plugins, tests=tests)
-            text = formats.render(made, "terminal")
-            outlast(made)
-        outlast(store, board)
+            board = boards.write_board(board, store, target, session.plugins, tests=tests)
+            text = formats.render(board, "terminal")
         click.echo(text, nl=False)
 
 

@@ -36,10 +36,10 @@ def command(
     from harness.leaderboard import boards
     from harness.publish.publish import PublishOptions, publish
 
-    wish = PublishOptions(
+    options = PublishOptions(
         lambda store: boards.refresh_board(store, session.plugins), hide, dry_run, session.offline
     )
-    done = publish(folder, target, wish)
+    done = publish(folder, target, options)
     verb = "would go" if dry_run else "are"
     click.echo(
         f"{len(done.package.files)} files ({done.package.bytes / 1e6:.1f} MB; "

@@ -34,8 +34,8 @@ def command(session: Session, folder: Path, target: Path, hide: tuple[str, ...])
     from harness.leaderboard import boards
     from harness.publish.publish import PublishOptions, submit
 
-    wish = PublishOptions(lambda store: boards.refresh_board(store, session.plugins), hide)
-    done = submit(folder, target, wish)
+    options = PublishOptions(lambda store: boards.refresh_board(store, session.plugins), hide)
+    done = submit(folder, target, options)
     click.echo(
         f"{done.address}: {done.package.runs} runs, {done.package.failed} failed, "
         f"{len(done.package.files)} files ({done.package.bytes / 1e6:.1f} MB unpacked)"

@@ -1,4 +1,4 @@
-"""What the page shows of a single run: history, confusion matrix, reliability bins.
+"""The details of single runs on the page: history, confusion matrix, reliability bins.
 
 Details are kept for RUNS runs at most, and for fewer where they are large: one seed of every cell
 comes first, so that every cell can be opened before any is shown twice.
@@ -16,8 +16,8 @@ from harness.api.leaderboard import Leaderboard
 from harness.api.metric import softmax
 from harness.api.records import EpochRecord, Json, RunResult, compact
 from harness.errors import StoreError
-from harness.leaderboard.html.rounding import decimals, figures
-from harness.leaderboard.html.runs import LIMIT, newest
+from harness.leaderboard.html.runs import LIMIT, decimals, figures
+from harness.leaderboard.tracks import unique_runs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ def run_details(
     `of` counts the finished runs; `unreadable` lists ids of runs whose predictions are not what
     their results were computed from.
     """
-    stored = newest(results)
+    stored = unique_runs(results)
     found: dict[str, Json] = {}
     classes: dict[tuple[str, ...], int] = {}
     unreadable: list[str] = []

@@ -42,7 +42,7 @@ def render(board: Leaderboard) -> str:
 
 
 def page(data: Mapping[str, Json]) -> str:
-    """The page of what `page_data.build` made; equal data gives equal text."""
+    """The page of what `page_data` made; equal data gives equal text."""
     script, library = _script(), plots()
     parts = {
         "title": html.escape(clean(str(data.get("title") or "Leaderboard"))),

@@ -1,7 +1,7 @@
 """Everything `leaderboard.html` shows, as one JSON value, computed here so that the page only draws.
 
 Rows, blocks, metrics and runs are referred to by number.  Figures are rounded to what a plot or a
-table can show (`rounding`); csv and json hold them in full.
+table can show (`runs`); csv and json hold them in full.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.api.metric import Metric
 from harness.api.records import Json, RunResult
 from harness.leaderboard.html.details import run_details, size
 from harness.leaderboard.html.runs import run_table
-from harness.leaderboard.html.tracks import metric_list, statistics, track_data
+from harness.leaderboard.html.tracks import metric_list, track_data
 
 BUDGET = 3_900_000  # bytes of JSON: with the plotting library the page stays below 5 MB
 
@@ -49,7 +49,9 @@ def page_data(
         "notes": list(board.notes),
         "metrics": names,
         "tracks": [track_data(board, track, names) for track in board.tracks],
-        "claims": _claims(board),
+        "claims": None
+        if board.claims is None
+        else [answer.model_dump() for answer in board.claims],
         "data": [note.model_dump(mode="json") for note in board.data],
         "weights": [note.model_dump(mode="json") for note in board.weights],
         "assumed": [value.model_dump(mode="json") for value in board.assumed],
@@ -57,24 +59,6 @@ def page_data(
     }
     left = budget - size(data)
     return _fitted(data | {"details": run_details(board, results, predictions, left)}, budget)
-
-
-def add_statistics(
-    data: Mapping[str, Json], board: Leaderboard, budget: int = BUDGET
-) -> dict[str, Json]:
-    """The page of a board that was drawn before its statistics and claims were known.
-
-    The same as `build` of the board that has them.
-    """
-    tracks = [
-        drawn | {"statistics": statistics(board, track)}
-        for drawn, track in zip(data["tracks"], board.tracks, strict=True)
-    ]
-    return _fitted({**data, "tracks": tracks, "claims": _claims(board)}, budget)
-
-
-def _claims(board: Leaderboard) -> list[Json] | None:
-    return None if board.claims is None else [one.model_dump() for one in board.claims]
 
 
 def _fitted(data: dict[str, Json], budget: int) -> dict[str, Json]:

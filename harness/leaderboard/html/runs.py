@@ -1,19 +1,43 @@
-"""Every run of the board in columns, what many runs share written once.
+"""Every run of the board in columns, as short as the page needs them: digits are most of its bytes.
 
-A column of numbers holds None where there is none.  `coded` columns hold numbers into a list.
+A column of numbers holds None where there is none.  `coded` columns, of what many runs share, hold
+numbers into a list.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from harness.api.leaderboard import BoardRun, Leaderboard
 from harness.api.records import Json, RunResult, canonical
-from harness.leaderboard.html.rounding import decimals, figures
+from harness.leaderboard.tracks import unique_runs
 
 LIMIT = 10_000  # runs that are listed
+SHARE = 6  # decimals of a metric
 RUN = 5  # decimals of the figures of a single run
+FIGURES = 4  # significant figures of seconds, losses and the like
+
+
+def decimals(value: float | None, places: int = SHARE) -> float | None:
+    """Rounded; None where there is no finite value.  Whole numbers lose their `.0`."""
+    if value is None or not math.isfinite(value):
+        return None
+    return whole(round(value, places))
+
+
+def figures(value: float | None, count: int = FIGURES) -> float | None:
+    """Rounded to `count` significant figures; None where there is no finite value."""
+    if value is None or not math.isfinite(value):
+        return None
+    return whole(float(f"{value:.{count}g}"))
+
+
+def whole(value: float) -> float:
+    """An int where nothing is lost: `-0.0` and `5.0` take two bytes more than `0` and `5`."""
+    return int(value) if value.is_integer() else value
+
 
 # Column -> its value; each distinct value is written once.
 CODED: Mapping[str, Callable[[BoardRun], Hashable]] = {
@@ -46,9 +70,9 @@ def run_table(
 ) -> dict[str, Json]:
     """The first LIMIT runs in the order of the board; `of` says how many there are."""
     runs = board.runs[:LIMIT]
-    stored = newest(results)
+    stored = unique_runs(results)
     place = _places(board)
-    made = [_made(run, stored.get(run.run_id)) for run in runs]
+    made = [_origin(run, stored.get(run.run_id)) for run in runs]
     columns: dict[str, Json] = {
         "id": [run.run_id for run in runs],
         "track": [place[run.track][0] for run in runs],
@@ -69,18 +93,6 @@ def run_table(
         "undefined": _undefined(runs, metrics),
         "errors": {str(n): _error(run) for n, run in enumerate(runs) if run.error},
     }
-
-
-def newest(results: Sequence[RunResult]) -> dict[str, RunResult]:
-    """By run id; of several with one id the same one whatever their order."""
-    found: dict[str, RunResult] = {}
-    for run in results:
-        other = found.setdefault(run.run_id, run)
-        if other is not run and other != run:
-            found[run.run_id] = max(
-                other, run, key=lambda r: (r.status == "ok", r.finished, repr(r))
-            )
-    return found
 
 
 def _places(board: Leaderboard) -> dict[str, tuple[int, dict[str, int], dict[str, int]]]:
@@ -109,8 +121,8 @@ def _coded(values: Sequence[Any]) -> dict[str, Json]:
     return {"values": kept, "codes": codes if len(kept) > 1 else None}
 
 
-def _made(run: BoardRun, result: RunResult | None) -> dict[str, Json]:
-    """What code made a run, and on what."""
+def _origin(run: BoardRun, result: RunResult | None) -> dict[str, Json]:
+    """The code that made a run, and the device."""
     found: dict[str, Json] = {
         "harness": run.harness,
         "commit": run.commit,

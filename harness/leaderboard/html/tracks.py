@@ -1,6 +1,6 @@
-"""Statistics of a track in the page's terms: rows and blocks by number, differences in points.
+"""A track in the page's terms: rows and blocks by number, differences in points.
 
-A track: its rows, and the figure of every row in every block for every metric.
+Its rows, the figure of every row in every block for every metric, and what was tested.
 """
 
 from __future__ import annotations
@@ -13,78 +13,13 @@ from harness.api.leaderboard import Block, BoardRun, Gap, Leaderboard, Row, Trac
 from harness.api.metric import Metric
 from harness.api.records import Json
 from harness.errors import UsageError
-from harness.leaderboard.html.rounding import POINTS, decimals, figures
-from harness.leaderboard.html.shape import Comparison, Difference, Interval, TrackStatistics, Wins
-from harness.leaderboard.ranking import DIGITS, average_ranks, mean
+from harness.leaderboard.html.runs import decimals, figures
+from harness.leaderboard.ranking import mean, rank_values
 
-LEVEL = 0.95
-Numbers = Mapping[str, int]
-
-
-def tested(given: TrackStatistics | None, rows: Numbers, blocks: Numbers) -> dict[str, Json] | None:
-    """The same, compact; None where nothing was computed.
-
-    Raises:
-        UsageError: a row or a block that the track does not have.
-    """
-    if given is None:
-        return None
-    return {
-        "level": given.get("level", LEVEL),
-        "differences": [_difference(one, rows, blocks) for one in given.get("differences", ())],
-        "comparisons": [_comparison(one, rows) for one in given.get("comparisons", ())],
-        "improvement": _intervals(given.get("improvement", {}), rows),
-        "iqm": _intervals(given.get("iqm", {}), rows),
-        "wins": [_wins(_number(rows, row), one) for row, one in given.get("wins", {}).items()],
-    }
-
-
-def _number(numbers: Numbers, label: str) -> int:
-    if label not in numbers:
-        raise UsageError(f"statistics speak of {label!r}, which is not in the track they are for")
-    return numbers[label]
-
-
-def _difference(one: Difference, rows: Numbers, blocks: Numbers) -> list[Json]:
-    """[row, block, gain, low, high in points, p, verdict, seeds]."""
-    points = [decimals(one[key] * 100, POINTS) for key in ("value", "low", "high")]
-    place = [_number(rows, one["row"]), _number(blocks, one["block"])]
-    return [*place, *points, figures(one["p"]), one["verdict"], one["seeds"]]
-
-
-def _comparison(one: Comparison, rows: Numbers) -> dict[str, Json]:
-    nemenyi, signed = one["nemenyi"], one["wilcoxon"]
-    return {
-        "scope": one["scope"],
-        "blocks": one["blocks"],
-        "ranks": [[_number(rows, row), decimals(rank)] for row, rank in one["ranks"].items()],
-        "friedman": [figures(one["friedman"]["statistic"]), figures(one["friedman"]["p"])],
-        "difference": decimals(nemenyi["difference"]),
-        "cliques": [[_number(rows, row) for row in clique] for clique in nemenyi["cliques"]],
-        "wilcoxon": None
-        if signed is None
-        else [
-            [_number(rows, row), figures(test["p"]), test["verdict"]]
-            for row, test in signed.items()
-        ],
-        "note": one["note"],
-    }
-
-
-def _intervals(given: Mapping[str, Interval], rows: Numbers) -> list[Json]:
-    return [
-        [_number(rows, row), *(decimals(one[key]) for key in ("value", "low", "high"))]
-        for row, one in given.items()
-    ]
-
-
-def _wins(row: int, one: Wins) -> list[Json]:
-    """[row, wins, losses, cells, share, low, high, least]."""
-    shares = [decimals(one[key]) for key in ("share", "low", "high", "least")]
-    return [row, one["wins"], one["losses"], one["cells"], *shares]
-
-
+LEVEL = 0.95  # of intervals, where statistics do not say
 GAPS = 50  # a row's gaps that are spelled out; all are counted
+POINTS = 4  # decimals of a difference in points
+Numbers = Mapping[str, int]
 
 
 def metric_list(board: Leaderboard, known: Mapping[str, Metric]) -> list[dict[str, Json]]:
@@ -113,15 +48,8 @@ def track_data(
         "control": rows.get(track.control) if track.control is not None else None,
         "rows": [_row(row) for row in track.rows],
         "cells": [_cells(track, runs, metric) for metric in metrics],
-        "statistics": statistics(board, track),
+        "statistics": _statistics((board.statistics or {}).get(track.id), rows, blocks),
     }
-
-
-def statistics(board: Leaderboard, track: Track) -> dict[str, Json] | None:
-    """What was tested in a track; None: nothing."""
-    rows = {row.label: number for number, row in enumerate(track.rows)}
-    blocks = {block.label: number for number, block in enumerate(track.blocks)}
-    return tested((board.statistics or {}).get(track.id), rows, blocks)
 
 
 def _row(row: Row) -> dict[str, Json]:
@@ -155,15 +83,18 @@ def _by_place(
 def _cells(track: Track, runs: Places, metric: Mapping[str, Json]) -> dict[str, Json]:
     """Means over seeds [row][block], None where a seed is missing, and ranks among complete rows."""
     values = [
-        [_mean(runs.get((row, number), ()), block, metric["id"]) for number, block in _of(track)]
+        [
+            _mean(runs.get((row, number), ()), block, metric["id"])
+            for number, block in enumerate(track.blocks)
+        ]
         for row in range(len(track.rows))
     ]
     ranks: list[list[float | None]] = [[None] * len(track.blocks) for _ in values]
     complete = [row for row, given in enumerate(values) if None not in given]
     if metric["higher"] is not None:
         for number in range(len(track.blocks)):
-            given = [round(values[row][number] or 0.0, DIGITS) for row in complete]
-            places = average_ranks(given, higher_is_better=metric["higher"])
+            given = [values[row][number] or 0.0 for row in complete]
+            places = rank_values(given, higher_is_better=metric["higher"])
             for row, place in zip(complete, places, strict=True):
                 ranks[row][number] = decimals(place, 1)
     return {
@@ -172,11 +103,72 @@ def _cells(track: Track, runs: Places, metric: Mapping[str, Json]) -> dict[str, 
     }
 
 
-def _of(track: Track) -> Sequence[tuple[int, Block]]:
-    return list(enumerate(track.blocks))
-
-
 def _mean(runs: Sequence[BoardRun], block: Block, metric: str) -> float | None:
     given = [figure.value for run in runs if (figure := run.metrics.get(metric))]
     defined = [value for value in given if value is not None]
     return mean(defined) if len(defined) == len(block.seeds) else None
+
+
+def _statistics(
+    given: Mapping[str, Json] | None, rows: Numbers, blocks: Numbers
+) -> dict[str, Json] | None:
+    """Statistics of a track (`harness.leaderboard.statistics`), compact; None: there are none.
+
+    Raises:
+        UsageError: a row or a block that the track does not have.
+    """
+    if given is None:
+        return None
+    return {
+        "level": given.get("level", LEVEL),
+        "differences": [_difference(one, rows, blocks) for one in given.get("differences", ())],
+        "comparisons": [_comparison(one, rows) for one in given.get("comparisons", ())],
+        "improvement": _intervals(given.get("improvement", {}), rows),
+        "iqm": _intervals(given.get("iqm", {}), rows),
+        "wins": [_wins(_number(rows, row), one) for row, one in given.get("wins", {}).items()],
+    }
+
+
+def _number(numbers: Numbers, label: str) -> int:
+    if label not in numbers:
+        raise UsageError(f"statistics speak of {label!r}, which is not in the track they are for")
+    return numbers[label]
+
+
+def _difference(one: Mapping[str, Json], rows: Numbers, blocks: Numbers) -> list[Json]:
+    """[row, block, gain, low, high in points, p, verdict, seeds]."""
+    points = [decimals(one[key] * 100, POINTS) for key in ("value", "low", "high")]
+    place = [_number(rows, one["row"]), _number(blocks, one["block"])]
+    return [*place, *points, figures(one["p"]), one["verdict"], one["seeds"]]
+
+
+def _comparison(one: Mapping[str, Json], rows: Numbers) -> dict[str, Json]:
+    nemenyi, signed = one["nemenyi"], one["wilcoxon"]
+    return {
+        "scope": one["scope"],
+        "blocks": one["blocks"],
+        "ranks": [[_number(rows, row), decimals(rank)] for row, rank in one["ranks"].items()],
+        "friedman": [figures(one["friedman"]["statistic"]), figures(one["friedman"]["p"])],
+        "difference": decimals(nemenyi["difference"]),
+        "cliques": [[_number(rows, row) for row in clique] for clique in nemenyi["cliques"]],
+        "wilcoxon": None
+        if signed is None
+        else [
+            [_number(rows, row), figures(test["p"]), test["verdict"]]
+            for row, test in signed.items()
+        ],
+        "note": one["note"],
+    }
+
+
+def _intervals(given: Mapping[str, Mapping[str, Json]], rows: Numbers) -> list[Json]:
+    return [
+        [_number(rows, row), *(decimals(one[key]) for key in ("value", "low", "high"))]
+        for row, one in given.items()
+    ]
+
+
+def _wins(row: int, one: Mapping[str, Json]) -> list[Json]:
+    """[row, wins, losses, cells, share, low, high, least]."""
+    shares = [decimals(one[key]) for key in ("share", "low", "high", "least")]
+    return [row, one["wins"], one["losses"], one["cells"], *shares]

@@ -1,11 +1,11 @@
-"""A board as csv: long format, a row a run, failed ones included, nothing rounded.
+"""A board as csv: a row a run, failed ones included, and in another file a row a claim's answer.
+
+Nothing is rounded.
 
 Columns, in order: IDENTITY; `test_METRIC` for every metric of any run, the board's own first;
 `validation_METRIC` likewise; `by_class` and `undefined` (JSON: metric -> class -> value, metric ->
 reason); COST; RECORD; ERROR.  Headers are snake case.  An empty cell: not known, or undefined.
 Text that a spreadsheet would take for a formula gets a leading apostrophe.
-
-The answers to the claims as csv: a row an answer, nothing rounded.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ FORMULA = ("=", "+", "-", "@")
 
 
 def render(board: Leaderboard) -> str:
-    """The whole file, header first, lines ended by a line feed."""
+    """The runs: the whole file, header first, lines ended by a line feed."""
     test, validation = _metrics(board, "metrics"), _metrics(board, "validation")
     header = [
         *IDENTITY,
@@ -158,7 +158,7 @@ def cell(value: object) -> object:
 
 
 def render_claims(board: Leaderboard) -> str:
-    """The whole file, header first; the header alone where no claim was answered."""
+    """The answers: the whole file, header first, which stands alone where there are none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = tuple(ClaimAnswer.model_fields)

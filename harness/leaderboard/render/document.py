@@ -1,4 +1,4 @@
-"""What a readable board is made of, before it becomes text: terminal and markdown share it.
+"""The parts of a readable board before they become text, for terminal, markdown and LaTeX.
 
 All text in here is as it was given: escaping belongs to whoever writes it out.
 """
@@ -19,7 +19,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Banners:
-    """What must be read before the numbers."""
+    """Warnings that must be read before the numbers."""
 
     items: tuple[str, ...]
 

@@ -1,13 +1,13 @@
-"""What the stored predictions say, for readers: tests of a track, and answers to claims."""
+"""Evidence from the stored predictions, for readers: tests of a track, and answers to claims."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from harness.api.leaderboard import ClaimAnswer, Leaderboard, Track
-from harness.leaderboard.html.shape import Comparison, Interval, TrackStatistics, Wins
+from harness.api.records import Json
 from harness.leaderboard.render.document import (
     Bullets,
     Cell,
@@ -17,19 +17,21 @@ from harness.leaderboard.render.document import (
     Part,
     Table,
 )
-from harness.utils import text as figures
+from harness.utils import text
 from harness.utils.text import NOTHING
 
 T = TypeVar("T")
+Plain: TypeAlias = Mapping[str, Json]  # statistics of a track, or a part of them
 
 VERDICTS = ("better", "undecided", "worse")
+LEVEL = 0.95  # of intervals, where statistics do not say
 SMALLEST = 0.001  # p-values below it are not told apart
 CELLS = "cells\nbetter/undecided/worse"
 
 
 def tested(board: Leaderboard, track: Track) -> Iterator[Part]:
     """Differences to the control with their verdicts, and all blocks together."""
-    found: TrackStatistics | None = (board.statistics or {}).get(track.id)
+    found: Plain | None = (board.statistics or {}).get(track.id)
     if found is None or not (found.get("differences") or found.get("comparisons")):
         return
     yield Heading(3, "Tested on the stored predictions")
@@ -40,12 +42,12 @@ def tested(board: Leaderboard, track: Track) -> Iterator[Part]:
         yield Bullets(tuple(_comparison(one) for one in comparisons))
 
 
-def _table(track: Track, found: TrackStatistics) -> Table:
+def _table(track: Track, found: Plain) -> Table:
     rows = [row.label for row in track.rows if row.ranked]
     columns: list[tuple[str, Mapping[str, str]]] = [(CELLS, _verdicts(found))]
     if "comparisons" in found:
         columns += [
-            ("interquartile\nmean", _each(found.get("iqm", {}), _interval(figures.metric))),
+            ("interquartile\nmean", _each(found.get("iqm", {}), _interval(text.metric))),
             ("P(better than\ncontrol)", _each(found.get("improvement", {}), _interval(_share))),
             ("share of\ncells won", _each(found.get("wins", {}), _won)),
             ("Wilcoxon\np (Holm)", _signed(found["comparisons"])),
@@ -55,46 +57,45 @@ def _table(track: Track, found: TrackStatistics) -> Table:
     return Table(heads, tuple(cells))
 
 
-def _caption(track: Track, found: TrackStatistics) -> str:
-    level = f"{found.get('level', 0.95):.0%}"
-    said = f"Intervals of {level} in brackets."
+def _caption(track: Track, found: Plain) -> str:
+    caption = f"Intervals of {found.get('level', LEVEL):.0%} in brackets."
     if track.control is not None:
-        said += (
+        caption += (
             f" Cells: paired bootstrap against {track.control} over groups and seeds, Holm over the "
             "strategies of a cell; with fewer than three seeds nothing is decided. A cell is won by more than a "
             "point."
         )
-    return said
+    return caption
 
 
-def _verdicts(found: TrackStatistics) -> dict[str, str]:
+def _verdicts(found: Plain) -> dict[str, str]:
     counts: dict[str, Counter[str]] = {}
     for one in found.get("differences", ()):
         counts.setdefault(one["row"], Counter())[one["verdict"]] += 1
     return {row: "/".join(str(seen[word]) for word in VERDICTS) for row, seen in counts.items()}
 
 
-def _each(given: Mapping[str, T], text: Callable[[T], str]) -> dict[str, str]:
-    return {row: text(one) for row, one in given.items()}
+def _each(given: Mapping[str, T], form: Callable[[T], str]) -> dict[str, str]:
+    return {row: form(one) for row, one in given.items()}
 
 
-def _interval(text: Callable[[float | None], str]) -> Callable[[Interval], str]:
-    return lambda one: text(one["value"]) + _between(one["low"], one["high"], text)
+def _interval(form: Callable[[float | None], str]) -> Callable[[Plain], str]:
+    return lambda one: form(one["value"]) + _between(one["low"], one["high"], form)
 
 
-def _won(one: Wins) -> str:
+def _won(one: Plain) -> str:
     return _share(one["share"]) + _between(one["low"], one["high"], _share)
 
 
-def _between(low: float | None, high: float | None, text: Callable[[float | None], str]) -> str:
-    return "" if low is None or high is None else f" [{text(low)}, {text(high)}]"
+def _between(low: float | None, high: float | None, form: Callable[[float | None], str]) -> str:
+    return "" if low is None or high is None else f" [{form(low)}, {form(high)}]"
 
 
 def _share(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"
 
 
-def _signed(comparisons: Sequence[Comparison]) -> dict[str, str]:
+def _signed(comparisons: Sequence[Plain]) -> dict[str, str]:
     """Over all blocks of the track."""
     (whole,) = (one for one in comparisons if not one["scope"])
     return {row: _p(one["p"]) for row, one in (whole["wilcoxon"] or {}).items()}
@@ -104,14 +105,14 @@ def _p(value: float) -> str:
     return f"< {SMALLEST}" if value < SMALLEST else f"{value:.3f}"
 
 
-def _comparison(one: Comparison) -> str:
+def _comparison(one: Plain) -> str:
     friedman, p = one["friedman"], _p(one["friedman"]["p"])
-    said = (
-        f"{one['scope'] or 'All'}, {figures.plural(one['blocks'], 'block')}: Friedman's chi-square "
+    outcome = (
+        f"{one['scope'] or 'All'}, {text.plural(one['blocks'], 'block')}: Friedman's chi-square "
         f"{friedman['statistic']:.2f}, p {p if p.startswith('<') else f'= {p}'}; mean ranks more "
         f"than {one['nemenyi']['difference']:.2f} apart differ (Nemenyi)."
     )
-    return f"{said} {one['note']}" if one["note"] else said
+    return f"{outcome} {one['note']}" if one["note"] else outcome
 
 
 # -- claims -------------------------------------------------------------------------------------
@@ -168,4 +169,4 @@ def _range(one: ClaimAnswer) -> str:
 
 
 def _in_unit(one: ClaimAnswer, value: float) -> str:
-    return figures.points(value) if one.unit == "points" else f"{value:.0%}"
+    return text.points(value) if one.unit == "points" else f"{value:.0%}"

@@ -9,7 +9,6 @@ from harness.api.leaderboard import Leaderboard
 from harness.api.records import Json
 from harness.leaderboard.html import html_page
 from harness.leaderboard.render import csv_file, json_file, latex, markdown, terminal
-from harness.leaderboard.render import csv_file as claims_file
 from harness.utils import files
 from harness.utils.names import unknown
 
@@ -17,7 +16,7 @@ FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
     "terminal": terminal.render,
     "md": markdown.render,
     "csv": csv_file.render,
-    "claims": claims_file.render_claims,
+    "claims": csv_file.render_claims,
     "json": json_file.render,
     "latex": latex.render,
     "html": html_page.render,
@@ -46,19 +45,15 @@ def render(board: Leaderboard, format: str) -> str:  # noqa: A002 - the word use
 
 
 def write(
-    board: Leaderboard,
-    folder: Path,
-    page: Mapping[str, Json] | None = None,
-    rendered: Mapping[str, str] | None = None,
+    board: Leaderboard, folder: Path, page: Mapping[str, Json] | None = None
 ) -> tuple[Path, ...]:
     """Write `leaderboard.md` and every other file of FILES, each whole or not at all.
 
     Args:
         board: what is ranked.
         folder: where the files go.
-        page: what `page_data.build` made for the html; None: of the board alone, that is without
+        page: what `page_data` made for the html; None: of the board alone, that is without
             histories and predictions.
-        rendered: formats of this board that are text already.
 
     Returns:
         The paths.
@@ -66,9 +61,7 @@ def write(
     Raises:
         StoreError: the folder cannot be written.
     """
-    texts = dict(rendered or {})
-    if page is not None:
-        texts["html"] = html_page.page(page)
+    texts = {} if page is None else {"html": html_page.page(page)}
     texts |= {name: FORMATS[name](board) for name in FILES if name not in texts}
     paths = {name: folder / f"leaderboard.{end}" for name, end in FILES.items()}
     for name, path in paths.items():

@@ -92,7 +92,7 @@ def _grid(table: Table) -> str:
 
 
 def _kinds(table: Table) -> list[str]:
-    """How each column is set."""
+    """The alignment of each column, as `tabular` takes it."""
     longest = [
         max((len(row[i].text) for row in table.rows), default=0) for i in range(len(table.columns))
     ]

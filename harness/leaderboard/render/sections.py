@@ -14,7 +14,7 @@ from harness.leaderboard.render.tables import (
     main_table,
     weights_table,
 )
-from harness.utils import text as figures
+from harness.utils import text
 
 FAILURES, EXAMPLES, SEEDS = 20, 2, 10  # how many are spelled out; the csv has them all
 
@@ -55,44 +55,44 @@ def _track(board: Leaderboard, track: Track) -> Iterator[Part]:
 
 def _caption(board: Leaderboard, track: Track) -> str:
     direction = "higher" if board.higher_is_better else "lower"
-    seeds = figures.shorten([str(seed) for seed in track.seeds], SEEDS)
-    text = (
+    seeds = text.shorten([str(seed) for seed in track.seeds], SEEDS)
+    caption = (
         f"{board.metric}, {direction} is better, over {_blocks(track)}; "
         f"{'seed' if len(track.seeds) == 1 else 'seeds'} {seeds}. Mean rank over blocks, 1 is best."
     )
     if track.control:
-        text += (
+        caption += (
             f" Against {track.control}: mean difference in points (hundredths), and blocks won, tied "
             "(within one point) and lost."
         )
-    return f"{text} s/run: median seconds a run, as if it had been alone."
+    return f"{caption} s/run: median seconds a run, as if it had been alone."
 
 
 def _blocks(track: Track) -> str:
     datasets = len({block.dataset for block in track.blocks})
     backbones = len({block.backbone for block in track.blocks})
-    blocks = figures.plural(len(track.blocks), "block")
+    blocks = text.plural(len(track.blocks), "block")
     if datasets * backbones != len(track.blocks):
         return f"{blocks} (dataset x backbone)"
-    first, second = figures.plural(datasets, "dataset"), figures.plural(backbones, "backbone")
+    first, second = text.plural(datasets, "dataset"), text.plural(backbones, "backbone")
     return f"{blocks} ({first} x {second})"
 
 
 def _why(row: Row) -> str:
     """Like `lp-ft: 13 of 15. 1 failed (...). 1 missing (...)` with examples."""
-    said = [f"{row.label}: {row.runs} of {row.wanted}."]
+    reasons = [f"{row.label}: {row.runs} of {row.wanted}."]
     for kind in ("failed", "undefined", "missing"):
         gaps = [gap for gap in row.gaps if gap.kind == kind]
         if gaps:
-            said.append(f"{len(gaps)} {kind} ({_examples(gaps)}).")
+            reasons.append(f"{len(gaps)} {kind} ({_examples(gaps)}).")
     if row.not_asked:
-        said.append(f"{row.not_asked} not asked for.")
-    return " ".join(said)
+        reasons.append(f"{row.not_asked} not asked for.")
+    return " ".join(reasons)
 
 
 def _examples(gaps: Sequence[Gap]) -> str:
     texts = [f"{gap.block}, seed {gap.seed}{gap.reason and ': ' + gap.reason}" for gap in gaps]
-    return figures.shorten(texts, EXAMPLES, "; ")
+    return text.shorten(texts, EXAMPLES, "; ")
 
 
 def _groups(
@@ -129,7 +129,7 @@ def _foundation(board: Leaderboard) -> Iterator[Part]:
         yield Heading(2, "Data")
         yield data_table(board.data)
         sources = [(note.label, _source(note)) for note in board.data if note.source]
-        problems = [(note.label, text) for note in board.data for text in note.problems]
+        problems = [(note.label, problem) for note in board.data for problem in note.problems]
         if sources or problems:
             yield Bullets((*_shared(sources), *_shared(problems)))
     loaded = [note for note in board.weights if note.sha256 != "none"]
@@ -157,6 +157,6 @@ def _source(note: DataNote) -> str:
 def _shared(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """`a, b: text` for names of which the same is said."""
     names: dict[str, list[str]] = {}
-    for name, text in pairs:
-        names.setdefault(text, []).append(name)
-    return tuple(f"{', '.join(same)}: {text}" for text, same in names.items())
+    for name, fact in pairs:
+        names.setdefault(fact, []).append(name)
+    return tuple(f"{', '.join(same)}: {fact}" for fact, same in names.items())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from harness.api.leaderboard import DataNote, GroupFigure, Leaderboard, Row, Track, WeightsNote
 from harness.leaderboard.render.document import Cell, Column, Table
-from harness.utils import text as figures
+from harness.utils import text
 from harness.utils.text import NOTHING
 
 Filled = tuple[Column, list[Cell]]
@@ -15,18 +15,18 @@ SPLITS = ("train", "validation", "test")
 
 
 def main_table(board: Leaderboard, track: Track) -> Table:
-    """Who is ahead, by how much, and on how many runs."""
+    """Strategies in order of rank: by how much one is ahead, and on how many runs."""
     rows, lowest = track.rows, not board.higher_is_better
     spent = [row.spend.median_seconds if row.ranked else None for row in rows]
     return _table(
         _plain("#", [_position(row) for row in rows]),
         _strategies(rows),
-        _best("mean\nrank", figures.place, [row.mean_rank for row in rows], lowest=True),
-        _best(_two_lines(board.metric), figures.metric, [row.value for row in rows], lowest=lowest),
+        _best("mean\nrank", text.place, [row.mean_rank for row in rows], lowest=True),
+        _best(_two_lines(board.metric), text.metric, [row.value for row in rows], lowest=lowest),
         _plain(f"vs {board.control}\n(points)", [_difference(row, track) for row in rows]),
         _plain("won/tied/lost", [_won(row) for row in rows]),
         _plain("runs", [_runs(row) for row in rows]),
-        _best("s/run", figures.seconds, spent, lowest=True),
+        _best("s/run", text.seconds, spent, lowest=True),
         stub=2,
     )
 
@@ -43,33 +43,33 @@ def group_table(
 
 def _group(rows: Sequence[Row], column: Sequence[GroupFigure], *, lowest: bool) -> Filled:
     texts = [
-        figures.metric(figure.value) + (f" ({figures.place(figure.rank)})" if figure.rank else "")
+        text.metric(figure.value) + (f" ({text.place(figure.rank)})" if figure.rank else "")
         for figure in column
     ]
     keys = [figure.value if row.ranked else None for row, figure in zip(rows, column, strict=True)]
-    best = figures.best([figures.metric(figure.value) for figure in column], keys, lowest=lowest)
+    best = text.best([text.metric(figure.value) for figure in column], keys, lowest=lowest)
     return Column(column[0].group), [Cell(*pair) for pair in zip(texts, best, strict=True)]
 
 
 def cost_table(rows: Sequence[Row]) -> Table:
-    """What the finished runs took, each as if alone."""
+    """Time, epochs and parameters of the finished runs, each as if alone."""
     spend = [row.spend for row in rows]
     return _table(
         _strategies(rows),
         _plain("finished\nruns", [str(row.spend.runs) for row in rows]),
         _plain(
             "parameters\nthat learn",
-            [figures.span(*s.trainable) if s.trainable else "-" for s in spend],
+            [text.span(*s.trainable) if s.trainable else "-" for s in spend],
         ),
         _plain("epochs\n(mean)", [_epochs(row) for row in rows]),
         _plain("stopped\nearly", [str(s.stopped) for s in spend]),
-        _plain("s/run\n(median)", [figures.seconds(s.median_seconds) for s in spend]),
-        _plain("s\n(total)", [figures.seconds(s.seconds) for s in spend]),
+        _plain("s/run\n(median)", [text.seconds(s.median_seconds) for s in spend]),
+        _plain("s\n(total)", [text.seconds(s.seconds) for s in spend]),
     )
 
 
 def data_table(notes: Sequence[DataNote]) -> Table:
-    """What the numbers were measured on."""
+    """Datasets: modality, classes, images, split rule, licence."""
     return _table(
         _plain("dataset", [note.label for note in notes], words=True),
         _plain("modality", [note.modality for note in notes], words=True),
@@ -85,12 +85,12 @@ def _images(note: DataNote) -> str:
 
 
 def weights_table(notes: Sequence[WeightsNote]) -> Table:
-    """Where training began."""
+    """Starting weights of the backbones."""
     return _table(
         _plain("backbone", [note.backbone for note in notes], words=True),
         _plain("starting point", [note.name for note in notes], words=True),
         _plain("sha256", [note.sha256[:8] for note in notes], words=True),
-        _plain("new\ntensors", [figures.span(*note.new) for note in notes]),
+        _plain("new\ntensors", [text.span(*note.new) for note in notes]),
         _plain("licence", [note.licence or NOTHING for note in notes], words=True),
     )
 
@@ -101,7 +101,7 @@ def _table(*columns: Filled, stub: int = 1) -> Table:
 
 
 def _plain(title: str, texts: Sequence[str], *, words: bool = False) -> Filled:
-    return Column(title, words), [Cell(text) for text in texts]
+    return Column(title, words), [Cell(each) for each in texts]
 
 
 def _strategies(rows: Sequence[Row]) -> Filled:
@@ -109,10 +109,10 @@ def _strategies(rows: Sequence[Row]) -> Filled:
 
 
 def _best(
-    title: str, text: Callable[[float | None], str], values: Sequence[float | None], *, lowest: bool
+    title: str, form: Callable[[float | None], str], values: Sequence[float | None], *, lowest: bool
 ) -> Filled:
-    texts = [text(value) for value in values]
-    best = figures.best(texts, values, lowest=lowest)
+    texts = [form(value) for value in values]
+    best = text.best(texts, values, lowest=lowest)
     return Column(title), [Cell(*pair) for pair in zip(texts, best, strict=True)]
 
 
@@ -130,7 +130,7 @@ def _position(row: Row) -> str:
 def _difference(row: Row, track: Track) -> str:
     if row.label == track.control:
         return "control"
-    return figures.points(row.contrast.difference if row.contrast else None)
+    return text.points(row.contrast.difference if row.contrast else None)
 
 
 def _won(row: Row) -> str:

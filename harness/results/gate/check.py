@@ -1,9 +1,8 @@
 """The regression gate: a baseline and a candidate compared cell by cell.
 
 A cell is (dataset, backbone, strategy with its settings).  The gate fails when a cell got worse,
-newly fails or vanished, and when nothing could be compared at all.
-
-Seconds, compared where they can be.
+newly fails or vanished, and when nothing could be compared at all.  Seconds are compared where
+they can be.
 """
 
 from __future__ import annotations

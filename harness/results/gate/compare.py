@@ -41,7 +41,7 @@ def rules_of(
     said: Mapping[str, float] | None = None,
     cost: float | None = None,
 ) -> Rules:
-    """What the suites of a baseline allow to be lost, behind what this call says.
+    """Rules of a call: what it says, and behind that what the baseline's suites allow to be lost.
 
     Args:
         baseline: a results folder.
@@ -72,7 +72,7 @@ def _slot(run: RunResult) -> Slot:
 
 
 def _variant(run: RunResult) -> str:
-    """What tells runs of one slot and seed apart, in the words of a plan."""
+    """Name what tells runs of one slot and seed apart, in the words of a plan."""
     spec = run.spec
     parts = [spec.protocol.name, f"epochs {spec.protocol.epochs:g}"]
     if spec.limit is not None:
@@ -136,7 +136,7 @@ def _cell(
 
 
 def _hardware(run: RunResult) -> str:
-    """What seconds depend on, as far as it is recorded."""
+    """The device and all else that seconds depend on, as far as it is recorded."""
     if run.environment is None:
         return ""
     threads = f"{run.environment.threads} threads" if run.environment.threads else ""

@@ -1,4 +1,4 @@
-"""What the gate takes and gives."""
+"""Cells and rules that the gate takes, and the report it gives."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class GateCell:
         return {run.seed: run for run in self.runs if not run.failure}
 
     def contributions(self, metric: str) -> np.ndarray:
-        """What each group adds to each finished run's metric, [S, G], in order of seeds."""
+        """Split each finished run's metric into what each group adds, [S, G], in order of seeds."""
         runs = [run for _, run in sorted(self.finished.items())]
         right = np.stack([run.predicted == self.targets for run in runs])
         balanced = metric == "balanced-accuracy"
@@ -92,7 +92,7 @@ class GateCell:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is compared, and what may change.
+    """The metric to compare, and how much may change.
 
     Attributes:
         metric: one that adds up over samples.
@@ -129,7 +129,7 @@ class CostChange:
 
 @dataclass(frozen=True)
 class CellReport:
-    """What became of a cell.
+    """The verdict on a cell.
 
     Attributes:
         before, after: the metric, mean over seeds; None where no run finished.

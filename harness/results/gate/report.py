@@ -1,4 +1,4 @@
-"""What the gate found, for people and for CI."""
+"""The gate's report, for people and for CI."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 from harness.results.gate.check import FAILING
-from harness.results.gate.records import CellReport, GateReport
+from harness.results.gate.records import POINTS, CellReport, GateReport
 
-POINTS = 100
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 HEADERS = ("cell", "verdict", "before", "after", "change (points)", "allowed", "seeds", "cost")
 
@@ -19,8 +18,8 @@ HEADERS = ("cell", "verdict", "before", "after", "change (points)", "allowed", "
 def summary(report: GateReport) -> str:
     """One line: how many cells of each verdict, and whether the gate passes."""
     counts = Counter(cell.verdict for cell in report.cells)
-    told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
-    return f"{'FAIL' if report.failures else 'PASS'}: {told or 'no cells'}"
+    text = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+    return f"{'FAIL' if report.failures else 'PASS'}: {text or 'no cells'}"
 
 
 def table(report: GateReport, style: str = "simple", *, every: bool = False) -> str:
@@ -84,7 +83,7 @@ def workflow_commands(report: GateReport) -> Iterable[str]:
 
 
 def benchmark_json(report: GateReport) -> str:
-    """What github-action-benchmark takes (`customBiggerIsBetter`): a list of figures."""
+    """A list of figures as github-action-benchmark takes it (`customBiggerIsBetter`)."""
     figures = [
         {
             "name": cell.cell,

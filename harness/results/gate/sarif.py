@@ -1,4 +1,4 @@
-"""What the gate found as SARIF 2.1.0, which code scanning shows beside a pull request."""
+"""The gate's report as SARIF 2.1.0, which code scanning shows beside a pull request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verification found."""
+"""The report of a verification."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Replayed:
-    """How a run came out the second time.
+    """The outcome of a run that was carried out again.
 
     Attributes:
         compared: 'bits', 'tolerance', or 'nothing': it could not be run again.
@@ -46,7 +46,7 @@ class Replayed:
 
 @dataclass
 class VerificationReport:
-    """Everything a verification found.
+    """Everything that a verification found.
 
     Attributes:
         runs, failed: finished and failed runs that were looked at.

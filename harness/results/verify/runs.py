@@ -19,7 +19,7 @@ from harness.plugins.registry import PluginRegistry
 from harness.results import predictions as predictions_file
 from harness.results import schema
 from harness.results.merge import figures_agree
-from harness.results.rescore import figures
+from harness.results.rescore import SPLITS, figures
 from harness.results.store import Store
 from harness.results.verify.report import VerificationReport
 from harness.results.verify.splits import SplitFiles
@@ -28,13 +28,12 @@ from harness.utils import files
 if TYPE_CHECKING:
     import numpy as np
 
-TESTED: tuple[Split, ...] = ("test", "validation")
 HEADER = 8  # bytes that hold the length of a safetensors header
 
 
 @dataclass(frozen=True)
 class VerificationContext:
-    """What the checks of every run share."""
+    """The folder, plugins and report that the checks of every run share."""
 
     store: Store
     loaded: PluginRegistry
@@ -65,7 +64,7 @@ def read_record(path: Path, report: VerificationReport) -> RunResult | None:
 
 
 def check_name(path: Path, result: RunResult, context: VerificationContext) -> bool:
-    """Whether the spec gives the run id that the record and the file name say, and the folder."""
+    """True if the spec gives the run id that the record and the file name say, and the folder."""
     wrong, run_id = context.report.wrong, result.spec.run_id
     if result.run_id != run_id:
         wrong(path, "name", f"its spec has the run id {run_id}, the record says {result.run_id}")
@@ -96,7 +95,7 @@ def _check_samples(path: Path, result: RunResult, context: VerificationContext) 
 
 
 def _predictions(path: Path, result: RunResult, report: VerificationReport) -> Predictions | None:
-    """What lies beside a record, if it is what the record was computed from."""
+    """The predictions beside a record, if they are what it was computed from."""
     beside, record = path.with_suffix(".safetensors"), result.predictions
     if record is None or record.file != beside.name:
         report.wrong(path, "predictions", f"it must name the file {beside.name} beside it")
@@ -128,7 +127,7 @@ def _unpacked(content: bytes, result: RunResult) -> Predictions:
         raise ValueError(f"not a file of predictions ({error})") from error
     if header.get("__metadata__", {}).get("run_id") != result.run_id:
         raise ValueError("it is of another run")
-    shapes = {split: _shapes(predictions, split) for split in TESTED}
+    shapes = {split: _shapes(predictions, split) for split in SPLITS}
     classes = len(result.data.classes) if result.data else None
     for split, (logits, targets, rows) in shapes.items():
         samples = logits[:1]
@@ -146,7 +145,7 @@ def _shapes(predictions: Predictions, split: Split) -> tuple[tuple[int, ...], ..
 
 
 def _data_faults(result: RunResult, splits: Splits) -> list[str]:
-    """What a record says of its data and the split file does not."""
+    """Statements of a record about its data that the split file does not bear out."""
     data, spec = result.data, result.spec
     if data is None:
         return []
@@ -165,11 +164,11 @@ def _data_faults(result: RunResult, splits: Splits) -> list[str]:
 def _sample_fault(
     result: RunResult, predictions: Predictions, splits: Splits, context: VerificationContext
 ) -> str:
-    """Why stored predictions are not of the split's samples; empty: they are."""
+    """The reason that stored predictions are not of the split's samples; empty: they are."""
     if (data := result.data) is None:
         return ""
     labels = context.splits.labels(data.split_file, splits)
-    for split in TESTED:
+    for split in SPLITS:
         rows, targets = predictions.rows[split], predictions.targets[split]
         if fault := context.splits.fault(rows, split, data, result.spec):
             return fault

@@ -57,7 +57,7 @@ class SplitFiles:
         return self._labels[name]
 
     def fault(self, rows: np.ndarray, split: Split, data: DataRecord, spec: RunSpec) -> str:
-        """Why rows are not those a run with this spec has in a split; empty: they are."""
+        """The reason that rows are not those a run with this spec has in a split; empty: they are."""
         splits = self.read(data.split_file)
         if splits is None:
             return ""
