@@ -10,6 +10,6 @@ from harness.api.records import RunSpec
 @hookimpl(trylast=True)
 def harness_execute(spec: RunSpec, resources: Resources) -> Outcome:
     """Train on this machine."""
-    from harness.engine import run
+    from harness import engine
 
-    return run(spec, resources)
+    return engine.run(spec, resources)

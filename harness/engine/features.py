@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -73,6 +76,18 @@ def feature_key(state: RunState, split: SplitData, stage: int) -> tuple[object, 
         spec.seed if drawn else None, spec.numeric.precision, spec.numeric.layout,
         spec.protocol.eval_batch_size,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def recomputed_features() -> Iterator[None]:
+    """On a CPU, no features are kept inside the block: every batch passes the whole network."""
+    global FEATURE_BYTES  # noqa: PLW0603 - as tests patch it
+    before = FEATURE_BYTES
+    FEATURE_BYTES = 0
+    try:
+        yield
+    finally:
+        FEATURE_BYTES = before
 
 
 def most(device: torch.device) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,6 @@ from harness.engine.optimizer import ClosedForm, Optimizer, decays, multipliers,
 from harness.engine.state import RunState
 from harness.engine.steps import CapturedSteps, ReferenceSteps, recordable
 from harness.errors import TrainingError
-
-if TYPE_CHECKING:
-    pass
 
 EMA_DECAY = 0.99
 
@@ -149,10 +146,8 @@ class PhaseRun:
 
     def __init__(self, state: RunState, phase: Phase) -> None:
         self.state, self.phase = state, phase
-        if phase.begin == "pretrained":
-            state.load(state.initial)
-        elif phase.begin == "best" and state.best is not None:
-            state.load(state.best.tensors)
+        if (tensors := state.beginning(phase)) is not None:
+            state.load(tensors)
         named = dict(state.model.named_parameters())
         self.rates = multipliers(phase, named)
         decay = decays(phase, named, state.protocol.weight_decay)

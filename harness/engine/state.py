@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.api.dataset import Split
 from harness.api.execution import Resources
 from harness.api.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
+from harness.api.strategy import Phase
 from harness.engine.batches import DTYPES, Pixels, make_pixels, pixels_key, steps_per_epoch
 from harness.engine.devices import RunClock
 from harness.engine.model import build_network, copy_all, load
@@ -173,6 +174,12 @@ class RunState:
             self.steps = round(self.spent * self.steps_per_epoch)
 
     # -- going back ----------------------------------------------------------------------
+
+    def beginning(self, phase: Phase) -> dict[str, Tensor] | None:
+        """The state that a phase goes back to before its first step; None: it goes on from here."""
+        if phase.begin == "pretrained":
+            return self.initial
+        return self.best.tensors if phase.begin == "best" and self.best is not None else None
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         load(self.model, tensors)

@@ -16,7 +16,7 @@ from harness.testing.trial import StrategyCase, Watcher, difference, same
 from harness.testing.watch import generators, moved, unseeded, watching
 
 if TYPE_CHECKING:
-    from harness.engine.view import StrategyView
+    from harness.engine import StrategyView
 
 
 class _Sealed(Mapping[Split, Any]):

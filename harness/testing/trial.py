@@ -28,7 +28,7 @@ from harness.testing.toys import FLOAT64, toy_run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.engine.view import StrategyView
+    from harness.engine import StrategyView
 
 ROUNDING = 1e-6
 PLAIN = FLOAT64
@@ -139,14 +139,14 @@ class StrategyCase:
         **protocol: Any,  # noqa: ANN401 - fields of Protocol
     ) -> Outcome:
         """One toy run; whatever happens in it gets through."""
-        from harness.engine import run
+        from harness import engine as local
 
         spec, resources = toy_run(
             watched(self.strategy, watcher or Watcher()),
             backbone=backbone, images=images, numeric=numeric, **protocol,
         )  # fmt: skip
         with one_thread():
-            return run(spec, replace(resources, engine=engine))
+            return local.run(spec, replace(resources, engine=engine))
 
     @cached_property
     def _plain(self) -> Outcome | Exception:
