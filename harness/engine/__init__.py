@@ -9,6 +9,7 @@ from harness.engine.features import recomputed_features
 from harness.engine.memory import MemoryNeed, memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.run import run
+from harness.engine.shared import SharedWork
 from harness.engine.view import (
     StrategyView,
     free_looks,
@@ -19,6 +20,7 @@ from harness.engine.view import (
 
 __all__ = [
     "MemoryNeed",
+    "SharedWork",
     "StrategyView",
     "device_slot",
     "free_looks",

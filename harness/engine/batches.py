@@ -7,7 +7,7 @@ The pixels that all runs of a dataset share, and how they get to a card before t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Protocol as Interface
 
 import numpy as np
@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.api.dataset import SPLITS, Split
-from harness.api.execution import ImageSet
 from harness.api.records import Augmentation, NumericMode, Protocol, RunSpec
 from harness.engine.seeds import seed_for
 from harness.engine.storage import Numbered, stored
@@ -248,29 +246,3 @@ def empty_rows(like: Tensor, size: int) -> Tensor:
     kept = torch.channels_last if channels_last else torch.contiguous_format
     shape = (size, *like.shape[1:])
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=kept)
-
-
-def pixels_key(spec: RunSpec, split: Split) -> Hashable:
-    """What a split's pixels are shared by, whatever the network."""
-    protocol, numeric = spec.protocol, spec.numeric
-    return (
-        "pixels", split, spec.data, spec.limit, numeric.precision, numeric.layout,
-        protocol.mean, protocol.std, protocol.augment,
-    )  # fmt: skip
-
-
-def make_pixels(spec: RunSpec, images: ImageSet, split: Split, device: str) -> Pixels:
-    return Pixels(images.images[split], spec.protocol, spec.numeric, device)
-
-
-def upload(spec: RunSpec, images: ImageSet, device: str) -> dict[Hashable, Pixels]:
-    """All splits for `spec` and its like, on a stream of their own: training goes on beside it."""
-    if not device.startswith("cuda"):
-        return _all(spec, images, device)
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    with torch.cuda.device(device), torch.cuda.stream(stream):
-        return _all(spec, images, device)
-
-
-def _all(spec: RunSpec, images: ImageSet, device: str) -> dict[Hashable, Pixels]:
-    return {pixels_key(spec, split): make_pixels(spec, images, split, device) for split in SPLITS}

@@ -12,7 +12,8 @@ from harness.engine import devices
 from harness.engine.batches import Features, Source
 from harness.engine.devices import untuned
 from harness.engine.evaluate import outputs, predict
-from harness.engine.model import cut, drawn_below_head
+from harness.engine.model import cut
+from harness.engine.shared import FeatureKey, SharedWork, seed_below_head
 from harness.engine.state import RunState, SplitData
 
 # More than this is computed batch by batch instead: a fixed figure (on a card, a fixed share of its
@@ -28,23 +29,22 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
     """
     if not keeps(state, split, stage):
         return split, False
-    shared = state.resources.shared
+    shared = SharedWork.of(state.resources.shared).features
     key = feature_key(state, split, stage)
     if key is not None and key in shared:
-        found: Features = shared[key]
-        state.clock.borrow("features", found.seconds, key)
-        return found, True
+        state.clock.borrow("features", shared[key].seconds, key)
+        return shared[key], True
     prefix, _ = cut(state.model, stage)
     before = state.clock.seconds["features"]
     with state.clock.measure("features"):
         values = outputs(state, prefix, split, ("prefix", stage))
         state.wait()  # others may read them from another stream
     state.clock.settled.add(key)
-    made = Features(values, state.clock.seconds["features"] - before)
+    features = Features(values, state.clock.seconds["features"] - before)
     if key is not None:
         _make_room(shared, most(state.train.pixels.device) - _bytes(values))
-        shared[key] = made
-    return made, True
+        shared[key] = features
+    return features, True
 
 
 def keeps(state: RunState, split: SplitData, stage: int) -> bool:
@@ -52,8 +52,8 @@ def keeps(state: RunState, split: SplitData, stage: int) -> bool:
     prefix, _ = cut(state.model, stage)
     if len(prefix) == 0 or state.protocol.augment:
         return False
-    known = feature_key(state, split, stage) in state.resources.shared
-    return known or _fits(state, prefix, split, stage)
+    kept = SharedWork.of(state.resources.shared).features
+    return feature_key(state, split, stage) in kept or _fits(state, prefix, split, stage)
 
 
 def predict_split(state: RunState, split: SplitData) -> Tensor:
@@ -65,15 +65,14 @@ def predict_split(state: RunState, split: SplitData) -> Tensor:
         return predict(state, network, source, ("from", stage if cached else 0))
 
 
-def feature_key(state: RunState, split: SplitData, stage: int) -> tuple[object, ...] | None:
-    """What the features depend on; None: they are this run's alone."""
+def feature_key(state: RunState, split: SplitData, stage: int) -> FeatureKey | None:
+    """The key that the features are shared by; None: they are this run's alone."""
     if not state.plain or stage > state.touched:
         return None
     spec = state.spec
-    drawn = drawn_below_head(state.resources.start)
-    return (
-        "features", split.name, stage, spec.data, spec.limit, spec.weights,
-        spec.seed if drawn else None, spec.numeric.precision, spec.numeric.layout,
+    return FeatureKey(
+        split.name, stage, spec.data, spec.limit, spec.weights,
+        seed_below_head(spec, state.resources.start), spec.numeric.precision, spec.numeric.layout,
         spec.protocol.eval_batch_size,
     )  # fmt: skip
 
@@ -112,9 +111,9 @@ def _bytes(values: Tensor) -> int:
     return values.numel() * values.element_size()
 
 
-def _make_room(shared: dict[object, object], limit: int) -> None:
+def _make_room(shared: dict[FeatureKey, Features], limit: int) -> None:
     """Drop the oldest features until those that are left take at most `limit` bytes."""
-    held = {key: _bytes(one.values) for key, one in shared.items() if isinstance(one, Features)}
+    held = {key: _bytes(features.values) for key, features in shared.items()}
     for key in list(held):
         if sum(held.values()) <= limit:
             return

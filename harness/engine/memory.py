@@ -12,7 +12,7 @@ from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, Protocol
 from harness.engine.features import FEATURE_SHARE
 from harness.engine.graphs import GraphCache
-from harness.engine.probe.memo import MEMO_BYTES
+from harness.engine.memo import MEMO_BYTES
 from harness.engine.storage import SHARE
 
 # Copies of the weights that a run holds: the network, its gradients, two of the optimizer's, the

@@ -17,10 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from harness.api.execution import Resources, StartingPoint
+from harness.api.execution import Resources
 from harness.api.records import NumericMode, RunSpec
 from harness.api.strategy import Strategy
-from harness.engine import devices
 from harness.engine.graphs import GraphCache
 from harness.engine.seeds import generator, global_seed
 from harness.errors import PhaseError
@@ -106,28 +105,7 @@ class Network:
     library: GraphCache
 
 
-def build_network(spec: RunSpec, resources: Resources) -> Network:
-    """A network at its starting point: the one an earlier run has left, set back, or a new one."""
-    plain = type(resources.strategy).adapt is Strategy.adapt
-    if not plain or resources.engine == "reference":
-        return build(spec, resources)
-    drawn = drawn_below_head(resources.start)
-    place = ("network", devices.slot_number())
-    key = (spec.weights, spec.numeric, spec.seed if drawn else None)
-    kept: tuple[object, Network] | None = resources.shared.get(place)
-    if kept is not None and kept[0] == key:
-        return _set_back(kept[1], spec)
-    made = build(spec, resources)
-    resources.shared[place] = (key, made)
-    return made
-
-
-def drawn_below_head(start: StartingPoint | None) -> bool:
-    """Whether anything below the head was drawn, so that its values depend on the seed."""
-    return start is None or any(not name.startswith("head.") for name in start.record.new)
-
-
-def build(spec: RunSpec, resources: Resources) -> Network:
+def new_network(spec: RunSpec, resources: Resources) -> Network:
     """Build, load, draw the head, adapt.  All draws are the same for every strategy."""
     backbone, start = resources.backbone, resources.start
     with global_seed(spec, "backbone"):
@@ -154,8 +132,8 @@ def build(spec: RunSpec, resources: Resources) -> Network:
     )
 
 
-def _set_back(made: Network, spec: RunSpec) -> Network:
-    """The same network as `build` gives: only the head's draw depends on the run's seed."""
+def set_back(made: Network, spec: RunSpec) -> Network:
+    """The same network as `new_network` gives: only the head's draw depends on the run's seed."""
     on_device = made.model.get_submodule(made.head_layer)
     with global_seed(spec, "head"):
         drawn = copy.deepcopy(on_device).to("cpu", torch.float32)

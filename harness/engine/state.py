@@ -17,11 +17,12 @@ from harness.api.dataset import Split
 from harness.api.execution import Resources
 from harness.api.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
 from harness.api.strategy import Phase
-from harness.engine.batches import DTYPES, Pixels, make_pixels, pixels_key, steps_per_epoch
+from harness.engine.batches import DTYPES, steps_per_epoch
 from harness.engine.devices import RunClock
-from harness.engine.model import build_network, copy_all, load
+from harness.engine.model import copy_all, load
 from harness.engine.optimizer import State
 from harness.engine.seeds import generator
+from harness.engine.shared import build_network, split_pixels
 from harness.engine.storage import Numbered
 
 
@@ -66,13 +67,10 @@ class SplitData:
     """One split: pixels, labels and which samples they are."""
 
     def __init__(self, resources: Resources, spec: RunSpec, split: Split) -> None:
-        images, shared = resources.images, resources.shared
-        key = pixels_key(spec, split)
-        if key not in shared:
-            shared[key] = make_pixels(spec, images, split, resources.device)
         self.name: Split = split
-        self.pixels: Pixels = shared[key]
-        self.labels = torch.from_numpy(np.array(images.labels[split])).to(resources.device)
+        self.pixels = split_pixels(spec, resources, split)
+        labels = resources.images.labels[split]
+        self.labels = torch.from_numpy(np.array(labels)).to(resources.device)
 
     def __len__(self) -> int:
         return len(self.labels)

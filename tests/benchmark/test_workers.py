@@ -63,7 +63,7 @@ def specs(*names, seeds=(0, 1)):
 
 @pytest.fixture
 def straight(monkeypatch):
-    monkeypatch.setattr(workers, "Executor", Straight)
+    monkeypatch.setattr(workers, "RunExecutor", Straight)
 
 
 @pytest.mark.parametrize("count", [1, 3])

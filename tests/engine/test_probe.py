@@ -13,14 +13,14 @@ from harness import Distance, Phase, Schedule, Strategy, TrainingError
 from harness.api.execution import Observer, StartingPoint, family
 from harness.benchmark.events import RunQueue
 from harness.benchmark.workers import ProcessWorkers, _Worker
-from harness.engine import features, run
+from harness.engine import features, memo, run
 from harness.engine.devices import RunClock
 from harness.engine.graphs import GraphCache
 from harness.engine.phase import PhaseRun
 from harness.engine.probe import lanes as block
-from harness.engine.probe import memo
 from harness.engine.probe import phase as probe
 from harness.engine.run import _drive
+from harness.engine.shared import SharedWork
 from harness.engine.state import RunState
 
 FLOAT32, BF16 = (FLOAT64.model_copy(update={"precision": p}) for p in ("float32", "bf16"))
@@ -396,7 +396,7 @@ def test_what_is_forgotten_is_trained_again_to_the_same_bits(monkeypatch, traine
     alone = run(*made(LONG, **given))
     run(*made(LONG, shared=shared, seed=1, **given))
     run(*made(LONG, shared=shared, seed=2, **given))
-    assert len(shared[("memo",)].kept) == 1
+    assert len(SharedWork.of(shared).heads.kept) == 1
     assert same_bits(run(*made(LONG, shared=shared, **given)), alone)
 
 

@@ -33,9 +33,9 @@ from harness.api.execution import Observer
 from harness.api.records import MetricValue
 from harness.engine import features, run
 from harness.engine.batches import Batches, steps_per_epoch
-from harness.engine.model import build_network
 from harness.engine.optimizer import ClosedForm, first_match, matches, multipliers, rate_factor
 from harness.engine.run import _drive
+from harness.engine.shared import SharedWork, build_network
 from harness.engine.state import Criterion, RunState
 from harness.engine.view import StrategyView
 
@@ -67,7 +67,7 @@ def test_runs_share_features_and_end_the_same():
     second = run(*toy_run(HEAD, shared=shared, seed=0))
     alone = run(*toy_run(HEAD))
 
-    assert any(key[0] == "features" for key in shared)
+    assert SharedWork.of(shared).features
     assert all(torch.equal(second.state[n], alone.state[n]) for n in alone.state)
     assert second.result.cost.incurred.features == 0
     assert second.result.cost.alone.features == pytest.approx(first.result.cost.alone.features)

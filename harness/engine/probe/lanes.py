@@ -22,6 +22,7 @@ from harness.api.records import Protocol
 from harness.engine.batches import Batches, send
 from harness.engine.devices import RunClock
 from harness.engine.graphs import CapturableWork, GraphCache
+from harness.engine.memo import HeadReading
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults for Adam and AdamW
 
@@ -204,15 +205,6 @@ class HeadLane:
     rows: tuple[Tensor, ...]
     lr: float
     batches: Batches
-
-
-@dataclass(frozen=True)
-class HeadReading:
-    """A lane after an epoch: rows [P] (head, then moments), loss of each step, logits [M, C]."""
-
-    rows: tuple[Tensor, ...]
-    losses: Tensor
-    logits: Tensor
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,13 @@ from harness.api.strategy import Distance, Phase
 from harness.engine.batches import Batches, Source
 from harness.engine.evaluate import Place
 from harness.engine.features import keeps
-from harness.engine.model import cut, drawn_below_head
+from harness.engine.memo import MEMO_BYTES, HeadMemo, HeadTrajectory, Snapshot, head_key
+from harness.engine.model import cut
 from harness.engine.optimizer import multipliers
 from harness.engine.phase import PhaseRun, finite_mean
 from harness.engine.probe.head import Head
 from harness.engine.probe.lanes import AHEAD, BLOCK, HeadBatch, HeadLane
-from harness.engine.probe.memo import MEMO_BYTES, HeadMemo, HeadTrajectory, Snapshot, key, memo
+from harness.engine.shared import SharedWork, drawn_below_head
 from harness.engine.state import RunState
 
 
@@ -148,18 +149,36 @@ class Siblings:
             return False
         with state.clock.measure("evaluate"):
             before = state.clock.now()
-            waited = _waited(state, way.scores(state, state.steps_per_epoch))
+            waited = _waited(state, _scores(state, way))
             state.clock.shared["evaluate"] -= state.clock.now() - before
         return waited >= patience
 
     def _runner(self, spec: RunSpec) -> SiblingHead:
         head = self.head
-        return SiblingHead(spec, self.memo.at(key(spec, head.phase, head.rates, head.decays)))
+        return SiblingHead(spec, self.memo.at(head_key(spec, head.phase, head.rates, head.decays)))
 
     def _lane(self, one: SiblingHead, start: int) -> HeadLane:
         batches = Batches(len(self.state.train), one.spec.protocol.batch_size, one.spec)
         rows = one.way.ends[start].reading.rows if start else self.head.drawn(one.spec)
         return HeadLane(rows, one.spec.protocol.lr, batches)
+
+
+def _scores(state: RunState, way: HeadTrajectory) -> Iterator[float | None]:
+    """Validation scores of the whole epochs from the first on."""
+    end = state.steps_per_epoch
+    while end in way.ends:
+        yield judge(state, way.ends[end])
+        end += state.steps_per_epoch
+
+
+def judge(state: RunState, snapshot: Snapshot) -> float | None:
+    """The protocol's metric on validation, computed once."""
+    if not snapshot.judged:
+        before = state.clock.now()
+        snapshot.score, snapshot.judged = state.score(snapshot.reading.logits), True
+        seconds = state.clock.now() - before
+        snapshot.costs.append((state.spec.run_id, "evaluate", seconds))
+    return snapshot.score
 
 
 def _waited(state: RunState, scores: Iterable[float | None]) -> int:
@@ -210,7 +229,7 @@ class ProbeRun(PhaseRun):
 
     def __init__(self, state: RunState, phase: Phase) -> None:
         super().__init__(state, phase)
-        self.head, self.memo = Head(state, phase), memo(state.resources.shared)
+        self.head, self.memo = Head(state, phase), SharedWork.of(state.resources.shared).heads
         self.company = Siblings(self.head, self.memo, self.factor, self.last)
         self.ends = self.company.own.way.ends
 
@@ -249,7 +268,7 @@ class ProbeRun(PhaseRun):
         self, network: nn.Module, source: Source, place: Place
     ) -> tuple[float | None, Tensor]:
         end = self.ends[self.state.steps]
-        return end.judge(self.state), end.reading.logits
+        return judge(self.state, end), end.reading.logits
 
     def _mean_loss(self) -> float:
         losses = self.ends[self.state.steps].reading.losses
