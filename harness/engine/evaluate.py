@@ -35,7 +35,7 @@ def outputs(state: RunState, network: nn.Module, source: Source, place: Place) -
         state.protocol.mean,
         state.protocol.std,
     )
-    forward = state.library.keep(key, lambda: Forward(state, network, source, room))
+    forward = state.network.graphs.keep(key, lambda: Forward(state, network, source, room))
     return forward.over(state, source)
 
 
@@ -54,7 +54,7 @@ class Forward:
         self.autocast = state.autocast
         self.out: Tensor | None = None
         known = len(room) == state.protocol.batch_size  # as in training, where trying pays
-        self.once = CapturableWork(self._work, state.library, tune=known)
+        self.once = CapturableWork(self._work, state.network.graphs, tune=known)
 
     def bytes(self) -> int:
         return 0 if self.out is None else self.out.numel() * self.out.element_size()

@@ -34,7 +34,7 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
     if key is not None and key in shared:
         state.clock.borrow("features", shared[key].seconds, key)
         return shared[key], True
-    prefix, _ = cut(state.model, stage)
+    prefix, _ = cut(state.network.model, stage)
     before = state.clock.seconds["features"]
     with state.clock.measure("features"):
         values = outputs(state, prefix, split, ("prefix", stage))
@@ -49,7 +49,7 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
 
 def keeps(state: RunState, split: SplitData, stage: int) -> bool:
     """Whether features at stage number `stage` are computed once, or batch by batch."""
-    prefix, _ = cut(state.model, stage)
+    prefix, _ = cut(state.network.model, stage)
     if len(prefix) == 0 or state.protocol.augment:
         return False
     kept = SharedWork.of(state.resources.shared).features
@@ -58,16 +58,16 @@ def keeps(state: RunState, split: SplitData, stage: int) -> bool:
 
 def predict_split(state: RunState, split: SplitData) -> Tensor:
     """Logits of the whole network over a split, from shared features where the prefix is frozen."""
-    stage = min(state.touched, len(state.resources.backbone.stages) - 1)
-    source, cached = source_at(state, split, stage) if state.plain else (split, False)
-    network = cut(state.model, stage)[1] if cached else state.model
+    stage = min(state.network.touched, len(state.network.stages) - 1)
+    source, cached = source_at(state, split, stage) if state.network.as_built else (split, False)
+    network = cut(state.network.model, stage)[1] if cached else state.network.model
     with state.clock.measure("evaluate"):
         return predict(state, network, source, ("from", stage if cached else 0))
 
 
 def feature_key(state: RunState, split: SplitData, stage: int) -> FeatureKey | None:
     """The key that the features are shared by; None: they are this run's alone."""
-    if not state.plain or stage > state.touched:
+    if not state.network.as_built or stage > state.network.touched:
         return None
     spec = state.spec
     return FeatureKey(
@@ -99,7 +99,7 @@ def most(device: torch.device) -> int:
 @torch.no_grad()
 def _fits(state: RunState, prefix: nn.Sequential, split: SplitData, stage: int) -> bool:
     """Looked at with one image, once for a network."""
-    sizes: dict[int, int] = state.library.sizes
+    sizes: dict[int, int] = state.network.graphs.sizes
     if stage not in sizes:
         prefix.eval()
         with untuned(), state.autocast():

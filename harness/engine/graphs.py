@@ -15,7 +15,7 @@ from harness.engine.devices import RunClock, untuned
 
 
 class Sized(Protocol):
-    """What a library keeps."""
+    """Work that can be kept."""
 
     def bytes(self) -> int: ...
 
@@ -69,16 +69,16 @@ class CapturableWork:
     out, which takes seconds for a shape that is new.
     """
 
-    def __init__(self, work: Callable[[], None], library: GraphCache, *, tune: bool = True) -> None:
+    def __init__(self, work: Callable[[], None], graphs: GraphCache, *, tune: bool = True) -> None:
         self.work = work if tune else _without_trying(work)
-        self.library = library
+        self.graphs = graphs
         self.used = False
         self.graph: torch.cuda.CUDAGraph | None = None
 
     @property
     def steady(self) -> bool:
         """A further use costs what every later one will."""
-        return self.used and (self.graph is not None or not self.library.records)
+        return self.used and (self.graph is not None or not self.graphs.records)
 
     def __call__(self, clock: RunClock) -> None:
         if self.steady:
@@ -99,10 +99,10 @@ class CapturableWork:
             self.graph.replay()
 
     def _record(self) -> None:
-        torch.cuda.current_stream(self.library.device).synchronize()
+        torch.cuda.current_stream(self.graphs.device).synchronize()
         graph = torch.cuda.CUDAGraph()
         with _nothing_collected():
-            graph.capture_begin(pool=self.library.pool, capture_error_mode="thread_local")
+            graph.capture_begin(pool=self.graphs.pool, capture_error_mode="thread_local")
             try:
                 self.work()
             finally:

@@ -49,7 +49,7 @@ def memory_need(
     kept, weights = activations(backbone, classes, protocol)
     half = 2 if numeric.precision == "bf16" else 1
     pixels = 3 * protocol.crop**2 * images
-    # Recorded steps keep their gradients: a set for each frontier, within the library's limit.
+    # Recorded steps keep their gradients: a set for each frontier, within the cache's limit.
     recorded = min(int(GraphCache.SHARE * total), len(backbone.stages) * weights)
     return MemoryNeed(
         run=kept // half + COPIES * weights + recorded + MEMO_BYTES,

@@ -83,26 +83,38 @@ def _known(statistics: Tensor | None) -> Tensor:
 FIXED = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.ReLU, nn.Identity)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Network:
-    """A network ready to train.
+    """The network of a run.
 
     Attributes:
+        stages: names of the backbone's stages; classifier: those of its own classifier.
         start: values of the starting point by parameter name, after `adapt`'s renaming.
         initial: the full state before the first step.
         new_stages: stages in which the loaded file filled nothing, the head among them.
-        plain: `adapt` left the network as it was built.
+        as_built: `adapt` left the network as it was.
         head_layer: name of the linear layer that is new for this dataset; to ask the backbone for it
             is to build the network again.
+        graphs: work that was recorded on it.
+        touched: stages below this number have never learned: what they compute can be shared.
     """
 
     model: nn.Sequential
+    stages: tuple[str, ...]
+    classifier: tuple[str, ...]
     start: dict[str, Tensor]
     initial: dict[str, Tensor]
     new_stages: tuple[str, ...]
-    plain: bool
+    as_built: bool
     head_layer: str
-    library: GraphCache
+    graphs: GraphCache
+    touched: int
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite the parameters and buffers."""
+        own = self.model.state_dict()
+        copy_all(list(own.values()), [tensors[name] for name in own])
 
 
 def new_network(spec: RunSpec, resources: Resources) -> Network:
@@ -123,36 +135,33 @@ def new_network(spec: RunSpec, resources: Resources) -> Network:
     tied = {n: values[plain_name(n)] for n in named if plain_name(n) in values}
     return Network(
         model=model,
+        stages=backbone.stages,
+        classifier=backbone.classifier,
         start={n: v.to(named[n].device, named[n].dtype) for n, v in tied.items()},
         initial={n: t.detach().clone() for n, t in model.state_dict().items()},
         new_stages=_new_stages(backbone.stages, known),
-        plain=type(resources.strategy).adapt is Strategy.adapt,
+        as_built=type(resources.strategy).adapt is Strategy.adapt,
         head_layer=head_layer,
-        library=GraphCache(resources.device),
+        graphs=GraphCache(resources.device),
+        touched=len(backbone.stages),
     )
 
 
-def set_back(made: Network, spec: RunSpec) -> Network:
+def set_back(network: Network, spec: RunSpec) -> Network:
     """The same network as `new_network` gives: only the head's draw depends on the run's seed."""
-    on_device = made.model.get_submodule(made.head_layer)
+    on_device = network.model.get_submodule(network.head_layer)
     with global_seed(spec, "head"):
         drawn = copy.deepcopy(on_device).to("cpu", torch.float32)
         drawn.reset_parameters()  # type: ignore[operator]
     for name, tensor in drawn.state_dict().items():
-        made.initial[f"{made.head_layer}.{name}"].copy_(tensor)
-    load(made.model, made.initial)
-    for parameter in made.model.parameters():
+        network.initial[f"{network.head_layer}.{name}"].copy_(tensor)
+    network.load(network.initial)
+    network.touched = len(network.stages)
+    for parameter in network.model.parameters():
         parameter.grad = None
         parameter.requires_grad_()
-    made.model.train()
-    return made
-
-
-@torch.no_grad()
-def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Overwrite a network's parameters and buffers."""
-    own = model.state_dict()
-    copy_all(list(own.values()), [tensors[name] for name in own])
+    network.model.train()
+    return network
 
 
 def copy_all(into: list[Tensor], values: list[Tensor]) -> None:

@@ -111,7 +111,7 @@ def reported(run: PhaseRun, cached: int, seconds: float) -> PhaseReport:
 def _stage_rates(run: PhaseRun) -> dict[str, float]:
     """Median multiplier of each stage's tensors; frozen tensors count as 0."""
     by_stage: dict[str, list[float]] = {}
-    for name, _ in run.state.model.named_parameters():
+    for name, _ in run.state.network.model.named_parameters():
         by_stage.setdefault(name.split(".")[0], []).append(run.rates.get(name, 0.0))
     return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
 
@@ -147,19 +147,21 @@ class PhaseRun:
     def __init__(self, state: RunState, phase: Phase) -> None:
         self.state, self.phase = state, phase
         if (tensors := state.beginning(phase)) is not None:
-            state.load(tensors)
-        named = dict(state.model.named_parameters())
+            state.network.load(tensors)
+        named = dict(state.network.model.named_parameters())
         self.rates = multipliers(phase, named)
         decay = decays(phase, named, state.protocol.weight_decay)
         self.learning = {name: p for name, p in named.items() if name in self.rates}
         self.learning_stages = {name.split(".")[0] for name in self.rates}
-        stages = [name for name, _ in state.model.named_children()]
+        stages = [name for name, _ in state.network.model.named_children()]
         self.frontier = min(stages.index(stage) for stage in self.learning_stages)
         self.optimizer = Optimizer(state.protocol, self.learning, self.rates, decay)
         if phase.keep_optimizer:
             self.optimizer.restore(state.optimizer_state)
         self.closed = ClosedForm(
-            [p for p in phase.penalties if isinstance(p, Distance)], self.learning, state.start
+            [p for p in phase.penalties if isinstance(p, Distance)],
+            self.learning,
+            state.network.start,
         )
         self.other_penalties = [p for p in phase.penalties if not isinstance(p, Distance)]
         self.norm = state.protocol.norm if phase.norm == "auto" else phase.norm
@@ -176,7 +178,7 @@ class PhaseRun:
         started = state.clock.now()
         cached = 0
         if self.last > self.first:
-            state.touched = min(state.touched, self.frontier)
+            state.network.touched = min(state.network.touched, self.frontier)
             with state.clock.measure("train"):
                 cached = self._train()
         state.spent = (
@@ -194,9 +196,9 @@ class PhaseRun:
         stage = self.frontier if phase.reference != "pretrained" else 0
         source, cached = source_at(state, state.train, stage)
         seen, seen_cached = source_at(state, state.validation, stage)
-        network = cut(state.model, stage)[1] if cached else state.model
+        network = cut(state.network.model, stage)[1] if cached else state.network.model
         self.begins = stage if cached else 0
-        watched = cut(state.model, stage)[1] if seen_cached else state.model
+        watched = cut(state.network.model, stage)[1] if seen_cached else state.network.model
         place = ("from", stage if seen_cached else 0)
         reference = self._reference(network)
         self._set_modes()
@@ -241,13 +243,13 @@ class PhaseRun:
     def _set_modes(self) -> None:
         """Frozen means frozen: a stage in which nothing learns stays in eval mode."""
         state = self.state
-        for name, parameter in state.model.named_parameters():
+        for name, parameter in state.network.model.named_parameters():
             parameter.requires_grad_(name in self.rates)
             parameter.grad = None
         self._train_mode()
 
     def _train_mode(self) -> None:
-        for name, stage in self.state.model.named_children():
+        for name, stage in self.state.network.model.named_children():
             stage.train(name in self.learning_stages)
             if self.norm == "eval":
                 for module in stage.modules():
@@ -259,7 +261,7 @@ class PhaseRun:
             return None
         frozen = copy.deepcopy(network)
         if self.phase.reference == "pretrained":
-            frozen.load_state_dict(self.state.initial)
+            frozen.load_state_dict(self.state.network.initial)
         return frozen.eval().requires_grad_(requires_grad=False)
 
     def _subset(self) -> Tensor | None:

@@ -115,7 +115,7 @@ def _finish(state: RunState) -> Outcome:
 
 def _kept(state: RunState) -> dict[str, Tensor]:
     """The tested weights, apart from the network, which the next run may use."""
-    return {n: t.detach().cpu().clone() for n, t in state.model.state_dict().items()}
+    return {n: t.detach().cpu().clone() for n, t in state.network.model.state_dict().items()}
 
 
 def _choose(state: RunState) -> tuple[str, Tensor | None]:
@@ -125,7 +125,7 @@ def _choose(state: RunState) -> tuple[str, Tensor | None]:
     best = state.best
     if best is None:
         return f"last epoch: {state.protocol.metric} is undefined on validation", None
-    state.load(best.tensors)
+    state.network.load(best.tensors)
     return f"best on validation: phase {best.phase}, epoch {best.epoch:g}", best.logits.float()
 
 

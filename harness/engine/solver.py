@@ -35,7 +35,7 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
     """Fit for every C, keep the one that is best on validation, put it into the last layer."""
     started = state.clock.now()
     layer = _head_linear(state, directive)
-    stage = len(state.resources.backbone.stages) - 1
+    stage = len(state.network.stages) - 1
     x, cached = _features(state, state.train, stage)
     watched, _ = _features(state, state.validation, stage)
     with state.clock.measure("train"):
@@ -48,7 +48,7 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
     with torch.no_grad():
         layer.weight.copy_(best.weight)
         layer.bias.copy_(best.bias)
-    state.touched = min(state.touched, stage)
+    state.network.touched = min(state.network.touched, stage)
     state.spent += directive.epochs
     state.steps = max(state.steps, round(state.spent * state.steps_per_epoch))
     seconds = round(state.clock.now() - started, 6)
@@ -56,8 +56,8 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
 
 
 def _head_linear(state: RunState, directive: SolveHead) -> nn.Linear:
-    layer = state.model.get_submodule(state.head_layer)
-    rest = cut(state.model, len(state.resources.backbone.stages) - 1)[1]
+    layer = state.network.model.get_submodule(state.network.head_layer)
+    rest = cut(state.network.model, len(state.network.stages) - 1)[1]
     if not isinstance(layer, nn.Linear) or len(rest) != 1:
         raise PhaseError(
             f"directive {directive.name!r} needs a head that ends in one linear layer and has no "
@@ -71,7 +71,9 @@ def _features(state: RunState, split: SplitData, stage: int) -> tuple[Tensor, bo
     source, cached = source_at(state, split, stage)
     if not cached:
         with state.clock.measure("features"):
-            return predict(state, cut(state.model, stage)[0], source, ("prefix", stage)), False
+            return predict(
+                state, cut(state.network.model, stage)[0], source, ("prefix", stage)
+            ), False
     return source.inputs(torch.arange(len(source))).float().cpu(), True
 
 

@@ -19,7 +19,7 @@ from harness.api.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
 from harness.api.strategy import Phase
 from harness.engine.batches import DTYPES, steps_per_epoch
 from harness.engine.devices import RunClock
-from harness.engine.model import copy_all, load
+from harness.engine.model import copy_all
 from harness.engine.optimizer import State
 from harness.engine.seeds import generator
 from harness.engine.shared import build_network, split_pixels
@@ -102,11 +102,7 @@ class RunState:
         self.spec, self.resources, self.protocol = spec, resources, spec.protocol
         self.clock = RunClock(resources.device)
         with self.clock.measure("load"):
-            made = build_network(spec, resources)
-            self.model, self.start, self.initial = made.model, made.start, made.initial
-            self.new_stages, self.plain = made.new_stages, made.plain
-            self.library, self.head_layer = made.library, made.head_layer
-            self.classifier = resources.backbone.classifier
+            self.network = build_network(spec, resources)
             self.train = SplitData(resources, spec, "train")
             self.validation = SplitData(resources, spec, "validation")
         self.metric = resources.metrics[self.protocol.metric]
@@ -121,9 +117,6 @@ class RunState:
         self.dtype = DTYPES[spec.numeric.precision]
         self.steps, self.spent, self.looks = 0, 0.0, 0
         self.trained_samples = 0
-        # Stages below this number have never learned: what they compute can be shared.
-        self.stages = resources.backbone.stages
-        self.touched = len(self.stages)
         self.optimizer_state: State = {}
         self.best: Checkpoint | None = None
         self.waited, self.waiting_for = 0, None  # type: tuple[int, float | None]
@@ -176,24 +169,22 @@ class RunState:
     def beginning(self, phase: Phase) -> dict[str, Tensor] | None:
         """The state that a phase goes back to before its first step; None: it goes on from here."""
         if phase.begin == "pretrained":
-            return self.initial
+            return self.network.initial
         return self.best.tensors if phase.begin == "best" and self.best is not None else None
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        load(self.model, tensors)
 
     def remember(self, score: float | None, logits: Tensor, phase: str, epoch: float) -> None:
         """Keep this state if it is the best on validation so far."""
         if score is not None and self.better(score, self.best.score if self.best else None):
-            own = self.model.state_dict()
+            own = self.network.model.state_dict()
             tensors = {name: self._room(name, tensor) for name, tensor in own.items()}
-            moved = [name for name in own if tensors[name] is not self.initial[name]]
+            moved = [name for name in own if tensors[name] is not self.network.initial[name]]
             copy_all([tensors[name] for name in moved], [own[name] for name in moved])
             self.best = Checkpoint(score, logits, tensors, phase, epoch)
 
     def _room(self, name: str, tensor: Tensor) -> Tensor:
         """Where a tensor is remembered; what has never learned is as it was at the start."""
-        if list(self.stages).index(name.split(".", maxsplit=1)[0]) < self.touched:
-            return self.initial[name]
-        kept = self.best.tensors[name] if self.best else self.initial[name]
-        return torch.empty_like(tensor) if kept is self.initial[name] else kept
+        network, initial = self.network, self.network.initial[name]
+        if network.stages.index(name.split(".", maxsplit=1)[0]) < network.touched:
+            return initial
+        kept = self.best.tensors[name] if self.best else initial
+        return torch.empty_like(tensor) if kept is initial else kept

@@ -57,7 +57,7 @@ class StepGraph:
         self.progress = torch.zeros((), device=device)
         self.loss = torch.zeros((), dtype=state.dtype, device=device)
         whole = size == state.protocol.batch_size
-        self.once = CapturableWork(self._work, state.library, tune=whole)
+        self.once = CapturableWork(self._work, state.network.graphs, tune=whole)
 
     def __call__(self, state: RunState) -> None:
         """Afterwards `.grad` of every learning parameter holds this batch's gradient."""
@@ -109,7 +109,7 @@ class CapturedSteps:
         self.reference, self.learning = reference, run.learning
         self.device = self.state.train.labels.device
         # Compiling pays for the step that most runs share: the one in which everything learns.
-        everything = len(self.learning) == sum(1 for _ in self.state.model.parameters())
+        everything = len(self.learning) == sum(1 for _ in self.state.network.model.parameters())
         self.compiles = self.state.spec.numeric.compile == "compile" and everything
         self.passes = self._passes()
         if self.passes.gradients:
@@ -118,7 +118,7 @@ class CapturedSteps:
         self.records_update = self.state.spec.numeric.precision != "float64"
         if self.records_update:
             run.optimizer.rates_on(self.device)
-        self.update = CapturableWork(self._update, self.state.library)
+        self.update = CapturableWork(self._update, self.state.network.graphs)
         self.table: tuple[int, int, Tensor] = (-1, 0, torch.empty(0))
 
     def step(self, number: int) -> None:
@@ -144,7 +144,7 @@ class CapturedSteps:
             "passes", self.run.begins, tuple(self.learning), self.run.norm, protocol.augment,
             protocol.mean, protocol.std, protocol.class_weights, protocol.label_smoothing,
         )  # fmt: skip
-        return state.library.keep(key, StepGraphs)
+        return state.network.graphs.keep(key, StepGraphs)
 
     def _feed(self, one: StepGraph, number: int) -> None:
         state = self.state
@@ -165,7 +165,7 @@ class CapturedSteps:
             self._update()
             return
         optimizer.put_rates(self._rates(number))
-        if self.passes.gradients or not self.state.library.records:
+        if self.passes.gradients or not self.state.network.graphs.records:
             self.update(self.state.clock)
         else:  # gradients that are not in their place yet
             self._update()
@@ -249,7 +249,7 @@ class ReferenceSteps:
                 loss = self.phase.objective(self.network, batch)
         run.losses.append(loss.detach())
         for penalty in run.other_penalties:
-            loss = loss + penalty(run.learning, state.start)
+            loss = loss + penalty(run.learning, state.network.start)
         for parameter in run.learning.values():
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]

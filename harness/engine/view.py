@@ -27,20 +27,20 @@ class StrategyView:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self._state.model.named_children())
+        return tuple(name for name, _ in self._state.network.model.named_children())
 
     @property
     def head(self) -> tuple[str, ...]:
-        return self._state.new_stages
+        return self._state.network.new_stages
 
     @property
     def classifier(self) -> tuple[str, ...]:
-        wanted = {*self._state.classifier, *self.head}
+        wanted = {*self._state.network.classifier, *self.head}
         return tuple(stage for stage in self.stages if stage in wanted)
 
     @property
     def parameters(self) -> Mapping[str, ParameterInfo]:
-        model, start = self._state.model, self._state.start
+        model, start = self._state.network.model, self._state.network.start
         named = dict(model.named_parameters())
         norms = torch.stack([p.detach().norm() for p in named.values()]).tolist()
         return {
@@ -94,13 +94,13 @@ class GradientProbe:
     """Gradients for every parameter, dropout off; over fixed memory, so that it can be recorded."""
 
     def __init__(self, state: RunState, size: int, norm_mode: Literal["train", "eval"]) -> None:
-        self.model, self.norm_mode = state.model, norm_mode
+        self.model, self.norm_mode = state.network.model, norm_mode
         self.criterion, self.autocast, self.means = state.loss, state.autocast, state.train.means
         self.room = state.train.room(size)
         self.targets = torch.empty(size, dtype=torch.int64, device=state.train.labels.device)
         self.found: dict[str, Tensor] = {}
         plain = state.spec.numeric.compile == "none"
-        self.once = None if plain else CapturableWork(self._work, state.library)
+        self.once = None if plain else CapturableWork(self._work, state.network.graphs)
 
     def bytes(self) -> int:
         return sum(g.numel() * g.element_size() for g in self.found.values())
@@ -145,7 +145,7 @@ def gradients_on(
         "look", size, norm_mode, protocol.mean, protocol.std, protocol.class_weights,
         protocol.label_smoothing,
     )  # fmt: skip
-    return state.library.keep(key, lambda: GradientProbe(state, size, norm_mode)).at(
+    return state.network.graphs.keep(key, lambda: GradientProbe(state, size, norm_mode)).at(
         state, batches, number
     )
 
@@ -170,7 +170,7 @@ def _modes(model: nn.Module, norm_mode: Literal["train", "eval"]) -> Iterator[No
 
 def network_tensors(view: StrategyView) -> dict[str, Tensor]:
     """The parameters and buffers of the network that is viewed, not copied."""
-    return view._state.model.state_dict()  # noqa: SLF001
+    return view._state.network.model.state_dict()  # noqa: SLF001
 
 
 def initial_tensors(view: StrategyView, directive: Directive) -> dict[str, Tensor]:
@@ -181,7 +181,7 @@ def initial_tensors(view: StrategyView, directive: Directive) -> dict[str, Tenso
 
 def head_layer(view: StrategyView) -> str:
     """Name of the linear layer that `SolveHead` fits."""
-    return view._state.head_layer  # noqa: SLF001
+    return view._state.network.head_layer  # noqa: SLF001
 
 
 @contextlib.contextmanager

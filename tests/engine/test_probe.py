@@ -62,7 +62,12 @@ def told(state):
     history = [replace(record, seconds=0.0) for record in state.history]
     phases = [record.model_copy(update={"seconds": 0.0}) for record in state.phases]
     best = state.best and (state.best.phase, state.best.epoch)
-    return history, phases, best, (state.steps, state.spent, state.touched, state.trained_samples)
+    return (
+        history,
+        phases,
+        best,
+        (state.steps, state.spent, state.network.touched, state.trained_samples),
+    )
 
 
 def bits(outcome):
@@ -138,8 +143,10 @@ def test_a_lane_learns_what_the_reference_learns(case):
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-8)
         assert replace(ours, train_loss=0.0) == replace(theirs, train_loss=0.0)
     assert told(fast)[1:] == told(plain)[1:]
-    for name, tensor in plain.model.state_dict().items():
-        torch.testing.assert_close(fast.model.state_dict()[name], tensor, rtol=1e-8, atol=1e-12)
+    for name, tensor in plain.network.model.state_dict().items():
+        torch.testing.assert_close(
+            fast.network.model.state_dict()[name], tensor, rtol=1e-8, atol=1e-12
+        )
     assert fast.optimizer_state.keys() == plain.optimizer_state.keys()
     for name, kept in plain.optimizer_state.items():
         assert kept.keys() == fast.optimizer_state[name].keys()
@@ -174,7 +181,7 @@ def test_a_head_without_biases_is_a_lane_too(trained):
 
     assert len(trained) == 4
     torch.testing.assert_close(
-        fast.model.head.fc.weight, plain.model.head.fc.weight, rtol=1e-8, atol=1e-12
+        fast.network.model.head.fc.weight, plain.network.model.head.fc.weight, rtol=1e-8, atol=1e-12
     )
 
 
@@ -196,7 +203,9 @@ def test_float32_is_as_far_as_a_unit_in_the_last_place_takes_it(optimizer):
     aside = driven(strategy(head()), engine="reference", start=moved, **given)
 
     def apart(one, other):
-        pairs = zip(one.model.head.parameters(), other.model.head.parameters(), strict=True)
+        pairs = zip(
+            one.network.model.head.parameters(), other.network.model.head.parameters(), strict=True
+        )
         return sum(float((a - b).detach().double().square().sum()) for a, b in pairs) ** 0.5
 
     assert apart(fast, plain) <= 3 * apart(aside, plain)

@@ -572,7 +572,7 @@ def test_decay_and_rates_by_parameter_equal_torch_groups(kind):
 
     spec, resources = toy_run(strategy(phase), optimizer=kind, weight_decay=0.1)
     state = RunState(spec, resources)
-    model = state.model.train()
+    model = state.network.model.train()
     rate = {"head": 1.0, "stem": 0.5, "layer1": 0.1, "layer2": 0.1}
     groups = [
         {
@@ -641,7 +641,7 @@ def test_averages_of_weights(kind):
 
     spec, resources = toy_run(FULL)
     state = RunState(spec, resources)
-    model = state.model.train()
+    model = state.network.model.train()
     adam = torch.optim.Adam(model.parameters(), lr=1e-2)
     batches = Batches(48, 16, spec)
     average = {n: p.detach().clone() for n, p in model.named_parameters()}

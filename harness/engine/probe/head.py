@@ -23,12 +23,12 @@ class Head:
 
     def __init__(self, state: RunState, phase: Phase) -> None:
         self.state, self.phase = state, phase
-        self.path = state.head_layer
-        self.layer = linear(state.model, self.path)
+        self.path = state.network.head_layer
+        self.layer = linear(state.network.model, self.path)
         weight = self.layer.weight
         self.shape = Shape(len(weight), weight.shape[1], bias=self.layer.bias is not None)
         names = [f"{self.path}.{name}" for name, _ in self.layer.named_parameters()]
-        named = dict(state.model.named_parameters())
+        named = dict(state.network.model.named_parameters())
         self.rates = multipliers(phase, named)
         every = decays(phase, named, state.protocol.weight_decay)
         self.decays = {name: every[name] for name in names}
@@ -55,7 +55,7 @@ class Head:
 
     def _inputs(self) -> tuple[Tensor, Tensor]:
         """Inputs on the training and the validation split, [N, D] each; notes what they cost."""
-        state, last = self.state, len(self.state.resources.backbone.stages) - 1
+        state, last = self.state, len(self.state.network.stages) - 1
         found = []
         for split in (state.train, state.validation):
             source, _ = source_at(state, split, last)

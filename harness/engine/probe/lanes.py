@@ -227,7 +227,7 @@ class HeldHeads:
 class HeadBatch:
     """Lanes that stand at the same step, trained together."""
 
-    def __init__(self, task: Task, lanes: Sequence[HeadLane], library: GraphCache) -> None:
+    def __init__(self, task: Task, lanes: Sequence[HeadLane], graphs: GraphCache) -> None:
         self.task, self.count = task, len(lanes)
         self.device = task.features.device
         self.width = BLOCK[self.device.type]
@@ -239,7 +239,7 @@ class HeadBatch:
         self.gradient = torch.zeros_like(self.rows)
         self.order = self.table = self.losses = torch.empty(0, device=self.device)
         self._sizes: tuple[int, ...] = ()
-        self._once = CapturableWork(self._steps, library)
+        self._once = CapturableWork(self._steps, graphs)
 
     def train(self, first: int, factors: Sequence[float], clock: RunClock) -> None:
         """One epoch or a part of it, from step number `first`; `factors` of the rate, one a step."""
@@ -273,7 +273,7 @@ class HeadBatch:
         sizes = tuple(batch.shape[1] for batch in by_step)
         order = torch.cat([batch.flatten() for batch in by_step])
         if sizes != self._sizes:
-            self._sizes, self._once = sizes, CapturableWork(self._steps, self._once.library)
+            self._sizes, self._once = sizes, CapturableWork(self._steps, self._once.graphs)
             self.order, self.table = send(order, self.device), send(table, self.device)
             self.losses = self.rows.new_zeros(len(sizes), self.width)
         else:  # recorded steps read where they read before

@@ -112,7 +112,9 @@ class Siblings:
         for first in range(0, len(runners), width):
             chosen = runners[first : first + width]
             yield (
-                HeadBatch(task, [self._lane(one, start) for one in chosen], self.state.library),
+                HeadBatch(
+                    task, [self._lane(one, start) for one in chosen], self.state.network.graphs
+                ),
                 chosen,
             )
 
@@ -202,10 +204,10 @@ def phase_run(state: RunState, phase: Phase) -> PhaseRun:
 
 def is_probe(state: RunState, phase: Phase) -> bool:
     """Whether this is the run's first training and exactly one linear layer learns, plainly."""
-    last = len(state.resources.backbone.stages) - 1
+    last = len(state.network.stages) - 1
     fresh = state.steps == 0 and state.spent == 0 and not state.history
     usual = phase.objective is None and phase.average == "none" and phase.reference == "none"
-    whole = phase.share >= 1 and not state.protocol.augment and state.plain
+    whole = phase.share >= 1 and not state.protocol.augment and state.network.as_built
     pulled = all(isinstance(penalty, Distance) for penalty in phase.penalties)
     if not (fresh and usual and whole and pulled and _only_head(state, phase)):
         return False
@@ -213,9 +215,9 @@ def is_probe(state: RunState, phase: Phase) -> bool:
 
 
 def _only_head(state: RunState, phase: Phase) -> bool:
-    path, named = state.head_layer, dict(state.model.named_parameters())
-    layer = state.model.get_submodule(path)
-    rest = list(cut(state.model, len(state.resources.backbone.stages) - 1)[1])
+    path, named = state.network.head_layer, dict(state.network.model.named_parameters())
+    layer = state.network.model.get_submodule(path)
+    rest = list(cut(state.network.model, len(state.network.stages) - 1)[1])
     if type(layer) is not nn.Linear or len(rest) != 1 or rest[0] is not layer:
         return False
     if layer.weight.numel() > HEAD or layer.in_features * state.protocol.batch_size > BATCH:
@@ -243,7 +245,7 @@ class ProbeRun(PhaseRun):
                 self.company.train(start)
             state.steps = end
             self._take(self.ends[end])
-            self.stopped = self._validate(state.model, state.validation, ("from", 0), mark)
+            self.stopped = self._validate(state.network.model, state.validation, ("from", 0), mark)
             mark = state.clock.now()
         moments = self.ends[state.steps].reading.rows[1:]
         self.optimizer.restore(self.head.optimizer_state(moments, state.steps))
