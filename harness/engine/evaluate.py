@@ -23,7 +23,7 @@ def outputs(state: RunState, network: nn.Module, source: Source, place: Place) -
     network.eval()
     size = state.protocol.eval_batch_size
     if state.spec.numeric.compile == "none":
-        with state.autocast():
+        with state.numerics.autocast():
             return torch.cat([network(source.inputs(index)) for index in chunks(len(source), size)])
     room = source.room(size)
     key = (
@@ -51,7 +51,7 @@ class Forward:
 
     def __init__(self, state: RunState, network: nn.Module, source: Source, room: Tensor) -> None:
         self.network, self.room, self.means = network, room, source.means
-        self.autocast = state.autocast
+        self.autocast = state.numerics.autocast
         self.out: Tensor | None = None
         known = len(room) == state.protocol.batch_size  # as in training, where trying pays
         self.once = CapturableWork(self._work, state.network.graphs, tune=known)

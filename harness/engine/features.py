@@ -42,7 +42,7 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
     state.clock.settled.add(key)
     features = Features(values, state.clock.seconds["features"] - before)
     if key is not None:
-        _make_room(shared, most(state.train.pixels.device) - _bytes(values))
+        _make_room(shared, most(state.data.train.pixels.device) - _bytes(values))
         shared[key] = features
     return features, True
 
@@ -102,7 +102,7 @@ def _fits(state: RunState, prefix: nn.Sequential, split: SplitData, stage: int) 
     sizes: dict[int, int] = state.network.graphs.sizes
     if stage not in sizes:
         prefix.eval()
-        with untuned(), state.autocast():
+        with untuned(), state.numerics.autocast():
             sizes[stage] = _bytes(prefix(split.inputs(torch.arange(1))))
     return sizes[stage] * len(split) <= most(split.pixels.device)
 

@@ -89,7 +89,7 @@ def reported(run: PhaseRun, cached: int, seconds: float) -> PhaseReport:
     state, phase = run.state, run.phase
     steps = state.steps - run.first
     trainable = sum(p.numel() for p in run.learning.values())
-    epochs = steps / state.steps_per_epoch
+    epochs = steps / state.data.steps_per_epoch
     state.phases.append(
         PhaseRecord(
             name=phase.name, epochs_planned=phase.epochs, epochs=epochs, steps=steps,
@@ -167,7 +167,7 @@ class PhaseRun:
         self.norm = state.protocol.norm if phase.norm == "auto" else phase.norm
         self.first = state.steps
         planned = state.spent + phase.epochs
-        self.last = max(self.first, round(planned * state.steps_per_epoch))
+        self.last = max(self.first, round(planned * state.data.steps_per_epoch))
         self.losses: list[Tensor] = []
         self.scores: list[float | None] = []
         self.stopped = False
@@ -182,7 +182,7 @@ class PhaseRun:
             with state.clock.measure("train"):
                 cached = self._train()
         state.spent = (
-            state.steps / state.steps_per_epoch if self.stopped else state.spent + phase.epochs
+            state.steps / state.data.steps_per_epoch if self.stopped else state.spent + phase.epochs
         )
         if self.last > self.first:
             state.optimizer_state = self.optimizer.state()
@@ -194,8 +194,8 @@ class PhaseRun:
         """All steps of the phase; returns how many leading stages came from the cache."""
         state, phase = self.state, self.phase
         stage = self.frontier if phase.reference != "pretrained" else 0
-        source, cached = source_at(state, state.train, stage)
-        seen, seen_cached = source_at(state, state.validation, stage)
+        source, cached = source_at(state, state.data.train, stage)
+        seen, seen_cached = source_at(state, state.data.validation, stage)
         network = cut(state.network.model, stage)[1] if cached else state.network.model
         self.begins = stage if cached else 0
         watched = cut(state.network.model, stage)[1] if seen_cached else state.network.model
@@ -205,7 +205,7 @@ class PhaseRun:
         self._restart_patience()
         average = None if phase.average == "none" else Average(phase.average, self.learning)
         batches = Batches(
-            len(state.train), state.protocol.batch_size, state.spec, subset=self._subset()
+            len(state.data.train), state.protocol.batch_size, state.spec, subset=self._subset()
         )
         kind = CapturedSteps if recordable(self) else ReferenceSteps
         steps = kind(self, network, source, batches, reference)
@@ -215,7 +215,7 @@ class PhaseRun:
             if average is not None:
                 average.after_step()
             state.steps = number + 1
-            if state.steps % state.steps_per_epoch == 0 or state.steps == self.last:
+            if state.steps % state.data.steps_per_epoch == 0 or state.steps == self.last:
                 if average is not None:
                     average.after_epoch()
                 with self._averaged(average, network, source, batches):
@@ -233,12 +233,12 @@ class PhaseRun:
         over_run = self.phase.anneal == "run"
         begun = step if over_run else step - self.first
         span = state.protocol.epochs if over_run else self.phase.epochs
-        return rate_factor(state.protocol.schedule, begun / state.steps_per_epoch, span)
+        return rate_factor(state.protocol.schedule, begun / state.data.steps_per_epoch, span)
 
     def progress(self, step: int) -> float:
         """Share of the run's budget that is spent before a step."""
         state = self.state
-        return step / max(1, round(state.protocol.epochs * state.steps_per_epoch))
+        return step / max(1, round(state.protocol.epochs * state.data.steps_per_epoch))
 
     def _set_modes(self) -> None:
         """Frozen means frozen: a stage in which nothing learns stays in eval mode."""
@@ -269,11 +269,11 @@ class PhaseRun:
         if self.phase.share >= 1:
             return None
         state = self.state
-        order = Batches(len(state.train), len(state.train), state.spec, "share").at(0)
-        labels = state.train.labels.cpu()[order]
+        order = Batches(len(state.data.train), len(state.data.train), state.spec, "share").at(0)
+        labels = state.data.train.labels.cpu()[order]
         kept = [
             order[labels == c][: max(1, round(self.phase.share * count))]
-            for c, count in enumerate(state.class_counts)
+            for c, count in enumerate(state.data.class_counts)
         ]
         return torch.cat(kept).sort().values
 
@@ -299,7 +299,7 @@ class PhaseRun:
             score, logits = self._score(network, source, place)
         self._train_mode()
         self.scores.append(score)
-        epoch = state.steps / state.steps_per_epoch
+        epoch = state.steps / state.data.steps_per_epoch
         if phase.select:
             state.remember(score, logits, phase.name, epoch)
         lr = state.protocol.lr * self.factor(state.steps - 1)

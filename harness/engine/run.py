@@ -91,7 +91,7 @@ def _finish(state: RunState) -> Outcome:
     test = SplitData(state.resources, state.spec, "test")
     logits: dict[Split, Tensor] = {
         "test": predict_split(state, test),
-        "validation": predict_split(state, state.validation) if known is None else known,
+        "validation": predict_split(state, state.data.validation) if known is None else known,
     }
     predictions = _predictions(state, logits)
     with state.clock.measure("evaluate"):

@@ -36,8 +36,8 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
     started = state.clock.now()
     layer = _head_linear(state, directive)
     stage = len(state.network.stages) - 1
-    x, cached = _features(state, state.train, stage)
-    watched, _ = _features(state, state.validation, stage)
+    x, cached = _features(state, state.data.train, stage)
+    watched, _ = _features(state, state.data.validation, stage)
     with state.clock.measure("train"):
         best: _Fit | None = None
         for fit in _fits(state, (x, watched), directive.C):
@@ -50,7 +50,7 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
         layer.bias.copy_(best.bias)
     state.network.touched = min(state.network.touched, stage)
     state.spent += directive.epochs
-    state.steps = max(state.steps, round(state.spent * state.steps_per_epoch))
+    state.steps = max(state.steps, round(state.spent * state.data.steps_per_epoch))
     seconds = round(state.clock.now() - started, 6)
     return _record(state, directive, best, (stage if cached else 0, seconds))
 
@@ -101,7 +101,7 @@ def _record(
     state: RunState, directive: SolveHead, fit: _Fit, rest: tuple[int, float]
 ) -> PhaseReport:
     cached, seconds = rest
-    epoch = state.steps / state.steps_per_epoch
+    epoch = state.steps / state.data.steps_per_epoch
     state.remember(fit.score, fit.logits, directive.name, epoch)
     state.history.append(
         EpochRecord(

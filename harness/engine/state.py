@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -56,11 +55,39 @@ class Criterion:
         return ((1 - share) * likelihood + share / len(weights) * spread) / mass
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Where the numeric mode's precision acts."""
-    if precision == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
+@dataclass(frozen=True)
+class Numerics:
+    """The arithmetic of a run.  Apart from the run: recorded work of later runs uses it, too."""
+
+    loss: Criterion
+    precision: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, spec: RunSpec, class_counts: Sequence[int], device: str) -> Numerics:
+        """As protocol and numeric mode say."""
+        protocol, precision = spec.protocol, spec.numeric.precision
+        balanced = protocol.class_weights != "none"
+        weights = balanced_weights(class_counts, DTYPES[precision]).to(device) if balanced else None
+        loss = Criterion(weights, protocol.label_smoothing)
+        return cls(loss, precision, torch.device(device))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and losses."""
+        return DTYPES[self.precision]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Around forward passes: where bf16 acts."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def balanced_weights(class_counts: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Weights [C] under which every class counts the same, mean one over the samples."""
+    counts = torch.tensor(class_counts, dtype=dtype)
+    return counts.sum() / (len(counts) * counts)
 
 
 class SplitData:
@@ -95,6 +122,23 @@ class SplitData:
         return self.labels[index.to(self.labels.device)]
 
 
+class RunData:
+    """The splits that a run trains and validates on.
+
+    Attributes:
+        class_counts: training images of each class.
+    """
+
+    def __init__(self, spec: RunSpec, resources: Resources) -> None:
+        self.train = SplitData(resources, spec, "train")
+        self.validation = SplitData(resources, spec, "validation")
+        self.steps_per_epoch = steps_per_epoch(len(self.train), spec.protocol.batch_size)
+        labels, classes = resources.images.labels["train"], resources.images.classes
+        self.class_counts: tuple[int, ...] = tuple(
+            np.bincount(labels, minlength=len(classes)).tolist()
+        )
+
+
 class RunState:
     """Everything that changes during a run, in one place."""
 
@@ -103,18 +147,9 @@ class RunState:
         self.clock = RunClock(resources.device)
         with self.clock.measure("load"):
             self.network = build_network(spec, resources)
-            self.train = SplitData(resources, spec, "train")
-            self.validation = SplitData(resources, spec, "validation")
+            self.data = RunData(spec, resources)
+        self.numerics = Numerics.of(spec, self.data.class_counts, resources.device)
         self.metric = resources.metrics[self.protocol.metric]
-        self.steps_per_epoch = steps_per_epoch(len(self.train), self.protocol.batch_size)
-        labels, classes = resources.images.labels["train"], resources.images.classes
-        self.class_counts: tuple[int, ...] = tuple(
-            np.bincount(labels, minlength=len(classes)).tolist()
-        )
-        # Apart from the run: recorded work of later runs uses them too.
-        self.loss = Criterion(self._class_weights(), self.protocol.label_smoothing)
-        self.autocast = partial(autocast, spec.numeric.precision, torch.device(resources.device))
-        self.dtype = DTYPES[spec.numeric.precision]
         self.steps, self.spent, self.looks = 0, 0.0, 0
         self.trained_samples = 0
         self.optimizer_state: State = {}
@@ -124,12 +159,6 @@ class RunState:
         self.phases: list[PhaseRecord] = []
         self.augment_rng = generator(spec, "augment")
         self.objective_rng = generator(spec, "objective")
-
-    def _class_weights(self) -> Tensor | None:
-        if self.protocol.class_weights == "none":
-            return None
-        counts = torch.tensor(self.class_counts, dtype=DTYPES[self.spec.numeric.precision])
-        return (counts.sum() / (len(counts) * counts)).to(self.resources.device)
 
     # -- the score -----------------------------------------------------------------------
 
@@ -161,8 +190,8 @@ class RunState:
         """Count looks; they cost budget only where the protocol says so."""
         self.looks += batches
         if self.protocol.charge_looks:
-            self.spent += batches / self.steps_per_epoch
-            self.steps = round(self.spent * self.steps_per_epoch)
+            self.spent += batches / self.data.steps_per_epoch
+            self.steps = round(self.spent * self.data.steps_per_epoch)
 
     # -- going back ----------------------------------------------------------------------
 

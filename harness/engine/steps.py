@@ -46,16 +46,16 @@ class StepGraph:
         if steps.compiles:
             self.network = cast("nn.Module", torch.compile(steps.network, dynamic=False))
         self.learning = list(steps.learning.values())
-        self.criterion, self.autocast = state.loss, state.autocast
+        self.criterion, self.autocast = state.numerics.loss, state.numerics.autocast
         self.reference, self.rng = steps.reference, state.objective_rng
         self.means = steps.source.means
-        device = state.train.labels.device
+        device = state.data.train.labels.device
         self.room = steps.source.room(size)
         self.rows = torch.empty(size, dtype=torch.int64, device=device)
         self.targets = torch.empty(size, dtype=torch.int64, device=device)
         self.drawn = torch.empty(size, 6, device=device) if steps.source.augmentations else None
         self.progress = torch.zeros((), device=device)
-        self.loss = torch.zeros((), dtype=state.dtype, device=device)
+        self.loss = torch.zeros((), dtype=state.numerics.dtype, device=device)
         whole = size == state.protocol.batch_size
         self.once = CapturableWork(self._work, state.network.graphs, tune=whole)
 
@@ -107,7 +107,7 @@ class CapturedSteps:
         self.state, self.phase, self.run = run.state, run.phase, run
         self.network, self.source, self.batches = network, source, batches
         self.reference, self.learning = reference, run.learning
-        self.device = self.state.train.labels.device
+        self.device = self.state.data.train.labels.device
         # Compiling pays for the step that most runs share: the one in which everything learns.
         everything = len(self.learning) == sum(1 for _ in self.state.network.model.parameters())
         self.compiles = self.state.spec.numeric.compile == "compile" and everything
@@ -150,7 +150,7 @@ class CapturedSteps:
         state = self.state
         self.source.fill(one.room, self.batches, number)
         rows = self.batches.on(self.device, number)
-        torch.index_select(state.train.labels, 0, rows, out=one.targets)
+        torch.index_select(state.data.train.labels, 0, rows, out=one.targets)
         if self.phase.objective is not None:
             one.rows.copy_(rows)
             one.progress.fill_(self.run.progress(number))
@@ -172,7 +172,7 @@ class CapturedSteps:
 
     def _rates(self, number: int) -> Tensor:
         """Every group's rate at this step; a pass's rates go to the device together."""
-        run, length = self.run, self.state.steps_per_epoch
+        run, length = self.run, self.state.data.steps_per_epoch
         epoch = number // length
         if self.table[0] != epoch:
             first = max(run.first, epoch * length)
@@ -233,10 +233,13 @@ class ReferenceSteps:
         state, run = self.state, self.run
         index = self.batches.at(number)
         run.optimizer.set_rate(run.factor(number))
-        inputs, targets = self.source.inputs(index, state.augment_rng), state.train.targets(index)
-        with state.autocast():
+        inputs, targets = (
+            self.source.inputs(index, state.augment_rng),
+            state.data.train.targets(index),
+        )
+        with state.numerics.autocast():
             if self.phase.objective is None:
-                loss = state.loss(self.network(inputs), targets)
+                loss = state.numerics.loss(self.network(inputs), targets)
             else:
                 batch = Batch(
                     inputs,

@@ -57,7 +57,7 @@ class StrategyView:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self._state.steps_per_epoch
+        return self._state.data.steps_per_epoch
 
     @property
     def epochs_left(self) -> float:
@@ -65,13 +65,15 @@ class StrategyView:
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        return self._state.class_counts
+        return self._state.data.class_counts
 
     def gradients(
         self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
     ) -> Iterator[Params]:
         state = self._state
-        seen = Batches(state.train.labels.numel(), state.protocol.batch_size, state.spec, "look")
+        seen = Batches(
+            state.data.train.labels.numel(), state.protocol.batch_size, state.spec, "look"
+        )
         first = state.looks
         state.charge_looks(batches)
         for number in range(first, first + batches):
@@ -95,9 +97,13 @@ class GradientProbe:
 
     def __init__(self, state: RunState, size: int, norm_mode: Literal["train", "eval"]) -> None:
         self.model, self.norm_mode = state.network.model, norm_mode
-        self.criterion, self.autocast, self.means = state.loss, state.autocast, state.train.means
-        self.room = state.train.room(size)
-        self.targets = torch.empty(size, dtype=torch.int64, device=state.train.labels.device)
+        self.criterion, self.autocast, self.means = (
+            state.numerics.loss,
+            state.numerics.autocast,
+            state.data.train.means,
+        )
+        self.room = state.data.train.room(size)
+        self.targets = torch.empty(size, dtype=torch.int64, device=state.data.train.labels.device)
         self.found: dict[str, Tensor] = {}
         plain = state.spec.numeric.compile == "none"
         self.once = None if plain else CapturableWork(self._work, state.network.graphs)
@@ -107,9 +113,9 @@ class GradientProbe:
 
     def at(self, state: RunState, batches: Batches, number: int) -> dict[str, Tensor]:
         """The gradients on a batch, apart from the fixed memory."""
-        state.train.fill(self.room, batches, number)
+        state.data.train.fill(self.room, batches, number)
         rows = batches.on(self.targets.device, number)
-        torch.index_select(state.train.labels, 0, rows, out=self.targets)
+        torch.index_select(state.data.train.labels, 0, rows, out=self.targets)
         if self.once is None:
             self._work()
         else:

@@ -36,7 +36,7 @@ from harness.engine.batches import Batches, steps_per_epoch
 from harness.engine.optimizer import ClosedForm, first_match, matches, multipliers, rate_factor
 from harness.engine.run import _drive
 from harness.engine.shared import SharedWork, build_network
-from harness.engine.state import Criterion, RunState
+from harness.engine.state import Numerics, RunState
 from harness.engine.view import StrategyView
 
 
@@ -160,7 +160,9 @@ def test_gradients_are_those_of_the_loss_in_eval_mode():
 
     model = build_network(spec, resources).model.eval()
     index = Batches(48, 16, spec, "look").at(0)
-    F.cross_entropy(model(state.train.inputs(index)), state.train.targets(index)).backward()
+    F.cross_entropy(
+        model(state.data.train.inputs(index)), state.data.train.targets(index)
+    ).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad)
 
@@ -590,20 +592,20 @@ def test_decay_and_rates_by_parameter_equal_torch_groups(kind):
             group["lr"] = 1e-2 * group["m"] * 0.5 * (1 + math.cos(math.pi * step / 12))
         index = batches.at(step)
         plain.zero_grad()
-        F.cross_entropy(model(state.train.inputs(index)), state.train.targets(index)).backward()
+        F.cross_entropy(
+            model(state.data.train.inputs(index)), state.data.train.targets(index)
+        ).backward()
         plain.step()
     assert distance(found, model.state_dict()) < 1e-8
 
 
 def test_class_weights_and_label_smoothing_are_torchs():
-    spec, resources = toy_run(FULL, class_weights="balanced", label_smoothing=0.1)
-    state = RunState(spec, resources)
-    state.class_counts = (10, 30, 8)
+    spec, _ = toy_run(FULL, class_weights="balanced", label_smoothing=0.1)
     logits, targets = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
     weight = torch.tensor([48 / 30, 48 / 90, 48 / 24], dtype=torch.float64)
 
     expected = F.cross_entropy(logits, targets, weight=weight, label_smoothing=0.1)
-    loss = Criterion(state._class_weights(), 0.1)
+    loss = Numerics.of(spec, (10, 30, 8), "cpu").loss
     torch.testing.assert_close(loss(logits, targets), expected)
 
 
@@ -650,7 +652,9 @@ def test_averages_of_weights(kind):
         adam.param_groups[0]["lr"] = 1e-2 * 0.5 * (1 + math.cos(math.pi * step / 12))
         index = batches.at(step)
         adam.zero_grad()
-        F.cross_entropy(model(state.train.inputs(index)), state.train.targets(index)).backward()
+        F.cross_entropy(
+            model(state.data.train.inputs(index)), state.data.train.targets(index)
+        ).backward()
         adam.step()
         with torch.no_grad():
             for n, p in model.named_parameters():
@@ -721,7 +725,7 @@ def test_adapt_may_not_change_the_stages():
 def test_images_are_normalised_as_the_protocol_says():
     spec, resources = toy_run(FULL)
     state = RunState(spec, resources)
-    x = state.train.inputs(torch.tensor([5, 2]))
+    x = state.data.train.inputs(torch.tensor([5, 2]))
 
     raw = resources.images.images["train"][[5, 2]].astype(np.float64) / 255
     mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (spec.protocol.mean, spec.protocol.std))

@@ -40,15 +40,15 @@ class Head:
         state, weight = self.state, self.layer.weight
         features, watched = self._inputs()
         target, mass = goals(
-            state.train.labels, self.shape.classes, state.loss.class_weights,
-            state.loss.label_smoothing,
+            state.data.train.labels, self.shape.classes, state.numerics.loss.class_weights,
+            state.numerics.loss.label_smoothing,
         )  # fmt: skip
         return Task(
             features=features,
             watched=watched,
             goals=target.to(weight.device, weight.dtype),
             mass=mass,
-            even=state.loss.class_weights is None,
+            even=state.numerics.loss.class_weights is None,
             shape=self.shape,
             rule=self.rule,
         )
@@ -57,7 +57,7 @@ class Head:
         """Inputs on the training and the validation split, [N, D] each; notes what they cost."""
         state, last = self.state, len(self.state.network.stages) - 1
         found = []
-        for split in (state.train, state.validation):
+        for split in (state.data.train, state.data.validation):
             source, _ = source_at(state, split, last)
             if not isinstance(source, Features):
                 raise TypeError(f"the head's inputs on {split.name} are not kept")

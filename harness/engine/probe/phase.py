@@ -71,7 +71,7 @@ class Siblings:
         found: list[tuple[int, int]] = []
         most = AHEAD[self.head.layer.weight.device.type]
         while start < self.steps and len(found) < most:
-            found.append((start, min(start + self.state.steps_per_epoch, self.steps)))
+            found.append((start, min(start + self.state.data.steps_per_epoch, self.steps)))
             start = found[-1][1]
         return found
 
@@ -137,8 +137,8 @@ class Siblings:
         """How many heads can be remembered to the end of the phase."""
         head, state = self.head, self.state
         rows = head.shape.row * (1 + head.rule.moments) * head.layer.weight.element_size()
-        logits = len(state.validation) * head.shape.classes * 4
-        epochs = -(-self.steps // state.steps_per_epoch)
+        logits = len(state.data.validation) * head.shape.classes * 4
+        epochs = -(-self.steps // state.data.steps_per_epoch)
         return max(1, MEMO_BYTES // (epochs * (rows + logits)))
 
     def _done(self, way: HeadTrajectory) -> bool:
@@ -160,17 +160,17 @@ class Siblings:
         return SiblingHead(spec, self.memo.at(head_key(spec, head.phase, head.rates, head.decays)))
 
     def _lane(self, one: SiblingHead, start: int) -> HeadLane:
-        batches = Batches(len(self.state.train), one.spec.protocol.batch_size, one.spec)
+        batches = Batches(len(self.state.data.train), one.spec.protocol.batch_size, one.spec)
         rows = one.way.ends[start].reading.rows if start else self.head.drawn(one.spec)
         return HeadLane(rows, one.spec.protocol.lr, batches)
 
 
 def _scores(state: RunState, way: HeadTrajectory) -> Iterator[float | None]:
     """Validation scores of the whole epochs from the first on."""
-    end = state.steps_per_epoch
+    end = state.data.steps_per_epoch
     while end in way.ends:
         yield judge(state, way.ends[end])
-        end += state.steps_per_epoch
+        end += state.data.steps_per_epoch
 
 
 def judge(state: RunState, snapshot: Snapshot) -> float | None:
@@ -211,7 +211,7 @@ def is_probe(state: RunState, phase: Phase) -> bool:
     pulled = all(isinstance(penalty, Distance) for penalty in phase.penalties)
     if not (fresh and usual and whole and pulled and _only_head(state, phase)):
         return False
-    return all(keeps(state, split, last) for split in (state.train, state.validation))
+    return all(keeps(state, split, last) for split in (state.data.train, state.data.validation))
 
 
 def _only_head(state: RunState, phase: Phase) -> bool:
@@ -240,12 +240,14 @@ class ProbeRun(PhaseRun):
         self._restart_patience()
         mark = state.clock.now()
         while state.steps < self.last and not self.stopped:
-            start, end = state.steps, min(state.steps + state.steps_per_epoch, self.last)
+            start, end = state.steps, min(state.steps + state.data.steps_per_epoch, self.last)
             if end not in self.ends:
                 self.company.train(start)
             state.steps = end
             self._take(self.ends[end])
-            self.stopped = self._validate(state.network.model, state.validation, ("from", 0), mark)
+            self.stopped = self._validate(
+                state.network.model, state.data.validation, ("from", 0), mark
+            )
             mark = state.clock.now()
         moments = self.ends[state.steps].reading.rows[1:]
         self.optimizer.restore(self.head.optimizer_state(moments, state.steps))
