@@ -87,7 +87,7 @@ def estimate_norms(network: nn.Module, source: Source, batches: Batches) -> None
 def reported(run: PhaseRun, cached: int, seconds: float) -> PhaseReport:
     """The strategy's report; the record is kept.  `cached`: leading stages that were."""
     state, phase = run.state, run.phase
-    steps = state.steps - run.first
+    steps = state.budget.steps - run.first
     trainable = sum(p.numel() for p in run.learning.values())
     epochs = steps / state.data.steps_per_epoch
     state.phases.append(
@@ -165,8 +165,8 @@ class PhaseRun:
         )
         self.other_penalties = [p for p in phase.penalties if not isinstance(p, Distance)]
         self.norm = state.protocol.norm if phase.norm == "auto" else phase.norm
-        self.first = state.steps
-        planned = state.spent + phase.epochs
+        self.first = state.budget.steps
+        planned = state.budget.spent + phase.epochs
         self.last = max(self.first, round(planned * state.data.steps_per_epoch))
         self.losses: list[Tensor] = []
         self.scores: list[float | None] = []
@@ -181,8 +181,8 @@ class PhaseRun:
             state.network.touched = min(state.network.touched, self.frontier)
             with state.clock.measure("train"):
                 cached = self._train()
-        state.spent = (
-            state.steps / state.data.steps_per_epoch if self.stopped else state.spent + phase.epochs
+        state.budget.spent = (
+            state.budget.epochs if self.stopped else state.budget.spent + phase.epochs
         )
         if self.last > self.first:
             state.optimizer_state = self.optimizer.state()
@@ -214,8 +214,11 @@ class PhaseRun:
             steps.step(number)
             if average is not None:
                 average.after_step()
-            state.steps = number + 1
-            if state.steps % state.data.steps_per_epoch == 0 or state.steps == self.last:
+            state.budget.steps = number + 1
+            if (
+                state.budget.steps % state.data.steps_per_epoch == 0
+                or state.budget.steps == self.last
+            ):
                 if average is not None:
                     average.after_epoch()
                 with self._averaged(average, network, source, batches):
@@ -299,10 +302,10 @@ class PhaseRun:
             score, logits = self._score(network, source, place)
         self._train_mode()
         self.scores.append(score)
-        epoch = state.steps / state.data.steps_per_epoch
+        epoch = state.budget.epochs
         if phase.select:
             state.remember(score, logits, phase.name, epoch)
-        lr = state.protocol.lr * self.factor(state.steps - 1)
+        lr = state.protocol.lr * self.factor(state.budget.steps - 1)
         record = EpochRecord(
             phase=phase.name, epoch=epoch, train_loss=train_loss, score=score, lr=lr,
             seconds=round(state.clock.now() - mark, 6),
@@ -323,7 +326,7 @@ class PhaseRun:
         self.state.wait()
         losses = losses.cpu()
         self.losses.clear()
-        return finite_mean(losses, self.phase.name, self.state.steps)
+        return finite_mean(losses, self.phase.name, self.state.budget.steps)
 
     def _restart_patience(self) -> None:
         if not self.phase.continues:

@@ -74,9 +74,9 @@ def _check(state: RunState, directive: Directive) -> None:
             f"strategy {strategy!r}: phase {directive.name!r} asks for {directive.epochs} epochs; "
             "it must be 0 or more"
         )
-    if directive.epochs > state.epochs_left + ROUNDING:
+    if directive.epochs > state.budget.epochs_left + ROUNDING:
         raise PhaseError(
-            f"strategy {strategy!r} has {state.epochs_left:g} epochs left, but phase "
+            f"strategy {strategy!r} has {state.budget.epochs_left:g} epochs left, but phase "
             f"{directive.name!r} asks for {directive.epochs:g}"
         )
     if isinstance(directive, Phase) and not 0 < directive.share <= 1:
@@ -156,7 +156,7 @@ def _cost(state: RunState) -> Cost:
         peak_bytes=torch.cuda.max_memory_allocated(state.resources.device) if cuda else None,
         trainable=max((phase.trainable for phase in state.phases if not phase.skipped), default=0),
         images_per_second=round(state.trained_samples / alone.train, 3) if alone.train else None,
-        looks=state.looks,
+        looks=state.budget.looks,
         packed=current() is not None,
     )
 

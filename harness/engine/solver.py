@@ -49,8 +49,10 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
         layer.weight.copy_(best.weight)
         layer.bias.copy_(best.bias)
     state.network.touched = min(state.network.touched, stage)
-    state.spent += directive.epochs
-    state.steps = max(state.steps, round(state.spent * state.data.steps_per_epoch))
+    state.budget.spent += directive.epochs
+    state.budget.steps = max(
+        state.budget.steps, round(state.budget.spent * state.data.steps_per_epoch)
+    )
     seconds = round(state.clock.now() - started, 6)
     return _record(state, directive, best, (stage if cached else 0, seconds))
 
@@ -101,7 +103,7 @@ def _record(
     state: RunState, directive: SolveHead, fit: _Fit, rest: tuple[int, float]
 ) -> PhaseReport:
     cached, seconds = rest
-    epoch = state.steps / state.data.steps_per_epoch
+    epoch = state.budget.epochs
     state.remember(fit.score, fit.logits, directive.name, epoch)
     state.history.append(
         EpochRecord(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.api.dataset import Split
 from harness.api.execution import Resources
-from harness.api.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
+from harness.api.records import Augmentation, EpochRecord, PhaseRecord, Protocol, RunSpec
 from harness.api.strategy import Phase
 from harness.engine.batches import DTYPES, steps_per_epoch
 from harness.engine.devices import RunClock
@@ -139,6 +139,35 @@ class RunData:
         )
 
 
+class Budget:
+    """The part of the protocol's epochs that is spent.
+
+    Attributes:
+        steps: made so far, in whole; spent: epochs, a phase that ended early by its steps.
+        looks: batches that the strategy has looked at the gradients of.
+    """
+
+    def __init__(self, protocol: Protocol, steps_per_epoch: int) -> None:
+        self.protocol, self.steps_per_epoch = protocol, steps_per_epoch
+        self.steps, self.spent, self.looks = 0, 0.0, 0
+
+    @property
+    def epochs(self) -> float:
+        """Epochs that the steps so far come to."""
+        return self.steps / self.steps_per_epoch
+
+    @property
+    def epochs_left(self) -> float:
+        return max(0.0, self.protocol.epochs - self.spent)
+
+    def charge_looks(self, batches: int) -> None:
+        """Count looks; they cost budget only where the protocol says so."""
+        self.looks += batches
+        if self.protocol.charge_looks:
+            self.spent += batches / self.steps_per_epoch
+            self.steps = round(self.spent * self.steps_per_epoch)
+
+
 class RunState:
     """Everything that changes during a run, in one place."""
 
@@ -150,7 +179,7 @@ class RunState:
             self.data = RunData(spec, resources)
         self.numerics = Numerics.of(spec, self.data.class_counts, resources.device)
         self.metric = resources.metrics[self.protocol.metric]
-        self.steps, self.spent, self.looks = 0, 0.0, 0
+        self.budget = Budget(self.protocol, self.data.steps_per_epoch)
         self.trained_samples = 0
         self.optimizer_state: State = {}
         self.best: Checkpoint | None = None
@@ -179,19 +208,6 @@ class RunState:
     def wait(self) -> None:
         """Until the device has done what this run asked of it."""
         self.clock.wait()
-
-    # -- the budget ----------------------------------------------------------------------
-
-    @property
-    def epochs_left(self) -> float:
-        return max(0.0, self.protocol.epochs - self.spent)
-
-    def charge_looks(self, batches: int) -> None:
-        """Count looks; they cost budget only where the protocol says so."""
-        self.looks += batches
-        if self.protocol.charge_looks:
-            self.spent += batches / self.data.steps_per_epoch
-            self.steps = round(self.spent * self.data.steps_per_epoch)
 
     # -- going back ----------------------------------------------------------------------
 

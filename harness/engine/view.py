@@ -61,7 +61,7 @@ class StrategyView:
 
     @property
     def epochs_left(self) -> float:
-        return self._state.epochs_left
+        return self._state.budget.epochs_left
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -74,8 +74,8 @@ class StrategyView:
         seen = Batches(
             state.data.train.labels.numel(), state.protocol.batch_size, state.spec, "look"
         )
-        first = state.looks
-        state.charge_looks(batches)
+        first = state.budget.looks
+        state.budget.charge_looks(batches)
         for number in range(first, first + batches):
             with state.clock.measure("train"):
                 yield gradients_on(state, seen, number, norm_mode)
@@ -193,8 +193,8 @@ def head_layer(view: StrategyView) -> str:
 @contextlib.contextmanager
 def free_looks(view: StrategyView) -> Iterator[None]:
     """Looks inside the block are not counted: the strategy's own stay where they were."""
-    before = view._state.looks  # noqa: SLF001
+    before = view._state.budget.looks  # noqa: SLF001
     try:
         yield
     finally:
-        view._state.looks = before  # noqa: SLF001
+        view._state.budget.looks = before  # noqa: SLF001

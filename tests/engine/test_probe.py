@@ -66,7 +66,7 @@ def told(state):
         history,
         phases,
         best,
-        (state.steps, state.spent, state.network.touched, state.trained_samples),
+        (state.budget.steps, state.budget.spent, state.network.touched, state.trained_samples),
     )
 
 

@@ -205,7 +205,7 @@ def phase_run(state: RunState, phase: Phase) -> PhaseRun:
 def is_probe(state: RunState, phase: Phase) -> bool:
     """Whether this is the run's first training and exactly one linear layer learns, plainly."""
     last = len(state.network.stages) - 1
-    fresh = state.steps == 0 and state.spent == 0 and not state.history
+    fresh = state.budget.steps == 0 and state.budget.spent == 0 and not state.history
     usual = phase.objective is None and phase.average == "none" and phase.reference == "none"
     whole = phase.share >= 1 and not state.protocol.augment and state.network.as_built
     pulled = all(isinstance(penalty, Distance) for penalty in phase.penalties)
@@ -239,18 +239,21 @@ class ProbeRun(PhaseRun):
         state = self.state
         self._restart_patience()
         mark = state.clock.now()
-        while state.steps < self.last and not self.stopped:
-            start, end = state.steps, min(state.steps + state.data.steps_per_epoch, self.last)
+        while state.budget.steps < self.last and not self.stopped:
+            start, end = (
+                state.budget.steps,
+                min(state.budget.steps + state.data.steps_per_epoch, self.last),
+            )
             if end not in self.ends:
                 self.company.train(start)
-            state.steps = end
+            state.budget.steps = end
             self._take(self.ends[end])
             self.stopped = self._validate(
                 state.network.model, state.data.validation, ("from", 0), mark
             )
             mark = state.clock.now()
-        moments = self.ends[state.steps].reading.rows[1:]
-        self.optimizer.restore(self.head.optimizer_state(moments, state.steps))
+        moments = self.ends[state.budget.steps].reading.rows[1:]
+        self.optimizer.restore(self.head.optimizer_state(moments, state.budget.steps))
         for what, seconds in self.company.own.way.inputs.items():
             state.clock.borrow("features", seconds, what)
         self.memo.trim(spare=self.company.size)
@@ -271,9 +274,9 @@ class ProbeRun(PhaseRun):
     def _score(
         self, network: nn.Module, source: Source, place: Place
     ) -> tuple[float | None, Tensor]:
-        end = self.ends[self.state.steps]
+        end = self.ends[self.state.budget.steps]
         return judge(self.state, end), end.reading.logits
 
     def _mean_loss(self) -> float:
-        losses = self.ends[self.state.steps].reading.losses
-        return finite_mean(losses, self.phase.name, self.state.steps)
+        losses = self.ends[self.state.budget.steps].reading.losses
+        return finite_mean(losses, self.phase.name, self.state.budget.steps)
