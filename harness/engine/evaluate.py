@@ -42,7 +42,7 @@ def outputs(state: RunState, network: nn.Module, source: Source, place: Place) -
 def predict(state: RunState, network: nn.Module, source: Source, place: Place) -> Tensor:
     """Logits, float32 [N, C] on the CPU; the network is in eval mode afterwards."""
     found = outputs(state, network, source, place).float()
-    state.wait()
+    state.clock.wait()
     return found.cpu()
 
 

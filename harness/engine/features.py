@@ -38,7 +38,7 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
     before = state.clock.seconds["features"]
     with state.clock.measure("features"):
         values = outputs(state, prefix, split, ("prefix", stage))
-        state.wait()  # others may read them from another stream
+        state.clock.wait()  # others may read them from another stream
     state.clock.settled.add(key)
     features = Features(values, state.clock.seconds["features"] - before)
     if key is not None:

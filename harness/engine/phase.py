@@ -90,7 +90,7 @@ def reported(run: PhaseRun, cached: int, seconds: float) -> PhaseReport:
     steps = state.budget.steps - run.first
     trainable = sum(p.numel() for p in run.learning.values())
     epochs = steps / state.data.steps_per_epoch
-    state.phases.append(
+    state.log.phases.append(
         PhaseRecord(
             name=phase.name, epochs_planned=phase.epochs, epochs=epochs, steps=steps,
             trainable=trainable, cached_stages=cached, rates=_stage_rates(run),
@@ -101,9 +101,9 @@ def reported(run: PhaseRun, cached: int, seconds: float) -> PhaseReport:
     return PhaseReport(
         phase=phase.name, epochs=epochs, steps=steps,
         score=run.scores[-1] if run.scores else None,
-        best=state.best.score if state.best else None,
+        best=state.selection.best.score if state.selection.best else None,
         history=tuple(run.scores), stopped=run.stopped,
-        train_loss=state.history[-1].train_loss if run.scores else float("nan"),
+        train_loss=state.log.history[-1].train_loss if run.scores else float("nan"),
         trainable=trainable, cached_stages=cached, seconds=seconds,
     )  # fmt: skip
 
@@ -304,13 +304,13 @@ class PhaseRun:
         self.scores.append(score)
         epoch = state.budget.epochs
         if phase.select:
-            state.remember(score, logits, phase.name, epoch)
+            state.selection.remember(score, logits, phase.name, epoch)
         lr = state.protocol.lr * self.factor(state.budget.steps - 1)
         record = EpochRecord(
             phase=phase.name, epoch=epoch, train_loss=train_loss, score=score, lr=lr,
             seconds=round(state.clock.now() - mark, 6),
         )  # fmt: skip
-        state.history.append(record)
+        state.log.history.append(record)
         state.resources.observer.epoch_end(record)
         return self._out_of_patience(score)
 
@@ -319,24 +319,19 @@ class PhaseRun:
     ) -> tuple[float | None, Tensor]:
         """The protocol's metric on validation, and the logits it was computed from."""
         logits = predict(self.state, network, source, place)
-        return self.state.score(logits), logits
+        return self.state.selection.score(logits), logits
 
     def _mean_loss(self) -> float:
         losses = torch.stack(self.losses).double()
-        self.state.wait()
+        self.state.clock.wait()
         losses = losses.cpu()
         self.losses.clear()
         return finite_mean(losses, self.phase.name, self.state.budget.steps)
 
     def _restart_patience(self) -> None:
         if not self.phase.continues:
-            self.state.waited, self.state.waiting_for = 0, None
+            self.state.patience.restart()
 
     def _out_of_patience(self, score: float | None) -> bool:
-        state = self.state
-        if state.better(score, state.waiting_for):
-            state.waited, state.waiting_for = 0, score
-        else:
-            state.waited += 1
-        patience = state.protocol.patience
-        return self.phase.patience and patience is not None and state.waited >= patience
+        self.state.patience.count(score)
+        return self.phase.patience and self.state.patience.exhausted

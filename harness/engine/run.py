@@ -53,10 +53,10 @@ def _drive(state: RunState) -> None:
         else:
             report = solve_head(state, directive)
         state.resources.observer.phase_end(report)
-    if not state.history:
+    if not state.log.history:
         raise PhaseError(
             f"strategy {state.resources.strategy.name!r} trained nothing: it yielded "
-            f"{len(state.phases)} phases, none as long as a step"
+            f"{len(state.log.phases)} phases, none as long as a step"
         )
 
 
@@ -103,8 +103,8 @@ def _finish(state: RunState) -> Outcome:
         status="ok",
         metrics=metrics["test"],
         validation=metrics["validation"],
-        history=tuple(state.history),
-        phases=tuple(state.phases),
+        history=tuple(state.log.history),
+        phases=tuple(state.log.phases),
         tested=tested,
         cost=_cost(state),
         data=state.resources.images.record,
@@ -122,7 +122,7 @@ def _choose(state: RunState) -> tuple[str, Tensor | None]:
     """Load the checkpoint to test; returns which one it is and its logits on validation, if known."""
     if state.protocol.checkpoint == "last":
         return "last epoch", None
-    best = state.best
+    best = state.selection.best
     if best is None:
         return f"last epoch: {state.protocol.metric} is undefined on validation", None
     state.network.load(best.tensors)
@@ -154,8 +154,12 @@ def _cost(state: RunState) -> Cost:
         alone=alone,
         incurred=state.clock.figures(alone=False),
         peak_bytes=torch.cuda.max_memory_allocated(state.resources.device) if cuda else None,
-        trainable=max((phase.trainable for phase in state.phases if not phase.skipped), default=0),
-        images_per_second=round(state.trained_samples / alone.train, 3) if alone.train else None,
+        trainable=max(
+            (phase.trainable for phase in state.log.phases if not phase.skipped), default=0
+        ),
+        images_per_second=round(state.log.trained_samples / alone.train, 3)
+        if alone.train
+        else None,
         looks=state.budget.looks,
         packed=current() is not None,
     )

@@ -41,7 +41,7 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
     with state.clock.measure("train"):
         best: _Fit | None = None
         for fit in _fits(state, (x, watched), directive.C):
-            if best is None or state.better(fit.score, best.score):
+            if best is None or state.selection.better(fit.score, best.score):
                 best = fit
     if best is None:
         raise PhaseError(f"directive {directive.name!r} gives no C to try")
@@ -96,7 +96,7 @@ def _fits(
         weight, bias = weight.float(), bias.float()
         loss = float(F.cross_entropy(x @ weight.T + bias, labels))
         logits = watched @ weight.T + bias
-        yield _Fit(c, weight, bias, state.score(logits), logits, loss)
+        yield _Fit(c, weight, bias, state.selection.score(logits), logits, loss)
 
 
 def _record(
@@ -104,15 +104,15 @@ def _record(
 ) -> PhaseReport:
     cached, seconds = rest
     epoch = state.budget.epochs
-    state.remember(fit.score, fit.logits, directive.name, epoch)
-    state.history.append(
+    state.selection.remember(fit.score, fit.logits, directive.name, epoch)
+    state.log.history.append(
         EpochRecord(
             phase=directive.name, epoch=epoch, train_loss=fit.loss, score=fit.score, lr=0.0,
             seconds=seconds,
         )
     )  # fmt: skip
     trainable = fit.weight.numel() + fit.bias.numel()
-    state.phases.append(
+    state.log.phases.append(
         PhaseRecord(
             name=directive.name, kind="solve-head", epochs_planned=directive.epochs,
             epochs=directive.epochs, steps=0, trainable=trainable, cached_stages=cached,
@@ -121,6 +121,6 @@ def _record(
     )  # fmt: skip
     return PhaseReport(
         phase=directive.name, epochs=directive.epochs, steps=0, score=fit.score,
-        best=state.best.score if state.best else None, history=(fit.score,), stopped=False,
+        best=state.selection.best.score if state.selection.best else None, history=(fit.score,), stopped=False,
         train_loss=fit.loss, trainable=trainable, cached_stages=cached, seconds=seconds,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.api.dataset import Split
-from harness.api.execution import Resources
+from harness.api.execution import ImageSet, Resources
+from harness.api.metric import Metric
 from harness.api.records import Augmentation, EpochRecord, PhaseRecord, Protocol, RunSpec
 from harness.api.strategy import Phase
 from harness.engine.batches import DTYPES, steps_per_epoch
 from harness.engine.devices import RunClock
-from harness.engine.model import copy_all
+from harness.engine.model import Network, copy_all
 from harness.engine.optimizer import State
 from harness.engine.seeds import generator
 from harness.engine.shared import build_network, split_pixels
@@ -168,61 +169,30 @@ class Budget:
             self.steps = round(self.spent * self.steps_per_epoch)
 
 
-class RunState:
-    """Everything that changes during a run, in one place."""
+class Selection:
+    """The best state of the network on validation so far."""
 
-    def __init__(self, spec: RunSpec, resources: Resources) -> None:
-        self.spec, self.resources, self.protocol = spec, resources, spec.protocol
-        self.clock = RunClock(resources.device)
-        with self.clock.measure("load"):
-            self.network = build_network(spec, resources)
-            self.data = RunData(spec, resources)
-        self.numerics = Numerics.of(spec, self.data.class_counts, resources.device)
-        self.metric = resources.metrics[self.protocol.metric]
-        self.budget = Budget(self.protocol, self.data.steps_per_epoch)
-        self.trained_samples = 0
-        self.optimizer_state: State = {}
+    def __init__(self, metric: Metric, images: ImageSet, network: Network) -> None:
+        self.metric, self.images, self.network = metric, images, network
         self.best: Checkpoint | None = None
-        self.waited, self.waiting_for = 0, None  # type: tuple[int, float | None]
-        self.history: list[EpochRecord] = []
-        self.phases: list[PhaseRecord] = []
-        self.augment_rng = generator(spec, "augment")
-        self.objective_rng = generator(spec, "objective")
-
-    # -- the score -----------------------------------------------------------------------
 
     def score(self, logits: Tensor) -> float | None:
         """The protocol's metric on validation logits [N, C]; None where it is undefined."""
-        images = self.resources.images
-        found = self.metric.compute(
-            logits.numpy(), np.asarray(images.labels["validation"]), images.classes
-        )
-        return found.value
+        targets = np.asarray(self.images.labels["validation"])
+        return self.metric.compute(logits.numpy(), targets, self.images.classes).value
 
     def better(self, score: float | None, than: float | None) -> bool:
-        """Strictly better; any figure beats none."""
+        """True if strictly better; any figure beats none."""
         if score is None or than is None:
             return score is not None
         return score > than if self.metric.higher_is_better else score < than
 
-    def wait(self) -> None:
-        """Until the device has done what this run asked of it."""
-        self.clock.wait()
-
-    # -- going back ----------------------------------------------------------------------
-
-    def beginning(self, phase: Phase) -> dict[str, Tensor] | None:
-        """The state that a phase goes back to before its first step; None: it goes on from here."""
-        if phase.begin == "pretrained":
-            return self.network.initial
-        return self.best.tensors if phase.begin == "best" and self.best is not None else None
-
     def remember(self, score: float | None, logits: Tensor, phase: str, epoch: float) -> None:
-        """Keep this state if it is the best on validation so far."""
+        """Keep the network as it is if it is the best on validation so far."""
         if score is not None and self.better(score, self.best.score if self.best else None):
-            own = self.network.model.state_dict()
+            own, initial = self.network.model.state_dict(), self.network.initial
             tensors = {name: self._room(name, tensor) for name, tensor in own.items()}
-            moved = [name for name in own if tensors[name] is not self.network.initial[name]]
+            moved = [name for name in own if tensors[name] is not initial[name]]
             copy_all([tensors[name] for name in moved], [own[name] for name in moved])
             self.best = Checkpoint(score, logits, tensors, phase, epoch)
 
@@ -233,3 +203,63 @@ class RunState:
             return initial
         kept = self.best.tensors[name] if self.best else initial
         return torch.empty_like(tensor) if kept is initial else kept
+
+
+class Patience:
+    """Validations since the best one, as early stopping counts them; `limit` None: endless."""
+
+    def __init__(self, selection: Selection, limit: int | None) -> None:
+        self.selection, self.limit = selection, limit
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all scores so far."""
+        self.waited = 0
+        self.waiting_for: float | None = None
+
+    def count(self, score: float | None) -> None:
+        """Take note of a validation."""
+        if self.selection.better(score, self.waiting_for):
+            self.waited, self.waiting_for = 0, score
+        else:
+            self.waited += 1
+
+    @property
+    def exhausted(self) -> bool:
+        return self.limit is not None and self.waited >= self.limit
+
+
+@dataclass
+class RunLog:
+    """Records of what was done; `trained_samples`: in steps whose seconds count as training."""
+
+    history: list[EpochRecord] = field(default_factory=list)
+    phases: list[PhaseRecord] = field(default_factory=list)
+    trained_samples: int = 0
+
+
+class RunState:
+    """Everything that changes during a run."""
+
+    def __init__(self, spec: RunSpec, resources: Resources) -> None:
+        self.spec, self.resources, self.protocol = spec, resources, spec.protocol
+        self.clock = RunClock(resources.device)
+        with self.clock.measure("load"):
+            self.network = build_network(spec, resources)
+            self.data = RunData(spec, resources)
+        self.numerics = Numerics.of(spec, self.data.class_counts, resources.device)
+        self.budget = Budget(self.protocol, self.data.steps_per_epoch)
+        metric = resources.metrics[self.protocol.metric]
+        self.selection = Selection(metric, resources.images, self.network)
+        self.patience = Patience(self.selection, self.protocol.patience)
+        self.log = RunLog()
+        self.optimizer_state: State = {}
+        self.augment_rng = generator(spec, "augment")
+        self.objective_rng = generator(spec, "objective")
+
+    def beginning(self, phase: Phase) -> dict[str, Tensor] | None:
+        """The state that a phase goes back to before its first step; None: it goes on from here."""
+        if phase.begin == "pretrained":
+            return self.network.initial
+        best = self.selection.best
+        return best.tensors if phase.begin == "best" and best is not None else None

@@ -133,7 +133,7 @@ class CapturedSteps:
         self.run.losses.append(one.loss.clone())
         self._apply(number)
         if steady:  # the others are counted as compiling
-            state.trained_samples += size
+            state.log.trained_samples += size
 
     def _passes(self) -> StepGraphs:
         """Kept for other strategies and seeds, unless the loss is this phase's own."""
@@ -260,4 +260,4 @@ class ReferenceSteps:
         run.closed.add_gradients()
         run.optimizer.step()
         run.closed.shrink(run.optimizer)
-        state.trained_samples += len(index)
+        state.log.trained_samples += len(index)

@@ -21,7 +21,7 @@ from harness.engine.probe import lanes as block
 from harness.engine.probe import phase as probe
 from harness.engine.run import _drive
 from harness.engine.shared import SharedWork
-from harness.engine.state import RunState
+from harness.engine.state import RunState, Selection
 
 FLOAT32, BF16 = (FLOAT64.model_copy(update={"precision": p}) for p in ("float32", "bf16"))
 RAGGED = toy_images((45, 24, 24))  # batches of 16, 16 and 13
@@ -59,14 +59,14 @@ def driven(chosen, **given):
 
 def told(state):
     """What a run says of itself, without the clock."""
-    history = [replace(record, seconds=0.0) for record in state.history]
-    phases = [record.model_copy(update={"seconds": 0.0}) for record in state.phases]
-    best = state.best and (state.best.phase, state.best.epoch)
+    history = [replace(record, seconds=0.0) for record in state.log.history]
+    phases = [record.model_copy(update={"seconds": 0.0}) for record in state.log.phases]
+    best = state.selection.best and (state.selection.best.phase, state.selection.best.epoch)
     return (
         history,
         phases,
         best,
-        (state.budget.steps, state.budget.spent, state.network.touched, state.trained_samples),
+        (state.budget.steps, state.budget.spent, state.network.touched, state.log.trained_samples),
     )
 
 
@@ -153,9 +153,11 @@ def test_a_lane_learns_what_the_reference_learns(case):
         for key, tensor in kept.items():
             found = fast.optimizer_state[name][key]
             torch.testing.assert_close(found, tensor, rtol=1e-8, atol=1e-12)
-    if plain.best is not None:
-        for name, tensor in plain.best.tensors.items():
-            torch.testing.assert_close(fast.best.tensors[name], tensor, rtol=1e-8, atol=1e-12)
+    if plain.selection.best is not None:
+        for name, tensor in plain.selection.best.tensors.items():
+            torch.testing.assert_close(
+                fast.selection.best.tensors[name], tensor, rtol=1e-8, atol=1e-12
+            )
 
 
 def test_the_cases_reach_what_they_are_for(trained):
@@ -449,7 +451,7 @@ def paid(monkeypatch):
 
     takes(block.HeadBatch, "train", 100.0)
     takes(block.HeldHeads, "read", 10.0)
-    takes(RunState, "score", 1.0)
+    takes(Selection, "score", 1.0)
     takes(features, "outputs", 1000.0)
 
 

@@ -295,8 +295,8 @@ def test_step_boundaries_add_up(shares):
     state = RunState(spec, resources)
     _drive(state)
 
-    assert sum(p.steps for p in state.phases) == 4 * steps_per_epoch(48, 16)
-    assert [p.skipped for p in state.phases] == [p.steps == 0 for p in state.phases]
+    assert sum(p.steps for p in state.log.phases) == 4 * steps_per_epoch(48, 16)
+    assert [p.skipped for p in state.log.phases] == [p.steps == 0 for p in state.log.phases]
 
 
 def test_all_strategies_share_head_and_order_but_not_over_seeds():

@@ -12,7 +12,7 @@ them finds its epochs done when its turn comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from harness.engine.phase import PhaseRun, finite_mean
 from harness.engine.probe.head import Head
 from harness.engine.probe.lanes import AHEAD, BLOCK, HeadBatch, HeadLane
 from harness.engine.shared import SharedWork, drawn_below_head
-from harness.engine.state import RunState
+from harness.engine.state import Patience, RunState
 
 
 @dataclass
@@ -146,14 +146,15 @@ class Siblings:
         state, last = self.state, next(reversed(way.ends.values()), None)
         if last is None or not last.finite:
             return last is not None
-        patience = state.protocol.patience
-        if not self.head.phase.patience or patience is None:
+        patience = Patience(state.selection, state.protocol.patience)
+        if not self.head.phase.patience or patience.limit is None:
             return False
         with state.clock.measure("evaluate"):
             before = state.clock.now()
-            waited = _waited(state, _scores(state, way))
+            for score in _scores(state, way):
+                patience.count(score)
             state.clock.shared["evaluate"] -= state.clock.now() - before
-        return waited >= patience
+        return patience.exhausted
 
     def _runner(self, spec: RunSpec) -> SiblingHead:
         head = self.head
@@ -177,19 +178,10 @@ def judge(state: RunState, snapshot: Snapshot) -> float | None:
     """The protocol's metric on validation, computed once."""
     if not snapshot.judged:
         before = state.clock.now()
-        snapshot.score, snapshot.judged = state.score(snapshot.reading.logits), True
+        snapshot.score, snapshot.judged = state.selection.score(snapshot.reading.logits), True
         seconds = state.clock.now() - before
         snapshot.costs.append((state.spec.run_id, "evaluate", seconds))
     return snapshot.score
-
-
-def _waited(state: RunState, scores: Iterable[float | None]) -> int:
-    """Epochs since the best score, as patience counts them."""
-    waited, best = 0, None
-    for score in scores:
-        better = state.better(score, best)
-        waited, best = (0, score) if better else (waited + 1, best)
-    return waited
 
 
 # A head or a batch of inputs above this fills a GPU by itself.
@@ -205,7 +197,7 @@ def phase_run(state: RunState, phase: Phase) -> PhaseRun:
 def is_probe(state: RunState, phase: Phase) -> bool:
     """Whether this is the run's first training and exactly one linear layer learns, plainly."""
     last = len(state.network.stages) - 1
-    fresh = state.budget.steps == 0 and state.budget.spent == 0 and not state.history
+    fresh = state.budget.steps == 0 and state.budget.spent == 0 and not state.log.history
     usual = phase.objective is None and phase.average == "none" and phase.reference == "none"
     whole = phase.share >= 1 and not state.protocol.augment and state.network.as_built
     pulled = all(isinstance(penalty, Distance) for penalty in phase.penalties)
@@ -263,7 +255,7 @@ class ProbeRun(PhaseRun):
         """Stand where the head stood after an epoch, and charge what others paid for it."""
         state = self.state
         self.head.put(snapshot.reading.rows[0])
-        state.trained_samples += snapshot.samples
+        state.log.trained_samples += snapshot.samples
         for payer, kind, seconds in snapshot.costs:
             if payer != state.spec.run_id:
                 state.clock.shared[kind] += seconds
