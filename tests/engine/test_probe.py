@@ -166,8 +166,8 @@ def test_the_cases_reach_what_they_are_for(trained):
         driven(strategy(phase), **protocol)
     assert sum(first == 0 for _, first in trained) == len(CASES)
     stopped = driven(strategy(head(9.0)), epochs=9.0, patience=2)
-    assert stopped.phases[0].stopped
-    assert stopped.phases[0].epochs < 9
+    assert stopped.log.phases[0].stopped
+    assert stopped.log.phases[0].epochs < 9
 
 
 def test_a_head_without_biases_is_a_lane_too(trained):
