@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.api.records import Protocol, Schedule
-from harness.api.strategy import Distance, Phase
+from harness.api.strategy import Distance, Penalty, Phase
 from harness.errors import PhaseError
 
 
@@ -93,6 +93,28 @@ def rate_factor(schedule: Schedule, elapsed: float, span: float) -> float:
         "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
     }[schedule.kind]
     return schedule.floor + (1.0 - schedule.floor) * shape
+
+
+@dataclass(frozen=True)
+class PhaseSchedule:
+    """The steps of a phase, from number `first` to before `last` of the run, and their rates."""
+
+    phase: Phase
+    protocol: Protocol
+    steps_per_epoch: int
+    first: int
+    last: int
+
+    def factor(self, step: int) -> float:
+        """The schedule's share of the peak rate at a step."""
+        over_run = self.phase.anneal == "run"
+        begun = step if over_run else step - self.first
+        span = self.protocol.epochs if over_run else self.phase.epochs
+        return rate_factor(self.protocol.schedule, begun / self.steps_per_epoch, span)
+
+    def progress(self, step: int) -> float:
+        """Share of the run's budget that is spent before a step."""
+        return step / max(1, round(self.protocol.epochs * self.steps_per_epoch))
 
 
 class Optimizer:
@@ -178,6 +200,33 @@ def _build(protocol: Protocol, groups: list[dict[str, Any]]) -> torch.optim.Opti
     kind = torch.optim.AdamW if protocol.optimizer == "adamw" else torch.optim.Adam
     # Fused: 3 to 6 times faster than the loop on a CPU, one kernel on a GPU.
     return kind(groups, lr=protocol.lr, fused=True)
+
+
+class Penalties:
+    """The penalties of a phase: distances in closed form, others as terms of the loss."""
+
+    def __init__(
+        self,
+        penalties: Iterable[Penalty],
+        learning: Mapping[str, nn.Parameter],
+        start: Mapping[str, Tensor],
+    ) -> None:
+        self.learning, self.start, penalties = learning, start, tuple(penalties)
+        distances = [penalty for penalty in penalties if isinstance(penalty, Distance)]
+        self.closed = ClosedForm(distances, learning, start)
+        self.others = [penalty for penalty in penalties if not isinstance(penalty, Distance)]
+
+    def added_to(self, loss: Tensor) -> Tensor:
+        """The loss with the penalties that have no closed form."""
+        for penalty in self.others:
+            loss = loss + penalty(self.learning, self.start)
+        return loss
+
+    def step(self, optimizer: Optimizer) -> None:
+        """One step of the optimizer, with the penalties in closed form before and after it."""
+        self.closed.add_gradients()
+        optimizer.step()
+        self.closed.shrink(optimizer)
 
 
 @dataclass(frozen=True)

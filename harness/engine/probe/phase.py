@@ -1,18 +1,16 @@
-"""Who learns beside a run: heads that differ from its own in seed and rate only.
-
-Whatever is done for others is charged to them: `clock.shared` of the run that does it falls by as
-much as theirs will rise when their turn comes.
-
-A first phase in which only a linear head learns: lanes for it and its siblings, remembered.
+"""A first phase in which only a linear head learns: trained beside its siblings, and remembered.
 
 All that such a phase needs of the backbone is the head's inputs, computed once.  The run trains
 its own head together with those of the runs that differ from it in seed and rate only; each of
 them finds its epochs done when its turn comes.
+
+Whatever is done for others is charged to them: `clock.shared` of the run that does it falls by as
+much as theirs will rise when their turn comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -25,164 +23,12 @@ from harness.engine.evaluate import Place
 from harness.engine.features import keeps
 from harness.engine.memo import MEMO_BYTES, HeadMemo, HeadTrajectory, Snapshot, head_key
 from harness.engine.model import cut
-from harness.engine.optimizer import multipliers
+from harness.engine.optimizer import PhaseSchedule, multipliers
 from harness.engine.phase import PhaseRun, finite_mean
 from harness.engine.probe.head import Head
 from harness.engine.probe.lanes import AHEAD, BLOCK, HeadBatch, HeadLane
 from harness.engine.shared import SharedWork, drawn_below_head
 from harness.engine.state import Patience, RunState
-
-
-@dataclass
-class SiblingHead:
-    """A head on its way: this run's, or a sibling's."""
-
-    spec: RunSpec
-    way: HeadTrajectory
-
-
-class Siblings:
-    """A run's head and those of its siblings, trained together an epoch at a time."""
-
-    def __init__(
-        self, head: Head, memo: HeadMemo, factor: Callable[[int], float], steps: int
-    ) -> None:
-        self.head, self.memo, self.factor, self.steps = head, memo, factor, steps
-        self.state: RunState = head.state
-        self.own = self._runner(head.state.spec)
-        self._blocks: list[tuple[HeadBatch, list[SiblingHead]]] = []
-
-    @property
-    def size(self) -> int:
-        """Heads whose way was asked for."""
-        return max(1, sum(len(runners) for _, runners in self._blocks))
-
-    def train(self, start: int) -> None:
-        """The run's next epochs from step `start` on, and those of whoever has to make the same."""
-        spans = self._spans(start)
-        if not self._blocks:
-            self._blocks = list(self._gather(*spans[0]))
-        for number, (block, runners) in enumerate(self._blocks):
-            if number == 0 or not all(self._done(one.way) for one in runners):
-                self._round(block, runners, spans, others=number > 0)
-
-    def _spans(self, start: int) -> list[tuple[int, int]]:
-        """First and last step of the epochs that are trained before anybody looks."""
-        found: list[tuple[int, int]] = []
-        most = AHEAD[self.head.layer.weight.device.type]
-        while start < self.steps and len(found) < most:
-            found.append((start, min(start + self.state.data.steps_per_epoch, self.steps)))
-            start = found[-1][1]
-        return found
-
-    def _round(
-        self,
-        block: HeadBatch,
-        runners: list[SiblingHead],
-        spans: list[tuple[int, int]],
-        *,
-        others: bool,
-    ) -> None:
-        """Some epochs of a block; `others`: this run's head is not in it."""
-        clock, held = self.state.clock, []
-        before, begun = dict(clock.seconds), clock.now()
-        for start, end in spans:
-            block.train(start, [self.factor(step) for step in range(start, end)], clock)
-            held.append(block.hold())
-        with clock.measure("evaluate"):
-            readings = [one.read() for one in held]
-        spent = {kind: s - before.get(kind, 0.0) for kind, s in clock.seconds.items()}
-        spent["train"] = clock.now() - begun - sum(spent.values())
-        for kind, seconds in spent.items():
-            clock.shared[kind] -= seconds if others else 0.0
-        for (start, end), found in zip(spans, readings, strict=True):
-            samples = len(block.lanes[0].batches.span(start, end - start))
-            for runner, reading in zip(runners, found, strict=True):
-                costs = [(self.state.spec.run_id, k, s / len(spans)) for k, s in spent.items()]
-                runner.way.ends.setdefault(end, Snapshot(reading, samples, costs))
-
-    # -- who comes along -----------------------------------------------------------------
-
-    def _gather(self, start: int, end: int) -> Iterator[tuple[HeadBatch, list[SiblingHead]]]:
-        """Everyone who stands at `start` and has to go on, this run first, in blocks."""
-        runners, task = [self.own, *self._beside(start, end)], self.head.task
-        for one in runners:
-            one.way.inputs = self.head.costs
-        width = BLOCK[task.features.device.type]
-        for first in range(0, len(runners), width):
-            chosen = runners[first : first + width]
-            yield (
-                HeadBatch(
-                    task, [self._lane(one, start) for one in chosen], self.state.network.graphs
-                ),
-                chosen,
-            )
-
-    def _beside(self, start: int, end: int) -> Iterator[SiblingHead]:
-        for spec in self._siblings()[: self._room() - 1]:
-            one = self._runner(spec)
-            here = start == 0 or start in one.way.ends
-            if here and end not in one.way.ends and not self._done(one.way):
-                yield one
-
-    def _siblings(self) -> list[RunSpec]:
-        """Runs still to come that have the same inputs of the head."""
-        resources, own = self.state.resources, self.state.spec
-        alike = [one for one in resources.siblings if family(one) == family(own)]
-        if drawn_below_head(resources.start):
-            alike = [one for one in alike if one.seed == own.seed]
-        return [one for one in alike if one.run_id != own.run_id]
-
-    def _room(self) -> int:
-        """How many heads can be remembered to the end of the phase."""
-        head, state = self.head, self.state
-        rows = head.shape.row * (1 + head.rule.moments) * head.layer.weight.element_size()
-        logits = len(state.data.validation) * head.shape.classes * 4
-        epochs = -(-self.steps // state.data.steps_per_epoch)
-        return max(1, MEMO_BYTES // (epochs * (rows + logits)))
-
-    def _done(self, way: HeadTrajectory) -> bool:
-        """A sibling has failed, or its patience has run out."""
-        state, last = self.state, next(reversed(way.ends.values()), None)
-        if last is None or not last.finite:
-            return last is not None
-        patience = Patience(state.selection, state.protocol.patience)
-        if not self.head.phase.patience or patience.limit is None:
-            return False
-        with state.clock.measure("evaluate"):
-            before = state.clock.now()
-            for score in _scores(state, way):
-                patience.count(score)
-            state.clock.shared["evaluate"] -= state.clock.now() - before
-        return patience.exhausted
-
-    def _runner(self, spec: RunSpec) -> SiblingHead:
-        head = self.head
-        return SiblingHead(spec, self.memo.at(head_key(spec, head.phase, head.rates, head.decays)))
-
-    def _lane(self, one: SiblingHead, start: int) -> HeadLane:
-        batches = Batches(len(self.state.data.train), one.spec.protocol.batch_size, one.spec)
-        rows = one.way.ends[start].reading.rows if start else self.head.drawn(one.spec)
-        return HeadLane(rows, one.spec.protocol.lr, batches)
-
-
-def _scores(state: RunState, way: HeadTrajectory) -> Iterator[float | None]:
-    """Validation scores of the whole epochs from the first on."""
-    end = state.data.steps_per_epoch
-    while end in way.ends:
-        yield judge(state, way.ends[end])
-        end += state.data.steps_per_epoch
-
-
-def judge(state: RunState, snapshot: Snapshot) -> float | None:
-    """The protocol's metric on validation, computed once."""
-    if not snapshot.judged:
-        before = state.clock.now()
-        snapshot.score, snapshot.judged = state.selection.score(snapshot.reading.logits), True
-        seconds = state.clock.now() - before
-        snapshot.costs.append((state.spec.run_id, "evaluate", seconds))
-    return snapshot.score
-
 
 # A head or a batch of inputs above this fills a GPU by itself.
 HEAD, BATCH = 1_000_000, 4_000_000
@@ -224,31 +70,28 @@ class ProbeRun(PhaseRun):
     def __init__(self, state: RunState, phase: Phase) -> None:
         super().__init__(state, phase)
         self.head, self.memo = Head(state, phase), SharedWork.of(state.resources.shared).heads
-        self.company = Siblings(self.head, self.memo, self.factor, self.last)
-        self.ends = self.company.own.way.ends
+        self.siblings = Siblings(state, self.head, self.memo, self.schedule)
+        self.ends = self.siblings.own.trajectory.ends
 
     def _train(self) -> int:
-        state = self.state
+        state, budget, last = self.state, self.state.budget, self.schedule.last
         self._restart_patience()
         mark = state.clock.now()
-        while state.budget.steps < self.last and not self.stopped:
-            start, end = (
-                state.budget.steps,
-                min(state.budget.steps + state.data.steps_per_epoch, self.last),
-            )
+        while budget.steps < last and not self.stopped:
+            start, end = budget.steps, min(budget.steps + budget.steps_per_epoch, last)
             if end not in self.ends:
-                self.company.train(start)
-            state.budget.steps = end
+                self.siblings.train(start)
+            budget.steps = end
             self._take(self.ends[end])
             self.stopped = self._validate(
                 state.network.model, state.data.validation, ("from", 0), mark
             )
             mark = state.clock.now()
-        moments = self.ends[state.budget.steps].reading.rows[1:]
-        self.optimizer.restore(self.head.optimizer_state(moments, state.budget.steps))
-        for what, seconds in self.company.own.way.inputs.items():
+        moments = self.ends[budget.steps].reading.rows[1:]
+        self.optimizer.restore(self.head.optimizer_state(moments, budget.steps))
+        for what, seconds in self.siblings.own.trajectory.inputs.items():
             state.clock.borrow("features", seconds, what)
-        self.memo.trim(spare=self.company.size)
+        self.memo.trim(spare=self.siblings.size)
         return self.frontier
 
     def _take(self, snapshot: Snapshot) -> None:
@@ -272,3 +115,153 @@ class ProbeRun(PhaseRun):
     def _mean_loss(self) -> float:
         losses = self.ends[self.state.budget.steps].reading.losses
         return finite_mean(losses, self.phase.name, self.state.budget.steps)
+
+
+@dataclass
+class SiblingHead:
+    """A head on its way: this run's, or a sibling's."""
+
+    spec: RunSpec
+    trajectory: HeadTrajectory
+
+
+class Siblings:
+    """A run's head and those of its siblings, trained together an epoch at a time."""
+
+    def __init__(
+        self, state: RunState, head: Head, memo: HeadMemo, schedule: PhaseSchedule
+    ) -> None:
+        self.state, self.head, self.memo, self.schedule = state, head, memo, schedule
+        self.own = self._runner(state.spec)
+        self._blocks: list[tuple[HeadBatch, list[SiblingHead]]] = []
+
+    @property
+    def size(self) -> int:
+        """Heads whose trajectory was asked for."""
+        return max(1, sum(len(runners) for _, runners in self._blocks))
+
+    def train(self, start: int) -> None:
+        """The run's next epochs from step `start` on, and those of whoever has to make the same."""
+        spans = self._spans(start)
+        if not self._blocks:
+            self._blocks = list(self._gather(*spans[0]))
+        for number, (block, runners) in enumerate(self._blocks):
+            if number == 0 or not all(self._done(one.trajectory) for one in runners):
+                self._round(block, runners, spans, others=number > 0)
+
+    def _spans(self, start: int) -> list[tuple[int, int]]:
+        """First and last step of the epochs that are trained before anybody looks."""
+        found: list[tuple[int, int]] = []
+        most = AHEAD[self.head.layer.weight.device.type]
+        while start < self.schedule.last and len(found) < most:
+            found.append((start, min(start + self.state.data.steps_per_epoch, self.schedule.last)))
+            start = found[-1][1]
+        return found
+
+    def _round(
+        self,
+        block: HeadBatch,
+        runners: list[SiblingHead],
+        spans: list[tuple[int, int]],
+        *,
+        others: bool,
+    ) -> None:
+        """Some epochs of a block; `others`: this run's head is not in it."""
+        clock, held = self.state.clock, []
+        before, begun = dict(clock.seconds), clock.now()
+        for start, end in spans:
+            block.train(start, [self.schedule.factor(step) for step in range(start, end)], clock)
+            held.append(block.hold())
+        with clock.measure("evaluate"):
+            readings = [one.read() for one in held]
+        spent = {kind: s - before.get(kind, 0.0) for kind, s in clock.seconds.items()}
+        spent["train"] = clock.now() - begun - sum(spent.values())
+        for kind, seconds in spent.items():
+            clock.shared[kind] -= seconds if others else 0.0
+        for (start, end), found in zip(spans, readings, strict=True):
+            samples = len(block.lanes[0].batches.span(start, end - start))
+            for runner, reading in zip(runners, found, strict=True):
+                costs = [(self.state.spec.run_id, k, s / len(spans)) for k, s in spent.items()]
+                runner.trajectory.ends.setdefault(end, Snapshot(reading, samples, costs))
+
+    # -- who comes along -----------------------------------------------------------------
+
+    def _gather(self, start: int, end: int) -> Iterator[tuple[HeadBatch, list[SiblingHead]]]:
+        """Everyone who stands at `start` and has to go on, this run first, in blocks."""
+        runners, task = [self.own, *self._beside(start, end)], self.head.task
+        for one in runners:
+            one.trajectory.inputs = self.head.costs
+        width = BLOCK[task.features.device.type]
+        for first in range(0, len(runners), width):
+            chosen = runners[first : first + width]
+            yield (
+                HeadBatch(
+                    task, [self._lane(one, start) for one in chosen], self.state.network.graphs
+                ),
+                chosen,
+            )
+
+    def _beside(self, start: int, end: int) -> Iterator[SiblingHead]:
+        for spec in self._siblings()[: self._room() - 1]:
+            one = self._runner(spec)
+            here = start == 0 or start in one.trajectory.ends
+            if here and end not in one.trajectory.ends and not self._done(one.trajectory):
+                yield one
+
+    def _siblings(self) -> list[RunSpec]:
+        """Runs still to come that have the same inputs of the head."""
+        resources, own = self.state.resources, self.state.spec
+        alike = [one for one in resources.siblings if family(one) == family(own)]
+        if drawn_below_head(resources.start):
+            alike = [one for one in alike if one.seed == own.seed]
+        return [one for one in alike if one.run_id != own.run_id]
+
+    def _room(self) -> int:
+        """How many heads can be remembered to the end of the phase."""
+        head, state = self.head, self.state
+        rows = head.shape.row * (1 + head.rule.moments) * head.layer.weight.element_size()
+        logits = len(state.data.validation) * head.shape.classes * 4
+        epochs = -(-self.schedule.last // state.data.steps_per_epoch)
+        return max(1, MEMO_BYTES // (epochs * (rows + logits)))
+
+    def _done(self, trajectory: HeadTrajectory) -> bool:
+        """A sibling has failed, or its patience has run out."""
+        state, last = self.state, next(reversed(trajectory.ends.values()), None)
+        if last is None or not last.finite:
+            return last is not None
+        patience = Patience(state.selection, state.protocol.patience)
+        if not self.head.phase.patience or patience.limit is None:
+            return False
+        with state.clock.measure("evaluate"):
+            before = state.clock.now()
+            for score in _scores(state, trajectory):
+                patience.count(score)
+            state.clock.shared["evaluate"] -= state.clock.now() - before
+        return patience.exhausted
+
+    def _runner(self, spec: RunSpec) -> SiblingHead:
+        head = self.head
+        return SiblingHead(spec, self.memo.at(head_key(spec, head.phase, head.rates, head.decays)))
+
+    def _lane(self, one: SiblingHead, start: int) -> HeadLane:
+        batches = Batches(len(self.state.data.train), one.spec.protocol.batch_size, one.spec)
+        rows = one.trajectory.ends[start].reading.rows if start else self.head.drawn(one.spec)
+        return HeadLane(rows, one.spec.protocol.lr, batches)
+
+
+def _scores(state: RunState, trajectory: HeadTrajectory) -> Iterator[float | None]:
+    """Validation scores of the whole epochs from the first on."""
+    end = state.data.steps_per_epoch
+    while end in trajectory.ends:
+        yield judge(state, trajectory.ends[end])
+        end += state.data.steps_per_epoch
+
+
+def judge(state: RunState, snapshot: Snapshot) -> float | None:
+    """The protocol's metric on validation, computed once."""
+    if not snapshot.judged:
+        before = state.clock.now()
+        snapshot.score, snapshot.judged = state.selection.score(snapshot.reading.logits), True
+        seconds = state.clock.now() - before
+        snapshot.costs.append((state.spec.run_id, "evaluate", seconds))
+    return snapshot.score
