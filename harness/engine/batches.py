@@ -1,9 +1,4 @@
-"""Augmentation of a whole batch on its device, each sample with its own draw.
-
-Batches: which samples a step sees, and how their pixels reach the network.
-
-The pixels that all runs of a dataset share, and how they get to a card before their first run.
-"""
+"""Batches: which samples a step sees, their pixels or features, and augmentation on the device."""
 
 from __future__ import annotations
 
@@ -18,51 +13,6 @@ from torch import Tensor
 from harness.api.records import Augmentation, NumericMode, Protocol, RunSpec
 from harness.engine.seeds import seed_for
 from harness.engine.storage import Numbered, stored
-
-DEGREES, SHIFT, SCALE = 10.0, 0.05, 0.1
-
-
-def draw(size: int, kinds: Sequence[Augmentation], rng: torch.Generator) -> Tensor:
-    """Random numbers for a batch, float32 [B, 6] in 0..1, from a CPU generator.
-
-    Columns: horizontal flip, vertical flip, angle, scale, shift x, shift y.  What is not asked for
-    draws nothing.
-    """
-    drawn = torch.ones(size, 6)
-    for column, kind in enumerate(("flip-horizontal", "flip-vertical")):
-        if kind in kinds:
-            drawn[:, column] = torch.rand(size, generator=rng)
-    if "affine" in kinds:
-        drawn[:, 2:] = torch.rand(size, 4, generator=rng)
-    return drawn
-
-
-def augment(images: Tensor, kinds: Sequence[Augmentation], drawn: Tensor) -> Tensor:
-    """Flip and move images [B, 3, H, W] as the draws [B, 6] say, on the images' device.
-
-    'affine': rotation up to 10 degrees, shift up to 5 %, scale within 10 %, bilinear, edges
-    repeated; a flip happens with probability one half.
-    """
-    drawn = drawn.to(images.device, non_blocking=True)
-    for column, kind, axis in ((0, "flip-horizontal", 3), (1, "flip-vertical", 2)):
-        if kind in kinds:
-            chosen = drawn[:, column] < 0.5  # noqa: PLR2004
-            images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
-    if "affine" in kinds:
-        theta = _affine(drawn[:, 2:] * 2 - 1).to(images.dtype)
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return images
-
-
-def _affine(draws: Tensor) -> Tensor:
-    """[B, 4] draws in -1..1 to [B, 2, 3] matrices: angle, scale, shift x, shift y."""
-    angle = torch.deg2rad(draws[:, 0] * DEGREES)
-    scale = 1 + draws[:, 1] * SCALE
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    rows = [cos, -sin, draws[:, 2] * 2 * SHIFT, sin, cos, draws[:, 3] * 2 * SHIFT]
-    return torch.stack(rows, dim=1).view(-1, 2, 3)
-
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bf16": torch.float32}
 
@@ -155,7 +105,7 @@ def chunks(samples: int, size: int) -> list[Tensor]:
 
 
 class Source(Interface):
-    """Rows to network inputs, in one go or in two: `fill` fixed memory, then what it `means`."""
+    """Rows to network inputs, in one go or in two: `fill` fixed memory, then `means` of it."""
 
     @property
     def augmentations(self) -> Sequence[Augmentation]: ...
@@ -215,7 +165,7 @@ class Pixels:
 
 
 class Features:
-    """What frozen leading stages make of a split, computed once: [N, ...] on the device."""
+    """Outputs of frozen leading stages on a split, computed once: [N, ...] on the device."""
 
     augmentations: Sequence[Augmentation] = ()
 
@@ -246,3 +196,48 @@ def empty_rows(like: Tensor, size: int) -> Tensor:
     kept = torch.channels_last if channels_last else torch.contiguous_format
     shape = (size, *like.shape[1:])
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=kept)
+
+
+DEGREES, SHIFT, SCALE = 10.0, 0.05, 0.1
+
+
+def draw(size: int, kinds: Sequence[Augmentation], rng: torch.Generator) -> Tensor:
+    """Random numbers for a batch, float32 [B, 6] in 0..1, from a CPU generator.
+
+    Columns: horizontal flip, vertical flip, angle, scale, shift x, shift y.  What is not asked for
+    draws nothing.
+    """
+    drawn = torch.ones(size, 6)
+    for column, kind in enumerate(("flip-horizontal", "flip-vertical")):
+        if kind in kinds:
+            drawn[:, column] = torch.rand(size, generator=rng)
+    if "affine" in kinds:
+        drawn[:, 2:] = torch.rand(size, 4, generator=rng)
+    return drawn
+
+
+def augment(images: Tensor, kinds: Sequence[Augmentation], drawn: Tensor) -> Tensor:
+    """Flip and move images [B, 3, H, W] as the draws [B, 6] say, on the images' device.
+
+    'affine': rotation up to 10 degrees, shift up to 5 %, scale within 10 %, bilinear, edges
+    repeated; a flip happens with probability one half.
+    """
+    drawn = drawn.to(images.device, non_blocking=True)
+    for column, kind, axis in ((0, "flip-horizontal", 3), (1, "flip-vertical", 2)):
+        if kind in kinds:
+            chosen = drawn[:, column] < 0.5  # noqa: PLR2004
+            images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
+    if "affine" in kinds:
+        theta = _affine(drawn[:, 2:] * 2 - 1).to(images.dtype)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return images
+
+
+def _affine(draws: Tensor) -> Tensor:
+    """[B, 4] draws in -1..1 to [B, 2, 3] matrices: angle, scale, shift x, shift y."""
+    angle = torch.deg2rad(draws[:, 0] * DEGREES)
+    scale = 1 + draws[:, 1] * SCALE
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    rows = [cos, -sin, draws[:, 2] * 2 * SHIFT, sin, cos, draws[:, 3] * 2 * SHIFT]
+    return torch.stack(rows, dim=1).view(-1, 2, 3)

@@ -1,4 +1,4 @@
-"""Frozen leading stages, computed once."""
+"""Features: outputs of frozen leading stages, computed once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
 
 
 def keeps(state: RunState, split: SplitData, stage: int) -> bool:
-    """Whether features at stage number `stage` are computed once, or batch by batch."""
+    """True if features at stage number `stage` are computed once, and not batch by batch."""
     prefix, _ = cut(state.network.model, stage)
     if len(prefix) == 0 or state.protocol.augment:
         return False

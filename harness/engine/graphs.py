@@ -24,7 +24,7 @@ Kept = TypeVar("Kept", bound=Sized)
 
 
 class GraphCache:
-    """What has been recorded on one network, so that strategies and seeds can use it again.
+    """Work recorded on one network, so that strategies and seeds can use it again.
 
     All recordings share one memory pool.  That is safe because they never run side by side, and
     because what one leaves behind (gradients, outputs) is used up before another is replayed.
@@ -43,7 +43,7 @@ class GraphCache:
         self.sizes: dict[int, int] = {}
 
     def keep(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """What is kept under `key`, made if it is not there; the longest unused is dropped."""
+        """The work under `key`, made if it is not there; the longest unused is dropped."""
         if key not in self._kept:
             self._kept[key] = make()
         self._kept.move_to_end(key)

@@ -1,4 +1,4 @@
-"""Leading phases of a head, remembered epoch by epoch.
+"""Heads that learned alone from the start of a run, remembered epoch by epoch.
 
 What a run's head does while it is the first and the only thing to learn depends on nothing but
 what `head_key` takes.  A phase that needs the same epochs, or fewer, or more, starts from them:
@@ -57,7 +57,7 @@ class Snapshot:
 
 @dataclass
 class HeadTrajectory:
-    """A head's way: steps made -> snapshot.
+    """A head by the steps it has made: number of steps -> snapshot.
 
     Attributes:
         inputs: seconds that each split's inputs of the head cost, by what they depend on.
@@ -95,7 +95,7 @@ class HeadMemo:
 def head_key(
     spec: RunSpec, phase: Phase, rates: Mapping[str, float], decays: Mapping[str, float]
 ) -> str:
-    """Everything that a head's first steps depend on, `spec.protocol.lr` and seed included."""
+    """A digest of all that a head's first steps depend on, its rate and seed included."""
     schedule = spec.protocol.schedule
     span = phase.epochs if phase.anneal == "phase" else spec.protocol.epochs
     known = {

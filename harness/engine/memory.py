@@ -1,4 +1,4 @@
-"""How much of a card's memory a run will take, before it is built."""
+"""The memory of a card that a run will take, before it is built."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MemoryNeed:
     shared: int
 
     def runs(self, free: int) -> int:
-        """How many runs fit side by side into `free` bytes; at least one is tried."""
+        """Number of runs that fit side by side into `free` bytes; at least one is tried."""
         return max(1, (free - self.shared) // max(1, self.run))
 
 
@@ -41,7 +41,7 @@ def memory_need(
     images: int,
     total: int,
 ) -> MemoryNeed:
-    """What training everything takes on a card of `total` bytes; `images`: in all three splits.
+    """Bytes that training everything takes on a card of `total`; `images`: in all three splits.
 
     What the backward pass needs is counted on a network without memory: the tensors that a forward
     pass in training keeps.  Under bf16 they are half as large.

@@ -1,7 +1,4 @@
-"""Modules that normalise: found by type, since names are no guide (`downsample.1` is one).
-
-Put the network of a run together: built, filled, given its head, adapted.
-"""
+"""The network of a run, put together: built, filled, given its head, adapted; and cut in two."""
 
 from __future__ import annotations
 
@@ -24,58 +21,8 @@ from harness.engine.graphs import GraphCache
 from harness.engine.seeds import generator, global_seed
 from harness.errors import PhaseError
 
+# Modules that normalise, by type: names are no guide (`downsample.1` is one).
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
-
-
-class _Fixed(torch.autograd.Function):
-    """Batch norm by running statistics, nothing of which learns: a scale and a shift a channel.
-
-    Its backward pass is the scale, which the forward kernel does in one go; torch's own takes, on a
-    card and channels-last, several times as long.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, module: nn.BatchNorm2d) -> Tensor:  # noqa: ANN401 - torch's
-        mean, var = _known(module.running_mean), _known(module.running_var)
-        ctx.save_for_backward(module.weight.detach() * torch.rsqrt(var + module.eps))
-        return F.batch_norm(
-            x, mean, var, module.weight, module.bias, training=False, eps=module.eps
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's
-        (scale,) = ctx.saved_tensors
-        zero, one = torch.zeros_like(scale), torch.ones_like(scale)
-        return F.batch_norm(gradients[0], zero, one, scale, zero, training=False, eps=0.0), None
-
-
-@contextlib.contextmanager
-def fixed_norms(network: nn.Module) -> Iterator[None]:
-    """Inside the block, batch norms in eval mode with frozen scales take the short way back."""
-    chosen = [m for m in network.modules() if type(m) is nn.BatchNorm2d and _is_fixed(m)]
-    for module in chosen:
-        vars(module)["forward"] = partial(_apply, module)
-    try:
-        yield
-    finally:
-        for module in chosen:
-            del vars(module)["forward"]
-
-
-def _is_fixed(module: nn.BatchNorm2d) -> bool:
-    known = module.running_mean is not None and module.affine
-    return known and not module.training and not module.weight.requires_grad
-
-
-def _apply(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    found: Tensor = _Fixed.apply(x, module)
-    return found
-
-
-def _known(statistics: Tensor | None) -> Tensor:
-    if statistics is None:
-        raise ValueError("a norm without running statistics")
-    return statistics
 
 
 # Modules without parameters or randomness: what precedes the first weights of a stage can be
@@ -226,12 +173,12 @@ def units(model: nn.Sequential, stage: int) -> list[nn.Module]:
 
     A stage is unrolled only if calling its children in turn is the same as calling it.
     """
-    found: list[nn.Module] = []
+    chain: list[nn.Module] = []
     for number, module in enumerate(model.children()):
         plain = type(module) is nn.Sequential and not module._forward_hooks  # noqa: SLF001
         plain = plain and not module._forward_pre_hooks  # noqa: SLF001
-        found.extend(module.children() if number == stage and plain else [module])
-    return found
+        chain.extend(module.children() if number == stage and plain else [module])
+    return chain
 
 
 def cut(model: nn.Sequential, stage: int) -> tuple[nn.Sequential, nn.Sequential]:
@@ -241,3 +188,54 @@ def cut(model: nn.Sequential, stage: int) -> tuple[nn.Sequential, nn.Sequential]
     while at < len(chain) and type(chain[at]) in FIXED:
         at += 1
     return nn.Sequential(*chain[:at]), nn.Sequential(*chain[at:])
+
+
+class _Fixed(torch.autograd.Function):
+    """Batch norm by running statistics, nothing of which learns: a scale and a shift a channel.
+
+    Its backward pass is the scale, which the forward kernel does in one go; torch's own takes, on a
+    card and channels-last, several times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, module: nn.BatchNorm2d) -> Tensor:  # noqa: ANN401 - torch's
+        mean, var = _known(module.running_mean), _known(module.running_var)
+        ctx.save_for_backward(module.weight.detach() * torch.rsqrt(var + module.eps))
+        return F.batch_norm(
+            x, mean, var, module.weight, module.bias, training=False, eps=module.eps
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's
+        (scale,) = ctx.saved_tensors
+        zero, one = torch.zeros_like(scale), torch.ones_like(scale)
+        return F.batch_norm(gradients[0], zero, one, scale, zero, training=False, eps=0.0), None
+
+
+@contextlib.contextmanager
+def fixed_norms(network: nn.Module) -> Iterator[None]:
+    """Inside the block, batch norms in eval mode with frozen scales take the short way back."""
+    chosen = [m for m in network.modules() if type(m) is nn.BatchNorm2d and _is_fixed(m)]
+    for module in chosen:
+        vars(module)["forward"] = partial(_apply, module)
+    try:
+        yield
+    finally:
+        for module in chosen:
+            del vars(module)["forward"]
+
+
+def _is_fixed(module: nn.BatchNorm2d) -> bool:
+    known = module.running_mean is not None and module.affine
+    return known and not module.training and not module.weight.requires_grad
+
+
+def _apply(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    normalised: Tensor = _Fixed.apply(x, module)
+    return normalised
+
+
+def _known(statistics: Tensor | None) -> Tensor:
+    if statistics is None:
+        raise ValueError("a norm without running statistics")
+    return statistics

@@ -1,7 +1,4 @@
-"""Turn a phase's patterns into a value for every parameter.
-
-Optimizers, schedules and penalties in closed form.
-"""
+"""The parameters that learn and at which rate; the optimizer; penalties towards the start."""
 
 from __future__ import annotations
 
@@ -18,6 +15,8 @@ from torch import Tensor, nn
 from harness.api.records import Protocol, Schedule
 from harness.api.strategy import Distance, Penalty, Phase
 from harness.errors import PhaseError
+
+State = dict[str, dict[str, Any]]  # of an optimizer, by parameter name
 
 
 def multipliers(phase: Phase, names: Iterable[str]) -> dict[str, float]:
@@ -48,14 +47,14 @@ def first_match(values: Mapping[str, float], names: Iterable[str]) -> dict[str, 
     # A pattern that is a parameter's whole name matches that one only: no need to try it on all.
     place = {pattern: number for number, pattern in enumerate(values)}
     broad = [(number, pattern) for pattern, number in place.items() if pattern not in known]
-    found: dict[str, float] = {}
+    matched: dict[str, float] = {}
     for name in names:
         own = place.get(name, len(place))
         earlier = (pattern for number, pattern in broad if number < own and matches(pattern, name))
         pattern = next(earlier, name if name in values else None)
         if pattern is not None:
-            found[name] = values[pattern]
-    return found
+            matched[name] = values[pattern]
+    return matched
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -73,9 +72,6 @@ def _check_patterns(values: Mapping[str, float], names: list[str], where: str) -
         near = get_close_matches(pattern, [*stages, *names], n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the stages are {', '.join(stages)}"
         raise PhaseError(f"{where} {pattern!r}, which is no parameter; {hint}")
-
-
-State = dict[str, dict[str, Any]]
 
 
 def rate_factor(schedule: Schedule, elapsed: float, span: float) -> float:
@@ -180,8 +176,8 @@ class Optimizer:
 
     def rate(self, name: str) -> float | Tensor:
         """The rate a parameter has in this step."""
-        found: float | Tensor = self.inner.param_groups[self.group_of[name]]["lr"]
-        return found
+        rate: float | Tensor = self.inner.param_groups[self.group_of[name]]["lr"]
+        return rate
 
     def _start_momentum(self, parameters: list[nn.Parameter]) -> None:
         """Zero is what SGD starts from, too; made here, its first step is like all others."""

@@ -198,7 +198,7 @@ class PhaseRun:
     def _averaged(
         self, average: Average | None, network: nn.Module, source: Source, batches: Batches
     ) -> Iterator[None]:
-        """What is validated and remembered: the average, where the phase asks for one."""
+        """Validate and remember the average inside the block, where the phase asks for one."""
         if average is None:
             yield
             return
@@ -224,7 +224,8 @@ class PhaseRun:
         )  # fmt: skip
         state.log.history.append(record)
         state.resources.observer.epoch_end(record)
-        return self._out_of_patience(score)
+        state.patience.count(score)
+        return phase.patience and state.patience.exhausted
 
     def _score(
         self, network: nn.Module, source: Source, place: Place
@@ -243,10 +244,6 @@ class PhaseRun:
     def _restart_patience(self) -> None:
         if not self.phase.continues:
             self.state.patience.restart()
-
-    def _out_of_patience(self, score: float | None) -> bool:
-        self.state.patience.count(score)
-        return self.phase.patience and self.state.patience.exhausted
 
 
 def finite_mean(losses: Tensor, phase: str, steps: int) -> float:

@@ -111,9 +111,5 @@ def build_network(spec: RunSpec, resources: Resources) -> Network:
 
 def seed_below_head(spec: RunSpec, start: StartingPoint | None) -> int | None:
     """The seed where anything below the head was drawn, so that its values depend on it."""
-    return spec.seed if drawn_below_head(start) else None
-
-
-def drawn_below_head(start: StartingPoint | None) -> bool:
-    """True if anything below the head was drawn."""
-    return start is None or any(not name.startswith("head.") for name in start.record.new)
+    drawn = start is None or any(not name.startswith("head.") for name in start.record.new)
+    return spec.seed if drawn else None

@@ -197,7 +197,7 @@ class Selection:
             self.best = Checkpoint(score, logits, tensors, phase, epoch)
 
     def _room(self, name: str, tensor: Tensor) -> Tensor:
-        """Where a tensor is remembered; what has never learned is as it was at the start."""
+        """Memory for a remembered tensor; what has never learned is as it was at the start."""
         network, initial = self.network, self.network.initial[name]
         if network.stages.index(name.split(".", maxsplit=1)[0]) < network.touched:
             return initial
@@ -239,7 +239,7 @@ class RunLog:
 
 
 class RunState:
-    """Everything that changes during a run."""
+    """All that changes during a run, in seven parts."""
 
     def __init__(self, spec: RunSpec, resources: Resources) -> None:
         self.spec, self.resources, self.protocol = spec, resources, spec.protocol

@@ -9,7 +9,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from harness.api.records import NumericMode
 from harness.api.strategy import Batch, Objective
 from harness.engine.batches import Batches, Source, draw, send
 from harness.engine.graphs import CapturableWork
@@ -43,17 +42,9 @@ class StepInputs:
 
 def make_steps(state: RunState, inputs: StepInputs) -> CapturedSteps | ReferenceSteps:
     """Recorded steps where the numeric mode asks for them and the phase allows them."""
-    recorded = recordable(state.spec.numeric, inputs.objective, inputs.penalties)
-    return (CapturedSteps if recorded else ReferenceSteps)(state, inputs)
-
-
-def recordable(numeric: NumericMode, objective: Objective | None, penalties: Penalties) -> bool:
-    """True if steps are to be recorded and can be."""
-    return (
-        numeric.compile != "none"
-        and not penalties.others
-        and (objective is None or objective.capturable)
-    )
+    asked, objective = state.spec.numeric.compile != "none", inputs.objective
+    allowed = not inputs.penalties.others and (objective is None or objective.capturable)
+    return CapturedSteps(state, inputs) if asked and allowed else ReferenceSteps(state, inputs)
 
 
 class ReferenceSteps:

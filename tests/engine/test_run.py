@@ -82,6 +82,28 @@ def test_features_of_another_starting_point_are_not_taken():
     assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)
 
 
+def test_another_backbone_takes_over_the_pixels_and_nothing_else():
+    shared = {}
+    run(*toy_run(HEAD, shared=shared))
+    work = SharedWork.of(shared)
+    pixels, beside = dict(work.pixels), work.beside()
+    assert len(pixels) == 3
+    assert not beside.features
+    assert not beside.networks
+    assert not beside.heads.kept
+
+    given = {"backbone": ToyVgg()}
+    mixed = run(*toy_run(HEAD, shared={SharedWork.KEY: beside}, **given))
+    alone = run(*toy_run(HEAD, **given))
+    assert beside.pixels == pixels
+    assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)
+
+
+def test_a_place_that_is_taken_is_told():
+    with pytest.raises(TypeError, match="taken"):
+        SharedWork.of({SharedWork.KEY: 1})
+
+
 def test_features_are_not_shared_once_a_stage_has_learned():
     shared = {}
     chosen = strategy(Phase("a", 2, {"*": 1.0}), Phase("b", 2, {"head": 1.0}))

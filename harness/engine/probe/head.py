@@ -36,7 +36,7 @@ class Head:
 
     @cached_property
     def task(self) -> Task:
-        """What lanes of this head share; its inputs are computed once."""
+        """The task that lanes of this head share; its inputs are computed once."""
         state, weight = self.state, self.layer.weight
         features, watched = self._inputs()
         target, mass = goals(
@@ -86,7 +86,7 @@ class Head:
 
     @torch.no_grad()
     def drawn(self, spec: RunSpec) -> tuple[Tensor, ...]:
-        """The head of a run before its first step, as `assemble` draws it, and empty moments."""
+        """The head of a run before its first step, as `new_network` draws it, and empty moments."""
         # torch's own initialisation of a linear layer, but from a generator of its own: the global
         # one may be at work for a run beside this one.
         rng, row = generator(spec, "head"), torch.zeros(self.shape.row)

@@ -1,13 +1,12 @@
-"""The optimizers' steps over rows of parameters, each row with a rate of its own.
-
-The arithmetic is torch.optim's, written in additions, products, quotients and roots that round
-each on its own: a number then does not depend on where in a row, or in which row, it stands.
-
-Linear heads that learn side by side: on a GPU one batched product a step instead of one a head.
+"""Linear heads that learn side by side: on a GPU one batched product a step instead of one a head.
 
 A lane is a head with an initialisation, an order of samples and a rate of its own.  Lanes are
 always computed `BLOCK` at a time, a block that is not full being filled up by copies, and every
 sum over a lane is a slice of its own: which lanes share a block changes no bit of any of them.
+
+The optimizers' arithmetic is torch.optim's, over rows of parameters with a rate each, written in
+additions, products, quotients and roots that round each on its own: a number then does not depend
+on where in a row, or in which row, it stands.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Coefficients = Tensor | float
 
 @dataclass(frozen=True)
 class Rule:
-    """How a gradient moves a row [P].  A coefficient is a number, or one for each column [P].
+    """A step of the optimizer over rows [P].  A coefficient is a number, or one for each column [P].
 
     Attributes:
         rate: multiplies the lane's rate.
@@ -55,7 +54,7 @@ class Rule:
         return 2
 
     def table(self, rates: Tensor, factors: Sequence[float], first: int) -> Tensor:
-        """What changes from step to step, float64 [T, 2 S + 1] for lanes of `rates` [S].
+        """Numbers that change from step to step, float64 [T, 2 S + 1] for lanes of `rates` [S].
 
         The rate and the step's size for each lane, and the root of Adam's second correction.
         `first`: steps made before.
@@ -165,7 +164,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Task:
-    """What all lanes share.
+    """The problem that all lanes share.
 
     Attributes:
         features: inputs of the head on the training split [N, D], in the dtype of the products.
@@ -187,7 +186,7 @@ class Task:
 def goals(
     labels: Tensor, classes: int, class_weights: Tensor | None, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """What makes cross entropy, mean over a batch, -sum(goals * log p) / sum(mass).
+    """Weights that make cross entropy, mean over a batch, -sum(goals * log p) / sum(mass).
 
     Goals [N, C] and mass [N], float64 on the CPU.
     """
@@ -252,7 +251,7 @@ class HeadBatch:
 
     @torch.no_grad()
     def hold(self) -> HeldHeads:
-        """Where the lanes stand, and what they say of the validation split; the host goes on."""
+        """The lanes as they stand, with their logits on validation; the host goes on."""
         watched = self.task.watched
         logits = self._product(watched.expand(self.width, *watched.shape)).float()
         losses = self.losses * -self.table[:, -self.width :]

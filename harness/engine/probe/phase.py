@@ -27,7 +27,7 @@ from harness.engine.optimizer import PhaseSchedule, multipliers
 from harness.engine.phase import PhaseRun, finite_mean
 from harness.engine.probe.head import Head
 from harness.engine.probe.lanes import AHEAD, BLOCK, HeadBatch, HeadLane
-from harness.engine.shared import SharedWork, drawn_below_head
+from harness.engine.shared import SharedWork, seed_below_head
 from harness.engine.state import Patience, RunState
 
 # A head or a batch of inputs above this fills a GPU by itself.
@@ -35,13 +35,13 @@ HEAD, BATCH = 1_000_000, 4_000_000
 
 
 def phase_run(state: RunState, phase: Phase) -> PhaseRun:
-    """How to carry a phase out."""
+    """The way to carry a phase out: in lanes where that is possible."""
     fast = state.resources.engine == "fast"
     return ProbeRun(state, phase) if fast and is_probe(state, phase) else PhaseRun(state, phase)
 
 
 def is_probe(state: RunState, phase: Phase) -> bool:
-    """Whether this is the run's first training and exactly one linear layer learns, plainly."""
+    """True if this is the run's first training and exactly one linear layer learns, plainly."""
     last = len(state.network.stages) - 1
     fresh = state.budget.steps == 0 and state.budget.spent == 0 and not state.log.history
     usual = phase.objective is None and phase.average == "none" and phase.reference == "none"
@@ -119,7 +119,7 @@ class ProbeRun(PhaseRun):
 
 @dataclass
 class SiblingHead:
-    """A head on its way: this run's, or a sibling's."""
+    """A head in training: this run's, or a sibling's."""
 
     spec: RunSpec
     trajectory: HeadTrajectory
@@ -211,13 +211,17 @@ class Siblings:
     def _siblings(self) -> list[RunSpec]:
         """Runs still to come that have the same inputs of the head."""
         resources, own = self.state.resources, self.state.spec
-        alike = [one for one in resources.siblings if family(one) == family(own)]
-        if drawn_below_head(resources.start):
-            alike = [one for one in alike if one.seed == own.seed]
-        return [one for one in alike if one.run_id != own.run_id]
+        seed = seed_below_head(own, resources.start)
+        return [
+            spec
+            for spec in resources.siblings
+            if family(spec) == family(own)
+            and seed_below_head(spec, resources.start) == seed
+            and spec.run_id != own.run_id
+        ]
 
     def _room(self) -> int:
-        """How many heads can be remembered to the end of the phase."""
+        """Number of heads that can be remembered to the end of the phase."""
         head, state = self.head, self.state
         rows = head.shape.row * (1 + head.rule.moments) * head.layer.weight.element_size()
         logits = len(state.data.validation) * head.shape.classes * 4
