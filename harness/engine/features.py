@@ -12,7 +12,6 @@ from harness.engine import devices
 from harness.engine.batches import Features, Source
 from harness.engine.devices import untuned
 from harness.engine.evaluate import outputs, predict
-from harness.engine.model import cut
 from harness.engine.shared import FeatureKey, SharedWork, seed_below_head
 from harness.engine.state import RunState, SplitData
 
@@ -34,7 +33,7 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
     if key is not None and key in shared:
         state.clock.borrow("features", shared[key].seconds, key)
         return shared[key], True
-    prefix, _ = cut(state.network.model, stage)
+    prefix, _ = state.network.cut(stage)
     before = state.clock.seconds["features"]
     with state.clock.measure("features"):
         values = outputs(state, prefix, split, ("prefix", stage))
@@ -49,7 +48,7 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
 
 def keeps(state: RunState, split: SplitData, stage: int) -> bool:
     """True if features at stage number `stage` are computed once, and not batch by batch."""
-    prefix, _ = cut(state.network.model, stage)
+    prefix, _ = state.network.cut(stage)
     if len(prefix) == 0 or state.protocol.augment:
         return False
     kept = SharedWork.of(state.resources.shared).features
@@ -58,9 +57,9 @@ def keeps(state: RunState, split: SplitData, stage: int) -> bool:
 
 def predict_split(state: RunState, split: SplitData) -> Tensor:
     """Logits of the whole network over a split, from shared features where the prefix is frozen."""
-    stage = min(state.network.touched, len(state.network.stages) - 1)
+    stage = min(state.network.touched, state.network.last_stage)
     source, cached = source_at(state, split, stage) if state.network.as_built else (split, False)
-    network = cut(state.network.model, stage)[1] if cached else state.network.model
+    network = state.network.cut(stage)[1] if cached else state.network.model
     with state.clock.measure("evaluate"):
         return predict(state, network, source, ("from", stage if cached else 0))
 

@@ -49,8 +49,8 @@ class GraphCache:
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(one.bytes() for one in self._kept.values()) > self.limit:
             self._kept.popitem(last=False)
-        found: Kept = self._kept[key]
-        return found
+        kept: Kept = self._kept[key]
+        return kept
 
 
 def _without_trying(work: Callable[[], None]) -> Callable[[], None]:

@@ -57,6 +57,18 @@ class Network:
     graphs: GraphCache
     touched: int
 
+    @property
+    def last_stage(self) -> int:
+        """Number of the stage that holds the head."""
+        return len(self.stages) - 1
+
+    def cut(self, stage: int) -> tuple[nn.Sequential, nn.Sequential]:
+        """The chain in two: what is frozen below stage number `stage`, and what learns."""
+        chain, at = units(self.model, stage), stage
+        while at < len(chain) and type(chain[at]) in FIXED:
+            at += 1
+        return nn.Sequential(*chain[:at]), nn.Sequential(*chain[at:])
+
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Overwrite the parameters and buffers."""
@@ -179,15 +191,6 @@ def units(model: nn.Sequential, stage: int) -> list[nn.Module]:
         plain = plain and not module._forward_pre_hooks  # noqa: SLF001
         chain.extend(module.children() if number == stage and plain else [module])
     return chain
-
-
-def cut(model: nn.Sequential, stage: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """The chain in two: what is frozen below stage number `stage`, and what learns."""
-    chain = units(model, stage)
-    at = stage
-    while at < len(chain) and type(chain[at]) in FIXED:
-        at += 1
-    return nn.Sequential(*chain[:at]), nn.Sequential(*chain[at:])
 
 
 class _Fixed(torch.autograd.Function):

@@ -15,7 +15,7 @@ from harness.api.strategy import Phase, PhaseReport
 from harness.engine.batches import Batches, Source
 from harness.engine.evaluate import Place, predict
 from harness.engine.features import source_at
-from harness.engine.model import NORMS, cut
+from harness.engine.model import NORMS
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule, decays, multipliers
 from harness.engine.state import RunState
 from harness.engine.steps import StepInputs, make_steps
@@ -119,8 +119,8 @@ class PhaseRun:
         stage = self.frontier if phase.reference != "pretrained" else 0
         source, cached = source_at(state, data.train, stage)
         seen, seen_cached = source_at(state, data.validation, stage)
-        network = cut(model, stage)[1] if cached else model
-        watched = cut(model, stage)[1] if seen_cached else model
+        network = state.network.cut(stage)[1] if cached else model
+        watched = state.network.cut(stage)[1] if seen_cached else model
         place = ("from", stage if seen_cached else 0)
         reference = self._reference(network)
         self._set_modes()

@@ -14,7 +14,6 @@ from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import PhaseReport, SolveHead
 from harness.engine.evaluate import predict
 from harness.engine.features import source_at
-from harness.engine.model import cut
 from harness.engine.state import RunState, SplitData
 from harness.errors import PhaseError
 
@@ -35,7 +34,7 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
     """Fit for every C, keep the one that is best on validation, put it into the last layer."""
     started = state.clock.now()
     layer = _head_linear(state, directive)
-    stage = len(state.network.stages) - 1
+    stage = state.network.last_stage
     x, cached = _features(state, state.data.train, stage)
     watched, _ = _features(state, state.data.validation, stage)
     with state.clock.measure("train"):
@@ -59,7 +58,7 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
 
 def _head_linear(state: RunState, directive: SolveHead) -> nn.Linear:
     layer = state.network.model.get_submodule(state.network.head_layer)
-    rest = cut(state.network.model, len(state.network.stages) - 1)[1]
+    rest = state.network.cut(state.network.last_stage)[1]
     if not isinstance(layer, nn.Linear) or len(rest) != 1:
         raise PhaseError(
             f"directive {directive.name!r} needs a head that ends in one linear layer and has no "
@@ -73,9 +72,7 @@ def _features(state: RunState, split: SplitData, stage: int) -> tuple[Tensor, bo
     source, cached = source_at(state, split, stage)
     if not cached:
         with state.clock.measure("features"):
-            return predict(
-                state, cut(state.network.model, stage)[0], source, ("prefix", stage)
-            ), False
+            return predict(state, state.network.cut(stage)[0], source, ("prefix", stage)), False
     return source.inputs(torch.arange(len(source))).float().cpu(), True
 
 

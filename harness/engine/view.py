@@ -104,12 +104,12 @@ class GradientProbe:
         )
         self.room = state.data.train.room(size)
         self.targets = torch.empty(size, dtype=torch.int64, device=state.data.train.labels.device)
-        self.found: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
         plain = state.spec.numeric.compile == "none"
         self.once = None if plain else CapturableWork(self._work, state.network.graphs)
 
     def bytes(self) -> int:
-        return sum(g.numel() * g.element_size() for g in self.found.values())
+        return sum(g.numel() * g.element_size() for g in self.gradients.values())
 
     def at(self, state: RunState, batches: Batches, number: int) -> dict[str, Tensor]:
         """The gradients on a batch, apart from the fixed memory."""
@@ -120,7 +120,7 @@ class GradientProbe:
             self._work()
         else:
             self.once(state.clock)
-        return {name: gradient.clone() for name, gradient in self.found.items()}
+        return {name: gradient.clone() for name, gradient in self.gradients.items()}
 
     def _work(self) -> None:
         inputs = self.means(self.room)
@@ -131,12 +131,12 @@ class GradientProbe:
                 loss = self.criterion(
                     functional_call(self.model, (same, buffers), (inputs,)), self.targets
                 )
-            found: Sequence[Tensor | None] = torch.autograd.grad(
+            slopes: Sequence[Tensor | None] = torch.autograd.grad(
                 loss, list(same.values()), allow_unused=True
             )
-        self.found = {
+        self.gradients = {
             name: torch.zeros_like(p) if g is None else g
-            for g, (name, p) in zip(found, same.items(), strict=True)
+            for g, (name, p) in zip(slopes, same.items(), strict=True)
         }
 
 

@@ -55,7 +55,7 @@ class Head:
 
     def _inputs(self) -> tuple[Tensor, Tensor]:
         """Inputs on the training and the validation split, [N, D] each; notes what they cost."""
-        state, last = self.state, len(self.state.network.stages) - 1
+        state, last = self.state, self.state.network.last_stage
         found = []
         for split in (state.data.train, state.data.validation):
             source, _ = source_at(state, split, last)

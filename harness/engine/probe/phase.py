@@ -22,7 +22,6 @@ from harness.engine.batches import Batches, Source
 from harness.engine.evaluate import Place
 from harness.engine.features import keeps
 from harness.engine.memo import MEMO_BYTES, HeadMemo, HeadTrajectory, Snapshot, head_key
-from harness.engine.model import cut
 from harness.engine.optimizer import PhaseSchedule, multipliers
 from harness.engine.phase import PhaseRun, finite_mean
 from harness.engine.probe.head import Head
@@ -42,7 +41,7 @@ def phase_run(state: RunState, phase: Phase) -> PhaseRun:
 
 def is_probe(state: RunState, phase: Phase) -> bool:
     """True if this is the run's first training and exactly one linear layer learns, plainly."""
-    last = len(state.network.stages) - 1
+    last = state.network.last_stage
     fresh = state.budget.steps == 0 and state.budget.spent == 0 and not state.log.history
     usual = phase.objective is None and phase.average == "none" and phase.reference == "none"
     whole = phase.share >= 1 and not state.protocol.augment and state.network.as_built
@@ -55,7 +54,7 @@ def is_probe(state: RunState, phase: Phase) -> bool:
 def _only_head(state: RunState, phase: Phase) -> bool:
     path, named = state.network.head_layer, dict(state.network.model.named_parameters())
     layer = state.network.model.get_submodule(path)
-    rest = list(cut(state.network.model, len(state.network.stages) - 1)[1])
+    rest = list(state.network.cut(state.network.last_stage)[1])
     if type(layer) is not nn.Linear or len(rest) != 1 or rest[0] is not layer:
         return False
     if layer.weight.numel() > HEAD or layer.in_features * state.protocol.batch_size > BATCH:
