@@ -29,7 +29,8 @@ from harness import engine
 from harness.api.backbone import Backbone
 from harness.api.execution import ENGINE_VERSION, ImageSet, Resources
 from harness.api.records import DataRecord, NumericMode, Protocol, RunSpec, Schedule
-from harness.benchmark import numerics
+from harness.benchmark.numerics import numeric_mode
+from harness.benchmark.request import BenchOptions
 from harness.plugins.registry import PluginRegistry, load_plugins
 
 CLASSES = 4
@@ -66,8 +67,8 @@ class Engine:
             checkpoint="last", resize=args.size, crop=args.size,
         )  # fmt: skip
         kind = "compile" if args.compile else "graph"
-        wish = numerics.Wish(args.device, compile=kind)
-        self.numeric = numerics.numeric_mode(wish, backbone, self.protocol, args.images)
+        options = BenchOptions(device=args.device, compile=kind)
+        self.numeric = numeric_mode(options, None, backbone, self.protocol, args.images)
         self.shared: dict[object, object] = {}
         self.seed = 0
 

@@ -136,7 +136,7 @@ class RunExecutor:
         """Make place for what the runs of these groups share, and let go of all else."""
         closed = [group for group in self._shared if group not in groups]
         for group in groups - set(self._shared):
-            self._shared[group] = self._pixels(group[0])
+            self._shared[group] = self._beside(group[0])
         for group in closed:
             del self._shared[group]
         backbones = {group[1] for group in groups}
@@ -144,15 +144,14 @@ class RunExecutor:
         if closed:
             free_memory(self.setup.device)
 
-    def _pixels(self, dataset: str) -> dict[Any, Any]:
-        """The same images, whatever the network: those of other groups."""
-        return {
-            key: value
-            for known, shared in self._shared.items()
-            if known[0] == dataset
-            for key, value in shared.items()
-            if key[0] == "pixels"
-        }
+    def _beside(self, dataset: str) -> dict[Any, Any]:
+        """A place for what a group shares, with what it has from a group on the same images."""
+        for group, shared in self._shared.items():
+            if group[0] == dataset and shared:
+                from harness.engine import SharedWork
+
+                return {SharedWork.KEY: SharedWork.of(shared).beside()}
+        return {}
 
     def failed(self, spec: RunSpec, error: BaseException) -> RunResult:
         """The record of a run that raised."""

@@ -14,7 +14,7 @@ from harness.plugins.registry import PluginRegistry
 from harness.utils.parallel import cores
 
 if TYPE_CHECKING:
-    from harness.engine.memory import MemoryNeed
+    from harness.engine import MemoryNeed
 
 
 def choose_device(wanted: str) -> str:
@@ -88,7 +88,7 @@ def _needs(
     loaded: PluginRegistry,
     total: int,
 ) -> list[MemoryNeed]:
-    from harness.engine.memory import memory_need
+    from harness.engine import memory_need
 
     cells = {(spec.dataset, spec.backbone): spec for spec in specs if spec.dataset in datasets}
     return [

@@ -282,7 +282,7 @@ class ThreadWorkers:
             raise self.errors[0]
 
     def _serve(self, number: int, lock: threading.Lock) -> None:
-        from harness.engine.devices import device_slot
+        from harness.engine import device_slot
 
         with device_slot(number, lock):
             try:

@@ -1,8 +1,34 @@
-"""Carries a run out: knows no plugins, no files, no command line.
+"""One run on one device; knows no plugins, no files, no command line.
 
-The only part of the project that owns an optimizer, a batch, a device or a clock.
+The only part of the project that owns an optimizer, a batch, a device or a clock.  What stands here
+is all that others may use of it.
 """
 
-from harness.engine.run import run
+from harness.engine.devices import device_slot
+from harness.engine.features import recomputed_features
+from harness.engine.memory import MemoryNeed, memory_need
+from harness.engine.optimizer import multipliers
+from harness.engine.shared import SharedWork
+from harness.engine.training import run
+from harness.engine.view import (
+    StrategyView,
+    free_looks,
+    head_layer,
+    initial_tensors,
+    network_tensors,
+)
 
-__all__ = ["run"]
+__all__ = [
+    "MemoryNeed",
+    "SharedWork",
+    "StrategyView",
+    "device_slot",
+    "free_looks",
+    "head_layer",
+    "initial_tensors",
+    "memory_need",
+    "multipliers",
+    "network_tensors",
+    "recomputed_features",
+    "run",
+]

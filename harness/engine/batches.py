@@ -1,13 +1,8 @@
-"""Augmentation of a whole batch on its device, each sample with its own draw.
-
-Batches: which samples a step sees, and how their pixels reach the network.
-
-The pixels that all runs of a dataset share, and how they get to a card before their first run.
-"""
+"""Batches: which samples a step sees, their pixels or features, and augmentation on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Protocol as Interface
 
 import numpy as np
@@ -15,56 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.api.dataset import SPLITS, Split
-from harness.api.execution import ImageSet
 from harness.api.records import Augmentation, NumericMode, Protocol, RunSpec
 from harness.engine.seeds import seed_for
 from harness.engine.storage import Numbered, stored
-
-DEGREES, SHIFT, SCALE = 10.0, 0.05, 0.1
-
-
-def draw(size: int, kinds: Sequence[Augmentation], rng: torch.Generator) -> Tensor:
-    """Random numbers for a batch, float32 [B, 6] in 0..1, from a CPU generator.
-
-    Columns: horizontal flip, vertical flip, angle, scale, shift x, shift y.  What is not asked for
-    draws nothing.
-    """
-    drawn = torch.ones(size, 6)
-    for column, kind in enumerate(("flip-horizontal", "flip-vertical")):
-        if kind in kinds:
-            drawn[:, column] = torch.rand(size, generator=rng)
-    if "affine" in kinds:
-        drawn[:, 2:] = torch.rand(size, 4, generator=rng)
-    return drawn
-
-
-def augment(images: Tensor, kinds: Sequence[Augmentation], drawn: Tensor) -> Tensor:
-    """Flip and move images [B, 3, H, W] as the draws [B, 6] say, on the images' device.
-
-    'affine': rotation up to 10 degrees, shift up to 5 %, scale within 10 %, bilinear, edges
-    repeated; a flip happens with probability one half.
-    """
-    drawn = drawn.to(images.device, non_blocking=True)
-    for column, kind, axis in ((0, "flip-horizontal", 3), (1, "flip-vertical", 2)):
-        if kind in kinds:
-            chosen = drawn[:, column] < 0.5  # noqa: PLR2004
-            images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
-    if "affine" in kinds:
-        theta = _affine(drawn[:, 2:] * 2 - 1).to(images.dtype)
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return images
-
-
-def _affine(draws: Tensor) -> Tensor:
-    """[B, 4] draws in -1..1 to [B, 2, 3] matrices: angle, scale, shift x, shift y."""
-    angle = torch.deg2rad(draws[:, 0] * DEGREES)
-    scale = 1 + draws[:, 1] * SCALE
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    rows = [cos, -sin, draws[:, 2] * 2 * SHIFT, sin, cos, draws[:, 3] * 2 * SHIFT]
-    return torch.stack(rows, dim=1).view(-1, 2, 3)
-
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bf16": torch.float32}
 
@@ -157,7 +105,7 @@ def chunks(samples: int, size: int) -> list[Tensor]:
 
 
 class Source(Interface):
-    """Rows to network inputs, in one go or in two: `fill` fixed memory, then what it `means`."""
+    """Rows to network inputs, in one go or in two: `fill` fixed memory, then `means` of it."""
 
     @property
     def augmentations(self) -> Sequence[Augmentation]: ...
@@ -217,7 +165,7 @@ class Pixels:
 
 
 class Features:
-    """What frozen leading stages make of a split, computed once: [N, ...] on the device."""
+    """Outputs of frozen leading stages on a split, computed once: [N, ...] on the device."""
 
     augmentations: Sequence[Augmentation] = ()
 
@@ -250,27 +198,46 @@ def empty_rows(like: Tensor, size: int) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=kept)
 
 
-def pixels_key(spec: RunSpec, split: Split) -> Hashable:
-    """What a split's pixels are shared by, whatever the network."""
-    protocol, numeric = spec.protocol, spec.numeric
-    return (
-        "pixels", split, spec.data, spec.limit, numeric.precision, numeric.layout,
-        protocol.mean, protocol.std, protocol.augment,
-    )  # fmt: skip
+DEGREES, SHIFT, SCALE = 10.0, 0.05, 0.1
 
 
-def make_pixels(spec: RunSpec, images: ImageSet, split: Split, device: str) -> Pixels:
-    return Pixels(images.images[split], spec.protocol, spec.numeric, device)
+def draw(size: int, kinds: Sequence[Augmentation], rng: torch.Generator) -> Tensor:
+    """Random numbers for a batch, float32 [B, 6] in 0..1, from a CPU generator.
+
+    Columns: horizontal flip, vertical flip, angle, scale, shift x, shift y.  What is not asked for
+    draws nothing.
+    """
+    drawn = torch.ones(size, 6)
+    for column, kind in enumerate(("flip-horizontal", "flip-vertical")):
+        if kind in kinds:
+            drawn[:, column] = torch.rand(size, generator=rng)
+    if "affine" in kinds:
+        drawn[:, 2:] = torch.rand(size, 4, generator=rng)
+    return drawn
 
 
-def upload(spec: RunSpec, images: ImageSet, device: str) -> dict[Hashable, Pixels]:
-    """All splits for `spec` and its like, on a stream of their own: training goes on beside it."""
-    if not device.startswith("cuda"):
-        return _all(spec, images, device)
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    with torch.cuda.device(device), torch.cuda.stream(stream):
-        return _all(spec, images, device)
+def augment(images: Tensor, kinds: Sequence[Augmentation], drawn: Tensor) -> Tensor:
+    """Flip and move images [B, 3, H, W] as the draws [B, 6] say, on the images' device.
+
+    'affine': rotation up to 10 degrees, shift up to 5 %, scale within 10 %, bilinear, edges
+    repeated; a flip happens with probability one half.
+    """
+    drawn = drawn.to(images.device, non_blocking=True)
+    for column, kind, axis in ((0, "flip-horizontal", 3), (1, "flip-vertical", 2)):
+        if kind in kinds:
+            chosen = drawn[:, column] < 0.5  # noqa: PLR2004
+            images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
+    if "affine" in kinds:
+        theta = _affine(drawn[:, 2:] * 2 - 1).to(images.dtype)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return images
 
 
-def _all(spec: RunSpec, images: ImageSet, device: str) -> dict[Hashable, Pixels]:
-    return {pixels_key(spec, split): make_pixels(spec, images, split, device) for split in SPLITS}
+def _affine(draws: Tensor) -> Tensor:
+    """[B, 4] draws in -1..1 to [B, 2, 3] matrices: angle, scale, shift x, shift y."""
+    angle = torch.deg2rad(draws[:, 0] * DEGREES)
+    scale = 1 + draws[:, 1] * SCALE
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    rows = [cos, -sin, draws[:, 2] * 2 * SHIFT, sin, cos, draws[:, 3] * 2 * SHIFT]
+    return torch.stack(rows, dim=1).view(-1, 2, 3)

@@ -1,12 +1,9 @@
-"""Several runs side by side on one device: work on the device overlaps, work on the host takes turns.
+"""The device of a run: slots in which runs take turns, streams, the clock, a card's memory.
 
-A run in a slot has a stream, a network and recorded work of its own.  It gives its turn away only
-while it waits for the device, and finds the generators and switches that are global as it left
-them.  So what a run computes does not depend on who goes on beside it.
-
-Where a run's time goes.
-
-How large a card's memory is: shares of it are fixed, so that nothing depends on who uses it too.
+Several runs may go on side by side on one device: work on the device overlaps, work on the host
+takes turns.  A run in a slot has a stream, a network and recorded work of its own.  It gives its
+turn away only while it waits for the device, and finds the generators and switches that are global
+as it left them.  So what a run computes does not depend on who goes on beside it.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ _streams: dict[tuple[str, int], torch.cuda.Stream] = {}
 
 @dataclass(frozen=True)
 class DeviceTurn:
-    """Which slot a thread works in, and the lock that says whose turn it is."""
+    """The slot that a thread works in, and the lock that says whose turn it is."""
 
     number: int
     lock: threading.Lock
@@ -37,8 +34,8 @@ class DeviceTurn:
 
 def current() -> DeviceTurn | None:
     """The turn of this thread; None where runs go on one after another."""
-    found: DeviceTurn | None = getattr(_here, "turn", None)
-    return found
+    turn: DeviceTurn | None = getattr(_here, "turn", None)
+    return turn
 
 
 def slot_number() -> int:
@@ -169,5 +166,5 @@ class RunClock:
 
 
 def memory(device: torch.device) -> int:
-    """Bytes of the card's memory."""
+    """Bytes of the card's memory: shares of it are fixed, whoever uses it too."""
     return int(torch.cuda.get_device_properties(device).total_memory)

@@ -1,4 +1,4 @@
-"""What a network makes of a split: predictions, and features of frozen stages."""
+"""Outputs of a network on a split: predictions, and features of frozen stages."""
 
 from __future__ import annotations
 
@@ -16,34 +16,29 @@ Place = tuple[Hashable, ...]
 
 @torch.no_grad()
 def outputs(state: RunState, network: nn.Module, source: Source, place: Place) -> Tensor:
-    """What the network, in eval mode, gives for all rows of a source: [N, ...] on the device.
+    """Outputs of the network, in eval mode, for all rows of a source: [N, ...] on the device.
 
     `place` says which part of the run's network it is.
     """
     network.eval()
     size = state.protocol.eval_batch_size
     if state.spec.numeric.compile == "none":
-        with state.autocast():
+        with state.numerics.autocast():
             return torch.cat([network(source.inputs(index)) for index in chunks(len(source), size)])
     room = source.room(size)
     key = (
-        "outputs",
-        *place,
-        room.shape,
-        room.dtype,
-        room.stride(),
-        state.protocol.mean,
-        state.protocol.std,
-    )
-    forward = state.library.keep(key, lambda: Forward(state, network, source, room))
+        "outputs", *place, room.shape, room.dtype, room.stride(),
+        state.protocol.mean, state.protocol.std,
+    )  # fmt: skip
+    forward = state.network.graphs.keep(key, lambda: Forward(state, network, source, room))
     return forward.over(state, source)
 
 
 def predict(state: RunState, network: nn.Module, source: Source, place: Place) -> Tensor:
     """Logits, float32 [N, C] on the CPU; the network is in eval mode afterwards."""
-    found = outputs(state, network, source, place).float()
-    state.wait()
-    return found.cpu()
+    logits = outputs(state, network, source, place).float()
+    state.clock.wait()
+    return logits.cpu()
 
 
 class Forward:
@@ -51,10 +46,10 @@ class Forward:
 
     def __init__(self, state: RunState, network: nn.Module, source: Source, room: Tensor) -> None:
         self.network, self.room, self.means = network, room, source.means
-        self.autocast = state.autocast
+        self.autocast = state.numerics.autocast
         self.out: Tensor | None = None
         known = len(room) == state.protocol.batch_size  # as in training, where trying pays
-        self.once = CapturableWork(self._work, state.library, tune=known)
+        self.once = CapturableWork(self._work, state.network.graphs, tune=known)
 
     def bytes(self) -> int:
         return 0 if self.out is None else self.out.numel() * self.out.element_size()
@@ -62,24 +57,20 @@ class Forward:
     def over(self, state: RunState, source: Source) -> Tensor:
         """All rows of a source, [N, ...]."""
         batches = InOrder(len(source), len(self.room))
-        found: Tensor | None = None
+        whole: Tensor | None = None
         for number in range(batches.count):
             source.fill(self.room, batches, number)
             self.once(state.clock)
-            out = self._made()
-            if found is None:
-                found = empty_rows(out, len(source))
-            first = number * len(out)
-            part = found[first : first + len(out)]
-            part.copy_(out[: len(part)])
-        if found is None:
+            if self.out is None:
+                raise ValueError("nothing was computed")
+            if whole is None:
+                whole = empty_rows(self.out, len(source))
+            first = number * len(self.out)
+            part = whole[first : first + len(self.out)]
+            part.copy_(self.out[: len(part)])
+        if whole is None:
             raise ValueError("a source without rows")
-        return found
-
-    def _made(self) -> Tensor:
-        if self.out is None:
-            raise ValueError("nothing was computed")
-        return self.out
+        return whole
 
     @torch.no_grad()
     def _work(self) -> None:

@@ -15,7 +15,7 @@ from harness.engine.devices import RunClock, untuned
 
 
 class Sized(Protocol):
-    """What a library keeps."""
+    """Work that can be kept."""
 
     def bytes(self) -> int: ...
 
@@ -24,7 +24,7 @@ Kept = TypeVar("Kept", bound=Sized)
 
 
 class GraphCache:
-    """What has been recorded on one network, so that strategies and seeds can use it again.
+    """Work recorded on one network, so that strategies and seeds can use it again.
 
     All recordings share one memory pool.  That is safe because they never run side by side, and
     because what one leaves behind (gradients, outputs) is used up before another is replayed.
@@ -43,14 +43,14 @@ class GraphCache:
         self.sizes: dict[int, int] = {}
 
     def keep(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """What is kept under `key`, made if it is not there; the longest unused is dropped."""
+        """The work under `key`, made if it is not there; the longest unused is dropped."""
         if key not in self._kept:
             self._kept[key] = make()
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(one.bytes() for one in self._kept.values()) > self.limit:
             self._kept.popitem(last=False)
-        found: Kept = self._kept[key]
-        return found
+        kept: Kept = self._kept[key]
+        return kept
 
 
 def _without_trying(work: Callable[[], None]) -> Callable[[], None]:
@@ -69,16 +69,16 @@ class CapturableWork:
     out, which takes seconds for a shape that is new.
     """
 
-    def __init__(self, work: Callable[[], None], library: GraphCache, *, tune: bool = True) -> None:
+    def __init__(self, work: Callable[[], None], graphs: GraphCache, *, tune: bool = True) -> None:
         self.work = work if tune else _without_trying(work)
-        self.library = library
+        self.graphs = graphs
         self.used = False
         self.graph: torch.cuda.CUDAGraph | None = None
 
     @property
     def steady(self) -> bool:
         """A further use costs what every later one will."""
-        return self.used and (self.graph is not None or not self.library.records)
+        return self.used and (self.graph is not None or not self.graphs.records)
 
     def __call__(self, clock: RunClock) -> None:
         if self.steady:
@@ -99,10 +99,10 @@ class CapturableWork:
             self.graph.replay()
 
     def _record(self) -> None:
-        torch.cuda.current_stream(self.library.device).synchronize()
+        torch.cuda.current_stream(self.graphs.device).synchronize()
         graph = torch.cuda.CUDAGraph()
         with _nothing_collected():
-            graph.capture_begin(pool=self.library.pool, capture_error_mode="thread_local")
+            graph.capture_begin(pool=self.graphs.pool, capture_error_mode="thread_local")
             try:
                 self.work()
             finally:

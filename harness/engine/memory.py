@@ -1,4 +1,4 @@
-"""How much of a card's memory a run will take, before it is built."""
+"""The memory of a card that a run will take, before it is built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, Protocol
 from harness.engine.features import FEATURE_SHARE
 from harness.engine.graphs import GraphCache
-from harness.engine.probe.memo import MEMO_BYTES
+from harness.engine.memo import MEMO_BYTES
 from harness.engine.storage import SHARE
 
 # Copies of the weights that a run holds: the network, its gradients, two of the optimizer's, the
@@ -29,7 +29,7 @@ class MemoryNeed:
     shared: int
 
     def runs(self, free: int) -> int:
-        """How many runs fit side by side into `free` bytes; at least one is tried."""
+        """Number of runs that fit side by side into `free` bytes; at least one is tried."""
         return max(1, (free - self.shared) // max(1, self.run))
 
 
@@ -41,7 +41,7 @@ def memory_need(
     images: int,
     total: int,
 ) -> MemoryNeed:
-    """What training everything takes on a card of `total` bytes; `images`: in all three splits.
+    """Bytes that training everything takes on a card of `total`; `images`: in all three splits.
 
     What the backward pass needs is counted on a network without memory: the tensors that a forward
     pass in training keeps.  Under bf16 they are half as large.
@@ -49,7 +49,7 @@ def memory_need(
     kept, weights = activations(backbone, classes, protocol)
     half = 2 if numeric.precision == "bf16" else 1
     pixels = 3 * protocol.crop**2 * images
-    # Recorded steps keep their gradients: a set for each frontier, within the library's limit.
+    # Recorded steps keep their gradients: a set for each frontier, within the cache's limit.
     recorded = min(int(GraphCache.SHARE * total), len(backbone.stages) * weights)
     return MemoryNeed(
         run=kept // half + COPIES * weights + recorded + MEMO_BYTES,

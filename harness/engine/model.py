@@ -1,7 +1,4 @@
-"""Modules that normalise: found by type, since names are no guide (`downsample.1` is one).
-
-Put the network of a run together: built, filled, given its head, adapted.
-"""
+"""The network of a run, put together: built, filled, given its head, adapted; and cut in two."""
 
 from __future__ import annotations
 
@@ -17,66 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from harness.api.execution import Resources, StartingPoint
+from harness.api.execution import Resources
 from harness.api.records import NumericMode, RunSpec
 from harness.api.strategy import Strategy
-from harness.engine import devices
 from harness.engine.graphs import GraphCache
 from harness.engine.seeds import generator, global_seed
 from harness.errors import PhaseError
 
+# Modules that normalise, by type: names are no guide (`downsample.1` is one).
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
-
-
-class _Fixed(torch.autograd.Function):
-    """Batch norm by running statistics, nothing of which learns: a scale and a shift a channel.
-
-    Its backward pass is the scale, which the forward kernel does in one go; torch's own takes, on a
-    card and channels-last, several times as long.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, module: nn.BatchNorm2d) -> Tensor:  # noqa: ANN401 - torch's
-        mean, var = _known(module.running_mean), _known(module.running_var)
-        ctx.save_for_backward(module.weight.detach() * torch.rsqrt(var + module.eps))
-        return F.batch_norm(
-            x, mean, var, module.weight, module.bias, training=False, eps=module.eps
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's
-        (scale,) = ctx.saved_tensors
-        zero, one = torch.zeros_like(scale), torch.ones_like(scale)
-        return F.batch_norm(gradients[0], zero, one, scale, zero, training=False, eps=0.0), None
-
-
-@contextlib.contextmanager
-def fixed_norms(network: nn.Module) -> Iterator[None]:
-    """Inside the block, batch norms in eval mode with frozen scales take the short way back."""
-    chosen = [m for m in network.modules() if type(m) is nn.BatchNorm2d and _is_fixed(m)]
-    for module in chosen:
-        vars(module)["forward"] = partial(_apply, module)
-    try:
-        yield
-    finally:
-        for module in chosen:
-            del vars(module)["forward"]
-
-
-def _is_fixed(module: nn.BatchNorm2d) -> bool:
-    known = module.running_mean is not None and module.affine
-    return known and not module.training and not module.weight.requires_grad
-
-
-def _apply(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    found: Tensor = _Fixed.apply(x, module)
-    return found
-
-
-def _known(statistics: Tensor | None) -> Tensor:
-    if statistics is None:
-        raise ValueError("a norm without running statistics")
-    return statistics
 
 
 # Modules without parameters or randomness: what precedes the first weights of a stage can be
@@ -84,50 +30,53 @@ def _known(statistics: Tensor | None) -> Tensor:
 FIXED = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.ReLU, nn.Identity)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Network:
-    """A network ready to train.
+    """The network of a run.
 
     Attributes:
+        stages: names of the backbone's stages; classifier: those of its own classifier.
         start: values of the starting point by parameter name, after `adapt`'s renaming.
         initial: the full state before the first step.
         new_stages: stages in which the loaded file filled nothing, the head among them.
-        plain: `adapt` left the network as it was built.
+        as_built: `adapt` left the network as it was.
         head_layer: name of the linear layer that is new for this dataset; to ask the backbone for it
             is to build the network again.
+        graphs: work that was recorded on it.
+        touched: stages below this number have never learned: what they compute can be shared.
     """
 
     model: nn.Sequential
+    stages: tuple[str, ...]
+    classifier: tuple[str, ...]
     start: dict[str, Tensor]
     initial: dict[str, Tensor]
     new_stages: tuple[str, ...]
-    plain: bool
+    as_built: bool
     head_layer: str
-    library: GraphCache
+    graphs: GraphCache
+    touched: int
+
+    @property
+    def last_stage(self) -> int:
+        """Number of the stage that holds the head."""
+        return len(self.stages) - 1
+
+    def cut(self, stage: int) -> tuple[nn.Sequential, nn.Sequential]:
+        """The chain in two: what is frozen below stage number `stage`, and what learns."""
+        chain, at = units(self.model, stage), stage
+        while at < len(chain) and type(chain[at]) in FIXED:
+            at += 1
+        return nn.Sequential(*chain[:at]), nn.Sequential(*chain[at:])
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite the parameters and buffers."""
+        own = self.model.state_dict()
+        copy_all(list(own.values()), [tensors[name] for name in own])
 
 
-def build_network(spec: RunSpec, resources: Resources) -> Network:
-    """A network at its starting point: the one an earlier run has left, set back, or a new one."""
-    plain = type(resources.strategy).adapt is Strategy.adapt
-    if not plain or resources.engine == "reference":
-        return build(spec, resources)
-    drawn = drawn_below_head(resources.start)
-    place = ("network", devices.slot_number())
-    key = (spec.weights, spec.numeric, spec.seed if drawn else None)
-    kept: tuple[object, Network] | None = resources.shared.get(place)
-    if kept is not None and kept[0] == key:
-        return _set_back(kept[1], spec)
-    made = build(spec, resources)
-    resources.shared[place] = (key, made)
-    return made
-
-
-def drawn_below_head(start: StartingPoint | None) -> bool:
-    """Whether anything below the head was drawn, so that its values depend on the seed."""
-    return start is None or any(not name.startswith("head.") for name in start.record.new)
-
-
-def build(spec: RunSpec, resources: Resources) -> Network:
+def new_network(spec: RunSpec, resources: Resources) -> Network:
     """Build, load, draw the head, adapt.  All draws are the same for every strategy."""
     backbone, start = resources.backbone, resources.start
     with global_seed(spec, "backbone"):
@@ -145,36 +94,33 @@ def build(spec: RunSpec, resources: Resources) -> Network:
     tied = {n: values[plain_name(n)] for n in named if plain_name(n) in values}
     return Network(
         model=model,
+        stages=backbone.stages,
+        classifier=backbone.classifier,
         start={n: v.to(named[n].device, named[n].dtype) for n, v in tied.items()},
         initial={n: t.detach().clone() for n, t in model.state_dict().items()},
         new_stages=_new_stages(backbone.stages, known),
-        plain=type(resources.strategy).adapt is Strategy.adapt,
+        as_built=type(resources.strategy).adapt is Strategy.adapt,
         head_layer=head_layer,
-        library=GraphCache(resources.device),
+        graphs=GraphCache(resources.device),
+        touched=len(backbone.stages),
     )
 
 
-def _set_back(made: Network, spec: RunSpec) -> Network:
-    """The same network as `build` gives: only the head's draw depends on the run's seed."""
-    on_device = made.model.get_submodule(made.head_layer)
+def set_back(network: Network, spec: RunSpec) -> Network:
+    """The same network as `new_network` gives: only the head's draw depends on the run's seed."""
+    on_device = network.model.get_submodule(network.head_layer)
     with global_seed(spec, "head"):
         drawn = copy.deepcopy(on_device).to("cpu", torch.float32)
         drawn.reset_parameters()  # type: ignore[operator]
     for name, tensor in drawn.state_dict().items():
-        made.initial[f"{made.head_layer}.{name}"].copy_(tensor)
-    load(made.model, made.initial)
-    for parameter in made.model.parameters():
+        network.initial[f"{network.head_layer}.{name}"].copy_(tensor)
+    network.load(network.initial)
+    network.touched = len(network.stages)
+    for parameter in network.model.parameters():
         parameter.grad = None
         parameter.requires_grad_()
-    made.model.train()
-    return made
-
-
-@torch.no_grad()
-def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Overwrite a network's parameters and buffers."""
-    own = model.state_dict()
-    copy_all(list(own.values()), [tensors[name] for name in own])
+    network.model.train()
+    return network
 
 
 def copy_all(into: list[Tensor], values: list[Tensor]) -> None:
@@ -239,18 +185,60 @@ def units(model: nn.Sequential, stage: int) -> list[nn.Module]:
 
     A stage is unrolled only if calling its children in turn is the same as calling it.
     """
-    found: list[nn.Module] = []
+    chain: list[nn.Module] = []
     for number, module in enumerate(model.children()):
         plain = type(module) is nn.Sequential and not module._forward_hooks  # noqa: SLF001
         plain = plain and not module._forward_pre_hooks  # noqa: SLF001
-        found.extend(module.children() if number == stage and plain else [module])
-    return found
+        chain.extend(module.children() if number == stage and plain else [module])
+    return chain
 
 
-def cut(model: nn.Sequential, stage: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """The chain in two: what is frozen below stage number `stage`, and what learns."""
-    chain = units(model, stage)
-    at = stage
-    while at < len(chain) and type(chain[at]) in FIXED:
-        at += 1
-    return nn.Sequential(*chain[:at]), nn.Sequential(*chain[at:])
+class _Fixed(torch.autograd.Function):
+    """Batch norm by running statistics, nothing of which learns: a scale and a shift a channel.
+
+    Its backward pass is the scale, which the forward kernel does in one go; torch's own takes, on a
+    card and channels-last, several times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, module: nn.BatchNorm2d) -> Tensor:  # noqa: ANN401 - torch's
+        mean, var = _known(module.running_mean), _known(module.running_var)
+        ctx.save_for_backward(module.weight.detach() * torch.rsqrt(var + module.eps))
+        return F.batch_norm(
+            x, mean, var, module.weight, module.bias, training=False, eps=module.eps
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's
+        (scale,) = ctx.saved_tensors
+        zero, one = torch.zeros_like(scale), torch.ones_like(scale)
+        return F.batch_norm(gradients[0], zero, one, scale, zero, training=False, eps=0.0), None
+
+
+@contextlib.contextmanager
+def fixed_norms(network: nn.Module) -> Iterator[None]:
+    """Inside the block, batch norms in eval mode with frozen scales take the short way back."""
+    chosen = [m for m in network.modules() if type(m) is nn.BatchNorm2d and _is_fixed(m)]
+    for module in chosen:
+        vars(module)["forward"] = partial(_apply, module)
+    try:
+        yield
+    finally:
+        for module in chosen:
+            del vars(module)["forward"]
+
+
+def _is_fixed(module: nn.BatchNorm2d) -> bool:
+    known = module.running_mean is not None and module.affine
+    return known and not module.training and not module.weight.requires_grad
+
+
+def _apply(module: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    normalised: Tensor = _Fixed.apply(x, module)
+    return normalised
+
+
+def _known(statistics: Tensor | None) -> Tensor:
+    if statistics is None:
+        raise ValueError("a norm without running statistics")
+    return statistics

@@ -1,7 +1,4 @@
-"""Turn a phase's patterns into a value for every parameter.
-
-Optimizers, schedules and penalties in closed form.
-"""
+"""The parameters that learn and at which rate; the optimizer; penalties towards the start."""
 
 from __future__ import annotations
 
@@ -16,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.api.records import Protocol, Schedule
-from harness.api.strategy import Distance, Phase
+from harness.api.strategy import Distance, Penalty, Phase
 from harness.errors import PhaseError
+
+State = dict[str, dict[str, Any]]  # of an optimizer, by parameter name
 
 
 def multipliers(phase: Phase, names: Iterable[str]) -> dict[str, float]:
@@ -48,14 +47,14 @@ def first_match(values: Mapping[str, float], names: Iterable[str]) -> dict[str, 
     # A pattern that is a parameter's whole name matches that one only: no need to try it on all.
     place = {pattern: number for number, pattern in enumerate(values)}
     broad = [(number, pattern) for pattern, number in place.items() if pattern not in known]
-    found: dict[str, float] = {}
+    matched: dict[str, float] = {}
     for name in names:
         own = place.get(name, len(place))
         earlier = (pattern for number, pattern in broad if number < own and matches(pattern, name))
         pattern = next(earlier, name if name in values else None)
         if pattern is not None:
-            found[name] = values[pattern]
-    return found
+            matched[name] = values[pattern]
+    return matched
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -75,9 +74,6 @@ def _check_patterns(values: Mapping[str, float], names: list[str], where: str) -
         raise PhaseError(f"{where} {pattern!r}, which is no parameter; {hint}")
 
 
-State = dict[str, dict[str, Any]]
-
-
 def rate_factor(schedule: Schedule, elapsed: float, span: float) -> float:
     """Share of the peak rate after `elapsed` epochs of a decay over `span` epochs (or the horizon).
 
@@ -93,6 +89,28 @@ def rate_factor(schedule: Schedule, elapsed: float, span: float) -> float:
         "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
     }[schedule.kind]
     return schedule.floor + (1.0 - schedule.floor) * shape
+
+
+@dataclass(frozen=True)
+class PhaseSchedule:
+    """The steps of a phase, from number `first` to before `last` of the run, and their rates."""
+
+    phase: Phase
+    protocol: Protocol
+    steps_per_epoch: int
+    first: int
+    last: int
+
+    def factor(self, step: int) -> float:
+        """The schedule's share of the peak rate at a step."""
+        over_run = self.phase.anneal == "run"
+        begun = step if over_run else step - self.first
+        span = self.protocol.epochs if over_run else self.phase.epochs
+        return rate_factor(self.protocol.schedule, begun / self.steps_per_epoch, span)
+
+    def progress(self, step: int) -> float:
+        """Share of the run's budget that is spent before a step."""
+        return step / max(1, round(self.protocol.epochs * self.steps_per_epoch))
 
 
 class Optimizer:
@@ -158,8 +176,8 @@ class Optimizer:
 
     def rate(self, name: str) -> float | Tensor:
         """The rate a parameter has in this step."""
-        found: float | Tensor = self.inner.param_groups[self.group_of[name]]["lr"]
-        return found
+        rate: float | Tensor = self.inner.param_groups[self.group_of[name]]["lr"]
+        return rate
 
     def _start_momentum(self, parameters: list[nn.Parameter]) -> None:
         """Zero is what SGD starts from, too; made here, its first step is like all others."""
@@ -178,6 +196,33 @@ def _build(protocol: Protocol, groups: list[dict[str, Any]]) -> torch.optim.Opti
     kind = torch.optim.AdamW if protocol.optimizer == "adamw" else torch.optim.Adam
     # Fused: 3 to 6 times faster than the loop on a CPU, one kernel on a GPU.
     return kind(groups, lr=protocol.lr, fused=True)
+
+
+class Penalties:
+    """The penalties of a phase: distances in closed form, others as terms of the loss."""
+
+    def __init__(
+        self,
+        penalties: Iterable[Penalty],
+        learning: Mapping[str, nn.Parameter],
+        start: Mapping[str, Tensor],
+    ) -> None:
+        self.learning, self.start, penalties = learning, start, tuple(penalties)
+        distances = [penalty for penalty in penalties if isinstance(penalty, Distance)]
+        self.closed = ClosedForm(distances, learning, start)
+        self.others = [penalty for penalty in penalties if not isinstance(penalty, Distance)]
+
+    def added_to(self, loss: Tensor) -> Tensor:
+        """The loss with the penalties that have no closed form."""
+        for penalty in self.others:
+            loss = loss + penalty(self.learning, self.start)
+        return loss
+
+    def step(self, optimizer: Optimizer) -> None:
+        """One step of the optimizer, with the penalties in closed form before and after it."""
+        self.closed.add_gradients()
+        optimizer.step()
+        self.closed.shrink(optimizer)
 
 
 @dataclass(frozen=True)

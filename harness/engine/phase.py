@@ -1,35 +1,267 @@
-"""Averages of the weights a phase went through.
-
-What is told and recorded of a phase when it is over.
-
-Carry one phase out: freeze, step, validate, stop.
-"""
+"""One phase of a run: freeze, step, validate, stop."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from harness.api.records import EpochRecord, PhaseRecord
-from harness.api.strategy import Distance, Phase, PhaseReport
+from harness.api.strategy import Phase, PhaseReport
 from harness.engine.batches import Batches, Source
 from harness.engine.evaluate import Place, predict
 from harness.engine.features import source_at
-from harness.engine.model import NORMS, cut
-from harness.engine.optimizer import ClosedForm, Optimizer, decays, multipliers, rate_factor
+from harness.engine.model import NORMS
+from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule, decays, multipliers
 from harness.engine.state import RunState
-from harness.engine.steps import CapturedSteps, ReferenceSteps, recordable
+from harness.engine.steps import StepInputs, make_steps
 from harness.errors import TrainingError
 
-if TYPE_CHECKING:
-    pass
-
 EMA_DECAY = 0.99
+
+
+class PhaseRun:
+    """A phase on its way: the parameters that learn, their optimizer, the steps to make.
+
+    To make one puts the network into the state that the phase begins with.
+
+    Attributes:
+        rates: multiplier of each parameter that learns.
+        frontier: number of the first stage in which anything learns.
+        scores: of its validations.
+        stopped: patience has run out.
+    """
+
+    def __init__(self, state: RunState, phase: Phase) -> None:
+        self.state, self.phase = state, phase
+        if (tensors := state.beginning(phase)) is not None:
+            state.network.load(tensors)
+        network, budget, protocol = state.network, state.budget, state.protocol
+        named = dict(network.model.named_parameters())
+        self.rates = multipliers(phase, named)
+        self.learning = {name: p for name, p in named.items() if name in self.rates}
+        self.learning_stages = {name.split(".")[0] for name in self.rates}
+        stages = [name for name, _ in network.model.named_children()]
+        self.frontier = min(stages.index(stage) for stage in self.learning_stages)
+        decay = decays(phase, named, protocol.weight_decay)
+        self.optimizer = Optimizer(protocol, self.learning, self.rates, decay)
+        if phase.keep_optimizer:
+            self.optimizer.restore(state.optimizer_state)
+        self.penalties = Penalties(phase.penalties, self.learning, network.start)
+        self.norm = protocol.norm if phase.norm == "auto" else phase.norm
+        length, planned = state.data.steps_per_epoch, budget.spent + phase.epochs
+        last = max(budget.steps, round(planned * length))
+        self.schedule = PhaseSchedule(phase, protocol, length, budget.steps, last)
+        self.losses: list[Tensor] = []
+        self.scores: list[float | None] = []
+        self.stopped = False
+
+    def run(self) -> PhaseReport:
+        """Train until the phase's last step or until patience runs out."""
+        state, budget = self.state, self.state.budget
+        started, empty = state.clock.now(), self.schedule.last == self.schedule.first
+        cached = 0
+        if not empty:
+            state.network.touched = min(state.network.touched, self.frontier)
+            with state.clock.measure("train"):
+                cached = self._train()
+        budget.spent = budget.epochs if self.stopped else budget.spent + self.phase.epochs
+        if not empty:
+            state.optimizer_state = self.optimizer.state()
+        return self._report(cached, state.clock.now() - started)
+
+    def _report(self, cached: int, seconds: float) -> PhaseReport:
+        """The strategy's report; the record is kept.  `cached`: leading stages that were."""
+        state, phase, schedule = self.state, self.phase, self.schedule
+        steps = state.budget.steps - schedule.first
+        trainable = sum(p.numel() for p in self.learning.values())
+        epochs = steps / schedule.steps_per_epoch
+        state.log.phases.append(
+            PhaseRecord(
+                name=phase.name, epochs_planned=phase.epochs, epochs=epochs, steps=steps,
+                trainable=trainable, cached_stages=cached, rates=self._stage_rates(),
+                stopped=self.stopped, skipped=schedule.last == schedule.first,
+                notes=self._notes(), seconds=round(seconds, 6),
+            )
+        )  # fmt: skip
+        best = state.selection.best
+        return PhaseReport(
+            phase=phase.name, epochs=epochs, steps=steps,
+            score=self.scores[-1] if self.scores else None, best=best.score if best else None,
+            history=tuple(self.scores), stopped=self.stopped,
+            train_loss=state.log.history[-1].train_loss if self.scores else float("nan"),
+            trainable=trainable, cached_stages=cached, seconds=seconds,
+        )  # fmt: skip
+
+    def _stage_rates(self) -> dict[str, float]:
+        """Median multiplier of each stage's tensors; frozen tensors count as 0."""
+        by_stage: dict[str, list[float]] = {}
+        for name, _ in self.state.network.model.named_parameters():
+            by_stage.setdefault(name.split(".")[0], []).append(self.rates.get(name, 0.0))
+        return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
+
+    def _notes(self) -> tuple[str, ...]:
+        if len(set(self.rates.values())) <= len(self.learning_stages):
+            return ()
+        fastest = max(self.rates, key=self.rates.__getitem__)
+        return (f"fastest tensor: {fastest}",)
+
+    # -- training ------------------------------------------------------------------------
+
+    def _train(self) -> int:
+        """All steps of the phase; returns how many leading stages came from the cache."""
+        state, phase, budget, data = self.state, self.phase, self.state.budget, self.state.data
+        model = state.network.model
+        stage = self.frontier if phase.reference != "pretrained" else 0
+        source, cached = source_at(state, data.train, stage)
+        seen, seen_cached = source_at(state, data.validation, stage)
+        network = state.network.cut(stage)[1] if cached else model
+        watched = state.network.cut(stage)[1] if seen_cached else model
+        place = ("from", stage if seen_cached else 0)
+        reference = self._reference(network)
+        self._set_modes()
+        self._restart_patience()
+        average = None if phase.average == "none" else Average(phase.average, self.learning)
+        batches = Batches(
+            len(data.train), state.protocol.batch_size, state.spec, subset=self._subset()
+        )
+        inputs = StepInputs(
+            network=network, begins=stage if cached else 0, source=source, batches=batches,
+            reference=reference, objective=phase.objective, learning=self.learning,
+            norm=self.norm, optimizer=self.optimizer, penalties=self.penalties,
+            schedule=self.schedule,
+        )  # fmt: skip
+        steps = make_steps(state, inputs)
+        self.losses = steps.losses
+        mark = state.clock.now()
+        for number in range(self.schedule.first, self.schedule.last):
+            steps.step(number)
+            if average is not None:
+                average.after_step()
+            budget.steps = number + 1
+            if budget.steps % data.steps_per_epoch == 0 or budget.steps == self.schedule.last:
+                if average is not None:
+                    average.after_epoch()
+                with self._averaged(average, network, source, batches):
+                    self.stopped = self._validate(watched, seen, place, mark)
+                mark = state.clock.now()
+                if self.stopped:
+                    break
+        if average is not None:
+            average.put(average.values)
+        return self.frontier if cached else 0
+
+    def _set_modes(self) -> None:
+        """Frozen means frozen: a stage in which nothing learns stays in eval mode."""
+        state = self.state
+        for name, parameter in state.network.model.named_parameters():
+            parameter.requires_grad_(name in self.rates)
+            parameter.grad = None
+        self._train_mode()
+
+    def _train_mode(self) -> None:
+        for name, stage in self.state.network.model.named_children():
+            stage.train(name in self.learning_stages)
+            if self.norm == "eval":
+                for module in stage.modules():
+                    if isinstance(module, NORMS):
+                        module.eval()
+
+    def _reference(self, network: nn.Module) -> nn.Module | None:
+        if self.phase.reference == "none":
+            return None
+        frozen = copy.deepcopy(network)
+        if self.phase.reference == "pretrained":
+            frozen.load_state_dict(self.state.network.initial)
+        return frozen.eval().requires_grad_(requires_grad=False)
+
+    def _subset(self) -> Tensor | None:
+        """The phase's share of the training split: the same for all, stratified."""
+        if self.phase.share >= 1:
+            return None
+        state = self.state
+        order = Batches(len(state.data.train), len(state.data.train), state.spec, "share").at(0)
+        labels = state.data.train.labels.cpu()[order]
+        kept = [
+            order[labels == c][: max(1, round(self.phase.share * count))]
+            for c, count in enumerate(state.data.class_counts)
+        ]
+        return torch.cat(kept).sort().values
+
+    # -- validation ----------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _averaged(
+        self, average: Average | None, network: nn.Module, source: Source, batches: Batches
+    ) -> Iterator[None]:
+        """Validate and remember the average inside the block, where the phase asks for one."""
+        if average is None:
+            yield
+            return
+        with average.in_place():
+            estimate_norms(network, source, batches)
+            yield
+
+    def _validate(self, network: nn.Module, source: Source, place: Place, mark: float) -> bool:
+        """Close an epoch: check the loss, score, remember the best.  True: patience ran out."""
+        state, phase = self.state, self.phase
+        train_loss = self._mean_loss()
+        with state.clock.measure("evaluate"):
+            score, logits = self._score(network, source, place)
+        self._train_mode()
+        self.scores.append(score)
+        epoch = state.budget.epochs
+        if phase.select:
+            state.selection.remember(score, logits, phase.name, epoch)
+        lr = state.protocol.lr * self.schedule.factor(state.budget.steps - 1)
+        record = EpochRecord(
+            phase=phase.name, epoch=epoch, train_loss=train_loss, score=score, lr=lr,
+            seconds=round(state.clock.now() - mark, 6),
+        )  # fmt: skip
+        state.log.history.append(record)
+        state.resources.observer.epoch_end(record)
+        state.patience.count(score)
+        return phase.patience and state.patience.exhausted
+
+    def _score(
+        self, network: nn.Module, source: Source, place: Place
+    ) -> tuple[float | None, Tensor]:
+        """The protocol's metric on validation, and the logits it was computed from."""
+        logits = predict(self.state, network, source, place)
+        return self.state.selection.score(logits), logits
+
+    def _mean_loss(self) -> float:
+        losses = torch.stack(self.losses).double()
+        self.state.clock.wait()
+        losses = losses.cpu()
+        self.losses.clear()
+        return finite_mean(losses, self.phase.name, self.state.budget.steps)
+
+    def _restart_patience(self) -> None:
+        if not self.phase.continues:
+            self.state.patience.restart()
+
+
+def finite_mean(losses: Tensor, phase: str, steps: int) -> float:
+    """The mean of an epoch's losses [T], of which the last was made at step number `steps`.
+
+    Raises:
+        TrainingError: one of them is not finite.
+    """
+    bad = torch.nonzero(~torch.isfinite(losses))
+    if len(bad):
+        step = steps - len(losses) + int(bad[0]) + 1
+        raise TrainingError(
+            f"the loss of phase {phase!r} is {losses[bad[0]].item()} at step {step}; "
+            f"a smaller rate (--set protocol.lr=...) usually helps",
+            phase=phase,
+            step=step,
+        )
+    return float(losses.mean())
 
 
 class Average:
@@ -85,258 +317,3 @@ def estimate_norms(network: nn.Module, source: Source, batches: Batches) -> None
     for norm, momentum in zip(norms, momenta, strict=True):
         if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001
             norm.momentum = momentum
-
-
-def reported(run: PhaseRun, cached: int, seconds: float) -> PhaseReport:
-    """The strategy's report; the record is kept.  `cached`: leading stages that were."""
-    state, phase = run.state, run.phase
-    steps = state.steps - run.first
-    trainable = sum(p.numel() for p in run.learning.values())
-    epochs = steps / state.steps_per_epoch
-    state.phases.append(
-        PhaseRecord(
-            name=phase.name, epochs_planned=phase.epochs, epochs=epochs, steps=steps,
-            trainable=trainable, cached_stages=cached, rates=_stage_rates(run),
-            stopped=run.stopped, skipped=run.last == run.first, notes=_notes(run),
-            seconds=round(seconds, 6),
-        )
-    )  # fmt: skip
-    return PhaseReport(
-        phase=phase.name, epochs=epochs, steps=steps,
-        score=run.scores[-1] if run.scores else None,
-        best=state.best.score if state.best else None,
-        history=tuple(run.scores), stopped=run.stopped,
-        train_loss=state.history[-1].train_loss if run.scores else float("nan"),
-        trainable=trainable, cached_stages=cached, seconds=seconds,
-    )  # fmt: skip
-
-
-def _stage_rates(run: PhaseRun) -> dict[str, float]:
-    """Median multiplier of each stage's tensors; frozen tensors count as 0."""
-    by_stage: dict[str, list[float]] = {}
-    for name, _ in run.state.model.named_parameters():
-        by_stage.setdefault(name.split(".")[0], []).append(run.rates.get(name, 0.0))
-    return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
-
-
-def _notes(run: PhaseRun) -> tuple[str, ...]:
-    if len(set(run.rates.values())) <= len(run.learning_stages):
-        return ()
-    fastest = max(run.rates, key=run.rates.__getitem__)
-    return (f"fastest tensor: {fastest}",)
-
-
-def finite_mean(losses: Tensor, phase: str, steps: int) -> float:
-    """The mean of an epoch's losses [T], of which the last was made at step number `steps`.
-
-    Raises:
-        TrainingError: one of them is not finite.
-    """
-    bad = torch.nonzero(~torch.isfinite(losses))
-    if len(bad):
-        step = steps - len(losses) + int(bad[0]) + 1
-        raise TrainingError(
-            f"the loss of phase {phase!r} is {losses[bad[0]].item()} at step {step}; "
-            f"a smaller rate (--set protocol.lr=...) usually helps",
-            phase=phase,
-            step=step,
-        )
-    return float(losses.mean())
-
-
-class PhaseRun:
-    """One phase of one run."""
-
-    def __init__(self, state: RunState, phase: Phase) -> None:
-        self.state, self.phase = state, phase
-        if phase.begin == "pretrained":
-            state.load(state.initial)
-        elif phase.begin == "best" and state.best is not None:
-            state.load(state.best.tensors)
-        named = dict(state.model.named_parameters())
-        self.rates = multipliers(phase, named)
-        decay = decays(phase, named, state.protocol.weight_decay)
-        self.learning = {name: p for name, p in named.items() if name in self.rates}
-        self.learning_stages = {name.split(".")[0] for name in self.rates}
-        stages = [name for name, _ in state.model.named_children()]
-        self.frontier = min(stages.index(stage) for stage in self.learning_stages)
-        self.optimizer = Optimizer(state.protocol, self.learning, self.rates, decay)
-        if phase.keep_optimizer:
-            self.optimizer.restore(state.optimizer_state)
-        self.closed = ClosedForm(
-            [p for p in phase.penalties if isinstance(p, Distance)], self.learning, state.start
-        )
-        self.other_penalties = [p for p in phase.penalties if not isinstance(p, Distance)]
-        self.norm = state.protocol.norm if phase.norm == "auto" else phase.norm
-        self.first = state.steps
-        planned = state.spent + phase.epochs
-        self.last = max(self.first, round(planned * state.steps_per_epoch))
-        self.losses: list[Tensor] = []
-        self.scores: list[float | None] = []
-        self.stopped = False
-
-    def run(self) -> PhaseReport:
-        """Train until the phase's last step or until patience runs out."""
-        state, phase = self.state, self.phase
-        started = state.clock.now()
-        cached = 0
-        if self.last > self.first:
-            state.touched = min(state.touched, self.frontier)
-            with state.clock.measure("train"):
-                cached = self._train()
-        state.spent = (
-            state.steps / state.steps_per_epoch if self.stopped else state.spent + phase.epochs
-        )
-        if self.last > self.first:
-            state.optimizer_state = self.optimizer.state()
-        return reported(self, cached, state.clock.now() - started)
-
-    # -- training ------------------------------------------------------------------------
-
-    def _train(self) -> int:
-        """All steps of the phase; returns how many leading stages came from the cache."""
-        state, phase = self.state, self.phase
-        stage = self.frontier if phase.reference != "pretrained" else 0
-        source, cached = source_at(state, state.train, stage)
-        seen, seen_cached = source_at(state, state.validation, stage)
-        network = cut(state.model, stage)[1] if cached else state.model
-        self.begins = stage if cached else 0
-        watched = cut(state.model, stage)[1] if seen_cached else state.model
-        place = ("from", stage if seen_cached else 0)
-        reference = self._reference(network)
-        self._set_modes()
-        self._restart_patience()
-        average = None if phase.average == "none" else Average(phase.average, self.learning)
-        batches = Batches(
-            len(state.train), state.protocol.batch_size, state.spec, subset=self._subset()
-        )
-        kind = CapturedSteps if recordable(self) else ReferenceSteps
-        steps = kind(self, network, source, batches, reference)
-        mark = state.clock.now()
-        for number in range(self.first, self.last):
-            steps.step(number)
-            if average is not None:
-                average.after_step()
-            state.steps = number + 1
-            if state.steps % state.steps_per_epoch == 0 or state.steps == self.last:
-                if average is not None:
-                    average.after_epoch()
-                with self._averaged(average, network, source, batches):
-                    self.stopped = self._validate(watched, seen, place, mark)
-                mark = state.clock.now()
-                if self.stopped:
-                    break
-        if average is not None:
-            average.put(average.values)
-        return self.frontier if cached else 0
-
-    def factor(self, step: int) -> float:
-        """The schedule's share of the peak rate at a step."""
-        state = self.state
-        over_run = self.phase.anneal == "run"
-        begun = step if over_run else step - self.first
-        span = state.protocol.epochs if over_run else self.phase.epochs
-        return rate_factor(state.protocol.schedule, begun / state.steps_per_epoch, span)
-
-    def progress(self, step: int) -> float:
-        """Share of the run's budget that is spent before a step."""
-        state = self.state
-        return step / max(1, round(state.protocol.epochs * state.steps_per_epoch))
-
-    def _set_modes(self) -> None:
-        """Frozen means frozen: a stage in which nothing learns stays in eval mode."""
-        state = self.state
-        for name, parameter in state.model.named_parameters():
-            parameter.requires_grad_(name in self.rates)
-            parameter.grad = None
-        self._train_mode()
-
-    def _train_mode(self) -> None:
-        for name, stage in self.state.model.named_children():
-            stage.train(name in self.learning_stages)
-            if self.norm == "eval":
-                for module in stage.modules():
-                    if isinstance(module, NORMS):
-                        module.eval()
-
-    def _reference(self, network: nn.Module) -> nn.Module | None:
-        if self.phase.reference == "none":
-            return None
-        frozen = copy.deepcopy(network)
-        if self.phase.reference == "pretrained":
-            frozen.load_state_dict(self.state.initial)
-        return frozen.eval().requires_grad_(requires_grad=False)
-
-    def _subset(self) -> Tensor | None:
-        """The phase's share of the training split: the same for all, stratified."""
-        if self.phase.share >= 1:
-            return None
-        state = self.state
-        order = Batches(len(state.train), len(state.train), state.spec, "share").at(0)
-        labels = state.train.labels.cpu()[order]
-        kept = [
-            order[labels == c][: max(1, round(self.phase.share * count))]
-            for c, count in enumerate(state.class_counts)
-        ]
-        return torch.cat(kept).sort().values
-
-    # -- validation ----------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _averaged(
-        self, average: Average | None, network: nn.Module, source: Source, batches: Batches
-    ) -> Iterator[None]:
-        """What is validated and remembered: the average, where the phase asks for one."""
-        if average is None:
-            yield
-            return
-        with average.in_place():
-            estimate_norms(network, source, batches)
-            yield
-
-    def _validate(self, network: nn.Module, source: Source, place: Place, mark: float) -> bool:
-        """Close an epoch: check the loss, score, remember the best.  True: patience ran out."""
-        state, phase = self.state, self.phase
-        train_loss = self._mean_loss()
-        with state.clock.measure("evaluate"):
-            score, logits = self._score(network, source, place)
-        self._train_mode()
-        self.scores.append(score)
-        epoch = state.steps / state.steps_per_epoch
-        if phase.select:
-            state.remember(score, logits, phase.name, epoch)
-        lr = state.protocol.lr * self.factor(state.steps - 1)
-        record = EpochRecord(
-            phase=phase.name, epoch=epoch, train_loss=train_loss, score=score, lr=lr,
-            seconds=round(state.clock.now() - mark, 6),
-        )  # fmt: skip
-        state.history.append(record)
-        state.resources.observer.epoch_end(record)
-        return self._out_of_patience(score)
-
-    def _score(
-        self, network: nn.Module, source: Source, place: Place
-    ) -> tuple[float | None, Tensor]:
-        """The protocol's metric on validation, and the logits it was computed from."""
-        logits = predict(self.state, network, source, place)
-        return self.state.score(logits), logits
-
-    def _mean_loss(self) -> float:
-        losses = torch.stack(self.losses).double()
-        self.state.wait()
-        losses = losses.cpu()
-        self.losses.clear()
-        return finite_mean(losses, self.phase.name, self.state.steps)
-
-    def _restart_patience(self) -> None:
-        if not self.phase.continues:
-            self.state.waited, self.state.waiting_for = 0, None
-
-    def _out_of_patience(self, score: float | None) -> bool:
-        state = self.state
-        if state.better(score, state.waiting_for):
-            state.waited, state.waiting_for = 0, score
-        else:
-            state.waited += 1
-        patience = state.protocol.patience
-        return self.phase.patience and patience is not None and state.waited >= patience

@@ -14,7 +14,6 @@ from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import PhaseReport, SolveHead
 from harness.engine.evaluate import predict
 from harness.engine.features import source_at
-from harness.engine.model import cut
 from harness.engine.state import RunState, SplitData
 from harness.errors import PhaseError
 
@@ -35,29 +34,31 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
     """Fit for every C, keep the one that is best on validation, put it into the last layer."""
     started = state.clock.now()
     layer = _head_linear(state, directive)
-    stage = len(state.resources.backbone.stages) - 1
-    x, cached = _features(state, state.train, stage)
-    watched, _ = _features(state, state.validation, stage)
+    stage = state.network.last_stage
+    x, cached = _features(state, state.data.train, stage)
+    watched, _ = _features(state, state.data.validation, stage)
     with state.clock.measure("train"):
         best: _Fit | None = None
         for fit in _fits(state, (x, watched), directive.C):
-            if best is None or state.better(fit.score, best.score):
+            if best is None or state.selection.better(fit.score, best.score):
                 best = fit
     if best is None:
         raise PhaseError(f"directive {directive.name!r} gives no C to try")
     with torch.no_grad():
         layer.weight.copy_(best.weight)
         layer.bias.copy_(best.bias)
-    state.touched = min(state.touched, stage)
-    state.spent += directive.epochs
-    state.steps = max(state.steps, round(state.spent * state.steps_per_epoch))
+    state.network.touched = min(state.network.touched, stage)
+    state.budget.spent += directive.epochs
+    state.budget.steps = max(
+        state.budget.steps, round(state.budget.spent * state.data.steps_per_epoch)
+    )
     seconds = round(state.clock.now() - started, 6)
     return _record(state, directive, best, (stage if cached else 0, seconds))
 
 
 def _head_linear(state: RunState, directive: SolveHead) -> nn.Linear:
-    layer = state.model.get_submodule(state.head_layer)
-    rest = cut(state.model, len(state.resources.backbone.stages) - 1)[1]
+    layer = state.network.model.get_submodule(state.network.head_layer)
+    rest = state.network.cut(state.network.last_stage)[1]
     if not isinstance(layer, nn.Linear) or len(rest) != 1:
         raise PhaseError(
             f"directive {directive.name!r} needs a head that ends in one linear layer and has no "
@@ -71,7 +72,7 @@ def _features(state: RunState, split: SplitData, stage: int) -> tuple[Tensor, bo
     source, cached = source_at(state, split, stage)
     if not cached:
         with state.clock.measure("features"):
-            return predict(state, cut(state.model, stage)[0], source, ("prefix", stage)), False
+            return predict(state, state.network.cut(stage)[0], source, ("prefix", stage)), False
     return source.inputs(torch.arange(len(source))).float().cpu(), True
 
 
@@ -92,23 +93,23 @@ def _fits(
         weight, bias = weight.float(), bias.float()
         loss = float(F.cross_entropy(x @ weight.T + bias, labels))
         logits = watched @ weight.T + bias
-        yield _Fit(c, weight, bias, state.score(logits), logits, loss)
+        yield _Fit(c, weight, bias, state.selection.score(logits), logits, loss)
 
 
 def _record(
     state: RunState, directive: SolveHead, fit: _Fit, rest: tuple[int, float]
 ) -> PhaseReport:
     cached, seconds = rest
-    epoch = state.steps / state.steps_per_epoch
-    state.remember(fit.score, fit.logits, directive.name, epoch)
-    state.history.append(
+    epoch = state.budget.epochs
+    state.selection.remember(fit.score, fit.logits, directive.name, epoch)
+    state.log.history.append(
         EpochRecord(
             phase=directive.name, epoch=epoch, train_loss=fit.loss, score=fit.score, lr=0.0,
             seconds=seconds,
         )
     )  # fmt: skip
     trainable = fit.weight.numel() + fit.bias.numel()
-    state.phases.append(
+    state.log.phases.append(
         PhaseRecord(
             name=directive.name, kind="solve-head", epochs_planned=directive.epochs,
             epochs=directive.epochs, steps=0, trainable=trainable, cached_stages=cached,
@@ -117,6 +118,6 @@ def _record(
     )  # fmt: skip
     return PhaseReport(
         phase=directive.name, epochs=directive.epochs, steps=0, score=fit.score,
-        best=state.best.score if state.best else None, history=(fit.score,), stopped=False,
+        best=state.selection.best.score if state.selection.best else None, history=(fit.score,), stopped=False,
         train_loss=fit.loss, trainable=trainable, cached_stages=cached, seconds=seconds,
     )  # fmt: skip

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,13 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.api.dataset import Split
-from harness.api.execution import Resources
-from harness.api.records import Augmentation, EpochRecord, PhaseRecord, RunSpec
-from harness.engine.batches import DTYPES, Pixels, make_pixels, pixels_key, steps_per_epoch
+from harness.api.execution import ImageSet, Resources
+from harness.api.metric import Metric
+from harness.api.records import Augmentation, EpochRecord, PhaseRecord, Protocol, RunSpec
+from harness.api.strategy import Phase
+from harness.engine.batches import DTYPES, steps_per_epoch
 from harness.engine.devices import RunClock
-from harness.engine.model import build_network, copy_all, load
+from harness.engine.model import Network, copy_all
 from harness.engine.optimizer import State
 from harness.engine.seeds import generator
+from harness.engine.shared import build_network, split_pixels
 from harness.engine.storage import Numbered
 
 
@@ -54,24 +56,49 @@ class Criterion:
         return ((1 - share) * likelihood + share / len(weights) * spread) / mass
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Where the numeric mode's precision acts."""
-    if precision == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
+@dataclass(frozen=True)
+class Numerics:
+    """The arithmetic of a run.  Apart from the run: recorded work of later runs uses it, too."""
+
+    loss: Criterion
+    precision: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, spec: RunSpec, class_counts: Sequence[int], device: str) -> Numerics:
+        """As protocol and numeric mode say."""
+        protocol, precision = spec.protocol, spec.numeric.precision
+        balanced = protocol.class_weights != "none"
+        weights = balanced_weights(class_counts, DTYPES[precision]).to(device) if balanced else None
+        loss = Criterion(weights, protocol.label_smoothing)
+        return cls(loss, precision, torch.device(device))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and losses."""
+        return DTYPES[self.precision]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Around forward passes: where bf16 acts."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def balanced_weights(class_counts: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Weights [C] under which every class counts the same, mean one over the samples."""
+    counts = torch.tensor(class_counts, dtype=dtype)
+    return counts.sum() / (len(counts) * counts)
 
 
 class SplitData:
     """One split: pixels, labels and which samples they are."""
 
     def __init__(self, resources: Resources, spec: RunSpec, split: Split) -> None:
-        images, shared = resources.images, resources.shared
-        key = pixels_key(spec, split)
-        if key not in shared:
-            shared[key] = make_pixels(spec, images, split, resources.device)
         self.name: Split = split
-        self.pixels: Pixels = shared[key]
-        self.labels = torch.from_numpy(np.array(images.labels[split])).to(resources.device)
+        self.pixels = split_pixels(spec, resources, split)
+        labels = resources.images.labels[split]
+        self.labels = torch.from_numpy(np.array(labels)).to(resources.device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,70 +123,39 @@ class SplitData:
         return self.labels[index.to(self.labels.device)]
 
 
-class RunState:
-    """Everything that changes during a run, in one place."""
+class RunData:
+    """The splits that a run trains and validates on.
+
+    Attributes:
+        class_counts: training images of each class.
+    """
 
     def __init__(self, spec: RunSpec, resources: Resources) -> None:
-        self.spec, self.resources, self.protocol = spec, resources, spec.protocol
-        self.clock = RunClock(resources.device)
-        with self.clock.measure("load"):
-            made = build_network(spec, resources)
-            self.model, self.start, self.initial = made.model, made.start, made.initial
-            self.new_stages, self.plain = made.new_stages, made.plain
-            self.library, self.head_layer = made.library, made.head_layer
-            self.classifier = resources.backbone.classifier
-            self.train = SplitData(resources, spec, "train")
-            self.validation = SplitData(resources, spec, "validation")
-        self.metric = resources.metrics[self.protocol.metric]
-        self.steps_per_epoch = steps_per_epoch(len(self.train), self.protocol.batch_size)
+        self.train = SplitData(resources, spec, "train")
+        self.validation = SplitData(resources, spec, "validation")
+        self.steps_per_epoch = steps_per_epoch(len(self.train), spec.protocol.batch_size)
         labels, classes = resources.images.labels["train"], resources.images.classes
         self.class_counts: tuple[int, ...] = tuple(
             np.bincount(labels, minlength=len(classes)).tolist()
         )
-        # Apart from the run: recorded work of later runs uses them too.
-        self.loss = Criterion(self._class_weights(), self.protocol.label_smoothing)
-        self.autocast = partial(autocast, spec.numeric.precision, torch.device(resources.device))
-        self.dtype = DTYPES[spec.numeric.precision]
+
+
+class Budget:
+    """The part of the protocol's epochs that is spent.
+
+    Attributes:
+        steps: made so far, in whole; spent: epochs, a phase that ended early by its steps.
+        looks: batches that the strategy has looked at the gradients of.
+    """
+
+    def __init__(self, protocol: Protocol, steps_per_epoch: int) -> None:
+        self.protocol, self.steps_per_epoch = protocol, steps_per_epoch
         self.steps, self.spent, self.looks = 0, 0.0, 0
-        self.trained_samples = 0
-        # Stages below this number have never learned: what they compute can be shared.
-        self.stages = resources.backbone.stages
-        self.touched = len(self.stages)
-        self.optimizer_state: State = {}
-        self.best: Checkpoint | None = None
-        self.waited, self.waiting_for = 0, None  # type: tuple[int, float | None]
-        self.history: list[EpochRecord] = []
-        self.phases: list[PhaseRecord] = []
-        self.augment_rng = generator(spec, "augment")
-        self.objective_rng = generator(spec, "objective")
 
-    def _class_weights(self) -> Tensor | None:
-        if self.protocol.class_weights == "none":
-            return None
-        counts = torch.tensor(self.class_counts, dtype=DTYPES[self.spec.numeric.precision])
-        return (counts.sum() / (len(counts) * counts)).to(self.resources.device)
-
-    # -- the score -----------------------------------------------------------------------
-
-    def score(self, logits: Tensor) -> float | None:
-        """The protocol's metric on validation logits [N, C]; None where it is undefined."""
-        images = self.resources.images
-        found = self.metric.compute(
-            logits.numpy(), np.asarray(images.labels["validation"]), images.classes
-        )
-        return found.value
-
-    def better(self, score: float | None, than: float | None) -> bool:
-        """Strictly better; any figure beats none."""
-        if score is None or than is None:
-            return score is not None
-        return score > than if self.metric.higher_is_better else score < than
-
-    def wait(self) -> None:
-        """Until the device has done what this run asked of it."""
-        self.clock.wait()
-
-    # -- the budget ----------------------------------------------------------------------
+    @property
+    def epochs(self) -> float:
+        """Epochs that the steps so far come to."""
+        return self.steps / self.steps_per_epoch
 
     @property
     def epochs_left(self) -> float:
@@ -172,23 +168,98 @@ class RunState:
             self.spent += batches / self.steps_per_epoch
             self.steps = round(self.spent * self.steps_per_epoch)
 
-    # -- going back ----------------------------------------------------------------------
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        load(self.model, tensors)
+class Selection:
+    """The best state of the network on validation so far."""
+
+    def __init__(self, metric: Metric, images: ImageSet, network: Network) -> None:
+        self.metric, self.images, self.network = metric, images, network
+        self.best: Checkpoint | None = None
+
+    def score(self, logits: Tensor) -> float | None:
+        """The protocol's metric on validation logits [N, C]; None where it is undefined."""
+        targets = np.asarray(self.images.labels["validation"])
+        return self.metric.compute(logits.numpy(), targets, self.images.classes).value
+
+    def better(self, score: float | None, than: float | None) -> bool:
+        """True if strictly better; any figure beats none."""
+        if score is None or than is None:
+            return score is not None
+        return score > than if self.metric.higher_is_better else score < than
 
     def remember(self, score: float | None, logits: Tensor, phase: str, epoch: float) -> None:
-        """Keep this state if it is the best on validation so far."""
+        """Keep the network as it is if it is the best on validation so far."""
         if score is not None and self.better(score, self.best.score if self.best else None):
-            own = self.model.state_dict()
+            own, initial = self.network.model.state_dict(), self.network.initial
             tensors = {name: self._room(name, tensor) for name, tensor in own.items()}
-            moved = [name for name in own if tensors[name] is not self.initial[name]]
+            moved = [name for name in own if tensors[name] is not initial[name]]
             copy_all([tensors[name] for name in moved], [own[name] for name in moved])
             self.best = Checkpoint(score, logits, tensors, phase, epoch)
 
     def _room(self, name: str, tensor: Tensor) -> Tensor:
-        """Where a tensor is remembered; what has never learned is as it was at the start."""
-        if list(self.stages).index(name.split(".", maxsplit=1)[0]) < self.touched:
-            return self.initial[name]
-        kept = self.best.tensors[name] if self.best else self.initial[name]
-        return torch.empty_like(tensor) if kept is self.initial[name] else kept
+        """Memory for a remembered tensor; what has never learned is as it was at the start."""
+        network, initial = self.network, self.network.initial[name]
+        if network.stages.index(name.split(".", maxsplit=1)[0]) < network.touched:
+            return initial
+        kept = self.best.tensors[name] if self.best else initial
+        return torch.empty_like(tensor) if kept is initial else kept
+
+
+class Patience:
+    """Validations since the best one, as early stopping counts them; `limit` None: endless."""
+
+    def __init__(self, selection: Selection, limit: int | None) -> None:
+        self.selection, self.limit = selection, limit
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all scores so far."""
+        self.waited = 0
+        self.waiting_for: float | None = None
+
+    def count(self, score: float | None) -> None:
+        """Take note of a validation."""
+        if self.selection.better(score, self.waiting_for):
+            self.waited, self.waiting_for = 0, score
+        else:
+            self.waited += 1
+
+    @property
+    def exhausted(self) -> bool:
+        return self.limit is not None and self.waited >= self.limit
+
+
+@dataclass
+class RunLog:
+    """Records of what was done; `trained_samples`: in steps whose seconds count as training."""
+
+    history: list[EpochRecord] = field(default_factory=list)
+    phases: list[PhaseRecord] = field(default_factory=list)
+    trained_samples: int = 0
+
+
+class RunState:
+    """All that changes during a run, in seven parts."""
+
+    def __init__(self, spec: RunSpec, resources: Resources) -> None:
+        self.spec, self.resources, self.protocol = spec, resources, spec.protocol
+        self.clock = RunClock(resources.device)
+        with self.clock.measure("load"):
+            self.network = build_network(spec, resources)
+            self.data = RunData(spec, resources)
+        self.numerics = Numerics.of(spec, self.data.class_counts, resources.device)
+        self.budget = Budget(self.protocol, self.data.steps_per_epoch)
+        metric = resources.metrics[self.protocol.metric]
+        self.selection = Selection(metric, resources.images, self.network)
+        self.patience = Patience(self.selection, self.protocol.patience)
+        self.log = RunLog()
+        self.optimizer_state: State = {}
+        self.augment_rng = generator(spec, "augment")
+        self.objective_rng = generator(spec, "objective")
+
+    def beginning(self, phase: Phase) -> dict[str, Tensor] | None:
+        """The state that a phase goes back to before its first step; None: it goes on from here."""
+        if phase.begin == "pretrained":
+            return self.network.initial
+        best = self.selection.best
+        return best.tensors if phase.begin == "best" and best is not None else None

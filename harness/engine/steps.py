@@ -1,24 +1,180 @@
-"""The steps of a phase as recorded work: one graph for forward and backward, one for the update.
-
-The steps of a phase one after another, as they are written in a textbook: the oracle.
-"""
+"""The steps of a phase: recorded, or one after another as a textbook writes them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from harness.api.strategy import Batch
+from harness.api.strategy import Batch, Objective
 from harness.engine.batches import Batches, Source, draw, send
 from harness.engine.graphs import CapturableWork
 from harness.engine.model import fixed_norms
+from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule
 from harness.engine.state import RunState
 
-if TYPE_CHECKING:
-    from harness.engine.phase import PhaseRun
+
+@dataclass(frozen=True)
+class StepInputs:
+    """All that the steps of one phase work on, beside the state of the run.
+
+    Attributes:
+        network: from stage number `begins` on, where `source` gives the inputs.
+        reference: a frozen copy for the objective; objective: None takes the protocol's loss.
+        norm: 'eval' where norm layers use running statistics.
+    """
+
+    network: nn.Module
+    begins: int
+    source: Source
+    batches: Batches
+    reference: nn.Module | None
+    objective: Objective | None
+    learning: Mapping[str, nn.Parameter]
+    norm: str
+    optimizer: Optimizer
+    penalties: Penalties
+    schedule: PhaseSchedule
+
+
+def make_steps(state: RunState, inputs: StepInputs) -> CapturedSteps | ReferenceSteps:
+    """Recorded steps where the numeric mode asks for them and the phase allows them."""
+    asked, objective = state.spec.numeric.compile != "none", inputs.objective
+    allowed = not inputs.penalties.others and (objective is None or objective.capturable)
+    return CapturedSteps(state, inputs) if asked and allowed else ReferenceSteps(state, inputs)
+
+
+class ReferenceSteps:
+    """Steps as they are written in a textbook: the oracle.
+
+    Attributes:
+        losses: of each step since they were cleared last, without penalties.
+    """
+
+    def __init__(self, state: RunState, inputs: StepInputs) -> None:
+        self.state, self.inputs = state, inputs
+        self.losses: list[Tensor] = []
+
+    def step(self, number: int) -> None:
+        """One optimizer step on batch `number`."""
+        state, given = self.state, self.inputs
+        index = given.batches.at(number)
+        given.optimizer.set_rate(given.schedule.factor(number))
+        inputs = given.source.inputs(index, state.augment_rng)
+        targets = state.data.train.targets(index)
+        with state.numerics.autocast():
+            if given.objective is None:
+                loss = state.numerics.loss(given.network(inputs), targets)
+            else:
+                progress = given.schedule.progress(number)
+                batch = Batch(
+                    inputs, targets, index, state.objective_rng, progress, given.reference
+                )
+                loss = given.objective(given.network, batch)
+        self.losses.append(loss.detach())
+        loss = given.penalties.added_to(loss)
+        for parameter in given.learning.values():
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        fill_missing(list(given.learning.values()))
+        given.penalties.step(given.optimizer)
+        state.log.trained_samples += len(index)
+
+
+class CapturedSteps:
+    """Steps as recorded work: one graph for forward and backward, one for the update.
+
+    Between two validations the host only starts work: it never waits for the device.
+
+    Attributes:
+        losses: of each step since they were cleared last, without penalties.
+    """
+
+    def __init__(self, state: RunState, inputs: StepInputs) -> None:
+        self.state, self.inputs = state, inputs
+        self.losses: list[Tensor] = []
+        self.device = state.data.train.labels.device
+        # Compiling pays for the step that most runs share: the one in which everything learns.
+        everything = len(inputs.learning) == sum(1 for _ in state.network.model.parameters())
+        self.compiles = state.spec.numeric.compile == "compile" and everything
+        self.passes = self._passes()
+        if self.passes.gradients:
+            attach(list(inputs.learning.values()), self.passes.gradients)
+        # A rate that lies on the device is a float32 there: float64 takes it from the host.
+        self.records_update = state.spec.numeric.precision != "float64"
+        if self.records_update:
+            inputs.optimizer.rates_on(self.device)
+        self.update = CapturableWork(self._update, state.network.graphs)
+        self.table: tuple[int, int, Tensor] = (-1, 0, torch.empty(0))
+
+    def step(self, number: int) -> None:
+        """One optimizer step on batch `number`."""
+        state, size = self.state, len(self.inputs.batches.at(number))
+        if size not in self.passes.by_size:
+            self.passes.by_size[size] = StepGraph(
+                state, self.inputs, self.passes, size, compiles=self.compiles
+            )
+        graph = self.passes.by_size[size]
+        self._feed(graph, number)
+        steady = graph.once.steady
+        graph(state)
+        self.losses.append(graph.loss.clone())
+        self._apply(number)
+        if steady:  # the others are counted as compiling
+            state.log.trained_samples += size
+
+    def _passes(self) -> StepGraphs:
+        """Kept for other strategies and seeds, unless the loss is this phase's own."""
+        inputs, protocol = self.inputs, self.state.protocol
+        if inputs.objective is not None:
+            return StepGraphs()
+        key: tuple[Hashable, ...] = (
+            "passes", inputs.begins, tuple(inputs.learning), inputs.norm, protocol.augment,
+            protocol.mean, protocol.std, protocol.class_weights, protocol.label_smoothing,
+        )  # fmt: skip
+        return self.state.network.graphs.keep(key, StepGraphs)
+
+    def _feed(self, graph: StepGraph, number: int) -> None:
+        state, inputs = self.state, self.inputs
+        inputs.source.fill(graph.room, inputs.batches, number)
+        rows = inputs.batches.on(self.device, number)
+        torch.index_select(state.data.train.labels, 0, rows, out=graph.targets)
+        if inputs.objective is not None:
+            graph.rows.copy_(rows)
+            graph.progress.fill_(inputs.schedule.progress(number))
+        if graph.drawn is not None:
+            drawn = draw(len(rows), inputs.source.augmentations, state.augment_rng)
+            graph.drawn.copy_(send(drawn, self.device), non_blocking=True)
+
+    def _apply(self, number: int) -> None:
+        optimizer = self.inputs.optimizer
+        if not self.records_update:
+            optimizer.set_rate(self.inputs.schedule.factor(number))
+            self._update()
+            return
+        optimizer.put_rates(self._rates(number))
+        if self.passes.gradients or not self.state.network.graphs.records:
+            self.update(self.state.clock)
+        else:  # gradients that are not in their place yet
+            self._update()
+
+    def _rates(self, number: int) -> Tensor:
+        """Every group's rate at this step; a pass's rates go to the device together."""
+        schedule, optimizer = self.inputs.schedule, self.inputs.optimizer
+        length = schedule.steps_per_epoch
+        epoch = number // length
+        if self.table[0] != epoch:
+            first = max(schedule.first, epoch * length)
+            steps = range(first, min(schedule.last, (epoch + 1) * length))
+            rows = [optimizer.group_rates(schedule.factor(step)) for step in steps]
+            self.table = (epoch, first, send(torch.tensor(rows, dtype=torch.float32), self.device))
+        return self.table[2][number - self.table[1]]
+
+    def _update(self) -> None:
+        self.inputs.penalties.step(self.inputs.optimizer)
 
 
 class StepGraphs:
@@ -39,25 +195,26 @@ class StepGraphs:
 class StepGraph:
     """One pass over a batch of fixed size: inputs lie in fixed memory, gradients in `.grad`."""
 
-    def __init__(self, steps: CapturedSteps, size: int) -> None:
-        state, phase = steps.state, steps.phase
-        self.passes, self.objective = steps.passes, phase.objective
-        self.network = steps.network
-        if steps.compiles:
-            self.network = cast("nn.Module", torch.compile(steps.network, dynamic=False))
-        self.learning = list(steps.learning.values())
-        self.criterion, self.autocast = state.loss, state.autocast
-        self.reference, self.rng = steps.reference, state.objective_rng
-        self.means = steps.source.means
-        device = state.train.labels.device
-        self.room = steps.source.room(size)
+    def __init__(
+        self, state: RunState, inputs: StepInputs, passes: StepGraphs, size: int, *, compiles: bool
+    ) -> None:
+        self.passes, self.objective = passes, inputs.objective
+        self.network = inputs.network
+        if compiles:
+            self.network = cast("nn.Module", torch.compile(inputs.network, dynamic=False))
+        self.learning = list(inputs.learning.values())
+        self.criterion, self.autocast = state.numerics.loss, state.numerics.autocast
+        self.reference, self.rng = inputs.reference, state.objective_rng
+        self.means = inputs.source.means
+        device = state.data.train.labels.device
+        self.room = inputs.source.room(size)
         self.rows = torch.empty(size, dtype=torch.int64, device=device)
         self.targets = torch.empty(size, dtype=torch.int64, device=device)
-        self.drawn = torch.empty(size, 6, device=device) if steps.source.augmentations else None
+        self.drawn = torch.empty(size, 6, device=device) if inputs.source.augmentations else None
         self.progress = torch.zeros((), device=device)
-        self.loss = torch.zeros((), dtype=state.dtype, device=device)
+        self.loss = torch.zeros((), dtype=state.numerics.dtype, device=device)
         whole = size == state.protocol.batch_size
-        self.once = CapturableWork(self._work, state.library, tune=whole)
+        self.once = CapturableWork(self._work, state.network.graphs, tune=whole)
 
     def __call__(self, state: RunState) -> None:
         """Afterwards `.grad` of every learning parameter holds this batch's gradient."""
@@ -90,103 +247,6 @@ class StepGraph:
         return self.objective(self.network, batch)
 
 
-class CapturedSteps:
-    """What `PhaseRun` does in a step, for phases whose work can be recorded.
-
-    Between two validations the host only starts work: it never waits for the device.
-    """
-
-    def __init__(
-        self,
-        run: PhaseRun,
-        network: nn.Module,
-        source: Source,
-        batches: Batches,
-        reference: nn.Module | None,
-    ) -> None:
-        self.state, self.phase, self.run = run.state, run.phase, run
-        self.network, self.source, self.batches = network, source, batches
-        self.reference, self.learning = reference, run.learning
-        self.device = self.state.train.labels.device
-        # Compiling pays for the step that most runs share: the one in which everything learns.
-        everything = len(self.learning) == sum(1 for _ in self.state.model.parameters())
-        self.compiles = self.state.spec.numeric.compile == "compile" and everything
-        self.passes = self._passes()
-        if self.passes.gradients:
-            attach(list(self.learning.values()), self.passes.gradients)
-        # A rate that lies on the device is a float32 there: float64 takes it from the host.
-        self.records_update = self.state.spec.numeric.precision != "float64"
-        if self.records_update:
-            run.optimizer.rates_on(self.device)
-        self.update = CapturableWork(self._update, self.state.library)
-        self.table: tuple[int, int, Tensor] = (-1, 0, torch.empty(0))
-
-    def step(self, number: int) -> None:
-        """One optimizer step on batch `number`."""
-        state, size = self.state, len(self.batches.at(number))
-        if size not in self.passes.by_size:
-            self.passes.by_size[size] = StepGraph(self, size)
-        one = self.passes.by_size[size]
-        self._feed(one, number)
-        steady = one.once.steady
-        one(state)
-        self.run.losses.append(one.loss.clone())
-        self._apply(number)
-        if steady:  # the others are counted as compiling
-            state.trained_samples += size
-
-    def _passes(self) -> StepGraphs:
-        """Kept for other strategies and seeds, unless the loss is this phase's own."""
-        state, phase, protocol = self.state, self.phase, self.state.protocol
-        if phase.objective is not None:
-            return StepGraphs()
-        key: tuple[Hashable, ...] = (
-            "passes", self.run.begins, tuple(self.learning), self.run.norm, protocol.augment,
-            protocol.mean, protocol.std, protocol.class_weights, protocol.label_smoothing,
-        )  # fmt: skip
-        return state.library.keep(key, StepGraphs)
-
-    def _feed(self, one: StepGraph, number: int) -> None:
-        state = self.state
-        self.source.fill(one.room, self.batches, number)
-        rows = self.batches.on(self.device, number)
-        torch.index_select(state.train.labels, 0, rows, out=one.targets)
-        if self.phase.objective is not None:
-            one.rows.copy_(rows)
-            one.progress.fill_(self.run.progress(number))
-        if one.drawn is not None:
-            drawn = draw(len(rows), self.source.augmentations, state.augment_rng)
-            one.drawn.copy_(send(drawn, self.device), non_blocking=True)
-
-    def _apply(self, number: int) -> None:
-        optimizer = self.run.optimizer
-        if not self.records_update:
-            optimizer.set_rate(self.run.factor(number))
-            self._update()
-            return
-        optimizer.put_rates(self._rates(number))
-        if self.passes.gradients or not self.state.library.records:
-            self.update(self.state.clock)
-        else:  # gradients that are not in their place yet
-            self._update()
-
-    def _rates(self, number: int) -> Tensor:
-        """Every group's rate at this step; a pass's rates go to the device together."""
-        run, length = self.run, self.state.steps_per_epoch
-        epoch = number // length
-        if self.table[0] != epoch:
-            first = max(run.first, epoch * length)
-            steps = range(first, min(run.last, (epoch + 1) * length))
-            rows = [run.optimizer.group_rates(run.factor(step)) for step in steps]
-            self.table = (epoch, first, send(torch.tensor(rows, dtype=torch.float32), self.device))
-        return self.table[2][number - self.table[1]]
-
-    def _update(self) -> None:
-        self.run.closed.add_gradients()
-        self.run.optimizer.step()
-        self.run.closed.shrink(self.run.optimizer)
-
-
 def gradients(learning: list[nn.Parameter]) -> list[Tensor]:
     return [p.grad for p in learning if p.grad is not None]
 
@@ -201,60 +261,3 @@ def fill_missing(learning: list[nn.Parameter]) -> None:
     for parameter in learning:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-
-
-def recordable(run: PhaseRun) -> bool:
-    """Whether the numeric mode asks for recorded steps and the phase allows them."""
-    objective = run.phase.objective
-    return (
-        run.state.spec.numeric.compile != "none"
-        and not run.other_penalties
-        and (objective is None or objective.capturable)
-    )
-
-
-class ReferenceSteps:
-    """What `PhaseRun` does in a step."""
-
-    def __init__(
-        self,
-        run: PhaseRun,
-        network: nn.Module,
-        source: Source,
-        batches: Batches,
-        reference: nn.Module | None,
-    ) -> None:
-        self.state, self.phase, self.run = run.state, run.phase, run
-        self.network, self.source, self.batches = network, source, batches
-        self.reference = reference
-
-    def step(self, number: int) -> None:
-        """One optimizer step on batch `number`."""
-        state, run = self.state, self.run
-        index = self.batches.at(number)
-        run.optimizer.set_rate(run.factor(number))
-        inputs, targets = self.source.inputs(index, state.augment_rng), state.train.targets(index)
-        with state.autocast():
-            if self.phase.objective is None:
-                loss = state.loss(self.network(inputs), targets)
-            else:
-                batch = Batch(
-                    inputs,
-                    targets,
-                    index,
-                    state.objective_rng,
-                    run.progress(number),
-                    self.reference,
-                )
-                loss = self.phase.objective(self.network, batch)
-        run.losses.append(loss.detach())
-        for penalty in run.other_penalties:
-            loss = loss + penalty(run.learning, state.start)
-        for parameter in run.learning.values():
-            parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
-        fill_missing(list(run.learning.values()))
-        run.closed.add_gradients()
-        run.optimizer.step()
-        run.closed.shrink(run.optimizer)
-        state.trained_samples += len(index)

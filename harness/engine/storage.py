@@ -1,4 +1,4 @@
-"""Where the images of a split lie: on the device, in the host's memory, or streamed to the device."""
+"""Stores of a split's images: on the device, in the host's memory, or streamed to the device."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The loss's gradient on a batch, without a trace on the network.
-
-What a strategy may look at: the engine's side of `ModelView`.
-"""
+"""The engine's side of `ModelView`: what a strategy may look at, gradients included."""
 
 from __future__ import annotations
 
@@ -13,38 +10,117 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from harness.api.strategy import ParameterInfo, Params
+from harness.api.strategy import Directive, ParameterInfo, Params, Phase
 from harness.engine.batches import Batches
 from harness.engine.graphs import CapturableWork
 from harness.engine.model import NORMS, plain_name
 from harness.engine.state import RunState
+
+KERNELS = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001 - the common base of convolutions
+
+
+class StrategyView:
+    """Read-only: nothing that is done here changes a later step."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self._state.network.model.named_children())
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        return self._state.network.new_stages
+
+    @property
+    def classifier(self) -> tuple[str, ...]:
+        wanted = {*self._state.network.classifier, *self.head}
+        return tuple(stage for stage in self.stages if stage in wanted)
+
+    @property
+    def parameters(self) -> Mapping[str, ParameterInfo]:
+        model, start = self._state.network.model, self._state.network.start
+        named = dict(model.named_parameters())
+        norms = torch.stack([p.detach().norm() for p in named.values()]).tolist()
+        return {
+            name: ParameterInfo(
+                stage=name.split(".")[0],
+                kind=kind_of(model, name),
+                shape=tuple(parameter.shape),
+                pretrained=name in start,
+                norm=norm,
+                module=plain_name(name).rpartition(".")[0],
+            )
+            for (name, parameter), norm in zip(named.items(), norms, strict=True)
+        }
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self._state.data.steps_per_epoch
+
+    @property
+    def epochs_left(self) -> float:
+        return self._state.budget.epochs_left
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        return self._state.data.class_counts
+
+    def gradients(
+        self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
+    ) -> Iterator[Params]:
+        state = self._state
+        seen = Batches(
+            state.data.train.labels.numel(), state.protocol.batch_size, state.spec, "look"
+        )
+        first = state.budget.looks
+        state.budget.charge_looks(batches)
+        for number in range(first, first + batches):
+            with state.clock.measure("train"):
+                yield gradients_on(state, seen, number, norm_mode)
+
+
+def kind_of(model: nn.Module, name: str) -> Literal["kernel", "bias", "norm", "other"]:
+    """By the type of the module that holds it; names are no guide (`downsample.1` is a norm)."""
+    path, _, leaf = plain_name(name).rpartition(".")
+    holder: object = model.get_submodule(path)
+    if isinstance(holder, NORMS):
+        return "norm"
+    if isinstance(holder, KERNELS):
+        return "bias" if leaf == "bias" else "kernel"
+    return "other"
 
 
 class GradientProbe:
     """Gradients for every parameter, dropout off; over fixed memory, so that it can be recorded."""
 
     def __init__(self, state: RunState, size: int, norm_mode: Literal["train", "eval"]) -> None:
-        self.model, self.norm_mode = state.model, norm_mode
-        self.criterion, self.autocast, self.means = state.loss, state.autocast, state.train.means
-        self.room = state.train.room(size)
-        self.targets = torch.empty(size, dtype=torch.int64, device=state.train.labels.device)
-        self.found: dict[str, Tensor] = {}
+        self.model, self.norm_mode = state.network.model, norm_mode
+        self.criterion, self.autocast, self.means = (
+            state.numerics.loss,
+            state.numerics.autocast,
+            state.data.train.means,
+        )
+        self.room = state.data.train.room(size)
+        self.targets = torch.empty(size, dtype=torch.int64, device=state.data.train.labels.device)
+        self.gradients: dict[str, Tensor] = {}
         plain = state.spec.numeric.compile == "none"
-        self.once = None if plain else CapturableWork(self._work, state.library)
+        self.once = None if plain else CapturableWork(self._work, state.network.graphs)
 
     def bytes(self) -> int:
-        return sum(g.numel() * g.element_size() for g in self.found.values())
+        return sum(g.numel() * g.element_size() for g in self.gradients.values())
 
     def at(self, state: RunState, batches: Batches, number: int) -> dict[str, Tensor]:
         """The gradients on a batch, apart from the fixed memory."""
-        state.train.fill(self.room, batches, number)
+        state.data.train.fill(self.room, batches, number)
         rows = batches.on(self.targets.device, number)
-        torch.index_select(state.train.labels, 0, rows, out=self.targets)
+        torch.index_select(state.data.train.labels, 0, rows, out=self.targets)
         if self.once is None:
             self._work()
         else:
             self.once(state.clock)
-        return {name: gradient.clone() for name, gradient in self.found.items()}
+        return {name: gradient.clone() for name, gradient in self.gradients.items()}
 
     def _work(self) -> None:
         inputs = self.means(self.room)
@@ -55,12 +131,12 @@ class GradientProbe:
                 loss = self.criterion(
                     functional_call(self.model, (same, buffers), (inputs,)), self.targets
                 )
-            found: Sequence[Tensor | None] = torch.autograd.grad(
+            slopes: Sequence[Tensor | None] = torch.autograd.grad(
                 loss, list(same.values()), allow_unused=True
             )
-        self.found = {
+        self.gradients = {
             name: torch.zeros_like(p) if g is None else g
-            for g, (name, p) in zip(found, same.items(), strict=True)
+            for g, (name, p) in zip(slopes, same.items(), strict=True)
         }
 
 
@@ -75,7 +151,7 @@ def gradients_on(
         "look", size, norm_mode, protocol.mean, protocol.std, protocol.class_weights,
         protocol.label_smoothing,
     )  # fmt: skip
-    return state.library.keep(key, lambda: GradientProbe(state, size, norm_mode)).at(
+    return state.network.graphs.keep(key, lambda: GradientProbe(state, size, norm_mode)).at(
         state, batches, number
     )
 
@@ -95,75 +171,30 @@ def _modes(model: nn.Module, norm_mode: Literal["train", "eval"]) -> Iterator[No
             module.training = training
 
 
-KERNELS = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001 - the common base of convolutions
+# For `harness.testing`, which watches a strategy's run.
 
 
-class StrategyView:
-    """Read-only: nothing that is done here changes a later step."""
-
-    def __init__(self, state: RunState) -> None:
-        self._state = state
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self._state.model.named_children())
-
-    @property
-    def head(self) -> tuple[str, ...]:
-        return self._state.new_stages
-
-    @property
-    def classifier(self) -> tuple[str, ...]:
-        wanted = {*self._state.classifier, *self.head}
-        return tuple(stage for stage in self.stages if stage in wanted)
-
-    @property
-    def parameters(self) -> Mapping[str, ParameterInfo]:
-        model, start = self._state.model, self._state.start
-        named = dict(model.named_parameters())
-        norms = torch.stack([p.detach().norm() for p in named.values()]).tolist()
-        return {
-            name: ParameterInfo(
-                stage=name.split(".")[0],
-                kind=kind_of(model, name),
-                shape=tuple(parameter.shape),
-                pretrained=name in start,
-                norm=norm,
-                module=plain_name(name).rpartition(".")[0],
-            )
-            for (name, parameter), norm in zip(named.items(), norms, strict=True)
-        }
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self._state.steps_per_epoch
-
-    @property
-    def epochs_left(self) -> float:
-        return self._state.epochs_left
-
-    @property
-    def class_counts(self) -> tuple[int, ...]:
-        return self._state.class_counts
-
-    def gradients(
-        self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
-    ) -> Iterator[Params]:
-        state = self._state
-        seen = Batches(state.train.labels.numel(), state.protocol.batch_size, state.spec, "look")
-        first = state.looks
-        state.charge_looks(batches)
-        for number in range(first, first + batches):
-            with state.clock.measure("train"):
-                yield gradients_on(state, seen, number, norm_mode)
+def network_tensors(view: StrategyView) -> dict[str, Tensor]:
+    """The parameters and buffers of the network that is viewed, not copied."""
+    return view._state.network.model.state_dict()  # noqa: SLF001
 
 
-def kind_of(model: nn.Module, name: str) -> Literal["kernel", "bias", "norm", "other"]:
-    """By the type of the module that holds it; names are no guide (`downsample.1` is a norm)."""
-    path, _, leaf = plain_name(name).rpartition(".")
-    holder: object = model.get_submodule(path)
-    if isinstance(holder, NORMS):
-        return "norm"
-    if isinstance(holder, KERNELS):
-        return "bias" if leaf == "bias" else "kernel"
-    return "other"
+def initial_tensors(view: StrategyView, directive: Directive) -> dict[str, Tensor]:
+    """The same as the directive finds them when it begins."""
+    tensors = view._state.beginning(directive) if isinstance(directive, Phase) else None  # noqa: SLF001
+    return network_tensors(view) if tensors is None else tensors
+
+
+def head_layer(view: StrategyView) -> str:
+    """Name of the linear layer that `SolveHead` fits."""
+    return view._state.network.head_layer  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def free_looks(view: StrategyView) -> Iterator[None]:
+    """Looks inside the block are not counted: the strategy's own stay where they were."""
+    before = view._state.budget.looks  # noqa: SLF001
+    try:
+        yield
+    finally:
+        view._state.budget.looks = before  # noqa: SLF001

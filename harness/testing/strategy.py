@@ -26,7 +26,7 @@ from harness.testing.trial import StrategyCase, Watcher, difference, same
 from harness.testing.watch import generators, moved, unseeded
 
 if TYPE_CHECKING:
-    from harness.engine.view import StrategyView
+    from harness.engine import StrategyView
 
 OFFERED = frozenset(name for name in vars(ModelView) if not name.startswith("_"))
 
@@ -194,10 +194,11 @@ class _HandsOff(Watcher):
 
     @contextmanager
     def working(self, view: StrategyView) -> Iterator[None]:
-        state = view._state  # noqa: SLF001
-        before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+        from harness.engine import network_tensors
+
+        before = {name: tensor.clone() for name, tensor in network_tensors(view).items()}
         yield
-        for name, tensor in state.model.state_dict().items():
+        for name, tensor in network_tensors(view).items():
             if not same(before[name], tensor):
                 raise Broken(f"phases() changes {name} itself, outside of any phase")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harness.api.records import NumericMode
@@ -15,7 +13,7 @@ from harness.testing.trial import StrategyCase, Watcher, blamed, difference, far
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.engine.view import StrategyView
+    from harness.engine import StrategyView
 
 # Another order of the same sums: what float64 and float32 may differ by after twelve steps.
 TOLERANCES: tuple[tuple[NumericMode, float], ...] = ((FLOAT64, 1e-8), (FLOAT32, 1e-5))
@@ -82,15 +80,12 @@ class _Frozen(Watcher):
         self.before: dict[str, Tensor] = {}
 
     def yielded(self, view: StrategyView, directive: Directive) -> None:
-        state = view._state  # noqa: SLF001 - the kit belongs to the engine's project
-        start = state.model.state_dict()
-        if isinstance(directive, Phase) and directive.begin == "pretrained":
-            start = state.initial
-        elif isinstance(directive, Phase) and directive.begin == "best" and state.best:
-            start = state.best.tensors
+        from harness.engine import initial_tensors
+
+        start = initial_tensors(view, directive)
         learning = self._learning(view, directive)
         stages = {name.split(".")[0] for name in learning} if isinstance(directive, Phase) else ()
-        parameters = {name for name, _ in state.model.named_parameters()}
+        parameters = view.parameters
         self.before = {
             name: tensor.detach().clone()
             for name, tensor in start.items()
@@ -98,19 +93,20 @@ class _Frozen(Watcher):
         }
 
     def reported(self, view: StrategyView, directive: Directive) -> None:
-        now = view._state.model.state_dict()  # noqa: SLF001
+        from harness.engine import network_tensors
+
+        now = network_tensors(view)
         for name, tensor in self.before.items():
             if not same(tensor, now[name]):
                 raise Broken(f"{name} does not learn in phase {directive.name!r}, but has changed")
 
     @staticmethod
     def _learning(view: StrategyView, directive: Directive) -> set[str]:
-        from harness.engine.optimizer import multipliers
+        from harness.engine import head_layer, multipliers
 
-        state = view._state  # noqa: SLF001
         if isinstance(directive, Phase):
-            return set(multipliers(directive, dict(state.model.named_parameters())))
-        last = state.resources.backbone.head_layer()
+            return set(multipliers(directive, view.parameters))
+        last = head_layer(view)
         return {f"{last}.weight", f"{last}.bias"}
 
 
@@ -123,11 +119,12 @@ class _Looking(Watcher):
     """A look at all that the view offers, before every phase."""
 
     def yielded(self, view: StrategyView, directive: Directive) -> None:
-        before = view._state.looks  # noqa: SLF001 - the strategy's own looks stay where they were
-        for mode in ("eval", "train"):
-            list(view.gradients(1, mode))
+        from harness.engine import free_looks
+
+        with free_looks(view):
+            for mode in ("eval", "train"):
+                list(view.gradients(1, mode))
         _ = view.parameters, view.class_counts, view.epochs_left
-        view._state.looks = before  # noqa: SLF001
 
 
 def looking(case: StrategyCase) -> None:
@@ -137,11 +134,13 @@ def looking(case: StrategyCase) -> None:
 
 
 def caching(case: StrategyCase) -> None:
+    from harness.engine import recomputed_features
+
     case.needs_repeatable()
     for numeric, tolerance in TOLERANCES:
         # Step by step both times: the fast path of a probe needs what is computed once.
         cached = case.run(numeric=numeric, engine="reference")
-        with _no_cache():
+        with recomputed_features():
             computed = case.run(numeric=numeric, engine="reference")
         distance, name = far(cached, computed)
         if distance > tolerance:
@@ -149,15 +148,3 @@ def caching(case: StrategyCase) -> None:
                 f"{name} is {distance:.1e} off in {numeric.precision} (at most {tolerance:g}) if "
                 "frozen stages are computed once"
             )
-
-
-@contextmanager
-def _no_cache() -> Iterator[None]:
-    from harness.engine import features
-
-    most = features.FEATURE_BYTES
-    features.FEATURE_BYTES = 0
-    try:
-        yield
-    finally:
-        features.FEATURE_BYTES = most

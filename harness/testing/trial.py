@@ -28,7 +28,7 @@ from harness.testing.toys import FLOAT64, one_thread, toy_run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.engine.view import StrategyView
+    from harness.engine import StrategyView
 
 ROUNDING = 1e-6
 

@@ -10,7 +10,7 @@ from toys import ToyBackbone, ToyVgg, toy_images, toy_run, toy_start
 
 from harness.engine import run
 from harness.engine.batches import Batches
-from harness.engine.model import build_network
+from harness.engine.shared import build_network
 from harness_auto_rgn import AutoRGN
 from harness_full_ft import FullFineTuning
 from harness_gradual_unfreezing import FirstToLast, LastToFirst

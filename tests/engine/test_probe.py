@@ -13,15 +13,15 @@ from harness import Distance, Phase, Schedule, Strategy, TrainingError
 from harness.api.execution import Observer, StartingPoint, family
 from harness.benchmark.events import RunQueue
 from harness.benchmark.workers import ProcessWorkers, _Worker
-from harness.engine import features, run
+from harness.engine import features, memo, run
 from harness.engine.devices import RunClock
 from harness.engine.graphs import GraphCache
 from harness.engine.phase import PhaseRun
 from harness.engine.probe import lanes as block
-from harness.engine.probe import memo
 from harness.engine.probe import phase as probe
-from harness.engine.run import _drive
-from harness.engine.state import RunState
+from harness.engine.shared import SharedWork
+from harness.engine.state import RunState, Selection
+from harness.engine.training import _drive
 
 FLOAT32, BF16 = (FLOAT64.model_copy(update={"precision": p}) for p in ("float32", "bf16"))
 RAGGED = toy_images((45, 24, 24))  # batches of 16, 16 and 13
@@ -59,10 +59,15 @@ def driven(chosen, **given):
 
 def told(state):
     """What a run says of itself, without the clock."""
-    history = [replace(record, seconds=0.0) for record in state.history]
-    phases = [record.model_copy(update={"seconds": 0.0}) for record in state.phases]
-    best = state.best and (state.best.phase, state.best.epoch)
-    return history, phases, best, (state.steps, state.spent, state.touched, state.trained_samples)
+    history = [replace(record, seconds=0.0) for record in state.log.history]
+    phases = [record.model_copy(update={"seconds": 0.0}) for record in state.log.phases]
+    best = state.selection.best and (state.selection.best.phase, state.selection.best.epoch)
+    return (
+        history,
+        phases,
+        best,
+        (state.budget.steps, state.budget.spent, state.network.touched, state.log.trained_samples),
+    )
 
 
 def bits(outcome):
@@ -138,17 +143,21 @@ def test_a_lane_learns_what_the_reference_learns(case):
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-8)
         assert replace(ours, train_loss=0.0) == replace(theirs, train_loss=0.0)
     assert told(fast)[1:] == told(plain)[1:]
-    for name, tensor in plain.model.state_dict().items():
-        torch.testing.assert_close(fast.model.state_dict()[name], tensor, rtol=1e-8, atol=1e-12)
+    for name, tensor in plain.network.model.state_dict().items():
+        torch.testing.assert_close(
+            fast.network.model.state_dict()[name], tensor, rtol=1e-8, atol=1e-12
+        )
     assert fast.optimizer_state.keys() == plain.optimizer_state.keys()
     for name, kept in plain.optimizer_state.items():
         assert kept.keys() == fast.optimizer_state[name].keys()
         for key, tensor in kept.items():
             found = fast.optimizer_state[name][key]
             torch.testing.assert_close(found, tensor, rtol=1e-8, atol=1e-12)
-    if plain.best is not None:
-        for name, tensor in plain.best.tensors.items():
-            torch.testing.assert_close(fast.best.tensors[name], tensor, rtol=1e-8, atol=1e-12)
+    if plain.selection.best is not None:
+        for name, tensor in plain.selection.best.tensors.items():
+            torch.testing.assert_close(
+                fast.selection.best.tensors[name], tensor, rtol=1e-8, atol=1e-12
+            )
 
 
 def test_the_cases_reach_what_they_are_for(trained):
@@ -157,8 +166,8 @@ def test_the_cases_reach_what_they_are_for(trained):
         driven(strategy(phase), **protocol)
     assert sum(first == 0 for _, first in trained) == len(CASES)
     stopped = driven(strategy(head(9.0)), epochs=9.0, patience=2)
-    assert stopped.phases[0].stopped
-    assert stopped.phases[0].epochs < 9
+    assert stopped.log.phases[0].stopped
+    assert stopped.log.phases[0].epochs < 9
 
 
 def test_a_head_without_biases_is_a_lane_too(trained):
@@ -174,7 +183,7 @@ def test_a_head_without_biases_is_a_lane_too(trained):
 
     assert len(trained) == 4
     torch.testing.assert_close(
-        fast.model.head.fc.weight, plain.model.head.fc.weight, rtol=1e-8, atol=1e-12
+        fast.network.model.head.fc.weight, plain.network.model.head.fc.weight, rtol=1e-8, atol=1e-12
     )
 
 
@@ -196,7 +205,9 @@ def test_float32_is_as_far_as_a_unit_in_the_last_place_takes_it(optimizer):
     aside = driven(strategy(head()), engine="reference", start=moved, **given)
 
     def apart(one, other):
-        pairs = zip(one.model.head.parameters(), other.model.head.parameters(), strict=True)
+        pairs = zip(
+            one.network.model.head.parameters(), other.network.model.head.parameters(), strict=True
+        )
         return sum(float((a - b).detach().double().square().sum()) for a, b in pairs) ** 0.5
 
     assert apart(fast, plain) <= 3 * apart(aside, plain)
@@ -396,7 +407,7 @@ def test_what_is_forgotten_is_trained_again_to_the_same_bits(monkeypatch, traine
     alone = run(*made(LONG, **given))
     run(*made(LONG, shared=shared, seed=1, **given))
     run(*made(LONG, shared=shared, seed=2, **given))
-    assert len(shared[("memo",)].kept) == 1
+    assert len(SharedWork.of(shared).heads.kept) == 1
     assert same_bits(run(*made(LONG, shared=shared, **given)), alone)
 
 
@@ -440,7 +451,7 @@ def paid(monkeypatch):
 
     takes(block.HeadBatch, "train", 100.0)
     takes(block.HeldHeads, "read", 10.0)
-    takes(RunState, "score", 1.0)
+    takes(Selection, "score", 1.0)
     takes(features, "outputs", 1000.0)
 
 

@@ -33,10 +33,10 @@ from harness.api.execution import Observer
 from harness.api.records import MetricValue
 from harness.engine import features, run
 from harness.engine.batches import Batches, steps_per_epoch
-from harness.engine.model import build_network
 from harness.engine.optimizer import ClosedForm, first_match, matches, multipliers, rate_factor
-from harness.engine.run import _drive
-from harness.engine.state import Criterion, RunState
+from harness.engine.shared import SharedWork, build_network
+from harness.engine.state import Numerics, RunState
+from harness.engine.training import _drive
 from harness.engine.view import StrategyView
 
 
@@ -67,7 +67,7 @@ def test_runs_share_features_and_end_the_same():
     second = run(*toy_run(HEAD, shared=shared, seed=0))
     alone = run(*toy_run(HEAD))
 
-    assert any(key[0] == "features" for key in shared)
+    assert SharedWork.of(shared).features
     assert all(torch.equal(second.state[n], alone.state[n]) for n in alone.state)
     assert second.result.cost.incurred.features == 0
     assert second.result.cost.alone.features == pytest.approx(first.result.cost.alone.features)
@@ -80,6 +80,28 @@ def test_features_of_another_starting_point_are_not_taken():
     alone = run(*toy_run(HEAD, start=None, seed=1))
 
     assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)
+
+
+def test_another_backbone_takes_over_the_pixels_and_nothing_else():
+    shared = {}
+    run(*toy_run(HEAD, shared=shared))
+    work = SharedWork.of(shared)
+    pixels, beside = dict(work.pixels), work.beside()
+    assert len(pixels) == 3
+    assert not beside.features
+    assert not beside.networks
+    assert not beside.heads.kept
+
+    given = {"backbone": ToyVgg()}
+    mixed = run(*toy_run(HEAD, shared={SharedWork.KEY: beside}, **given))
+    alone = run(*toy_run(HEAD, **given))
+    assert beside.pixels == pixels
+    assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)
+
+
+def test_a_place_that_is_taken_is_told():
+    with pytest.raises(TypeError, match="taken"):
+        SharedWork.of({SharedWork.KEY: 1})
 
 
 def test_features_are_not_shared_once_a_stage_has_learned():
@@ -160,7 +182,9 @@ def test_gradients_are_those_of_the_loss_in_eval_mode():
 
     model = build_network(spec, resources).model.eval()
     index = Batches(48, 16, spec, "look").at(0)
-    F.cross_entropy(model(state.train.inputs(index)), state.train.targets(index)).backward()
+    F.cross_entropy(
+        model(state.data.train.inputs(index)), state.data.train.targets(index)
+    ).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad)
 
@@ -293,8 +317,8 @@ def test_step_boundaries_add_up(shares):
     state = RunState(spec, resources)
     _drive(state)
 
-    assert sum(p.steps for p in state.phases) == 4 * steps_per_epoch(48, 16)
-    assert [p.skipped for p in state.phases] == [p.steps == 0 for p in state.phases]
+    assert sum(p.steps for p in state.log.phases) == 4 * steps_per_epoch(48, 16)
+    assert [p.skipped for p in state.log.phases] == [p.steps == 0 for p in state.log.phases]
 
 
 def test_all_strategies_share_head_and_order_but_not_over_seeds():
@@ -572,7 +596,7 @@ def test_decay_and_rates_by_parameter_equal_torch_groups(kind):
 
     spec, resources = toy_run(strategy(phase), optimizer=kind, weight_decay=0.1)
     state = RunState(spec, resources)
-    model = state.model.train()
+    model = state.network.model.train()
     rate = {"head": 1.0, "stem": 0.5, "layer1": 0.1, "layer2": 0.1}
     groups = [
         {
@@ -590,20 +614,20 @@ def test_decay_and_rates_by_parameter_equal_torch_groups(kind):
             group["lr"] = 1e-2 * group["m"] * 0.5 * (1 + math.cos(math.pi * step / 12))
         index = batches.at(step)
         plain.zero_grad()
-        F.cross_entropy(model(state.train.inputs(index)), state.train.targets(index)).backward()
+        F.cross_entropy(
+            model(state.data.train.inputs(index)), state.data.train.targets(index)
+        ).backward()
         plain.step()
     assert distance(found, model.state_dict()) < 1e-8
 
 
 def test_class_weights_and_label_smoothing_are_torchs():
-    spec, resources = toy_run(FULL, class_weights="balanced", label_smoothing=0.1)
-    state = RunState(spec, resources)
-    state.class_counts = (10, 30, 8)
+    spec, _ = toy_run(FULL, class_weights="balanced", label_smoothing=0.1)
     logits, targets = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
     weight = torch.tensor([48 / 30, 48 / 90, 48 / 24], dtype=torch.float64)
 
     expected = F.cross_entropy(logits, targets, weight=weight, label_smoothing=0.1)
-    loss = Criterion(state._class_weights(), 0.1)
+    loss = Numerics.of(spec, (10, 30, 8), "cpu").loss
     torch.testing.assert_close(loss(logits, targets), expected)
 
 
@@ -641,7 +665,7 @@ def test_averages_of_weights(kind):
 
     spec, resources = toy_run(FULL)
     state = RunState(spec, resources)
-    model = state.model.train()
+    model = state.network.model.train()
     adam = torch.optim.Adam(model.parameters(), lr=1e-2)
     batches = Batches(48, 16, spec)
     average = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -650,7 +674,9 @@ def test_averages_of_weights(kind):
         adam.param_groups[0]["lr"] = 1e-2 * 0.5 * (1 + math.cos(math.pi * step / 12))
         index = batches.at(step)
         adam.zero_grad()
-        F.cross_entropy(model(state.train.inputs(index)), state.train.targets(index)).backward()
+        F.cross_entropy(
+            model(state.data.train.inputs(index)), state.data.train.targets(index)
+        ).backward()
         adam.step()
         with torch.no_grad():
             for n, p in model.named_parameters():
@@ -721,7 +747,7 @@ def test_adapt_may_not_change_the_stages():
 def test_images_are_normalised_as_the_protocol_says():
     spec, resources = toy_run(FULL)
     state = RunState(spec, resources)
-    x = state.train.inputs(torch.tensor([5, 2]))
+    x = state.data.train.inputs(torch.tensor([5, 2]))
 
     raw = resources.images.images["train"][[5, 2]].astype(np.float64) / 255
     mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (spec.protocol.mean, spec.protocol.std))

@@ -23,12 +23,12 @@ class Head:
 
     def __init__(self, state: RunState, phase: Phase) -> None:
         self.state, self.phase = state, phase
-        self.path = state.head_layer
-        self.layer = linear(state.model, self.path)
+        self.path = state.network.head_layer
+        self.layer = linear(state.network.model, self.path)
         weight = self.layer.weight
         self.shape = Shape(len(weight), weight.shape[1], bias=self.layer.bias is not None)
         names = [f"{self.path}.{name}" for name, _ in self.layer.named_parameters()]
-        named = dict(state.model.named_parameters())
+        named = dict(state.network.model.named_parameters())
         self.rates = multipliers(phase, named)
         every = decays(phase, named, state.protocol.weight_decay)
         self.decays = {name: every[name] for name in names}
@@ -36,28 +36,28 @@ class Head:
 
     @cached_property
     def task(self) -> Task:
-        """What lanes of this head share; its inputs are computed once."""
+        """The task that lanes of this head share; its inputs are computed once."""
         state, weight = self.state, self.layer.weight
         features, watched = self._inputs()
         target, mass = goals(
-            state.train.labels, self.shape.classes, state.loss.class_weights,
-            state.loss.label_smoothing,
+            state.data.train.labels, self.shape.classes, state.numerics.loss.class_weights,
+            state.numerics.loss.label_smoothing,
         )  # fmt: skip
         return Task(
             features=features,
             watched=watched,
             goals=target.to(weight.device, weight.dtype),
             mass=mass,
-            even=state.loss.class_weights is None,
+            even=state.numerics.loss.class_weights is None,
             shape=self.shape,
             rule=self.rule,
         )
 
     def _inputs(self) -> tuple[Tensor, Tensor]:
         """Inputs on the training and the validation split, [N, D] each; notes what they cost."""
-        state, last = self.state, len(self.state.resources.backbone.stages) - 1
+        state, last = self.state, self.state.network.last_stage
         found = []
-        for split in (state.train, state.validation):
+        for split in (state.data.train, state.data.validation):
             source, _ = source_at(state, split, last)
             if not isinstance(source, Features):
                 raise TypeError(f"the head's inputs on {split.name} are not kept")
@@ -86,7 +86,7 @@ class Head:
 
     @torch.no_grad()
     def drawn(self, spec: RunSpec) -> tuple[Tensor, ...]:
-        """The head of a run before its first step, as `assemble` draws it, and empty moments."""
+        """The head of a run before its first step, as `new_network` draws it, and empty moments."""
         # torch's own initialisation of a linear layer, but from a generator of its own: the global
         # one may be at work for a run beside this one.
         rng, row = generator(spec, "head"), torch.zeros(self.shape.row)

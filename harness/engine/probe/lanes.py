@@ -1,13 +1,12 @@
-"""The optimizers' steps over rows of parameters, each row with a rate of its own.
-
-The arithmetic is torch.optim's, written in additions, products, quotients and roots that round
-each on its own: a number then does not depend on where in a row, or in which row, it stands.
-
-Linear heads that learn side by side: on a GPU one batched product a step instead of one a head.
+"""Linear heads that learn side by side: on a GPU one batched product a step instead of one a head.
 
 A lane is a head with an initialisation, an order of samples and a rate of its own.  Lanes are
 always computed `BLOCK` at a time, a block that is not full being filled up by copies, and every
 sum over a lane is a slice of its own: which lanes share a block changes no bit of any of them.
+
+The optimizers' arithmetic is torch.optim's, over rows of parameters with a rate each, written in
+additions, products, quotients and roots that round each on its own: a number then does not depend
+on where in a row, or in which row, it stands.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from harness.api.records import Protocol
 from harness.engine.batches import Batches, send
 from harness.engine.devices import RunClock
 from harness.engine.graphs import CapturableWork, GraphCache
+from harness.engine.memo import HeadReading
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch's defaults for Adam and AdamW
 
@@ -30,7 +30,7 @@ Coefficients = Tensor | float
 
 @dataclass(frozen=True)
 class Rule:
-    """How a gradient moves a row [P].  A coefficient is a number, or one for each column [P].
+    """A step of the optimizer over rows [P].  A coefficient is a number, or one for each column [P].
 
     Attributes:
         rate: multiplies the lane's rate.
@@ -54,7 +54,7 @@ class Rule:
         return 2
 
     def table(self, rates: Tensor, factors: Sequence[float], first: int) -> Tensor:
-        """What changes from step to step, float64 [T, 2 S + 1] for lanes of `rates` [S].
+        """Numbers that change from step to step, float64 [T, 2 S + 1] for lanes of `rates` [S].
 
         The rate and the step's size for each lane, and the root of Adam's second correction.
         `first`: steps made before.
@@ -164,7 +164,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Task:
-    """What all lanes share.
+    """The problem that all lanes share.
 
     Attributes:
         features: inputs of the head on the training split [N, D], in the dtype of the products.
@@ -186,7 +186,7 @@ class Task:
 def goals(
     labels: Tensor, classes: int, class_weights: Tensor | None, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """What makes cross entropy, mean over a batch, -sum(goals * log p) / sum(mass).
+    """Weights that make cross entropy, mean over a batch, -sum(goals * log p) / sum(mass).
 
     Goals [N, C] and mass [N], float64 on the CPU.
     """
@@ -204,15 +204,6 @@ class HeadLane:
     rows: tuple[Tensor, ...]
     lr: float
     batches: Batches
-
-
-@dataclass(frozen=True)
-class HeadReading:
-    """A lane after an epoch: rows [P] (head, then moments), loss of each step, logits [M, C]."""
-
-    rows: tuple[Tensor, ...]
-    losses: Tensor
-    logits: Tensor
 
 
 @dataclass(frozen=True)
@@ -235,7 +226,7 @@ class HeldHeads:
 class HeadBatch:
     """Lanes that stand at the same step, trained together."""
 
-    def __init__(self, task: Task, lanes: Sequence[HeadLane], library: GraphCache) -> None:
+    def __init__(self, task: Task, lanes: Sequence[HeadLane], graphs: GraphCache) -> None:
         self.task, self.count = task, len(lanes)
         self.device = task.features.device
         self.width = BLOCK[self.device.type]
@@ -247,7 +238,7 @@ class HeadBatch:
         self.gradient = torch.zeros_like(self.rows)
         self.order = self.table = self.losses = torch.empty(0, device=self.device)
         self._sizes: tuple[int, ...] = ()
-        self._once = CapturableWork(self._steps, library)
+        self._once = CapturableWork(self._steps, graphs)
 
     def train(self, first: int, factors: Sequence[float], clock: RunClock) -> None:
         """One epoch or a part of it, from step number `first`; `factors` of the rate, one a step."""
@@ -260,7 +251,7 @@ class HeadBatch:
 
     @torch.no_grad()
     def hold(self) -> HeldHeads:
-        """Where the lanes stand, and what they say of the validation split; the host goes on."""
+        """The lanes as they stand, with their logits on validation; the host goes on."""
         watched = self.task.watched
         logits = self._product(watched.expand(self.width, *watched.shape)).float()
         losses = self.losses * -self.table[:, -self.width :]
@@ -281,7 +272,7 @@ class HeadBatch:
         sizes = tuple(batch.shape[1] for batch in by_step)
         order = torch.cat([batch.flatten() for batch in by_step])
         if sizes != self._sizes:
-            self._sizes, self._once = sizes, CapturableWork(self._steps, self._once.library)
+            self._sizes, self._once = sizes, CapturableWork(self._steps, self._once.graphs)
             self.order, self.table = send(order, self.device), send(table, self.device)
             self.losses = self.rows.new_zeros(len(sizes), self.width)
         else:  # recorded steps read where they read before

@@ -347,7 +347,7 @@ class ReadOnlyViewPrivate(Broken):
     message = "it reads `_state` of the view, which ModelView does not have"
 
     def phases(self, model, epochs):
-        yield Phase("ft", model._state.epochs_left, {"*": 1.0})
+        yield Phase("ft", model._state.budget.epochs_left, {"*": 1.0})
 
 
 class ReadOnlyViewWriting(Broken):

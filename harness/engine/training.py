@@ -53,10 +53,10 @@ def _drive(state: RunState) -> None:
         else:
             report = solve_head(state, directive)
         state.resources.observer.phase_end(report)
-    if not state.history:
+    if not state.log.history:
         raise PhaseError(
             f"strategy {state.resources.strategy.name!r} trained nothing: it yielded "
-            f"{len(state.phases)} phases, none as long as a step"
+            f"{len(state.log.phases)} phases, none as long as a step"
         )
 
 
@@ -74,9 +74,9 @@ def _check(state: RunState, directive: Directive) -> None:
             f"strategy {strategy!r}: phase {directive.name!r} asks for {directive.epochs} epochs; "
             "it must be 0 or more"
         )
-    if directive.epochs > state.epochs_left + ROUNDING:
+    if directive.epochs > state.budget.epochs_left + ROUNDING:
         raise PhaseError(
-            f"strategy {strategy!r} has {state.epochs_left:g} epochs left, but phase "
+            f"strategy {strategy!r} has {state.budget.epochs_left:g} epochs left, but phase "
             f"{directive.name!r} asks for {directive.epochs:g}"
         )
     if isinstance(directive, Phase) and not 0 < directive.share <= 1:
@@ -91,7 +91,7 @@ def _finish(state: RunState) -> Outcome:
     test = SplitData(state.resources, state.spec, "test")
     logits: dict[Split, Tensor] = {
         "test": predict_split(state, test),
-        "validation": predict_split(state, state.validation) if known is None else known,
+        "validation": predict_split(state, state.data.validation) if known is None else known,
     }
     predictions = _predictions(state, logits)
     with state.clock.measure("evaluate"):
@@ -103,8 +103,8 @@ def _finish(state: RunState) -> Outcome:
         status="ok",
         metrics=metrics["test"],
         validation=metrics["validation"],
-        history=tuple(state.history),
-        phases=tuple(state.phases),
+        history=tuple(state.log.history),
+        phases=tuple(state.log.phases),
         tested=tested,
         cost=_cost(state),
         data=state.resources.images.record,
@@ -115,17 +115,17 @@ def _finish(state: RunState) -> Outcome:
 
 def _kept(state: RunState) -> dict[str, Tensor]:
     """The tested weights, apart from the network, which the next run may use."""
-    return {n: t.detach().cpu().clone() for n, t in state.model.state_dict().items()}
+    return {n: t.detach().cpu().clone() for n, t in state.network.model.state_dict().items()}
 
 
 def _choose(state: RunState) -> tuple[str, Tensor | None]:
     """Load the checkpoint to test; returns which one it is and its logits on validation, if known."""
     if state.protocol.checkpoint == "last":
         return "last epoch", None
-    best = state.best
+    best = state.selection.best
     if best is None:
         return f"last epoch: {state.protocol.metric} is undefined on validation", None
-    state.load(best.tensors)
+    state.network.load(best.tensors)
     return f"best on validation: phase {best.phase}, epoch {best.epoch:g}", best.logits.float()
 
 
@@ -154,9 +154,13 @@ def _cost(state: RunState) -> Cost:
         alone=alone,
         incurred=state.clock.figures(alone=False),
         peak_bytes=torch.cuda.max_memory_allocated(state.resources.device) if cuda else None,
-        trainable=max((phase.trainable for phase in state.phases if not phase.skipped), default=0),
-        images_per_second=round(state.trained_samples / alone.train, 3) if alone.train else None,
-        looks=state.looks,
+        trainable=max(
+            (phase.trainable for phase in state.log.phases if not phase.skipped), default=0
+        ),
+        images_per_second=round(state.log.trained_samples / alone.train, 3)
+        if alone.train
+        else None,
+        looks=state.budget.looks,
         packed=current() is not None,
     )
 

@@ -1,7 +1,7 @@
-"""Leading phases of a head, remembered epoch by epoch.
+"""Heads that learned alone from the start of a run, remembered epoch by epoch.
 
 What a run's head does while it is the first and the only thing to learn depends on nothing but
-what `Memo` is keyed by.  A phase that needs the same epochs, or fewer, or more, starts from them:
+what `head_key` takes.  A phase that needs the same epochs, or fewer, or more, starts from them:
 the probe of LP-FT is the beginning of the linear probe.
 """
 
@@ -14,8 +14,6 @@ from torch import Tensor
 
 from harness.api.records import RunSpec, digest
 from harness.api.strategy import Distance, Phase
-from harness.engine.probe.lanes import HeadReading
-from harness.engine.state import RunState
 
 # Rows that are kept; the phase that was asked for least recently is dropped, and trained again,
 # to the same bits, if it is asked for after all.
@@ -26,6 +24,15 @@ WHERE = ("dataset", "backbone", "seed", "limit", "data", "weights")
 # Fields of a protocol that do not reach a head's steps, or, as the schedule, stand in the key
 # themselves.
 FREE = ("name", "epochs", "patience", "checkpoint", "schedule", "charge_looks")
+
+
+@dataclass(frozen=True)
+class HeadReading:
+    """A lane after an epoch: rows [P] (head, then moments), loss of each step, logits [M, C]."""
+
+    rows: tuple[Tensor, ...]
+    losses: Tensor
+    logits: Tensor
 
 
 @dataclass
@@ -43,15 +50,6 @@ class Snapshot:
     judged: bool = False
     score: float | None = None
 
-    def judge(self, state: RunState) -> float | None:
-        """The protocol's metric on validation, computed once."""
-        if not self.judged:
-            before = state.clock.now()
-            self.score, self.judged = state.score(self.reading.logits), True
-            seconds = state.clock.now() - before
-            self.costs.append((state.spec.run_id, "evaluate", seconds))
-        return self.score
-
     @property
     def finite(self) -> bool:
         return bool(self.reading.losses.isfinite().all())
@@ -59,7 +57,7 @@ class Snapshot:
 
 @dataclass
 class HeadTrajectory:
-    """A head's way: steps made -> snapshot.
+    """A head by the steps it has made: number of steps -> snapshot.
 
     Attributes:
         inputs: seconds that each split's inputs of the head cost, by what they depend on.
@@ -67,13 +65,6 @@ class HeadTrajectory:
 
     ends: dict[int, Snapshot] = field(default_factory=dict)
     inputs: dict[object, float] = field(default_factory=dict)
-
-    def scores(self, state: RunState, steps_per_epoch: int) -> Iterator[float | None]:
-        """Validation scores of the whole epochs from the first on."""
-        end = steps_per_epoch
-        while end in self.ends:
-            yield self.ends[end].judge(state)
-            end += steps_per_epoch
 
     @property
     def bytes(self) -> int:
@@ -101,18 +92,10 @@ class HeadMemo:
             held -= self.kept.pop(key).bytes
 
 
-def memo(shared: dict[object, object]) -> HeadMemo:
-    """The memo of runs of one (dataset, backbone)."""
-    found = shared.setdefault(("memo",), HeadMemo())
-    if not isinstance(found, HeadMemo):
-        raise TypeError("shared[('memo',)] is taken")
-    return found
-
-
-def key(
+def head_key(
     spec: RunSpec, phase: Phase, rates: Mapping[str, float], decays: Mapping[str, float]
 ) -> str:
-    """Everything that a head's first steps depend on, `spec.protocol.lr` and seed included."""
+    """A digest of all that a head's first steps depend on, its rate and seed included."""
     schedule = spec.protocol.schedule
     span = phase.epochs if phase.anneal == "phase" else spec.protocol.epochs
     known = {

@@ -1,0 +1,115 @@
+"""Work that runs of one (dataset, backbone) on one device share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from harness.api.dataset import Split
+from harness.api.execution import Resources, StartingPoint
+from harness.api.records import Augmentation, NumericMode, RunSpec
+from harness.api.strategy import Strategy
+from harness.engine import devices
+from harness.engine.batches import Features, Pixels
+from harness.engine.memo import HeadMemo
+from harness.engine.model import Network, new_network, set_back
+
+
+class PixelKey(NamedTuple):
+    """All that a split's pixels depend on, whatever the network."""
+
+    split: Split
+    data: str
+    limit: int | None
+    precision: str
+    layout: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: tuple[Augmentation, ...]
+
+
+class FeatureKey(NamedTuple):
+    """All that features of stages that never learned depend on.
+
+    `seed`: None where nothing below the head was drawn.
+    """
+
+    split: Split
+    stage: int
+    data: str
+    limit: int | None
+    weights: str
+    seed: int | None
+    precision: str
+    layout: str
+    eval_batch_size: int
+
+
+class NetworkKey(NamedTuple):
+    """All that a network at its starting point depends on; `seed` as in `FeatureKey`."""
+
+    weights: str
+    numeric: NumericMode
+    seed: int | None
+
+
+@dataclass
+class SharedWork:
+    """Work that runs of one (dataset, backbone) on one device do once; only the engine looks inside.
+
+    Attributes:
+        networks: by the slot in which runs use them, one after another.
+    """
+
+    KEY: ClassVar[str] = "work"
+
+    pixels: dict[PixelKey, Pixels] = field(default_factory=dict)
+    features: dict[FeatureKey, Features] = field(default_factory=dict)
+    networks: dict[int, tuple[NetworkKey, Network]] = field(default_factory=dict)
+    heads: HeadMemo = field(default_factory=HeadMemo)
+
+    @classmethod
+    def of(cls, shared: dict[Any, Any]) -> SharedWork:
+        """The work in `Resources.shared`, where others may keep things of their own."""
+        work = shared.setdefault(cls.KEY, cls())
+        if not isinstance(work, cls):
+            raise TypeError(f"shared[{cls.KEY!r}] is taken")
+        return work
+
+    def beside(self) -> SharedWork:
+        """For another backbone on the same images: the pixels, and nothing else."""
+        return SharedWork(pixels=self.pixels)
+
+
+def split_pixels(spec: RunSpec, resources: Resources, split: Split) -> Pixels:
+    """A split's pixels, sent to the device once."""
+    protocol, numeric = spec.protocol, spec.numeric
+    key = PixelKey(
+        split, spec.data, spec.limit, numeric.precision, numeric.layout,
+        protocol.mean, protocol.std, protocol.augment,
+    )  # fmt: skip
+    pixels = SharedWork.of(resources.shared).pixels
+    if key not in pixels:
+        images = resources.images.images[split]
+        pixels[key] = Pixels(images, protocol, numeric, resources.device)
+    return pixels[key]
+
+
+def build_network(spec: RunSpec, resources: Resources) -> Network:
+    """A network at its starting point: the one an earlier run has left, set back, or a new one."""
+    unadapted = type(resources.strategy).adapt is Strategy.adapt
+    if not unadapted or resources.engine == "reference":
+        return new_network(spec, resources)
+    networks, slot = SharedWork.of(resources.shared).networks, devices.slot_number()
+    key = NetworkKey(spec.weights, spec.numeric, seed_below_head(spec, resources.start))
+    if slot in networks and networks[slot][0] == key:
+        return set_back(networks[slot][1], spec)
+    network = new_network(spec, resources)
+    networks[slot] = (key, network)
+    return network
+
+
+def seed_below_head(spec: RunSpec, start: StartingPoint | None) -> int | None:
+    """The seed where anything below the head was drawn, so that its values depend on it."""
+    drawn = start is None or any(not name.startswith("head.") for name in start.record.new)
+    return spec.seed if drawn else None
