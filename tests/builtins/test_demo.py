@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from command import harness, runs
+from command import Cli, runs
 
 CHANCE = {"demo-histology": 1 / 4}
 CLEARLY = 0.08  # of 96 test images: above any of chance's 95 % intervals over 15 cells together
@@ -26,10 +26,7 @@ def shipped(tmp_path_factory):
         found = scores(Path(made))
         return {key: value for key, value in found.items() if key[0] in {"full-ft", "linear-probe"}}
     out = tmp_path_factory.mktemp("shipped")
-    done = harness(
-        "bench", "demo", "--strategies", "full-ft,linear-probe", "--out", out, "--jobs", 1
-    )
-    assert done.exit_code == 0, done.output
+    Cli()("bench", "demo", "--strategies", "full-ft,linear-probe", "--out", out, "--jobs", 1)
     return scores(out)
 
 
@@ -39,26 +36,24 @@ def test_every_cell_learns_clearly_above_chance(shipped):
     assert not weak
 
 
-def test_the_shipped_starting_points_beat_random_weights(shipped, tmp_path):
-    done = harness(
+def test_the_shipped_starting_points_beat_random_weights(shipped, tmp_path, harness_cli):
+    done = harness_cli(
         "bench", "demo", "--strategies", "linear-probe", "--weights", "none", "--out", tmp_path,
         "--jobs", 1,
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
     assert "no result about transfer" in done.stdout
     random = scores(tmp_path)
     better = [key for key, value in random.items() if shipped[key] > value]
     assert len(better) >= 13  # of 15
 
 
-def test_final_weights_of_the_strategies_differ_pairwise(tmp_path):
+def test_final_weights_of_the_strategies_differ_pairwise(tmp_path, harness_cli):
     from safetensors.numpy import load_file
 
-    done = harness(
+    harness_cli(
         "bench", "demo", "--datasets", "demo-mri", "--backbones", "vgg19-mini", "--out", tmp_path,
         "--jobs", 1, "--save-weights", "--set", "protocol.checkpoint=last",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
     ends = [load_file(path) for path in sorted((tmp_path / "weights").glob("*.safetensors"))]
     assert len(ends) == 8
     for i, one in enumerate(ends):

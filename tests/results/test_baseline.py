@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from command import harness
 from places import ROOT
 
 from harness.api.execution import Outcome
@@ -34,13 +33,12 @@ def test_it_is_whole_and_small():
     assert sum(path.stat().st_size for path in files) < 3e6
 
 
-def test_it_equals_itself():
-    done = harness("check", BASELINE, BASELINE)
-    assert done.exit_code == 0, done.output
+def test_it_equals_itself(toy_cli):
+    done = toy_cli("check", BASELINE, BASELINE)
     assert "PASS: 120 equal" in done.stdout
 
 
-def test_a_cell_that_falls_to_chance_fails(tmp_path):
+def test_a_cell_that_falls_to_chance_fails(tmp_path, toy_cli):
     shutil.copytree(BASELINE, tmp_path / "now")
     store = Store(tmp_path / "now")
     spoilt = next(one for one in store.results() if store.place(one).parent.match(f"*/{CELL}"))
@@ -49,8 +47,7 @@ def test_a_cell_that_falls_to_chance_fails(tmp_path):
     constant = {split: np.ones_like(logits) for split, logits in kept.logits.items()}
     store.add(Outcome(spoilt, type(kept)(constant, kept.targets, kept.rows)))
 
-    done = harness("check", BASELINE, tmp_path / "now")
-    assert done.exit_code == 1
+    done = toy_cli("check", BASELINE, tmp_path / "now", exit_code=1)
     assert f"fails: {CELL}: worse" in done.stdout
     assert "FAIL: 119 equal, 1 worse" in done.stdout
 
