@@ -297,10 +297,7 @@ def test_a_broken_plugin_is_one_line_on_stderr(path, bad, harness_cli):
 
 
 @pytest.mark.parametrize("command", [["check", "a", "b"], ["compare", "a", "b"], ["data", "cache"]])
-def test_strict_plugins_holds_where_no_plugin_is_needed(
-    bad, command, tmp_path, monkeypatch, harness_cli
-):
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+def test_strict_plugins_holds_where_no_plugin_is_needed(bad, command, harness_cli):
     assert "is left out" in harness_cli(*command, "-p", bad, "--strict-plugins", exit_code=2).stderr
 
 

@@ -104,7 +104,6 @@ def finished(tmp_path_factory):
     (root / "plugin.py").write_text(text)
     data = ("--data", f"mri:mine={root / 'ward 7'}", "-p", root / "plugin.py")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARNESS_CACHE", str(root / "cache"))
         patch.setenv("LOGNAME", USER)
         strategies = ("--strategies", "full-ft,taught,careless")
         out = ("--out", root / "out", "--jobs", 1)
@@ -118,7 +117,6 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def folder(finished, tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(finished / "cache"))
     monkeypatch.setenv("LOGNAME", USER)
     shutil.copytree(finished / "out", tmp_path / "r")
     return tmp_path / "r"

@@ -6,9 +6,8 @@ import textwrap
 
 import numpy as np
 import pytest
-from command import Cli
+from command import bench
 from error_metrics import ERRORS
-from places import TOY
 from safetensors.numpy import load_file
 
 from harness.errors import StoreError
@@ -19,16 +18,13 @@ from harness.results.store import Store
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rescore")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARNESS_CACHE", str(root / "cache"))
-        Cli((TOY,))("bench", "toy", "--out", root / "out", "--jobs", 1)
-    return root / "out"
+    out = tmp_path_factory.mktemp("rescore")
+    bench(out)
+    return out
 
 
 @pytest.fixture
-def folder(finished, tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(finished.parent / "cache"))
+def folder(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "r")
     return tmp_path / "r"
 

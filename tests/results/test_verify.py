@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from command import Cli
+from command import Cli, bench
 from error_metrics import ERRORS
 from places import TOY
 from safetensors.numpy import load_file, save
@@ -20,21 +20,17 @@ from harness.results.package import write_manifest
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Six runs: three strategies, in full and at a limit; and one that failed."""
-    root = tmp_path_factory.mktemp("verify")
+    out = tmp_path_factory.mktemp("verify")
+    bench(out)
+    bench(out, "--limit", 6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARNESS_CACHE", str(root / "cache"))
-        out = ("--out", root / "out", "--jobs", 1)
-        Cli((TOY,))("bench", "toy", *out)
-        Cli((TOY,))("bench", "toy", "--limit", 6, *out)
         patch.setenv("HARNESS_TOY", "raise")
-        Cli((TOY,))("bench", "toy", "--strategies", "moody", "--seeds", 9, *out, exit_code=1)
-    return root / "out"
+        bench(out, "--strategies", "moody", "--seeds", 9, exit_code=1)
+    return out
 
 
 @pytest.fixture
-def folder(finished, tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(finished.parent / "cache"))
-    monkeypatch.delenv("HARNESS_TOY", raising=False)
+def folder(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "r")
     return tmp_path / "r"
 
@@ -741,10 +737,9 @@ def test_a_run_that_cannot_be_run_again_is_a_finding(folder, change, told):
     assert report["replayed"][0]["compared"] == "nothing"
 
 
-def test_changed_data_cannot_stand_in_for_a_folder(tmp_path, monkeypatch, toy_cli):
+def test_changed_data_cannot_stand_in_for_a_folder(tmp_path, toy_cli):
     from PIL import Image
 
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for label in ("no", "yes"):
         for number in range(12):
@@ -781,7 +776,6 @@ def test_a_run_of_the_reference_engine_is_made_again_by_it(tmp_path, monkeypatch
     def refuse(*_):
         raise AssertionError("the fast path was taken")
 
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(lanes.HeadBatch, "train", refuse)
     only = ("--strategies", "linear-probe", "--jobs", 1, "--engine", "reference")
     toy_cli("bench", "toy", "--out", tmp_path / "r", *only)
