@@ -1,14 +1,12 @@
 """The suite `paper-2024`: what it is, what it plans, and one run of it against a local Hub."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import hub_server
 import pytest
 import torch
+from command import python
 from hub_server import Repo
 
 from harness import Access, HubDataset, Protocol
@@ -308,16 +306,9 @@ def test_the_suite_runs_from_end_to_end(hub, tmp_path, harness_cli):
     harness_cli("data", "fetch", *NAMES)
     hub.requests.clear()
     call = ["bench", "paper-2024", *SMALL, "--weights", "weights", "--jobs", "1", "--offline"]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_NETWORK, *call],
-        env=os.environ | {"HARNESS_NO_AUTOLOAD": "1", "HARNESS_PLUGINS": ""},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    alone = {"HARNESS_NO_AUTOLOAD": "1", "HARNESS_PLUGINS": ""}
+    done = python("-c", WITHOUT_NETWORK, *call, cwd=tmp_path, **alone)
 
-    assert done.returncode == 0, done.stderr
     assert hub.requests == []
     assert "10 runs made, 0 were there already" in done.stdout
     results = [

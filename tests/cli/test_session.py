@@ -1,14 +1,13 @@
 """The command line: shared options, lazy commands, commands of plugins, messages, exit codes."""
 
 import json
-import os
-import subprocess
 import sys
 import textwrap
 
 import click
 import pytest
 from click.testing import CliRunner
+from command import python
 
 import harness
 from harness import PluginError, TrainingError
@@ -503,31 +502,20 @@ def test_a_table_breaks_lines_between_words_and_keeps_names_whole(capsys):
 # As a process
 
 
-def process(*args, cwd, **environ):
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *args],
-        cwd=cwd,
-        env=os.environ | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_as_a_module_it_takes_nothing_from_the_current_folder(tmp_path):
     info = tmp_path / "lying_around-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lying-around\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[harness]\nlying = lying_around\n")
     (tmp_path / "lying_around.py").write_text("raise SystemExit('loaded')")
-    here = process("plugins", cwd=tmp_path)
-    assert here.returncode == 0
+    here = python("-m", "harness", "plugins", cwd=tmp_path)
     assert "lying" not in here.stdout + here.stderr
-    installed = process("plugins", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    installed = python("-m", "harness", "plugins", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert "plugin 'lying' (lying-around 1) is left out: SystemExit: loaded" in installed.stderr
 
 
 def test_exit_codes_reach_the_shell(tmp_path):
-    assert process("lsit", cwd=tmp_path).returncode == 2
-    assert process("list", "metrics", cwd=tmp_path).returncode == 0
-    assert process("--help", cwd=tmp_path).stdout.startswith("Usage: harness [OPTIONS] COMMAND")
+    python("-m", "harness", "lsit", cwd=tmp_path, exit_code=2)
+    python("-m", "harness", "list", "metrics", cwd=tmp_path)
+    told = python("-m", "harness", "--help", cwd=tmp_path).stdout
+    assert told.startswith("Usage: harness [OPTIONS] COMMAND")

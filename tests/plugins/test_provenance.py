@@ -14,6 +14,7 @@ import sys
 from importlib import metadata
 
 import pytest
+from command import python
 
 from harness import PluginError
 from harness.plugins import provenance
@@ -284,7 +285,7 @@ def test_versions_without_importing_anything():
         "print(sorted(found.libraries), found.threads,"
         "[m for m in ('torch', 'numpy', 'datasets', 'evaluate', 'sklearn') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python("-c", code)
     libraries = ["datasets", "evaluate", "numpy", "scikit-learn", "torch", "torchvision"]
     assert done.stdout.strip() == f"{libraries} None []"
 

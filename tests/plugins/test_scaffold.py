@@ -4,10 +4,9 @@ import ast
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
+from command import python
 from fresh import OFFLINE, Environment
 from places import ROOT
 
@@ -147,23 +146,7 @@ def test_the_next_steps_are_printed_and_stand_in_the_readme(tmp_path, harness_cl
 def test_what_is_written_is_tidy(tmp_path, kind, harness_cli):
     harness_cli("plugins", "new", "my-plugin", "--kind", kind, "--into", tmp_path)
     for command in (["format", "--check"], ["check", "--select", "B,E,F,N,PT,RUF,SIM,UP,W"]):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "ruff",
-                *command,
-                "--isolated",
-                "--no-cache",
-                "--line-length",
-                "100",
-                tmp_path,
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
+        python("-m", "ruff", *command, "--isolated", "--no-cache", "--line-length", "100", tmp_path)
 
 
 # -- what is refused ------------------------------------------------------------------------------

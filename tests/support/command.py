@@ -1,5 +1,8 @@
-"""The command line as tests call it."""
+"""The command line as tests call it, and Python in a process of its own."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 from click.testing import CliRunner
@@ -26,6 +29,15 @@ class Cli:
 def bench(out, *args, suite="toy", jobs=1, exit_code=0):
     options = ("--out", out, "--jobs", jobs, *args)
     return Cli((TOY,))("bench", *([suite] if suite else []), *options, exit_code=exit_code)
+
+
+def python(*args, exit_code=0, cwd=None, **env):
+    """`python ARGS`, with these variables beside those of this process."""
+    command = [sys.executable, *map(str, args)]
+    env = os.environ | env
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == exit_code, f"{args}\n{done.stdout}\n{done.stderr}"
+    return done
 
 
 def runs(out):

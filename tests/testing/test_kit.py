@@ -4,13 +4,13 @@ import importlib.util
 import json
 import random
 import socket
-import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
+from command import python
 from places import DATA_FILES
 
 from harness import DataError, HarnessError, Phase, PluginError, SolveHead, Strategy, UsageError
@@ -388,25 +388,10 @@ def test_names_the_command_does_not_know(tmp_path, harness_cli):
 # -- pytest ---------------------------------------------------------------------------------------
 
 
-def pytest_run(folder, text, *args):
+def pytest_run(folder, text, *args, exit_code=0):
     (folder / "test_made.py").write_text(text)
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "harness_pytest",
-            "-p",
-            "no:cacheprovider",
-            "-rA",
-            *args,
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ("-p", "harness_pytest", "-p", "no:cacheprovider", "-rA", *args)
+    return python("-m", "pytest", *options, cwd=folder, exit_code=exit_code)
 
 
 def test_the_mark_makes_a_test_of_each_promise(tmp_path):
@@ -420,7 +405,6 @@ def test_the_mark_makes_a_test_of_each_promise(tmp_path):
         "settings",
     )
 
-    assert done.returncode == 0, done.stdout
     for name in ("folders-settings-fit", "full-ft-settings-json"):
         assert f"PASSED test_made.py::test_promise[{name}]" in done.stdout
 
@@ -435,9 +419,9 @@ def test_pytest_shows_the_broken_promise_and_not_the_kit(tmp_path):
         "def test_promise(promise): promise.check()\n",
         "-k",
         "declaration",
+        exit_code=1,
     )
 
-    assert done.returncode == 1
     assert (
         "BrokenPromise: metric 'top' breaks the promise 'declaration': its range goes"
         in done.stdout
@@ -447,7 +431,7 @@ def test_pytest_shows_the_broken_promise_and_not_the_kit(tmp_path):
 
 def test_unrelated_tests_wait_for_nothing(tmp_path):
     """The mark's module is imported by every pytest: it must not import the harness."""
-    done = pytest_run(
+    pytest_run(
         tmp_path,
         "import sys\n"
         "def test_modules():\n"
@@ -458,7 +442,6 @@ def test_unrelated_tests_wait_for_nothing(tmp_path):
         "@pytest.fixture\n"
         "def promise(): return 1\n",
     )
-    assert done.returncode == 0, done.stdout
 
 
 def test_importing_the_kit_imports_nothing_heavy():
@@ -466,7 +449,7 @@ def test_importing_the_kit_imports_nothing_heavy():
         "import sys, harness.testing; "
         "assert not {'torch', 'datasets', 'evaluate', 'sklearn', 'numpy'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python("-c", code)
 
 
 # -- watching -------------------------------------------------------------------------------------
