@@ -1,6 +1,8 @@
 import pytest
 import torch
+from command import Cli
 from hypothesis import settings
+from places import TOY
 
 settings.register_profile("harness", deadline=None)  # a busy machine is no failure
 settings.load_profile("harness")
@@ -14,8 +16,21 @@ def _same_threads():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
     """No test reads or fills the cache of whoever runs the tests."""
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.delenv("HARNESS_TOY", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.delenv("HARNESS_TOY", raising=False)
+        yield
+
+
+@pytest.fixture
+def harness_cli():
+    return Cli()
+
+
+@pytest.fixture
+def toy_cli():
+    """The command line with the toy plugin."""
+    return Cli((TOY,))

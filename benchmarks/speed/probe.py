@@ -28,7 +28,7 @@ from harness.api.records import DataRecord, NumericMode, Protocol, RunSpec, Sche
 from harness.benchmark.sizing import choose_device
 from harness.engine import run
 from harness.engine.devices import own_stream
-from harness.engine.features import source_at
+from harness.engine.evaluate import source_at
 from harness.engine.state import RunState, SplitData
 from harness.plugins import registry
 from harness.utils.parallel import cores

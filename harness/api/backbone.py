@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
-from harness.api.dataset import Name
+from harness.api.records import Name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

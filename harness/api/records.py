@@ -10,11 +10,20 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+)
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 Json = Annotated[Any, "a JSON value"]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$")]
 Augmentation = Literal["flip-horizontal", "flip-vertical", "affine"]
 CLOSED = ConfigDict(extra="forbid")
 

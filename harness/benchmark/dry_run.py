@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from harness.api.dataset import Split
 from harness.api.records import RunSpec, Suite
 from harness.benchmark.numerics import describe_modes
-from harness.benchmark.plan import BenchPlan
-from harness.data.requirements import Requirement, expected_images
-from harness.results.store import Store
+from harness.benchmark.plan import DryRun
+from harness.data.requirements import expected_images
 
 FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
 HOUR = 3600.0
 
 
-@dataclass(frozen=True)
-class DryRun:
-    """A plan, where its results would go, and what has to come from elsewhere first."""
-
-    plan: BenchPlan
-    store: Store
-    needs: Sequence[Requirement]
-
-    @property
-    def suite(self) -> Suite:
-        return self.plan.resolved.suite
-
-
-def describe(dry: DryRun) -> str:
+def describe_plan(dry: DryRun) -> str:
     """The plan as text: cells, data, weights, what is done, and what the time is known to be."""
     specs = dry.plan.specs
     ids = [spec.run_id for spec in specs]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.api.records import NumericMode, Plan, PlannedRun, RunSpec
+from harness.api.records import NumericMode, Plan, PlannedRun, RunSpec, Suite
 from harness.benchmark.identity import run_specs
 from harness.benchmark.numerics import numeric_mode
 from harness.benchmark.request import BenchOptions
 from harness.benchmark.sizing import side_by_side
 from harness.benchmark.suite import ResolvedSuite
 from harness.data.preparation import DatasetInfo
+from harness.data.requirements import Requirement
 from harness.plugins.registry import PluginRegistry
+from harness.results.store import Store
 from harness.weights import WeightsFile
 
 
@@ -42,6 +44,19 @@ class BenchPlan:
         suite, datasets = self.resolved.suite, self.resolved.datasets
         runs = (PlannedRun.of(spec, datasets[spec.dataset].modality) for spec in self.specs)
         return Plan(suites={suite.name: suite}, runs=tuple(runs))
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """A plan, where its results would go, and what has to come from elsewhere first."""
+
+    plan: BenchPlan
+    store: Store
+    needs: Sequence[Requirement]
+
+    @property
+    def suite(self) -> Suite:
+        return self.plan.resolved.suite
 
 
 def make_plan(

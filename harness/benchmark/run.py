@@ -14,9 +14,8 @@ from pathlib import Path
 from harness.api.execution import Outcome
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import RunResult
-from harness.benchmark.dry_run import DryRun
 from harness.benchmark.executor import WorkerSetup
-from harness.benchmark.plan import BenchPlan, make_plan
+from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest

@@ -5,7 +5,7 @@ is all that others may use of it.
 """
 
 from harness.engine.devices import device_slot
-from harness.engine.features import recomputed_features
+from harness.engine.evaluate import recomputed_features
 from harness.engine.memory import MemoryNeed, memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.shared import SharedWork

@@ -18,8 +18,6 @@ from typing import Any
 
 import torch
 
-from harness.api.records import CostFigures
-
 _here = threading.local()
 _streams: dict[tuple[str, int], torch.cuda.Stream] = {}
 
@@ -153,8 +151,8 @@ class RunClock:
             self.shared[kind] += seconds
         self.settled.add(what)
 
-    def figures(self, *, alone: bool) -> CostFigures:
-        """`alone` charges shared parts in full."""
+    def figures(self, *, alone: bool) -> dict[str, float]:
+        """Seconds by kind, as `CostFigures` has them; `alone` charges shared parts in full."""
         total = self.now() - self.started
         shared = self.shared if alone else {}
         total += sum(shared.values())
@@ -162,9 +160,4 @@ class RunClock:
             kind: round(self.seconds[kind] + shared.get(kind, 0.0), 6)
             for kind in ("train", "evaluate", "load", "features", "compile")
         }
-        return CostFigures(**kinds, total=round(total, 6))
-
-
-def memory(device: torch.device) -> int:
-    """Bytes of the card's memory: shares of it are fixed, whoever uses it too."""
-    return int(torch.cuda.get_device_properties(device).total_memory)
+        return kinds | {"total": round(total, 6)}

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from harness.engine import devices
 from harness.engine.devices import RunClock, untuned
+from harness.engine.storage import device_memory
 
 
 class Sized(Protocol):
@@ -37,7 +37,7 @@ class GraphCache:
         self.device = torch.device(device)
         self.records = self.device.type == "cuda"
         self.pool: Any = torch.cuda.graph_pool_handle() if self.records else None
-        self.limit = int(devices.memory(self.device) * self.SHARE) if self.records else 2**63
+        self.limit = int(device_memory(self.device) * self.SHARE) if self.records else 2**63
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         # Bytes of one image's features at the input of each stage.
         self.sizes: dict[int, int] = {}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, Protocol
-from harness.engine.features import FEATURE_SHARE
+from harness.engine.evaluate import FEATURE_SHARE
 from harness.engine.graphs import GraphCache
 from harness.engine.memo import MEMO_BYTES
 from harness.engine.storage import SHARE

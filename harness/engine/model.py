@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from harness.api.execution import Resources
+from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, RunSpec
 from harness.api.strategy import Strategy
 from harness.engine.graphs import GraphCache
@@ -76,20 +76,26 @@ class Network:
         copy_all(list(own.values()), [tensors[name] for name in own])
 
 
-def new_network(spec: RunSpec, resources: Resources) -> Network:
-    """Build, load, draw the head, adapt.  All draws are the same for every strategy."""
-    backbone, start = resources.backbone, resources.start
+def new_network(
+    spec: RunSpec,
+    backbone: Backbone,
+    classes: int,
+    start: Mapping[str, Tensor] | None,
+    strategy: Strategy,
+    device: str,
+) -> Network:
+    """Build, load `start`, draw the head, adapt.  All draws are the same for every strategy."""
     with global_seed(spec, "backbone"):
-        model = backbone.build(len(resources.images.classes))
+        model = backbone.build(classes)
     if start is not None:
-        _fill(model, start.state)
+        _fill(model, start)
     head_layer = backbone.head_layer()
     with global_seed(spec, "head"):
         model.get_submodule(head_layer).reset_parameters()  # type: ignore[operator]
-    known = _starting_names(model, head_layer, None if start is None else start.state)
+    known = _starting_names(model, head_layer, start)
     values = {n: p.detach().clone() for n, p in model.named_parameters() if n in known}
-    model = _adapt(resources.strategy, model, spec)
-    model = place(model, spec.numeric, resources.device)
+    model = _adapt(strategy, model, spec)
+    model = place(model, spec.numeric, device)
     named = dict(model.named_parameters())
     tied = {n: values[plain_name(n)] for n in named if plain_name(n) in values}
     return Network(
@@ -99,9 +105,9 @@ def new_network(spec: RunSpec, resources: Resources) -> Network:
         start={n: v.to(named[n].device, named[n].dtype) for n, v in tied.items()},
         initial={n: t.detach().clone() for n, t in model.state_dict().items()},
         new_stages=_new_stages(backbone.stages, known),
-        as_built=type(resources.strategy).adapt is Strategy.adapt,
+        as_built=type(strategy).adapt is Strategy.adapt,
         head_layer=head_layer,
-        graphs=GraphCache(resources.device),
+        graphs=GraphCache(device),
         touched=len(backbone.stages),
     )
 

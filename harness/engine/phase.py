@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import Phase, PhaseReport
 from harness.engine.batches import Batches, Source
-from harness.engine.evaluate import Place, predict
-from harness.engine.features import source_at
+from harness.engine.evaluate import Place, predict, source_at
 from harness.engine.model import NORMS
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule, decays, multipliers
 from harness.engine.state import RunState

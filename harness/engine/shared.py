@@ -97,14 +97,19 @@ def split_pixels(spec: RunSpec, resources: Resources, split: Split) -> Pixels:
 
 def build_network(spec: RunSpec, resources: Resources) -> Network:
     """A network at its starting point: the one an earlier run has left, set back, or a new one."""
-    unadapted = type(resources.strategy).adapt is Strategy.adapt
-    if not unadapted or resources.engine == "reference":
-        return new_network(spec, resources)
+    start, strategy = resources.start, resources.strategy
+
+    def new() -> Network:
+        classes, state = len(resources.images.classes), None if start is None else start.state
+        return new_network(spec, resources.backbone, classes, state, strategy, resources.device)
+
+    if type(strategy).adapt is not Strategy.adapt or resources.engine == "reference":
+        return new()
     networks, slot = SharedWork.of(resources.shared).networks, devices.slot_number()
-    key = NetworkKey(spec.weights, spec.numeric, seed_below_head(spec, resources.start))
+    key = NetworkKey(spec.weights, spec.numeric, seed_below_head(spec, start))
     if slot in networks and networks[slot][0] == key:
         return set_back(networks[slot][1], spec)
-    network = new_network(spec, resources)
+    network = new()
     networks[slot] = (key, network)
     return network
 

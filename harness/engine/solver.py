@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import PhaseReport, SolveHead
-from harness.engine.evaluate import predict
-from harness.engine.features import source_at
+from harness.engine.evaluate import predict, source_at
 from harness.engine.state import RunState, SplitData
 from harness.errors import PhaseError
 

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.engine import devices
-
 # Of a card's memory, a split's images may take this share; a larger split is streamed.
 SHARE = 0.2
 PART = 2**25  # bytes
@@ -43,7 +41,7 @@ def stored(images: np.ndarray, device: torch.device) -> PixelStore:
     """Images where the device reads them fastest."""
     if device.type != "cuda":
         return HostPixels(images, device)
-    if images.nbytes <= SHARE * devices.memory(device):
+    if images.nbytes <= SHARE * device_memory(device):
         return DevicePixels(images, device)
     return StreamedPixels(images, device)
 
@@ -131,3 +129,8 @@ class StreamedPixels(HostPixels):
         free.synchronize()
         np.take(self.images, rows.numpy(), axis=0, out=buffer.numpy())
         return buffer, free
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes of the card's memory: shares of it are fixed, whoever uses it too."""
+    return int(torch.cuda.get_device_properties(device).total_memory)

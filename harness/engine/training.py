@@ -11,10 +11,10 @@ from torch import Tensor
 
 from harness.api.dataset import Split
 from harness.api.execution import Outcome, Predictions, Resources
-from harness.api.records import Cost, MetricValue, RunResult, RunSpec, WeightsRecord
+from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
 from harness.api.strategy import Directive, Phase, PhaseReport, Phases
 from harness.engine.devices import current, own_stream
-from harness.engine.features import predict_split
+from harness.engine.evaluate import predict_split
 from harness.engine.probe.phase import phase_run
 from harness.engine.seeds import global_seed
 from harness.engine.solver import solve_head
@@ -148,11 +148,11 @@ def _metrics(state: RunState, predictions: Predictions, split: str) -> dict[str,
 
 
 def _cost(state: RunState) -> Cost:
-    alone = state.clock.figures(alone=True)
+    alone = CostFigures(**state.clock.figures(alone=True))
     cuda = torch.device(state.resources.device).type == "cuda"
     return Cost(
         alone=alone,
-        incurred=state.clock.figures(alone=False),
+        incurred=CostFigures(**state.clock.figures(alone=False)),
         peak_bytes=torch.cuda.max_memory_allocated(state.resources.device) if cuda else None,
         trainable=max(
             (phase.trainable for phase in state.log.phases if not phase.skipped), default=0

@@ -2,11 +2,11 @@
 
 import inspect
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command import python
 from places import DOCS
 
 import harness
@@ -195,10 +195,7 @@ def test_the_command_shows_what_python_hides(tmp_path):
         "warnings.warn('harness.X leaves the plugin API', DeprecationWarning, stacklevel=2)\n"
         "warnings.warn('something else', DeprecationWarning, stacklevel=2)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "-p", "./old.py", "list", "suites"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = python("-m", "harness", "-p", "./old.py", "list", "suites", cwd=tmp_path)
     assert "DeprecationWarning: harness.X leaves the plugin API" in done.stderr
     assert "something else" not in done.stderr
 

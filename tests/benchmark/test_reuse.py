@@ -2,26 +2,25 @@ import json
 import shutil
 
 import pytest
-from command import bench, harness, runs
+from command import bench, runs
 
 
 @pytest.fixture
 def made(tmp_path):
-    assert bench(tmp_path, "--strategies", "moody").exit_code == 0
+    bench(tmp_path, "--strategies", "moody")
     return tmp_path, runs(tmp_path)[0]
 
 
-def test_nothing_has_changed(made):
+def test_nothing_has_changed(made, toy_cli):
     folder, run = made
-    told = harness("why", run.stem[:8], "--out", folder)
+    told = toy_cli("why", run.stem[:8], "--out", folder)
 
-    assert told.exit_code == 0, told.output
     assert f"run {run.stem}" in told.stdout
     assert "code, default settings, weights and data are as they were" in told.stdout
     assert "made later" not in told.stdout
 
 
-def test_what_has_changed_is_named(made):
+def test_what_has_changed_is_named(made, toy_cli):
     folder, run = made
     record = json.loads(run.read_text())
     record["spec"]["engine"] = 0
@@ -29,7 +28,7 @@ def test_what_has_changed_is_named(made):
     record["spec"]["settings"]["rate"] = 0.5
     record["spec"]["data"] = "1" * 64
     run.write_text(json.dumps(record))
-    told = harness("why", run.stem, "--out", folder).stdout
+    told = toy_cli("why", run.stem, "--out", folder).stdout
 
     assert "engine" in told
     assert "code of strategy moody" in told
@@ -38,15 +37,15 @@ def test_what_has_changed_is_named(made):
     assert "samples, labels, groups or splits have changed" in " ".join(told.split())
 
 
-def test_a_later_run_of_the_cell_says_what_another_call_asked_for(made):
+def test_a_later_run_of_the_cell_says_what_another_call_asked_for(made, toy_cli):
     """Protocol, limit and settings belong to a call: nothing but a second run knows them."""
     folder, run = made
     record = json.loads(run.read_text()) | {"finished": "2020-01-01T00:00:00+00:00"}
     run.write_text(json.dumps(record))
     asked = ("--set", "protocol.lr=0.25", "--set", "moody.rate=0.75", "--limit", "4")
-    assert bench(folder, "--strategies", "moody", *asked).exit_code == 0
+    bench(folder, "--strategies", "moody", *asked)
     (other,) = {path.stem for path in runs(folder)} - {run.stem}
-    told = harness("why", run.stem, "--out", folder).stdout
+    told = toy_cli("why", run.stem, "--out", folder).stdout
     _, _, after = told.partition(f"run {other} of the same cell and seed was made later")
     rows = [line.split() for line in after.splitlines()[3:]]
 
@@ -54,10 +53,10 @@ def test_a_later_run_of_the_cell_says_what_another_call_asked_for(made):
     assert rows[0] == ["limit", "None", "4"]
     assert rows[1][2] == "0.25"
     assert rows[3][2] == "0.75"
-    assert "made later" not in harness("why", other, "--out", folder).stdout
+    assert "made later" not in toy_cli("why", other, "--out", folder).stdout
 
 
-def test_what_cannot_be_told_is_said(made):
+def test_what_cannot_be_told_is_said(made, toy_cli):
     folder, run = made
     record = json.loads(run.read_text())
     record["spec"]["strategy"] = "gone"
@@ -67,13 +66,12 @@ def test_what_cannot_be_told_is_said(made):
     run.unlink()
     shutil.rmtree(run.parent)
 
-    assert "no loaded plugin offers it" in harness("why", run.stem, "--out", folder).stdout
+    assert "no loaded plugin offers it" in toy_cli("why", run.stem, "--out", folder).stdout
 
 
 @pytest.mark.parametrize("run", ["ffffffff", ""])
-def test_a_run_that_is_not_there_or_not_one(run, tmp_path):
+def test_a_run_that_is_not_there_or_not_one(run, tmp_path, toy_cli):
     bench(tmp_path, "--strategies", "moody,full-ft")
-    told = harness("why", run, "--out", tmp_path)
+    told = toy_cli("why", run, "--out", tmp_path, exit_code=2)
 
-    assert told.exit_code == 2
     assert ("no run ffffffff" if run else "2 runs in") in told.stderr

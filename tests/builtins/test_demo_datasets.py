@@ -2,12 +2,11 @@ import hashlib
 import io
 import json
 import random
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+from command import python
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -180,7 +179,7 @@ def test_another_process_draws_the_same_bytes(tables):
         "    return h.hexdigest()\n"
         "print(json.dumps({d.name: digest(d.load(Access())) for d in DATASETS}))\n"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    out = python("-c", script)
     here = {}
     for name, of in tables.items():
         digest = hashlib.sha256()
@@ -210,7 +209,7 @@ def test_importing_the_plugin_imports_no_numpy_and_no_datasets():
         "bad = {'numpy', 'datasets', 'torch', 'PIL', 'sklearn'} & set(sys.modules)\n"
         "print(*sorted(bad))\n"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    out = python("-c", script)
     assert out.stdout.split() == []
 
 

@@ -6,12 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hub_server import picture
 from PIL import Image
 
 from harness import Access, DataError, PatternDataset, Protocol
-from harness.cli import cli
 from harness.data.preparation import prepare_dataset
 from harness.data.table import read_table
 from harness.plugins.registry import load_plugins
@@ -334,19 +332,12 @@ def test_a_folder_without_the_file_is_refused(tmp_path, access):
 # -- on the command line ----------------------------------------------------------------------
 
 
-def test_a_place_is_given_by_data(breakhis, tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    done = CliRunner().invoke(
-        cli,
-        [
-            *("bench", "demo", "--datasets", "breakhis-40x", "--data", f"breakhis-40x={breakhis}"),
-            *("--backbones", "vgg19-mini", "--strategies", "linear-probe", "--epochs", "1"),
-            *("--jobs", "1", "--out", str(tmp_path / "out")),
-        ],
-        prog_name="harness",
+def test_a_place_is_given_by_data(breakhis, tmp_path, harness_cli):
+    harness_cli(
+        *("bench", "demo", "--datasets", "breakhis-40x", "--data", f"breakhis-40x={breakhis}"),
+        *("--backbones", "vgg19-mini", "--strategies", "linear-probe", "--epochs", "1"),
+        *("--jobs", "1", "--out", tmp_path / "out"),
     )
-
-    assert done.exit_code == 0, done.output
     (path,) = (tmp_path / "out" / "runs").rglob("*.json")
     record = json.loads(path.read_text())["data"]
     assert record["modality"] == "histology"

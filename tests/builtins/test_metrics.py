@@ -1,13 +1,12 @@
 """The built-in metrics against scikit-learn called directly, plain loops and hand computation."""
 
 import math
-import subprocess
-import sys
 from itertools import pairwise
 
 import evaluate
 import numpy as np
 import pytest
+from command import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
@@ -140,8 +139,7 @@ def test_offering_imports_nothing_heavy():
         "import sys, harness_metrics; harness_metrics.harness_metrics();"
         "print([m for m in ('torch', 'datasets', 'evaluate', 'sklearn', 'numpy') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python("-c", code).stdout.strip() == "[]"
 
 
 def test_building_writes_nothing(tmp_path):

@@ -1,19 +1,15 @@
 """The suite `paper-2024`: what it is, what it plans, and one run of it against a local Hub."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import hub_server
 import pytest
 import torch
-from click.testing import CliRunner
+from command import python
 from hub_server import Repo
 
 from harness import Access, HubDataset, Protocol
-from harness.cli import cli
 from harness.data.lock import read
 from harness.data.preparation import prepare_dataset, survey_dataset
 from harness.data.requirements import expected_images
@@ -47,10 +43,6 @@ def hub(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "torch"))
     monkeypatch.chdir(tmp_path)
     return hub
-
-
-def harness(*args):
-    return CliRunner().invoke(cli, [*map(str, args)], prog_name="harness")
 
 
 # -- what it is -------------------------------------------------------------------------------
@@ -104,10 +96,9 @@ def test_the_datasets_are_declared_in_full(dataset):
 # -- what it plans, with nothing here ---------------------------------------------------------
 
 
-def test_a_plan_needs_no_data_and_downloads_nothing(hub):
-    done = harness("bench", "paper-2024", "--dry-run")
+def test_a_plan_needs_no_data_and_downloads_nothing(hub, harness_cli):
+    done = harness_cli("bench", "paper-2024", "--dry-run")
 
-    assert done.exit_code == 0, done.output
     assert "360 runs = 5 datasets x 3 backbones x 8 strategies x 3 seeds" in done.stdout
     assert "0 runs done, 360 to do" in done.stdout
     assert done.stdout.count(": 3 to run") == 5 * 3 * 8
@@ -131,51 +122,48 @@ def hub_folder():
     return Path.cwd()
 
 
-def test_offline_a_plan_asks_nothing_and_says_so(hub):
-    done = harness("bench", "paper-2024", "--dry-run", "--offline")
+def test_offline_a_plan_asks_nothing_and_says_so(hub, harness_cli):
+    done = harness_cli("bench", "paper-2024", "--dry-run", "--offline")
 
-    assert done.exit_code == 0, done.output
     assert "data ham10000: CC-BY-NC-4.0" in done.stdout
     assert "a size is missing where the Hub could not be asked" in done.stdout
     assert hub.requests == []
 
 
-def test_what_is_locked_needs_no_hub_to_be_planned(hub, tmp_path):
-    assert harness("data", "fetch", "ham10000").exit_code == 0
+def test_what_is_locked_needs_no_hub_to_be_planned(hub, tmp_path, harness_cli):
+    harness_cli("data", "fetch", "ham10000")
     hub.requests.clear()
     (place,) = (tmp_path / "cache").rglob("train-00000-of-00002-aaaa.parquet")
     size = place.stat().st_size
     place.unlink()
-    done = harness("bench", "paper-2024", "--dry-run", "--datasets", "ham10000")
+    done = harness_cli("bench", "paper-2024", "--dry-run", "--datasets", "ham10000")
 
     assert f"data ham10000: {size / 1000:.3g} kB, CC-BY-NC-4.0" in done.stdout
     assert hub.requests == []
 
 
-def test_a_hub_that_cannot_be_reached_is_asked_once(hub, monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_asked_once(hub, monkeypatch, harness_cli):
     hub.files_left = 0
-    done = harness("bench", "paper-2024", "--dry-run")
+    done = harness_cli("bench", "paper-2024", "--dry-run")
 
-    assert done.exit_code == 0, done.output
     assert "data ham10000: CC-BY-NC-4.0" in done.stdout
     assert len(hub.requests) == 1
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_each_backbone_is_planned(hub, backbone):
-    done = harness(
+def test_each_backbone_is_planned(hub, backbone, harness_cli):
+    done = harness_cli(
         "bench", "paper-2024", "--dry-run", "--offline", *LIMITED, "--backbones", backbone
     )
 
-    assert done.exit_code == 0, done.output
     assert "40 runs = 5 datasets x 1 backbones x 8 strategies x 1 seeds" in done.stdout
     assert f"weights {backbone}: not here" in done.stdout
     assert f"ham10000 / {backbone} / auto-rgn: 1 to run" in done.stdout
 
 
-def test_the_gpu_time_is_what_the_rates_give(hub, suite):
+def test_the_gpu_time_is_what_the_rates_give(hub, suite, harness_cli):
     """The bound, worked out by hand for one dataset and backbone."""
-    done = harness(
+    done = harness_cli(
         *("bench", "paper-2024", "--dry-run", "--offline", "--datasets", "hyper-kvasir"),
         *("--backbones", "densenet121", "--seeds", "684"),
     )
@@ -205,10 +193,9 @@ def test_expected_counts_follow_the_split_rules(suite):
 # -- what it refuses without data -------------------------------------------------------------
 
 
-def test_one_message_names_all_that_is_missing_and_the_command(hub):
-    done = harness("bench", "paper-2024")
+def test_one_message_names_all_that_is_missing_and_the_command(hub, harness_cli):
+    done = harness_cli("bench", "paper-2024", exit_code=2)
 
-    assert done.exit_code == 2
     message = done.stderr
     assert message.count("harness: error") == 1
     for name in NAMES:
@@ -220,52 +207,55 @@ def test_one_message_names_all_that_is_missing_and_the_command(hub):
     assert not (hub_folder() / "results" / "paper-2024" / "plan.json").exists()
 
 
-def test_a_part_of_it_is_fetched_by_name(hub, tmp_path):
-    done = harness(
+def test_a_part_of_it_is_fetched_by_name(hub, tmp_path, harness_cli):
+    done = harness_cli(
         *("bench", "paper-2024", "--datasets", "ham*,chest*", "--backbones", "vgg19"),
         *("--lock", tmp_path / "my lock"),
+        exit_code=2,
     )
     command = "harness data fetch ham10000 chest-xray-pneumonia --backbones vgg19"
 
-    assert done.exit_code == 2
     assert f"  {command} --lock '{tmp_path}/my lock'\n" in done.stderr
 
 
-def test_with_own_weights_only_data_is_asked_for(hub, tmp_path):
-    done = harness("bench", "paper-2024", "--weights", "none", "--datasets", "ham10000")
+def test_with_own_weights_only_data_is_asked_for(hub, tmp_path, harness_cli):
+    done = harness_cli("bench", "paper-2024", "--weights", "none", "--datasets", "ham10000")
 
     assert done.stderr.endswith("  harness data fetch ham10000\n")
     assert "weights" not in done.stderr
 
 
-def test_weights_alone_are_asked_for_too(hub):
-    done = harness("bench", "demo", "--backbones", "resnet50", "--datasets", "demo-mri")
+def test_weights_alone_are_asked_for_too(hub, harness_cli):
+    done = harness_cli(
+        "bench", "demo", "--backbones", "resnet50", "--datasets", "demo-mri", exit_code=2
+    )
 
-    assert done.exit_code == 2
     assert "  weights resnet50: 103 MB, terms of ImageNet-1k apply" in done.stderr
     assert done.stderr.endswith("  harness data fetch --backbones resnet50\n")
 
 
-def test_a_dataset_of_ones_own_place_says_where_it_is_from(hub):
-    done = harness("bench", "demo", "--datasets", "cholec80", "--backbones", "resnet50-mini")
+def test_a_dataset_of_ones_own_place_says_where_it_is_from(hub, harness_cli):
+    done = harness_cli(
+        "bench", "demo", "--datasets", "cholec80", "--backbones", "resnet50-mini", exit_code=2
+    )
 
-    assert done.exit_code == 2
     assert "data cholec80: get it from http://camma.u-strasbg.fr/datasets" in done.stderr
     assert "--data cholec80=PATH" in done.stderr
     assert "harness data fetch" not in done.stderr
 
 
-def test_an_unpinned_dataset_without_a_lock_is_refused(hub):
-    assert harness("data", "fetch", BRAIN_TUMOR.name).exit_code == 0
+def test_an_unpinned_dataset_without_a_lock_is_refused(hub, harness_cli):
+    harness_cli("data", "fetch", BRAIN_TUMOR.name)
     (hub_folder() / "harness.lock").unlink()
-    done = harness("bench", "paper-2024", "--datasets", BRAIN_TUMOR.name, "--weights", "none")
+    done = harness_cli(
+        "bench", "paper-2024", "--datasets", BRAIN_TUMOR.name, "--weights", "none", exit_code=2
+    )
 
-    assert done.exit_code == 2
     assert "unpinned: fetching settles harness.lock" in done.stderr
 
 
-def test_a_survey_is_what_preparing_gives(hub, tmp_path):
-    assert harness("data", "fetch", *NAMES).exit_code == 0
+def test_a_survey_is_what_preparing_gives(hub, tmp_path, harness_cli):
+    harness_cli("data", "fetch", *NAMES)
     access = Access(cache=tmp_path / "cache", lock=tmp_path / "harness.lock")
     protocol = Protocol(name="test", resize=16, crop=16)
     for dataset in DATASETS:
@@ -310,22 +300,15 @@ def made_weights(folder):
     save_file(state, folder / "resnet50.safetensors")
 
 
-def test_the_suite_runs_from_end_to_end(hub, tmp_path):
+def test_the_suite_runs_from_end_to_end(hub, tmp_path, harness_cli):
     """Fetch from the Hub, then everything without a network: plan, run, board, plan again."""
     made_weights(tmp_path / "weights")
-    assert harness("data", "fetch", *NAMES).exit_code == 0
+    harness_cli("data", "fetch", *NAMES)
     hub.requests.clear()
     call = ["bench", "paper-2024", *SMALL, "--weights", "weights", "--jobs", "1", "--offline"]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_NETWORK, *call],
-        env=os.environ | {"HARNESS_NO_AUTOLOAD": "1", "HARNESS_PLUGINS": ""},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    alone = {"HARNESS_NO_AUTOLOAD": "1", "HARNESS_PLUGINS": ""}
+    done = python("-c", WITHOUT_NETWORK, *call, cwd=tmp_path, **alone)
 
-    assert done.returncode == 0, done.stderr
     assert hub.requests == []
     assert "10 runs made, 0 were there already" in done.stdout
     results = [
@@ -347,14 +330,13 @@ def test_the_suite_runs_from_end_to_end(hub, tmp_path):
     assert "Assumed values" in (tmp_path / "results/paper-2024/leaderboard.md").read_text()
     assert {value["field"] for value in board["assumed"]} >= {"lr", "seeds", "lp-ft.head_scope"}
 
-    again = harness(*call, "--dry-run")
-    assert again.exit_code == 0, again.output
+    again = harness_cli(*call, "--dry-run")
     assert "10 runs done, 0 to do" in again.stdout
     assert again.stdout.count("; decoded") == 5
     assert "nothing to run" in again.stdout
 
 
-def test_a_renamed_column_ends_the_call_before_any_training(hub, tmp_path):
+def test_a_renamed_column_ends_the_call_before_any_training(hub, tmp_path, harness_cli):
     import datasets
 
     made = hub_server.parquet(
@@ -367,9 +349,10 @@ def test_a_renamed_column_ends_the_call_before_any_training(hub, tmp_path):
     names = ("train", "validation", "test")
     files = {f"data/{name}-00000-of-00001.parquet": made for name in names}
     hub.repos[HAM10000.repo] = Repo.of(files, HAM10000.revision)
-    assert harness("data", "fetch", "ham10000").exit_code == 0
-    done = harness("bench", "paper-2024", "--datasets", "ham10000", "--weights", "none")
+    harness_cli("data", "fetch", "ham10000")
+    done = harness_cli(
+        "bench", "paper-2024", "--datasets", "ham10000", "--weights", "none", exit_code=2
+    )
 
-    assert done.exit_code == 2
     assert "has no column dx, image_id, lesion_id; it has image, diagnosis" in done.stderr
     assert "Traceback" not in done.output

@@ -6,17 +6,11 @@ import time
 from io import BytesIO
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from harness.cli import cli
 from harness.data import cache
 
 DAY = 86400
-
-
-def harness(*args):
-    return CliRunner().invoke(cli, ["data", "cache", *args], prog_name="harness")
 
 
 def png(number):
@@ -48,10 +42,9 @@ def names(place):
     return sorted(stored.entry.dataset for stored in cache.entries(place))
 
 
-def test_entries_are_listed_with_size_and_use(place):
-    done = harness()
+def test_entries_are_listed_with_size_and_use(place, harness_cli):
+    done = harness_cli("data", "cache")
 
-    assert done.exit_code == 0, done.output
     rows = {line.split()[0]: line for line in done.stdout.splitlines()[2:5]}
     assert set(rows) == {"fresh", "idle", "stale"}
     assert rows["fresh"].endswith("yes")
@@ -63,8 +56,11 @@ def test_entries_are_listed_with_size_and_use(place):
     assert names(place) == ["fresh", "idle", "stale"]
 
 
-def test_the_listing_is_json_too(place):
-    found = {one["dataset"]: one for one in json.loads(harness("--json", "fresh").stdout)}
+def test_the_listing_is_json_too(place, harness_cli):
+    found = {
+        one["dataset"]: one
+        for one in json.loads(harness_cli("data", "cache", "--json", "fresh").stdout)
+    }
 
     assert list(found) == ["fresh"]
     assert found["fresh"]["images"] == 3
@@ -84,24 +80,25 @@ def test_the_listing_is_json_too(place):
         (("fresh",), ["fresh", "idle", "stale"]),
     ],
 )
-def test_pruning_keeps_what_is_of_use(place, args, left):
-    done = harness("--prune", *args)
+def test_pruning_keeps_what_is_of_use(place, args, left, harness_cli):
+    done = harness_cli("data", "cache", "--prune", *args)
 
-    assert done.exit_code == 0, done.output
     assert names(place) == left
     assert f"{3 - len(left)} entries, " in done.stdout
     assert "removed from" in done.stdout
 
 
 @pytest.mark.parametrize("args", [("--all",), ("--older-than", "3")])
-def test_nothing_is_removed_unasked(place, args):
-    done = harness(*args)
+def test_nothing_is_removed_unasked(place, args, harness_cli):
+    done = harness_cli("data", "cache", *args, exit_code=2)
 
-    assert done.exit_code == 2
     assert "give --prune too" in done.stderr
     assert len(names(place)) == 3
 
 
-def test_an_empty_cache_is_no_fault(tmp_path, monkeypatch):
+def test_an_empty_cache_is_no_fault(tmp_path, monkeypatch, harness_cli):
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "none"))
-    assert harness().stdout == f"0 entries, 0 bytes, in {tmp_path / 'none' / 'decoded'}\n"
+    assert (
+        harness_cli("data", "cache").stdout
+        == f"0 entries, 0 bytes, in {tmp_path / 'none' / 'decoded'}\n"
+    )

@@ -1,14 +1,13 @@
 """The command line: shared options, lazy commands, commands of plugins, messages, exit codes."""
 
 import json
-import os
-import subprocess
 import sys
 import textwrap
 
 import click
 import pytest
 from click.testing import CliRunner
+from command import python
 
 import harness
 from harness import PluginError, TrainingError
@@ -140,12 +139,6 @@ def write(folder, name, code):
     return str(path)
 
 
-def run(*args, code=0):
-    result = CliRunner().invoke(cli, args, prog_name="harness")
-    assert result.exit_code == code, result.output
-    return result
-
-
 def rows(text):
     """The lines of a table without its rule."""
     return [line for line in text.splitlines() if line and not line.startswith("-")]
@@ -154,10 +147,10 @@ def rows(text):
 # harness list
 
 
-def test_list_as_json_holds_everything(path):
-    everything = json.loads(run("list", "--json", "-p", path).stdout)
+def test_list_as_json_holds_everything(path, harness_cli):
+    everything = json.loads(harness_cli("list", "--json", "-p", path).stdout)
     assert list(everything) == ["datasets", "backbones", "strategies", "metrics", "suites"]
-    one = json.loads(run("list", "strategies", "--json", "-p", path).stdout)
+    one = json.loads(harness_cli("list", "strategies", "--json", "-p", path).stdout)
     assert one == {"strategies": everything["strategies"]}
     (mine,) = [entry for entry in everything["strategies"] if entry["name"] == "mine"]
     assert mine == {
@@ -211,8 +204,8 @@ def test_list_as_json_holds_everything(path):
     assert small["datasets"] == ["pinned", "made"]
 
 
-def test_list_shows_settings_their_defaults_space_and_paper(path):
-    text = run("list", "strategies", "-p", path).stdout
+def test_list_shows_settings_their_defaults_space_and_paper(path, harness_cli):
+    text = harness_cli("list", "strategies", "-p", path).stdout
     for part in (
         "alpha = 0.01  (1e-06 to 1, log)",
         "share = 0.5  (0.1 to 0.9)",
@@ -238,29 +231,29 @@ def test_list_shows_settings_their_defaults_space_and_paper(path):
         ("suites", "open", ["given", "given", "given", "1"]),
     ],
 )
-def test_a_row_of_list(path, kind, name, cells):
-    lines = run("list", kind, "-p", path).stdout.splitlines()
+def test_a_row_of_list(path, kind, name, cells, harness_cli):
+    lines = harness_cli("list", kind, "-p", path).stdout.splitlines()
     (row,) = [line for line in lines if line.split()[:1] == [name]]
     assert [cell.strip() for cell in row.split("  ") if cell.strip()] == [name, *cells]
 
 
-def test_list_of_everything_names_each_kind(path):
-    lines = run("list", "-p", path).stdout.splitlines()
+def test_list_of_everything_names_each_kind(path, harness_cli):
+    lines = harness_cli("list", "-p", path).stdout.splitlines()
     kinds = ["datasets", "backbones", "strategies", "metrics", "suites"]
     assert [line for line in lines if line in kinds] == kinds
 
 
-def test_list_of_what_there_is_not():
-    assert "'strategy' is not one of" in run("list", "strategy", code=2).stderr
+def test_list_of_what_there_is_not(harness_cli):
+    assert "'strategy' is not one of" in harness_cli("list", "strategy", exit_code=2).stderr
 
 
 # harness plugins
 
 
-def test_plugins_lists_sound_broken_and_blocked(path, bad, tmp_path):
+def test_plugins_lists_sound_broken_and_blocked(path, bad, tmp_path, harness_cli):
     gone = write(tmp_path, "gone", "")
     args = ("-p", path, "-p", bad, "-p", gone, "-p", "no:gone")
-    text = run("plugins", *args).stdout
+    text = harness_cli("plugins", *args).stdout
     state = {line.split()[0]: line for line in rows(text)}
     assert " ok " in state["made"]
     assert "strategies: mine" in text
@@ -268,7 +261,7 @@ def test_plugins_lists_sound_broken_and_blocked(path, bad, tmp_path):
     assert " broken " in state["bad"]
     assert "RuntimeError: not today" in text
     assert "blocked" in state["gone"]
-    found = json.loads(run("plugins", "--json", *args).stdout)
+    found = json.loads(harness_cli("plugins", "--json", *args).stdout)
     (made,) = [one for one in found["plugins"] if one["plugin"] == "made"]
     assert made["offers"]["datasets"] == ["loose", "made", "pinned"]
     assert made["hooks"] == ["harness_commands", "harness_run_end"]
@@ -279,22 +272,22 @@ def test_plugins_lists_sound_broken_and_blocked(path, bad, tmp_path):
     assert found["blocked"] == ["gone"]
 
 
-def test_a_command_below_plugins_does_not_list_them(monkeypatch):
+def test_a_command_below_plugins_does_not_list_them(monkeypatch, harness_cli):
     below = click.Command("below", callback=lambda: click.echo("below"))
     monkeypatch.setitem(plugins.command.commands, "below", below)
-    assert run("plugins", "below").stdout == "below\n"
+    assert harness_cli("plugins", "below").stdout == "below\n"
 
 
-def test_an_unknown_command_below_plugins():
-    text = run("plugins", "chekc", code=2).stderr
+def test_an_unknown_command_below_plugins(harness_cli):
+    text = harness_cli("plugins", "chekc", exit_code=2).stderr
     assert text.startswith("harness: error: unknown command 'chekc'")
 
 
 # Broken plugins
 
 
-def test_a_broken_plugin_is_one_line_on_stderr(path, bad):
-    result = run("list", "strategies", "-p", bad, "-p", path)
+def test_a_broken_plugin_is_one_line_on_stderr(path, bad, harness_cli):
+    result = harness_cli("list", "strategies", "-p", bad, "-p", path)
     (line,) = [one for one in result.stderr.splitlines() if "'bad'" in one]
     assert line.startswith("harness: warning: plugin 'bad' (")
     assert "RuntimeError: not today" in line
@@ -303,15 +296,14 @@ def test_a_broken_plugin_is_one_line_on_stderr(path, bad):
 
 
 @pytest.mark.parametrize("command", [["check", "a", "b"], ["compare", "a", "b"], ["data", "cache"]])
-def test_strict_plugins_holds_where_no_plugin_is_needed(bad, command, tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    assert "is left out" in run(*command, "-p", bad, "--strict-plugins", code=2).stderr
+def test_strict_plugins_holds_where_no_plugin_is_needed(bad, command, harness_cli):
+    assert "is left out" in harness_cli(*command, "-p", bad, "--strict-plugins", exit_code=2).stderr
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_strict_plugins_is_an_error(bad, before):
+def test_strict_plugins_is_an_error(bad, before, harness_cli):
     args = ["-p", bad, "--strict-plugins"]
-    result = run(*([*args, "list"] if before else ["list", *args]), code=2)
+    result = harness_cli(*([*args, "list"] if before else ["list", *args]), exit_code=2)
     assert result.stderr.startswith("harness: error: plugin 'bad'")
     assert "Traceback" not in result.output
 
@@ -327,24 +319,26 @@ def test_strict_plugins_is_an_error(bad, before):
         ["list", "strategies", "--json", "--plugin", "PATH"],
     ],
 )
-def test_a_plugin_may_stand_before_and_after_the_command(path, args):
-    text = run(*[path if arg == "PATH" else arg for arg in args]).stdout
+def test_a_plugin_may_stand_before_and_after_the_command(path, args, harness_cli):
+    text = harness_cli(*[path if arg == "PATH" else arg for arg in args]).stdout
     assert "mine" in [one["name"] for one in json.loads(text)["strategies"]]
 
 
-def test_options_before_and_after_add_up(path, bad):
-    text = run("-p", path, "nest", "--offline", "egg", "-p", bad, "-p", path, "-p", "no:bad").stdout
+def test_options_before_and_after_add_up(path, bad, harness_cli):
+    text = harness_cli(
+        "-p", path, "nest", "--offline", "egg", "-p", bad, "-p", path, "-p", "no:bad"
+    ).stdout
     assert text == f"offline=True strict=False {[path, bad, 'no:bad']}\n"
 
 
-def test_offline_may_come_from_the_environment(path, monkeypatch):
+def test_offline_may_come_from_the_environment(path, monkeypatch, harness_cli):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert run("-p", path, "nest", "egg").stdout.startswith("offline=True")
+    assert harness_cli("-p", path, "nest", "egg").stdout.startswith("offline=True")
 
 
 @pytest.mark.parametrize("args", [["--version"], ["list", "--version"], ["plugins", "--version"]])
-def test_version_stands_anywhere(args):
-    assert run(*args).stdout.rstrip().endswith(f"plugin API {harness.API_VERSION}")
+def test_version_stands_anywhere(args, harness_cli):
+    assert harness_cli(*args).stdout.rstrip().endswith(f"plugin API {harness.API_VERSION}")
 
 
 def test_every_command_has_the_shared_options(path):
@@ -384,16 +378,16 @@ def harness_commands(cli):
 """
 
 
-def test_a_plugin_adds_commands(path):
-    assert run("-p", path, "greet").stdout == "hello\n"
-    text = run("-p", path, "--help").stdout
+def test_a_plugin_adds_commands(path, harness_cli):
+    assert harness_cli("-p", path, "greet").stdout == "hello\n"
+    text = harness_cli("-p", path, "--help").stdout
     assert "greet    Say hello." in text
     assert "list     List datasets" in text
 
 
-def test_the_plugin_of_a_command_may_stand_behind_it(path):
-    assert run("greet", "--loud", "-p", path).stdout == "HELLO\n"
-    assert run("greet", f"--plugin={path}", "--loud").stdout == "HELLO\n"
+def test_the_plugin_of_a_command_may_stand_behind_it(path, harness_cli):
+    assert harness_cli("greet", "--loud", "-p", path).stdout == "HELLO\n"
+    assert harness_cli("greet", f"--plugin={path}", "--loud").stdout == "HELLO\n"
 
 
 @pytest.mark.parametrize(
@@ -410,20 +404,22 @@ def test_the_plugin_of_a_command_may_stand_behind_it(path):
         ),
     ],
 )
-def test_a_plugin_whose_command_cannot_be_added_is_broken(tmp_path, path, code, problem):
+def test_a_plugin_whose_command_cannot_be_added_is_broken(
+    tmp_path, path, code, problem, harness_cli
+):
     bad = write(tmp_path, "bad", OTHER.replace("ADD", code))
-    result = run("list", "--json", "strategies", "-p", bad, "-p", path)
+    result = harness_cli("list", "--json", "strategies", "-p", bad, "-p", path)
     (line,) = [one for one in result.stderr.splitlines() if "'bad'" in one]
     assert problem in line
     names = [one["name"] for one in json.loads(result.stdout)["strategies"]]
     assert "mine" in names
     assert "other" not in names
-    assert run("greet", "-p", bad, "-p", path).stdout == "hello\n"
-    strict = run("greet", "-p", bad, "-p", path, "--strict-plugins", code=2)
+    assert harness_cli("greet", "-p", bad, "-p", path).stdout == "hello\n"
+    strict = harness_cli("greet", "-p", bad, "-p", path, "--strict-plugins", exit_code=2)
     assert problem in strict.stderr
 
 
-def test_two_plugins_that_add_the_same_command(path, tmp_path):
+def test_two_plugins_that_add_the_same_command(path, tmp_path, harness_cli):
     code = """
     import click
     from harness import hookimpl
@@ -432,7 +428,7 @@ def test_two_plugins_that_add_the_same_command(path, tmp_path):
     def harness_commands(cli):
         cli.add_command(click.Command("greet", callback=lambda: click.echo("good day")))
     """
-    result = run("greet", "-p", path, "-p", write(tmp_path, "polite", code))
+    result = harness_cli("greet", "-p", path, "-p", write(tmp_path, "polite", code))
     assert result.stdout == "good day\n"  # hooks are called last loaded first
     assert "plugin 'made'" in result.stderr
     assert "it adds the command 'greet', which exists already" in result.stderr
@@ -444,35 +440,35 @@ def test_two_plugins_that_add_the_same_command(path, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "meant"), [("lsit", "'list'"), ("plugin", "'plugins'"), ("gret", "'greet'")]
 )
-def test_an_unknown_command(path, typed, meant):
-    result = run("-p", path, typed, code=2)
+def test_an_unknown_command(path, typed, meant, harness_cli):
+    result = harness_cli("-p", path, typed, exit_code=2)
     assert f"harness: error: unknown command '{typed}'; did you mean {meant}?" in result.stderr
     assert "greet" in result.stderr
 
 
-def test_an_error_of_the_harness_is_one_line(path):
-    result = run("-p", path, "fail", "training", code=TrainingError.exit_code)
+def test_an_error_of_the_harness_is_one_line(path, harness_cli):
+    result = harness_cli("-p", path, "fail", "training", exit_code=TrainingError.exit_code)
     assert result.stderr == "harness: error: the loss is nan\n"
 
 
-def test_a_plugin_that_does_not_exist():
-    result = run("list", "-p", "./absent.py", code=PluginError.exit_code)
+def test_a_plugin_that_does_not_exist(harness_cli):
+    result = harness_cli("list", "-p", "./absent.py", exit_code=PluginError.exit_code)
     assert result.stderr.startswith("harness: error: no plugin file at ")
     assert result.stdout == ""
 
 
-def test_an_interruption_is_one_line(path):
-    result = run("-p", path, "fail", "stop", code=130)
+def test_an_interruption_is_one_line(path, harness_cli):
+    result = harness_cli("-p", path, "fail", "stop", exit_code=130)
     assert result.stderr == "harness: interrupted\n"
 
 
-def test_an_error_that_nobody_foresaw_keeps_its_traceback(path):
-    result = CliRunner().invoke(cli, ["-p", path, "fail", "otherwise"])
+def test_an_error_that_nobody_foresaw_keeps_its_traceback(path, harness_cli):
+    result = harness_cli("-p", path, "fail", "otherwise", exit_code=1)
     assert isinstance(result.exception, ZeroDivisionError)
 
 
-def test_an_unknown_option_is_usage():
-    assert "No such option" in run("list", "--jsno", code=2).stderr
+def test_an_unknown_option_is_usage(harness_cli):
+    assert "No such option" in harness_cli("list", "--jsno", exit_code=2).stderr
 
 
 # Groups and tables
@@ -506,31 +502,20 @@ def test_a_table_breaks_lines_between_words_and_keeps_names_whole(capsys):
 # As a process
 
 
-def process(*args, cwd, **environ):
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *args],
-        cwd=cwd,
-        env=os.environ | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_as_a_module_it_takes_nothing_from_the_current_folder(tmp_path):
     info = tmp_path / "lying_around-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lying-around\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[harness]\nlying = lying_around\n")
     (tmp_path / "lying_around.py").write_text("raise SystemExit('loaded')")
-    here = process("plugins", cwd=tmp_path)
-    assert here.returncode == 0
+    here = python("-m", "harness", "plugins", cwd=tmp_path)
     assert "lying" not in here.stdout + here.stderr
-    installed = process("plugins", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    installed = python("-m", "harness", "plugins", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert "plugin 'lying' (lying-around 1) is left out: SystemExit: loaded" in installed.stderr
 
 
 def test_exit_codes_reach_the_shell(tmp_path):
-    assert process("lsit", cwd=tmp_path).returncode == 2
-    assert process("list", "metrics", cwd=tmp_path).returncode == 0
-    assert process("--help", cwd=tmp_path).stdout.startswith("Usage: harness [OPTIONS] COMMAND")
+    python("-m", "harness", "lsit", cwd=tmp_path, exit_code=2)
+    python("-m", "harness", "list", "metrics", cwd=tmp_path)
+    told = python("-m", "harness", "--help", cwd=tmp_path).stdout
+    assert told.startswith("Usage: harness [OPTIONS] COMMAND")

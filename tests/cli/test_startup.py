@@ -1,10 +1,7 @@
 """What starting up imports; who may import what is kept by import-linter (pyproject.toml)."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from command import python
 
 # What `import harness`, `harness --help` and `harness list` must not wait for.
 HEAVY = {"torch", "torchvision", "datasets", "evaluate", "sklearn", "scipy", "pandas", "pyarrow"}
@@ -17,12 +14,5 @@ def test_start_up_imports_nothing_heavy(args, tmp_path):
         f"import sys\ntry:\n    {call}\nexcept SystemExit as end:\n    assert not end.code\n"
         f"print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"HARNESS_NO_AUTOLOAD": "1", "HARNESS_PLUGINS": ""},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = python("-c", code, cwd=tmp_path, HARNESS_NO_AUTOLOAD="1", HARNESS_PLUGINS="")
     assert done.stderr.splitlines()[-1] == "[]"

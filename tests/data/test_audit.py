@@ -11,13 +11,12 @@ from pathlib import Path
 import hub_server
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command import Cli
 from PIL import Image
 from scenes import encoded, half, scene
 from sklearn.metrics import balanced_accuracy_score
 
 from harness import Access, DataError, FolderDataset, Protocol
-from harness.cli import cli
 from harness.data.audit import page, shortcuts, terminal
 from harness.data.audit.audit import audit
 from harness.data.audit.survey import ImageFacts
@@ -318,14 +317,12 @@ def test_a_class_that_test_lacks_does_not_count():
 # -- the command ----------------------------------------------------------------------------------
 
 
-def run(tmp_path, *args):
-    env = {"HARNESS_CACHE": str(tmp_path / "cache"), "HARNESS_NO_AUTOLOAD": "1"}
-    return CliRunner().invoke(cli, ["data", "audit", *map(str, args)], env=env)
+def audited(*args, exit_code=0):
+    return Cli()("data", "audit", *args, exit_code=exit_code, HARNESS_NO_AUTOLOAD="1")
 
 
 def test_the_command_ends_with_1_where_something_crosses(skin, tmp_path):
-    done = run(tmp_path, "--data", f"dermoscopy:skin={skin[0].path}")
-    assert done.exit_code == 1
+    done = audited("--data", f"dermoscopy:skin={skin[0].path}", exit_code=1)
     text = " ".join(done.stdout.split())
     assert (
         "LEAK in the source's splits: 8 groups, 7 exact duplicates, 3 near-duplicate pairs; nothing "
@@ -340,8 +337,7 @@ def test_the_command_ends_with_1_where_something_crosses(skin, tmp_path):
 
 
 def test_the_command_ends_with_0_where_nothing_crosses(tmp_path):
-    done = run(tmp_path, "--data", f"skin={clean(tmp_path / 'set').done().path}")
-    assert done.exit_code == 0, done.output
+    done = audited("--data", f"skin={clean(tmp_path / 'set').done().path}")
     assert "found nothing that crosses the source's splits" in done.stdout
     assert "they are the source's, sample by sample" in done.stdout
 
@@ -349,8 +345,9 @@ def test_the_command_ends_with_0_where_nothing_crosses(tmp_path):
 def test_json_page_and_folder_say_the_same(skin, tmp_path):
     option = f"dermoscopy:skin={skin[0].path}"
     out = tmp_path / "out"
-    done = run(tmp_path, "--data", option, "--json", "--html", tmp_path / "a.html", "--out", out)
-    assert done.exit_code == 1
+    done = audited(
+        "--data", option, "--json", "--html", tmp_path / "a.html", "--out", out, exit_code=1
+    )
     said = json.loads(done.stdout)
     assert said == json.loads((out / "audit.json").read_text(encoding="utf-8"))
     assert said["crosses"] is True
@@ -363,18 +360,19 @@ def test_json_page_and_folder_say_the_same(skin, tmp_path):
 def test_several_sets_are_audited_and_a_broken_one_stops_no_other(skin, tmp_path):
     good = clean(tmp_path / "good").done().path
     (tmp_path / "empty").mkdir()
-    done = run(
-        tmp_path, *("--data", f"broken={tmp_path / 'empty'}"), *("--data", f"good={good}"), "--json"
+    done = audited(
+        *("--data", f"broken={tmp_path / 'empty'}"),
+        *("--data", f"good={good}"),
+        "--json",
+        exit_code=2,
     )
-    assert done.exit_code == 2
     assert [one["dataset"] for one in json.loads(done.stdout)["audits"]] == ["good"]
     assert "holds no image" in done.stderr
 
 
 def test_names_are_those_of_datasets(tmp_path):
-    assert "name datasets" in run(tmp_path).stderr
-    done = run(tmp_path, "skn", "--data", f"skin={tmp_path}")
-    assert done.exit_code == 2
+    assert "name datasets" in audited(exit_code=2).stderr
+    done = audited("skn", "--data", f"skin={tmp_path}", exit_code=2)
     assert "unknown dataset 'skn'; did you mean 'skin'?" in done.stderr
 
 

@@ -7,11 +7,9 @@ import time
 
 import hub_server
 import pytest
-from click.testing import CliRunner
 from hub_server import TOKEN, Fault, Repo, parquet, picture
 
 from harness import Access, Backbone, DataError, HubDataset, Weights, WeightsError
-from harness.cli import cli
 from harness.data import fetch as fetching
 from harness.data.fetch import PARTS, check_weights, fetch_dataset, fetch_weights
 from harness.data.lock import LockedWeights, read, update
@@ -458,26 +456,20 @@ def test_a_lock_that_names_no_weights_says_nothing_about_them(access, tmp_path):
 # -- the command ------------------------------------------------------------------------------
 
 
-def harness(*args):
-    return CliRunner().invoke(cli, [*map(str, args)], prog_name="harness")
-
-
-def test_the_command_fetches_by_name_and_glob(hub, access, tmp_path):
+def test_the_command_fetches_by_name_and_glob(hub, access, tmp_path, harness_cli):
     lock = tmp_path / "my.lock"
-    done = harness("data", "fetch", "ham*", "brain-tumor-classification", "--lock", lock)
+    done = harness_cli("data", "fetch", "ham*", "brain-tumor-classification", "--lock", lock)
 
-    assert done.exit_code == 0, done.output
     assert f"ham10000: 4 files, 98.1 kB, CC-BY-NC-4.0, revision {HAM10000.revision}" in done.stdout
     assert f"locked in {lock}" in done.stdout
     assert "ham10000: 4 files" in done.stderr
     assert set(read(lock).datasets) == {"ham10000", "brain-tumor-classification"}
 
 
-def test_one_that_fails_does_not_stop_the_others(hub, tmp_path):
+def test_one_that_fails_does_not_stop_the_others(hub, tmp_path, harness_cli):
     hub.repos.pop(HAM10000.repo)
-    done = harness("data", "fetch", "ham10000", "chest*", "--lock", tmp_path / "l")
+    done = harness_cli("data", "fetch", "ham10000", "chest*", "--lock", tmp_path / "l", exit_code=2)
 
-    assert done.exit_code == 2
     assert "does not exist on the Hub" in done.stderr
     assert "Traceback" not in done.output
     assert list(read(tmp_path / "l").datasets) == ["chest-xray-pneumonia"]
@@ -496,19 +488,17 @@ def test_one_that_fails_does_not_stop_the_others(hub, tmp_path):
         (["--backbones", "resnet50", "--offline"], "resnet50-11ad3fa6.pth"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(args, message, hub, tmp_path, monkeypatch):
+def test_what_cannot_be_fetched_is_told(args, message, hub, tmp_path, monkeypatch, harness_cli):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "torch"))
-    done = harness("data", "fetch", *args, "--lock", tmp_path / "l")
+    done = harness_cli("data", "fetch", *args, "--lock", tmp_path / "l", exit_code=2)
 
-    assert done.exit_code == 2, done.output
     assert message in done.stderr
     assert hub.requests == []
 
 
-def test_a_suite_brings_data_and_weights_with_one_command(hub, weights, tmp_path):
-    done = harness("data", "fetch", "--suite", "paper-2024", "--lock", tmp_path / "l")
+def test_a_suite_brings_data_and_weights_with_one_command(hub, weights, tmp_path, harness_cli):
+    done = harness_cli("data", "fetch", "--suite", "paper-2024", "--lock", tmp_path / "l")
 
-    assert done.exit_code == 0, done.output
     locked = read(tmp_path / "l")
     suite = load_plugins().suites["paper-2024"]
     assert set(locked.datasets) == set(suite.datasets)
@@ -518,19 +508,17 @@ def test_a_suite_brings_data_and_weights_with_one_command(hub, weights, tmp_path
     )
 
 
-def test_a_suite_without_published_parts_needs_nothing(hub, tmp_path):
-    done = harness("data", "fetch", "--suite", "demo", "--lock", tmp_path / "l")
+def test_a_suite_without_published_parts_needs_nothing(hub, tmp_path, harness_cli):
+    done = harness_cli("data", "fetch", "--suite", "demo", "--lock", tmp_path / "l")
 
-    assert done.exit_code == 0, done.output
     assert done.stdout == "nothing to fetch\n"
 
 
-def test_a_suite_file_may_be_named(hub, tmp_path):
+def test_a_suite_file_may_be_named(hub, tmp_path, harness_cli):
     suite = tmp_path / "s.toml"
     suite.write_text('extends = "demo"\nweights = "none"\ndatasets = ["ham10000", "demo-xray"]\n')
-    done = harness("data", "fetch", "--suite", suite, "--lock", tmp_path / "l")
+    harness_cli("data", "fetch", "--suite", suite, "--lock", tmp_path / "l")
 
-    assert done.exit_code == 0, done.output
     assert list(read(tmp_path / "l").datasets) == ["ham10000"]
 
 

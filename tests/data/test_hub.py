@@ -4,15 +4,13 @@ The Hub is `hub_server`: tiny repositories in the layouts of the real ones.
 """
 
 import io
-import os
-import subprocess
-import sys
 import textwrap
 from collections import Counter
 from pathlib import Path
 
 import hub_server
 import pytest
+from command import python
 from hub_server import Repo, archive, parquet, picture
 from pydantic import ValidationError
 
@@ -507,23 +505,18 @@ OFFLINE = """
 """
 
 
-def python(code, *args, **environ):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
-        env=os.environ | {"HARNESS_NO_AUTOLOAD": "1", "HARNESS_PLUGINS": ""} | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def carried_out(code, *args, **env):
+    alone = {"HARNESS_NO_AUTOLOAD": "1", "HARNESS_PLUGINS": ""}
+    return python("-c", textwrap.dedent(code), *args, **alone, **env).stdout
 
 
 def test_loading_opens_no_socket_even_with_nothing_prepared(hub, access, tmp_path):
     fetched(HAM10000, access)
     fetched(BRAIN_TUMOR, access)
     # An address that would be seen if anything looked it up.
-    said = python(OFFLINE, tmp_path, "ham10000", BRAIN_TUMOR.name, HF_ENDPOINT="http://hub.invalid")
+    said = carried_out(
+        OFFLINE, tmp_path, "ham10000", BRAIN_TUMOR.name, HF_ENDPOINT="http://hub.invalid"
+    )
 
     assert said.splitlines() == ["ham10000 42", f"{BRAIN_TUMOR.name} 32"]
 
@@ -554,7 +547,7 @@ def test_the_hubs_own_clients_run_against_the_server_unchanged(hub, tmp_path):
     hub.repos["ga/ted"] = Repo.of({"data/x.parquet": labelled()}, gated=True)
     images = {f"{s}/{'ab'[n % 2]}/{n}.jpg": picture(n % 2, n) for s in SPLITS for n in range(4)}
     hub.repos["im/ages"] = Repo.of(images)
-    said = python(UNCHANGED, HAM10000.revision, HF_HOME=str(tmp_path / "home")).splitlines()
+    said = carried_out(UNCHANGED, HAM10000.revision, HF_HOME=str(tmp_path / "home")).splitlines()
 
     assert said[0] == (
         "{'train': 35, 'validation': 2, 'test': 14} "

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command import Cli
 from hub_server import picture
 from places import DOCS
 
 from harness import PatternDataset
-from harness.cli import cli
 
 PAGE = DOCS / "add-data-on-disk.md"
 
@@ -23,22 +22,15 @@ def blocks(language):
 
 @pytest.fixture
 def place(monkeypatch, tmp_path):
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def harness(*args):
-    done = CliRunner().invoke(cli, [*args], prog_name="harness")
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
 def small(*args):
-    return harness(*args, "--epochs", "1", "--backbones", "vgg19-mini", "--jobs", "1")
+    return Cli()(*args, "--epochs", "1", "--backbones", "vgg19-mini", "--jobs", "1")
 
 
-def test_images_are_told_by_their_paths(place):
+def test_images_are_told_by_their_paths(place, harness_cli):
     for patient in range(16):
         (place / "ward" / f"p{patient:04d}").mkdir(parents=True)
         for number in range(2):
@@ -47,8 +39,8 @@ def test_images_are_told_by_their_paths(place):
     (place / "ward_7.py").write_text(blocks("python")[0])
     audit, bench = (shlex.split(line)[1:] for line in blocks("bash")[0].splitlines())
 
-    assert "ward-7" in harness(*audit)
-    assert "1 runs made" in small(*bench)
+    assert "ward-7" in harness_cli(*audit)
+    assert "1 runs made" in small(*bench).stdout
     (path,) = Path("results/demo/splits").glob("ward-7.json")
     samples = json.loads(path.read_text())["samples"]
     splits = {}
@@ -68,7 +60,7 @@ def test_arrays_are_read(place):
     (place / "tiles_plugin.py").write_text(blocks("python")[1])
     given = ("--datasets", "tiles", "--data", "tiles=tiles.npz", "--strategies", "linear-probe")
 
-    assert "1 runs made" in small("-p", "./tiles_plugin.py", "bench", "demo", *given)
+    assert "1 runs made" in small("-p", "./tiles_plugin.py", "bench", "demo", *given).stdout
 
 
 def test_the_table_names_fields_that_there_are():

@@ -20,10 +20,9 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from click.testing import CliRunner
+from command import Cli
 from places import ROOT
 
-from harness.cli import cli
 from harness.plugins.registry import load_plugins
 
 DOCS = ROOT / "docs"
@@ -104,8 +103,7 @@ def parse_only(monkeypatch, args):
     """Let click parse a call, and stop before anything is done."""
     with monkeypatch.context() as patch:
         patch.setattr(click.Command, "invoke", lambda self, ctx: None)
-        done = CliRunner().invoke(cli, args, prog_name="harness")
-    assert done.exit_code == 0, f"harness {shlex.join(args)}: {done.output}"
+        Cli()(*args)
 
 
 # -- every block ----------------------------------------------------------------------------------
@@ -318,9 +316,7 @@ def carry_out(command, where):
         runpy.run_path(args[0], run_name="__main__")
         return ""
     assert program == "harness", f"{where}: {program} is not run by the tests; mark the block"
-    done = CliRunner().invoke(cli, args, prog_name="harness")
-    assert done.exit_code == 0, f"{where}: {shlex.join(command)}\n{done.output}"
-    return done.output
+    return Cli()(*args).output
 
 
 def test_the_tutorial_leads_to_a_row_on_the_board(tmp_path, monkeypatch):

@@ -6,12 +6,10 @@ import tomllib
 
 import hub_server
 import pytest
-from click.testing import CliRunner
 from hub_server import Repo, parquet, picture
 from places import DOCS
 
 from harness import HubDataset
-from harness.cli import cli
 
 PAGE = DOCS / "add-a-hub-dataset.md"
 REVISION = "4d5f1c0f5a7be6de0f8a7d6f1b0c2a9e8d7c6b5a"
@@ -49,7 +47,7 @@ def hub(monkeypatch, tmp_path):
     return hub
 
 
-def test_every_block_does_what_the_page_says(hub, tmp_path):
+def test_every_block_does_what_the_page_says(hub, tmp_path, harness_cli):
     (plugin,) = blocks("python")
     (tmp_path / "skin_lesions.py").write_text(plugin)
     said = {}
@@ -57,9 +55,7 @@ def test_every_block_does_what_the_page_says(hub, tmp_path):
         program, *args = shlex.split(line)
         assert program == "harness"
         small = ["--epochs", "1", "--backbones", "vgg19-mini", "--jobs", "1"] * ("bench" in args)
-        done = CliRunner().invoke(cli, [*args, *small], prog_name="harness")
-        assert done.exit_code == 0, done.output
-        said[line] = done.stdout
+        said[line] = harness_cli(*args, *small).stdout
 
     fetch, bench, cache, prune = said.values()
     assert f"skin-lesions: 2 files, {size(hub)}, CC-BY-4.0, revision {REVISION}" in fetch

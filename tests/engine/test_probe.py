@@ -13,7 +13,7 @@ from harness import Distance, Phase, Schedule, Strategy, TrainingError
 from harness.api.execution import Observer, StartingPoint, family
 from harness.benchmark.events import RunQueue
 from harness.benchmark.workers import ProcessWorkers, _Worker
-from harness.engine import features, memo, run
+from harness.engine import evaluate, memo, run
 from harness.engine.devices import RunClock
 from harness.engine.graphs import GraphCache
 from harness.engine.phase import PhaseRun
@@ -452,7 +452,7 @@ def paid(monkeypatch):
     takes(block.HeadBatch, "train", 100.0)
     takes(block.HeldHeads, "read", 10.0)
     takes(Selection, "score", 1.0)
-    takes(features, "outputs", 1000.0)
+    takes(evaluate, "outputs", 1000.0)
 
 
 @pytest.mark.parametrize("patience", [None, 2])
@@ -533,7 +533,7 @@ def test_a_probe_is_carried_out_in_lanes_unless_something_stands_against_it(monk
     assert carried_out(head(), engine="reference") is PhaseRun
     assert carried_out(head(), augment=("flip-horizontal",)) is PhaseRun
     assert carried_out(head(), backbone=Deep(), start=toy_start(Deep())) is PhaseRun
-    monkeypatch.setattr("harness.engine.features.FEATURE_BYTES", 0)
+    monkeypatch.setattr("harness.engine.evaluate.FEATURE_BYTES", 0)
     assert carried_out(head()) is PhaseRun
 
 

@@ -7,11 +7,10 @@ import io
 import itertools
 import json
 import random
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
+from command import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import (
@@ -657,5 +656,4 @@ def test_ranking_needs_no_heavy_library():
         "import sys, harness.leaderboard.build, harness.leaderboard.render.formats;"
         "print({'torch','scipy','sklearn','pandas','datasets','evaluate','numpy'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert python("-c", code).stdout.strip() == "set()"

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from command import python
 
 import harness
 from harness import PluginError
@@ -286,7 +287,7 @@ def test_versions_without_importing_anything():
         "print(sorted(found.libraries), found.threads,"
         "[m for m in ('torch', 'numpy', 'datasets', 'evaluate', 'sklearn') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python("-c", code)
     libraries = ["datasets", "evaluate", "numpy", "scikit-learn", "torch", "torchvision"]
     assert done.stdout.strip() == f"{libraries} None []"
 

@@ -4,23 +4,13 @@ import ast
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
-from click.testing import CliRunner
+from command import python
 from fresh import OFFLINE, Environment
 from places import ROOT
 
-from harness.cli import cli
-
 KINDS = ("strategy", "backbone", "dataset", "metric")
-
-
-def new(*args, code=0):
-    done = CliRunner().invoke(cli, ["plugins", "new", *map(str, args)], prog_name="harness")
-    assert done.exit_code == code, done.output
-    return done
 
 
 def commands(readme):
@@ -53,9 +43,11 @@ def install(environment, command):
 # -- from nothing to a board ----------------------------------------------------------------------
 
 
-def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_path):
+def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_path, harness_cli):
     # The README is known once the first command has run: here it is made beforehand, elsewhere.
-    new("small-steps", "--kind", "strategy", "--into", tmp_path / "elsewhere")
+    harness_cli(
+        "plugins", "new", "small-steps", "--kind", "strategy", "--into", tmp_path / "elsewhere"
+    )
     make, fetch, check, bench = commands(tmp_path / "elsewhere" / "small-steps" / "README.md")
 
     carry_out(environment, make)
@@ -76,9 +68,9 @@ def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_pat
     assert (recorded["plugin"], recorded["distribution"]) == ("small-steps", "harness-small-steps")
 
 
-def test_every_kind_installs_passes_its_tests_and_is_benched(environment):
+def test_every_kind_installs_passes_its_tests_and_is_benched(environment, harness_cli):
     for kind in KINDS:
-        new(f"my-{kind}", "--kind", kind, "--into", environment.folder)
+        harness_cli("plugins", "new", f"my-{kind}", "--kind", kind, "--into", environment.folder)
     folders = [environment.folder / f"my-{kind}" for kind in KINDS]
     lines = [commands(folder / "README.md") for folder in folders]
     environment.run(
@@ -121,8 +113,8 @@ def test_every_kind_installs_passes_its_tests_and_is_benched(environment):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["my-plugin", "3d-net", "class", "harness-extra", "a" * 40])
-def test_what_is_written_is_valid_whatever_the_name(tmp_path, kind, name):
-    done = new(name, "--kind", kind, "--into", tmp_path)
+def test_what_is_written_is_valid_whatever_the_name(tmp_path, kind, name, harness_cli):
+    done = harness_cli("plugins", "new", name, "--kind", kind, "--into", tmp_path)
 
     folder = tmp_path / name
     assert f"wrote {folder}" in done.stdout
@@ -141,8 +133,8 @@ def test_what_is_written_is_valid_whatever_the_name(tmp_path, kind, name):
     assert not [file for file in files if file.suffix == ".template" or "dot-" in file.name]
 
 
-def test_the_next_steps_are_printed_and_stand_in_the_readme(tmp_path):
-    done = new("my-plugin", "--kind", "metric", "--into", tmp_path)
+def test_the_next_steps_are_printed_and_stand_in_the_readme(tmp_path, harness_cli):
+    done = harness_cli("plugins", "new", "my-plugin", "--kind", "metric", "--into", tmp_path)
     printed = [shlex.split(line) for line in done.stdout.splitlines()[1:]]
     _, *listed = commands(tmp_path / "my-plugin" / "README.md")
 
@@ -151,26 +143,10 @@ def test_the_next_steps_are_printed_and_stand_in_the_readme(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_is_tidy(tmp_path, kind):
-    new("my-plugin", "--kind", kind, "--into", tmp_path)
+def test_what_is_written_is_tidy(tmp_path, kind, harness_cli):
+    harness_cli("plugins", "new", "my-plugin", "--kind", kind, "--into", tmp_path)
     for command in (["format", "--check"], ["check", "--select", "B,E,F,N,PT,RUF,SIM,UP,W"]):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "ruff",
-                *command,
-                "--isolated",
-                "--no-cache",
-                "--line-length",
-                "100",
-                tmp_path,
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
+        python("-m", "ruff", *command, "--isolated", "--no-cache", "--line-length", "100", tmp_path)
 
 
 # -- what is refused ------------------------------------------------------------------------------
@@ -190,8 +166,10 @@ def test_what_is_written_is_tidy(tmp_path, kind):
         ("pytest", "a module 'harness_pytest' is installed already"),
     ],
 )
-def test_names_that_cannot_be_taken(tmp_path, name, message):
-    done = new(name, "--kind", "strategy", "--into", tmp_path, code=2)
+def test_names_that_cannot_be_taken(tmp_path, name, message, harness_cli):
+    done = harness_cli(
+        "plugins", "new", name, "--kind", "strategy", "--into", tmp_path, exit_code=2
+    )
 
     assert re.search(
         message.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?"), done.stderr
@@ -199,28 +177,48 @@ def test_names_that_cannot_be_taken(tmp_path, name, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_name_of_a_broken_plugin_is_taken(tmp_path):
+def test_the_name_of_a_broken_plugin_is_taken(tmp_path, harness_cli):
     (tmp_path / "absent.py").write_text("import no_such_module")
-    done = new(
-        "absent", "--kind", "metric", "--into", tmp_path, "-p", tmp_path / "absent.py", code=2
+    done = harness_cli(
+        "plugins",
+        "new",
+        "absent",
+        "--kind",
+        "metric",
+        "--into",
+        tmp_path,
+        "-p",
+        tmp_path / "absent.py",
+        exit_code=2,
     )
     assert "there is a plugin 'absent'" in done.stderr
 
 
-def test_a_folder_that_exists_is_left_alone(tmp_path):
+def test_a_folder_that_exists_is_left_alone(tmp_path, harness_cli):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work.py").write_text("precious")
-    done = new("mine", "--kind", "dataset", "--into", tmp_path, code=2)
+    done = harness_cli(
+        "plugins", "new", "mine", "--kind", "dataset", "--into", tmp_path, exit_code=2
+    )
 
     assert f"{tmp_path / 'mine'} exists already; choose another name" in done.stderr
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["work.py"]
 
 
-def test_a_place_that_is_a_file(tmp_path):
+def test_a_place_that_is_a_file(tmp_path, harness_cli):
     (tmp_path / "file").write_text("")
-    done = new("mine", "--kind", "dataset", "--into", tmp_path / "file" / "below", code=2)
+    done = harness_cli(
+        "plugins",
+        "new",
+        "mine",
+        "--kind",
+        "dataset",
+        "--into",
+        tmp_path / "file" / "below",
+        exit_code=2,
+    )
     assert "cannot be written: Not a directory" in done.stderr
 
 
-def test_a_kind_must_be_named():
-    assert "Missing option '--kind'" in new("mine", code=2).stderr
+def test_a_kind_must_be_named(harness_cli):
+    assert "Missing option '--kind'" in harness_cli("plugins", "new", "mine", exit_code=2).stderr

@@ -14,7 +14,7 @@ import numpy as np
 import places
 import pytest
 import yaml
-from click.testing import CliRunner
+from command import Cli
 from fake_hub_upload import FakeHub
 from huggingface_hub import DatasetCard, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
@@ -26,7 +26,6 @@ from places import DOCS
 from safetensors.numpy import load_file
 
 from harness.api.records import DataRecord, RunResult
-from harness.cli import cli
 from harness.cli.session import modules
 from harness.errors import StoreError
 from harness.leaderboard import build, statistics
@@ -81,10 +80,6 @@ def harness_strategies():
 """
 
 
-def harness(*args):
-    return CliRunner().invoke(cli, ["-p", str(TOY), *map(str, args)], prog_name="harness")
-
-
 def images(folder):
     """Twelve images a class, two patients in each split, all in the names and in the manifest."""
     rng = np.random.default_rng(0)
@@ -109,14 +104,11 @@ def finished(tmp_path_factory):
     (root / "plugin.py").write_text(text)
     data = ("--data", f"mri:mine={root / 'ward 7'}", "-p", root / "plugin.py")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARNESS_CACHE", str(root / "cache"))
         patch.setenv("LOGNAME", USER)
         strategies = ("--strategies", "full-ft,taught,careless")
         out = ("--out", root / "out", "--jobs", 1)
-        both = harness("bench", "toy", *data, *strategies, *out)
-        assert both.exit_code == 1, both.output
-        few = harness("bench", "toy", *data, "--strategies", "full-ft", "--limit", 4, *out)
-        assert few.exit_code == 0, few.output
+        Cli((places.TOY,))("bench", "toy", *data, *strategies, *out, exit_code=1)
+        Cli((places.TOY,))("bench", "toy", *data, "--strategies", "full-ft", "--limit", 4, *out)
     (root / "out" / "data-audit.html").write_text(f"<img> {PATIENTS[0]}")
     (root / "out" / "weights").mkdir()
     (root / "out" / "weights" / "x.safetensors").write_bytes(b"weights")
@@ -125,16 +117,14 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def folder(finished, tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(finished / "cache"))
     monkeypatch.setenv("LOGNAME", USER)
     shutil.copytree(finished / "out", tmp_path / "r")
     return tmp_path / "r"
 
 
 @pytest.fixture
-def public(folder, tmp_path):
-    done = harness("publish", folder, "--to", tmp_path / "public")
-    assert done.exit_code == 0, done.output
+def public(folder, tmp_path, toy_cli):
+    toy_cli("publish", folder, "--to", tmp_path / "public")
     return tmp_path / "public"
 
 
@@ -181,10 +171,9 @@ def test_only_what_is_listed_leaves(public):
     assert sorted([*manifest.files, "manifest.json"]) == inside(public)
 
 
-def test_what_was_published_holds(public):
-    done = harness("verify", public, "--json")
+def test_what_was_published_holds(public, toy_cli):
+    done = toy_cli("verify", public, "--json")
 
-    assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert (report["runs"], report["failed"]) == (6, 2)
     assert report["figures"] == 6 * 9 * 2
@@ -192,13 +181,13 @@ def test_what_was_published_holds(public):
     assert "which images a limit took" in next(iter(report["not_checked"]))
 
 
-def test_a_changed_logit_in_what_was_published_is_found(public):
+def test_a_changed_logit_in_what_was_published_is_found(public, toy_cli):
     path = next((public / "runs" / "mine").rglob("*.safetensors"))
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(bytes(content))
 
-    assert harness("verify", public).exit_code == 1
+    toy_cli("verify", public, exit_code=1)
 
 
 def by_sample(folder, record, split):
@@ -290,8 +279,8 @@ def test_what_a_failed_run_said_is_withheld_where_images_are_private(public):
     assert 'File "<path>", line' in toy["error"]["traceback"]
 
 
-def test_the_board_is_the_same_as_at_home(folder, public):
-    harness("board", folder)
+def test_the_board_is_the_same_as_at_home(folder, public, toy_cli):
+    toy_cli("board", folder)
     was, now = (json.loads((place / "leaderboard.json").read_text()) for place in (folder, public))
     rows = [[(row["value"], row["mean_rank"], row["ranked"]) for t in b["tracks"] for row in t["rows"]] for b in (was, now)]  # fmt: skip
 
@@ -301,13 +290,13 @@ def test_the_board_is_the_same_as_at_home(folder, public):
 # -- the key ----------------------------------------------------------------------------------
 
 
-def test_the_key_is_made_once_and_readable_by_its_owner_only(folder, public, tmp_path):
+def test_the_key_is_made_once_and_readable_by_its_owner_only(folder, public, tmp_path, toy_cli):
     path = folder / KEY_FILE
     before = path.read_bytes()
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(bytes.fromhex(before.decode())) == 32
-    harness("publish", folder, "--to", tmp_path / "again")
+    toy_cli("publish", folder, "--to", tmp_path / "again")
     assert path.read_bytes() == before
     splits = [
         (place / "splits" / "mine.json").read_bytes() for place in (public, tmp_path / "again")
@@ -315,9 +304,9 @@ def test_the_key_is_made_once_and_readable_by_its_owner_only(folder, public, tmp
     assert splits[0] == splits[1]
 
 
-def test_another_folder_has_another_key(finished, folder, public, tmp_path):
+def test_another_folder_has_another_key(finished, folder, public, tmp_path, toy_cli):
     shutil.copytree(finished / "out", tmp_path / "other")
-    harness("publish", tmp_path / "other", "--to", tmp_path / "theirs")
+    toy_cli("publish", tmp_path / "other", "--to", tmp_path / "theirs")
     ids = [
         {one["id"] for one in json.loads((place / "splits" / "mine.json").read_text())["samples"]}
         for place in (public, tmp_path / "theirs")
@@ -340,10 +329,9 @@ def test_a_damaged_key_is_refused(tmp_path, content):
         folder_key(tmp_path)
 
 
-def test_what_was_published_is_published_again_as_it_is(public, tmp_path):
-    again = harness("publish", public, "--to", tmp_path / "again")
+def test_what_was_published_is_published_again_as_it_is(public, tmp_path, toy_cli):
+    toy_cli("publish", public, "--to", tmp_path / "again")
 
-    assert again.exit_code == 0, again.output
     for name in inside(public):
         if name.startswith(("runs/", "splits/", "plan")):
             assert (tmp_path / "again" / name).read_bytes() == (public / name).read_bytes()
@@ -352,11 +340,10 @@ def test_what_was_published_is_published_again_as_it_is(public, tmp_path):
 # -- where it goes ----------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_and_writes_nothing(folder, tmp_path):
+def test_a_dry_run_tells_and_writes_nothing(folder, tmp_path, toy_cli):
     before = inside(folder)
-    done = harness("publish", folder, "--to", tmp_path / "public", "--dry-run")
+    done = toy_cli("publish", folder, "--to", tmp_path / "public", "--dry-run")
 
-    assert done.exit_code == 0, done.output
     assert "6 runs, 2 failed) would go in" in done.stdout
     assert "ids replaced by keyed hashes: mine" in done.stdout
     assert "  runs/mine/toy/full-ft/" in done.stdout
@@ -364,18 +351,16 @@ def test_a_dry_run_tells_and_writes_nothing(folder, tmp_path):
     assert inside(folder) == before
 
 
-def test_publishing_again_leaves_nothing_of_before(folder, public):
+def test_publishing_again_leaves_nothing_of_before(folder, public, toy_cli):
     shutil.rmtree(folder / "runs" / "toy-data" / "toy" / "taught")
     (public / "notes.txt").write_text("mine")
-    done = harness("publish", folder, "--to", public)
+    toy_cli("publish", folder, "--to", public)
 
-    assert done.exit_code == 0, done.output
     assert len(list((public / "runs").rglob("*.json"))) == 5
     assert not list((public / "runs" / "toy-data" / "toy").rglob("taught/*"))
     assert (public / "notes.txt").exists()
-    assert {"completeness"} == {
-        one["check"] for one in json.loads(harness("verify", public, "--json").stdout)["problems"]
-    }
+    report = json.loads(toy_cli("verify", public, "--json", exit_code=1).stdout)
+    assert {"completeness"} == {problem["check"] for problem in report["problems"]}
 
 
 @pytest.mark.parametrize(
@@ -390,38 +375,36 @@ def test_publishing_again_leaves_nothing_of_before(folder, public):
         ("hf://datasets/NAME", "write hf://datasets/ORG/NAME"),
     ],
 )
-def test_a_target_that_cannot_be_one_is_refused(folder, target, told):
+def test_a_target_that_cannot_be_one_is_refused(folder, target, told, toy_cli):
     (folder.parent / "other").mkdir()
     (folder.parent / "other" / "thesis.doc").write_text("precious")
     (folder.parent / "file").write_text("")
     place = target if target.startswith("hf:") else folder / target
-    done = harness("publish", folder, "--to", place)
+    done = toy_cli("publish", folder, "--to", place, exit_code=2)
 
-    assert done.exit_code == 2
     assert told in done.stderr
     assert (folder.parent / "other" / "thesis.doc").read_text() == "precious"
 
 
-def test_a_damaged_run_is_named_and_nothing_is_published(folder, tmp_path):
+def test_a_damaged_run_is_named_and_nothing_is_published(folder, tmp_path, toy_cli):
     path = next((folder / "runs").rglob("*.safetensors"))
     path.write_bytes(b"no")
-    done = harness("publish", folder, "--to", tmp_path / "public")
+    done = toy_cli("publish", folder, "--to", tmp_path / "public", exit_code=2)
 
-    assert done.exit_code == 2
     assert path.name in done.stderr
     assert not (tmp_path / "public").exists()
 
 
-def test_public_ids_can_be_hidden_as_well(folder, tmp_path):
-    done = harness("publish", folder, "--to", tmp_path / "public", "--hide", "toy-data")
+def test_public_ids_can_be_hidden_as_well(folder, tmp_path, toy_cli):
+    done = toy_cli("publish", folder, "--to", tmp_path / "public", "--hide", "toy-data")
 
     assert "ids replaced by keyed hashes: mine, toy-data" in done.stdout
     text = (tmp_path / "public" / "splits" / "toy-data.json").read_text()
     assert "train-00" not in text
-    assert harness("verify", tmp_path / "public").exit_code == 0
+    toy_cli("verify", tmp_path / "public")
     failed = records(tmp_path / "public", "failed")["toy-data", "careless", None]
     assert failed["error"]["message"].startswith("withheld")
-    wrong = harness("publish", folder, "--to", tmp_path / "x", "--hide", "toy-dat")
+    wrong = toy_cli("publish", folder, "--to", tmp_path / "x", "--hide", "toy-dat", exit_code=2)
     assert "did you mean 'toy-data'?" in wrong.stderr
 
 
@@ -550,17 +533,15 @@ def test_no_absolute_path_survives(parts, frame):
 # -- submitting -------------------------------------------------------------------------------
 
 
-def test_packages_of_many_people_give_one_board_in_any_order(finished, folder, tmp_path):
+def test_packages_of_many_people_give_one_board_in_any_order(finished, folder, tmp_path, toy_cli):
     shutil.copytree(finished / "out", tmp_path / "theirs")
     shutil.rmtree(tmp_path / "theirs" / "runs" / "toy-data" / "toy" / "taught")
     packed = []
     for name, source in (("a", folder), ("b", tmp_path / "theirs")):
         packed.append(tmp_path / f"{name}.zip")
-        done = harness("submit", source, "--to", packed[-1])
-        assert done.exit_code == 0, done.output
+        toy_cli("submit", source, "--to", packed[-1])
     for out, order in (("one", packed), ("two", packed[::-1])):
-        done = harness("board", *order, "--out", tmp_path / out)
-        assert done.exit_code == 0, done.output
+        toy_cli("board", *order, "--out", tmp_path / out)
     for name in ("leaderboard.md", "leaderboard.json", "leaderboard.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     for out, order in (("three", packed), ("four", packed[::-1])):
@@ -569,38 +550,37 @@ def test_packages_of_many_people_give_one_board_in_any_order(finished, folder, t
             with zipfile.ZipFile(one) as archive:
                 archive.extractall(tmp_path / out / one.stem)
             folders.append(tmp_path / out / one.stem)
-            assert harness("verify", folders[-1]).exit_code == (one.stem == "b")
-        assert harness("board", *folders, "--out", tmp_path / out).exit_code == 0
+            toy_cli("verify", folders[-1], exit_code=int(one.stem == "b"))
+        toy_cli("board", *folders, "--out", tmp_path / out)
     first = (tmp_path / "one" / "leaderboard.json").read_bytes()
     assert (tmp_path / "three" / "leaderboard.json").read_bytes() == first
     assert (tmp_path / "four" / "leaderboard.json").read_bytes() == first
 
 
-def test_a_package_holds_no_secret_either(folder, tmp_path):
-    assert harness("submit", folder, "--to", tmp_path / "a.zip").exit_code == 0
+def test_a_package_holds_no_secret_either(folder, tmp_path, toy_cli):
+    toy_cli("submit", folder, "--to", tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         for name in archive.namelist():
             content = archive.read(name)
             assert not [one for one in SECRETS if one.encode() in content or one in name]
 
 
-def test_equal_results_give_equal_packages(folder, tmp_path):
+def test_equal_results_give_equal_packages(folder, tmp_path, toy_cli):
     for name in ("a.zip", "b.zip"):
-        assert harness("submit", folder, "--to", tmp_path / name).exit_code == 0
+        toy_cli("submit", folder, "--to", tmp_path / name)
 
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_a_package_is_a_zip(folder, tmp_path):
-    done = harness("submit", folder, "--to", tmp_path / "a.tar")
+def test_a_package_is_a_zip(folder, tmp_path, toy_cli):
+    done = toy_cli("submit", folder, "--to", tmp_path / "a.tar", exit_code=2)
 
-    assert done.exit_code == 2
     assert "name a .zip file" in done.stderr
 
 
-def test_samples_that_cannot_be_paired_are_not_compared(folder, tmp_path):
+def test_samples_that_cannot_be_paired_are_not_compared(folder, tmp_path, toy_cli):
     """Where ids were replaced, row 5 is another image than row 5 at home."""
-    harness("publish", folder, "--to", tmp_path / "public")
+    toy_cli("publish", folder, "--to", tmp_path / "public")
     shutil.rmtree(folder / "runs" / "mine" / "toy" / "taught")
     shutil.rmtree(tmp_path / "public" / "runs" / "mine" / "toy" / "full-ft")
     for place in (folder, tmp_path / "public"):

@@ -5,14 +5,12 @@ import json
 import zipfile
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from made import made_data, made_failure, made_plan, made_result, made_spec, made_suite, sha
 
 from harness import Outcome, Predictions, StoreError
 from harness.api.records import MetricValue, Plan, PredictionsRecord
-from harness.cli import cli
 from harness.errors import UsageError
 from harness.leaderboard import build
 from harness.leaderboard.render.formats import FILES, render
@@ -284,16 +282,11 @@ def test_a_folder_without_runs_is_refused(tmp_path):
         pass
 
 
-def harness(*args):
-    return CliRunner().invoke(cli, [*map(str, args)], prog_name="harness")
-
-
-def test_board_of_several_folders_is_the_same_in_any_order(tmp_path):
+def test_board_of_several_folders_is_the_same_in_any_order(tmp_path, harness_cli):
     stored(tmp_path / "x", by(MINE), made_result())
     stored(tmp_path / "y", by(THEIRS), made_result())
     for out, order in (("one", "xy"), ("two", "yx")):
-        done = harness("board", *(tmp_path / name for name in order), "--out", tmp_path / out)
-        assert done.exit_code == 0, done.output
+        harness_cli("board", *(tmp_path / name for name in order), "--out", tmp_path / out)
     for end in FILES.values():
         name = f"leaderboard.{end}"
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -302,37 +295,36 @@ def test_board_of_several_folders_is_the_same_in_any_order(tmp_path):
     assert not list((tmp_path / "x").glob("leaderboard.*"))
 
 
-def test_board_of_several_folders_must_be_told_where_to_write(tmp_path):
+def test_board_of_several_folders_must_be_told_where_to_write(tmp_path, harness_cli):
     stored(tmp_path / "x", made_result())
     stored(tmp_path / "y", by(MINE))
-    refused = harness("board", tmp_path / "x", tmp_path / "y")
+    refused = harness_cli("board", tmp_path / "x", tmp_path / "y", exit_code=2)
 
-    assert refused.exit_code == 2
     assert "--out DIR" in refused.stderr
     assert not list(tmp_path.rglob("leaderboard.*"))
-    assert harness("board", tmp_path / "x", tmp_path / "y", "--format", "md").exit_code == 0
-    assert harness("board", tmp_path / "x").exit_code == 0
+    harness_cli("board", tmp_path / "x", tmp_path / "y", "--format", "md")
+    harness_cli("board", tmp_path / "x")
     assert (tmp_path / "x" / "leaderboard.md").exists()
 
 
-def test_board_names_both_files_of_a_contradiction(tmp_path):
+def test_board_names_both_files_of_a_contradiction(tmp_path, harness_cli):
     stored(tmp_path / "x", made_result(value=0.8))
     stored(tmp_path / "y", made_result(value=0.9))
-    refused = harness("board", tmp_path / "x", tmp_path / "y", "--out", tmp_path / "z")
+    refused = harness_cli(
+        "board", tmp_path / "x", tmp_path / "y", "--out", tmp_path / "z", exit_code=2
+    )
 
-    assert refused.exit_code == 2
     run = made_result()
     assert str(Store(tmp_path / "x").place(run)) in refused.stderr
     assert str(Store(tmp_path / "y").place(run)) in refused.stderr
 
 
-def test_board_warns_of_runs_that_came_out_differently(tmp_path):
+def test_board_warns_of_runs_that_came_out_differently(tmp_path, harness_cli):
     stored(tmp_path / "x", made_result(value=0.8))
     made = made_result().environment.model_copy(update={"platform": "Other"})
     stored(tmp_path / "y", made_result(value=0.9, environment=made))
-    done = harness("board", tmp_path / "x", tmp_path / "y", "--out", tmp_path / "z")
+    done = harness_cli("board", tmp_path / "x", tmp_path / "y", "--out", tmp_path / "z")
 
-    assert done.exit_code == 0, done.output
     assert "1 runs were made in several places and came out differently" in done.stderr
 
 
@@ -344,24 +336,21 @@ def archive(tmp_path, name="x", **given):
     return tmp_path / f"{name}.zip"
 
 
-def test_archives_are_read_like_folders(tmp_path):
+def test_archives_are_read_like_folders(tmp_path, harness_cli):
     packed = archive(tmp_path)
     stored(tmp_path / "y", by(MINE))
-    done = harness("board", packed, tmp_path / "y", "--out", tmp_path / "z")
+    harness_cli("board", packed, tmp_path / "y", "--out", tmp_path / "z")
 
-    assert done.exit_code == 0, done.output
     assert len(json.loads((tmp_path / "z" / "leaderboard.json").read_text())["runs"]) == 2
-    alone = harness("board", packed)
-    assert alone.exit_code == 2
+    alone = harness_cli("board", packed, exit_code=2)
     assert "--out DIR" in alone.stderr
 
 
-def test_a_contradiction_is_told_by_the_archives_name(tmp_path):
+def test_a_contradiction_is_told_by_the_archives_name(tmp_path, harness_cli):
     packed = archive(tmp_path, value=0.8)
     stored(tmp_path / "y", made_result(value=0.9))
-    refused = harness("board", packed, tmp_path / "y", "--out", tmp_path / "z")
+    refused = harness_cli("board", packed, tmp_path / "y", "--out", tmp_path / "z", exit_code=2)
 
-    assert refused.exit_code == 2
     assert f"{packed}/runs/demo-xray/resnet50-mini/full-ft/" in refused.stderr
 
 

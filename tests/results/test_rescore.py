@@ -6,34 +6,25 @@ import textwrap
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command import bench
 from error_metrics import ERRORS
-from places import TOY
 from safetensors.numpy import load_file
 
-from harness.cli import cli
 from harness.errors import StoreError
 from harness.results.store import Store
 
 # A metric as a stranger would write it.  HARNESS_ERROR=raise tells it to misbehave.
 
 
-def harness(*args):
-    return CliRunner().invoke(cli, ["-p", TOY, *map(str, args)], prog_name="harness")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rescore")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARNESS_CACHE", str(root / "cache"))
-        assert harness("bench", "toy", "--out", root / "out", "--jobs", 1).exit_code == 0
-    return root / "out"
+    out = tmp_path_factory.mktemp("rescore")
+    bench(out)
+    return out
 
 
 @pytest.fixture
-def folder(finished, tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(finished.parent / "cache"))
+def folder(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "r")
     return tmp_path / "r"
 
@@ -57,12 +48,11 @@ def error_rate(path, split):
     return float(np.mean(wrong))
 
 
-def test_a_foreign_metric_is_added_to_finished_runs(folder, plugin):
+def test_a_foreign_metric_is_added_to_finished_runs(folder, plugin, toy_cli):
     before = records(folder)
     files = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
-    done = harness("score", folder, "--metric", "error-rate", "-p", plugin)
+    done = toy_cli("score", folder, "--metric", "error-rate", "-p", plugin)
 
-    assert done.exit_code == 0, done.output
     assert "error-rate: 3 runs scored, 0 had everything already" in done.stdout
     after = records(folder)
     assert after.keys() == before.keys()
@@ -78,11 +68,10 @@ def test_a_foreign_metric_is_added_to_finished_runs(folder, plugin):
     assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
 
 
-def test_the_board_ranks_by_it_in_its_direction(folder, plugin):
-    harness("score", folder, "--metric", "error-rate", "-p", plugin)
-    done = harness("board", folder, "--metric", "error-rate", "-p", plugin)
+def test_the_board_ranks_by_it_in_its_direction(folder, plugin, toy_cli):
+    toy_cli("score", folder, "--metric", "error-rate", "-p", plugin)
+    toy_cli("board", folder, "--metric", "error-rate", "-p", plugin)
 
-    assert done.exit_code == 0, done.output
     made = json.loads((folder / "leaderboard.json").read_text())
     assert (made["metric"], made["higher_is_better"]) == ("error-rate", False)
     rows = made["tracks"][0]["rows"]
@@ -90,55 +79,54 @@ def test_the_board_ranks_by_it_in_its_direction(folder, plugin):
     assert [row["value"] for row in rows] == sorted(row["value"] for row in rows)
 
 
-def test_and_a_later_bench_keeps_it(folder, plugin):
-    harness("score", folder, "--metric", "error-rate", "-p", plugin)
-    again = harness("bench", "toy", "--out", folder, "--jobs", 1)
+def test_and_a_later_bench_keeps_it(folder, plugin, toy_cli):
+    toy_cli("score", folder, "--metric", "error-rate", "-p", plugin)
+    again = toy_cli("bench", "toy", "--out", folder, "--jobs", 1)
 
     assert "0 runs made, 3 were there already" in again.stdout
     assert all("error-rate" in record["metrics"] for record in records(folder).values())
 
 
-def test_what_is_there_already_stays_unless_it_is_to_be_replaced(folder, plugin, monkeypatch):
-    harness("score", folder, "--metric", "error-rate", "-p", plugin)
+def test_what_is_there_already_stays_unless_it_is_to_be_replaced(
+    folder, plugin, monkeypatch, toy_cli
+):
+    toy_cli("score", folder, "--metric", "error-rate", "-p", plugin)
     before = records(folder)
     monkeypatch.setenv("SCALE", "2")
-    again = harness("score", folder, "--metric", "error-rate", "-p", plugin)
+    again = toy_cli("score", folder, "--metric", "error-rate", "-p", plugin)
 
     assert "0 runs scored, 3 had everything already" in again.stdout
     assert records(folder) == before
-    replaced = harness("score", folder, "--metric", "error-rate", "--replace", "-p", plugin)
+    replaced = toy_cli("score", folder, "--metric", "error-rate", "--replace", "-p", plugin)
     assert "3 runs scored" in replaced.stdout
     for path, now in records(folder).items():
         assert now["metrics"]["error-rate"]["value"] == 2 * error_rate(path, "test")
 
 
-def test_several_metrics_and_globs(folder, plugin):
-    done = harness("score", folder, "--metric", "error-rate,macro-*", "-p", plugin)
+def test_several_metrics_and_globs(folder, plugin, toy_cli):
+    done = toy_cli("score", folder, "--metric", "error-rate,macro-*", "-p", plugin)
 
-    assert done.exit_code == 0, done.output
     assert "error-rate, macro-auroc, macro-f1: 3 runs scored" in done.stdout
 
 
-def test_a_metric_that_raises_is_named_and_changes_nothing(folder, plugin, monkeypatch):
+def test_a_metric_that_raises_is_named_and_changes_nothing(folder, plugin, monkeypatch, toy_cli):
     monkeypatch.setenv("HARNESS_ERROR", "raise")
     before = records(folder)
-    done = harness("score", folder, "--metric", "error-rate", "-p", plugin)
+    done = toy_cli("score", folder, "--metric", "error-rate", "-p", plugin, exit_code=1)
 
-    assert done.exit_code == 1
     assert "metric 'error-rate' of plugin 'errors'" in done.stderr
     assert "ZeroDivisionError: told to" in done.stderr
     assert records(folder) == before
 
 
-def test_a_run_whose_predictions_were_changed_is_left_alone_and_named(folder, plugin):
+def test_a_run_whose_predictions_were_changed_is_left_alone_and_named(folder, plugin, toy_cli):
     changed, *others = records(folder)
     beside = changed.with_suffix(".safetensors")
     content = bytearray(beside.read_bytes())
     content[-1] ^= 1
     beside.write_bytes(bytes(content))
-    done = harness("score", folder, "--metric", "error-rate", "-p", plugin)
+    done = toy_cli("score", folder, "--metric", "error-rate", "-p", plugin, exit_code=1)
 
-    assert done.exit_code == 1
     assert f"{changed.stem}: " in done.stderr
     assert "sha256 differs" in done.stderr
     after = records(folder)
@@ -165,15 +153,13 @@ def test_figures_of_predictions_that_are_no_longer_there_are_not_written(folder)
         ([], "Missing option '--metric'"),
     ],
 )
-def test_wrong_use(folder, args, told):
-    done = harness("score", folder, *args)
+def test_wrong_use(folder, args, told, toy_cli):
+    done = toy_cli("score", folder, *args, exit_code=2)
 
-    assert done.exit_code == 2
     assert told in done.stderr
 
 
-def test_a_folder_without_runs(tmp_path):
-    done = harness("score", tmp_path, "--metric", "accuracy")
+def test_a_folder_without_runs(tmp_path, toy_cli):
+    done = toy_cli("score", tmp_path, "--metric", "accuracy", exit_code=2)
 
-    assert done.exit_code == 2
     assert "holds no runs" in done.stderr

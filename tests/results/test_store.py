@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import python
 from places import DATA_FILES
 from safetensors.numpy import load_file
 
@@ -246,9 +245,7 @@ def test_reading_writes_nothing_and_imports_no_torch(store):
         "r = store.results()[0]; store.predictions(r); store.failures(); store.plan();"
         "store.missing([r.run_id]); print([m for m in ('torch', 'datasets') if m in sys.modules])"
     )
-    command = [sys.executable, "-c", code, str(store.folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python("-c", code, store.folder).stdout.strip() == "[]"
     assert (names(store), [p.stat().st_mtime_ns for p in sorted(store.folder.rglob("*"))]) == before
     assert store.get(kept.run_id) == kept
     for path in store.folder.rglob("*"):
@@ -276,16 +273,7 @@ def test_equal_predictions_give_equal_bytes_in_every_process():
         " for n in ((3, 2), 3, 3)));"
         "print(hashlib.sha256(predictions_file.pack('a', p)).hexdigest())"
     )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in "123"
-    }
+    found = {python("-c", code, PYTHONHASHSEED=seed).stdout for seed in "123"}
     assert len(found) == 1
     assert len(found.pop().strip()) == 64
 

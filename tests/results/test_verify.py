@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command import Cli, bench
 from error_metrics import ERRORS
 from places import TOY
 from safetensors.numpy import load_file, save
@@ -14,38 +14,29 @@ from safetensors.numpy import load_file, save
 from harness.api.execution import Outcome, Predictions
 from harness.api.records import Environment, RunResult, digest
 from harness.benchmark.replay import PROBABILITY, compare
-from harness.cli import cli
 from harness.results.package import write_manifest
-
-
-def harness(*args):
-    return CliRunner().invoke(cli, ["-p", TOY, *map(str, args)], prog_name="harness")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Six runs: three strategies, in full and at a limit; and one that failed."""
-    root = tmp_path_factory.mktemp("verify")
+    out = tmp_path_factory.mktemp("verify")
+    bench(out)
+    bench(out, "--limit", 6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARNESS_CACHE", str(root / "cache"))
-        out = ("--out", root / "out", "--jobs", 1)
-        assert harness("bench", "toy", *out).exit_code == 0
-        assert harness("bench", "toy", "--limit", 6, *out).exit_code == 0
         patch.setenv("HARNESS_TOY", "raise")
-        assert harness("bench", "toy", "--strategies", "moody", "--seeds", 9, *out).exit_code == 1
-    return root / "out"
+        bench(out, "--strategies", "moody", "--seeds", 9, exit_code=1)
+    return out
 
 
 @pytest.fixture
-def folder(finished, tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(finished.parent / "cache"))
-    monkeypatch.delenv("HARNESS_TOY", raising=False)
+def folder(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "r")
     return tmp_path / "r"
 
 
 def verify(folder, *args):
-    done = harness("verify", folder, "--json", *args)
+    done = Cli((TOY,))("verify", folder, "--json", *args, exit_code=None)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.output
     report = json.loads(done.stdout)
     assert report["holds"] == (done.exit_code == 0)
@@ -110,15 +101,13 @@ def test_a_folder_can_be_moved(folder, tmp_path):
     assert wrong(tmp_path / "elsewhere") == set()
 
 
-def test_people_are_told_what_was_checked(folder):
-    fine = harness("verify", folder)
-    assert fine.exit_code == 0
+def test_people_are_told_what_was_checked(folder, toy_cli):
+    fine = toy_cli("verify", folder)
     assert "6 runs, 1 failed; 108 figures computed again: everything holds" in fine.stdout
     path, record = a_run(folder)
     record["metrics"]["accuracy"]["value"] = 1.0
     put(path, record)
-    told = harness("verify", folder)
-    assert told.exit_code == 1
+    told = toy_cli("verify", folder, exit_code=1)
     assert (
         f"{names(folder, path)[0]}: metrics: accuracy on test is 1, its logits give" in told.stdout
     )
@@ -180,9 +169,9 @@ def test_rounding_is_no_change(folder):
     assert wrong(folder) == set()
 
 
-def test_metrics_of_plugins_that_are_not_there_are_named_as_not_checked(folder, tmp_path):
+def test_metrics_of_plugins_that_are_not_there_are_named_as_not_checked(folder, tmp_path, toy_cli):
     (tmp_path / "errors.py").write_text(ERRORS)
-    harness("score", folder, "--metric", "error-rate", "-p", tmp_path / "errors.py")
+    toy_cli("score", folder, "--metric", "error-rate", "-p", tmp_path / "errors.py")
     report = verify(folder)
 
     assert report["problems"] == []
@@ -194,9 +183,9 @@ def test_metrics_of_plugins_that_are_not_there_are_named_as_not_checked(folder, 
     assert with_plugin["figures"] == 6 * 10 * 2
 
 
-def test_a_metric_that_raises_is_a_finding(folder, tmp_path, monkeypatch):
+def test_a_metric_that_raises_is_a_finding(folder, tmp_path, monkeypatch, toy_cli):
     (tmp_path / "errors.py").write_text(ERRORS)
-    harness("score", folder, "--metric", "error-rate", "-p", tmp_path / "errors.py")
+    toy_cli("score", folder, "--metric", "error-rate", "-p", tmp_path / "errors.py")
     monkeypatch.setenv("HARNESS_ERROR", "raise")
     found = verify(folder, "-p", tmp_path / "errors.py")["problems"]
 
@@ -549,10 +538,9 @@ def test_a_packed_folder_is_as_it_was_packed(folder):
 
 
 @pytest.mark.parametrize("name", ["missing", "plan.json"])
-def test_what_is_no_folder_is_refused(folder, name):
-    done = harness("verify", folder / name)
+def test_what_is_no_folder_is_refused(folder, name, toy_cli):
+    done = toy_cli("verify", folder / name, exit_code=2)
 
-    assert done.exit_code == 2
     assert "is no folder" in done.stderr
 
 
@@ -582,7 +570,7 @@ def test_the_seed_chooses_and_no_more_runs_than_there_are(folder):
     assert len(report["replayed"]) == 1
 
 
-def test_forged_predictions_are_found_by_running_again(folder):
+def test_forged_predictions_are_found_by_running_again(folder, toy_cli):
     """Logits, figures and hashes that agree with each other: only training tells."""
     path, record = a_run(folder)
     for other in sorted((folder / "runs").rglob("*.json")):
@@ -599,8 +587,7 @@ def test_forged_predictions_are_found_by_running_again(folder):
     with_predictions(path, record, perfect)
     record["metrics"] = record["validation"] = {}
     put(path, record)
-    scored = harness("score", folder, "--metric", "*")
-    assert scored.exit_code == 0, scored.output
+    toy_cli("score", folder, "--metric", "*")
     assert {check for _, check in wrong(folder)} == {"completeness"}
     found = [one for one in verify(folder, "--replay", 1)["problems"] if one["check"] == "replay"]
 
@@ -750,10 +737,9 @@ def test_a_run_that_cannot_be_run_again_is_a_finding(folder, change, told):
     assert report["replayed"][0]["compared"] == "nothing"
 
 
-def test_changed_data_cannot_stand_in_for_a_folder(tmp_path, monkeypatch):
+def test_changed_data_cannot_stand_in_for_a_folder(tmp_path, toy_cli):
     from PIL import Image
 
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for label in ("no", "yes"):
         for number in range(12):
@@ -762,8 +748,7 @@ def test_changed_data_cannot_stand_in_for_a_folder(tmp_path, monkeypatch):
             Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
     data = ("--data", f"mri:mine={tmp_path / 'images'}")
     only = ("--datasets", "mine", "--strategies", "full-ft", "--jobs", 1)
-    made = harness("bench", "toy", "--out", tmp_path / "r", *data, *only)
-    assert made.exit_code == 0, made.output
+    toy_cli("bench", "toy", "--out", tmp_path / "r", *data, *only)
 
     assert verify(tmp_path / "r", "--replay", 1, *data)["replayed"][0]["compared"] == "bits"
     without = verify(tmp_path / "r", "--replay", 1)
@@ -785,17 +770,15 @@ def test_a_run_that_fails_the_second_time_is_a_finding(folder, monkeypatch):
     assert "run again, it failed: the moody strategy" in found[0]["message"]
 
 
-def test_a_run_of_the_reference_engine_is_made_again_by_it(tmp_path, monkeypatch):
+def test_a_run_of_the_reference_engine_is_made_again_by_it(tmp_path, monkeypatch, toy_cli):
     from harness.engine.probe import lanes
 
     def refuse(*_):
         raise AssertionError("the fast path was taken")
 
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(lanes.HeadBatch, "train", refuse)
     only = ("--strategies", "linear-probe", "--jobs", 1, "--engine", "reference")
-    made = harness("bench", "toy", "--out", tmp_path / "r", *only)
-    assert made.exit_code == 0, made.output
+    toy_cli("bench", "toy", "--out", tmp_path / "r", *only)
 
     assert a_run(tmp_path / "r", strategy="linear-probe")[1]["environment"]["engine"] == "reference"
     (again,) = verify(tmp_path / "r", "--replay", 1)["replayed"]

@@ -1,4 +1,9 @@
-"""The command line as tests call it, with the toy plugin."""
+"""The command line as tests call it, and Python in a process of its own."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
 
 from click.testing import CliRunner
 from places import TOY
@@ -6,12 +11,33 @@ from places import TOY
 from harness.cli import cli
 
 
-def harness(*args):
-    return CliRunner().invoke(cli, ["-p", TOY, *map(str, args)], prog_name="harness")
+@dataclass(frozen=True)
+class Cli:
+    """`harness ARGS` with these plugins; it must end with its exit code (None: with any)."""
+
+    plugins: tuple[str, ...] = ()
+
+    def __call__(self, *args, exit_code=0, **env):
+        options = [part for plugin in self.plugins for part in ("-p", plugin)]
+        args = [*options, *map(str, args)]
+        done = CliRunner().invoke(cli, args, prog_name="harness", env=env)
+        shown = f"harness {' '.join(args)}\n{done.output}\n{done.exception!r}"
+        assert exit_code in (None, done.exit_code), shown
+        return done
 
 
-def bench(out, *args, suite="toy", jobs=1):
-    return harness("bench", *([suite] if suite else []), "--out", out, "--jobs", jobs, *args)
+def bench(out, *args, suite="toy", jobs=1, exit_code=0):
+    options = ("--out", out, "--jobs", jobs, *args)
+    return Cli((TOY,))("bench", *([suite] if suite else []), *options, exit_code=exit_code)
+
+
+def python(*args, exit_code=0, cwd=None, **env):
+    """`python ARGS`, with these variables beside those of this process."""
+    command = [sys.executable, *map(str, args)]
+    env = os.environ | env
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == exit_code, f"{args}\n{done.stdout}\n{done.stderr}"
+    return done
 
 
 def runs(out):

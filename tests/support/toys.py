@@ -198,3 +198,10 @@ HEAD = strategy(Phase("lp", 4, {"head": 1.0}))
 
 def distance(a, b):
     return math.sqrt(sum(float((a[n].double() - b[n].double()).square().sum()) for n in a))
+
+
+def state_after(chosen, **given):
+    """Weights at the end of a run."""
+    from harness.engine import run
+
+    return run(*toy_run(chosen, checkpoint="last", **given)).state

@@ -4,18 +4,16 @@ import importlib.util
 import json
 import random
 import socket
-import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from command import python
 from places import DATA_FILES
 
 from harness import DataError, HarnessError, Phase, PluginError, SolveHead, Strategy, UsageError
-from harness.cli import cli
 from harness.plugins.registry import load_plugins
 from harness.testing import (
     BrokenPromise,
@@ -175,9 +173,9 @@ def test_an_unchecked_promise_fails_too():
         (check_metric, METRICS.BROKEN[0], "metric 'breaks-declaration' breaks the promise"),
     ],
 )
-def test_every_kind_has_its_function(check, broken, message):
+def test_every_kind_has_its_function(check, broken, message, harness_cli):
     with pytest.raises(BrokenPromise, match=message):
-        check(broken)
+        harness_cli("plugins", "check", broken)
 
 
 class Rated(Strategy):
@@ -287,14 +285,8 @@ def test_a_plugin_that_was_left_out_is_an_error(tmp_path):
 # -- the command ----------------------------------------------------------------------------------
 
 
-def check(*args, code=0):
-    found = CliRunner().invoke(cli, ["plugins", "check", *map(str, args)], prog_name="harness")
-    assert found.exit_code == code, found.output
-    return found
-
-
-def test_the_command_prints_a_line_a_promise():
-    lines = check("folders", "cohen-kappa").stdout.splitlines()
+def test_the_command_prints_a_line_a_promise(harness_cli):
+    lines = harness_cli("plugins", "check", "folders", "cohen-kappa").stdout.splitlines()
 
     assert lines[0].startswith("suite 'folders' of plugin 'suites' (finetune-harness ")
     assert lines[1:3] == ["  ok         names-exist", "  ok         settings-fit"]
@@ -302,8 +294,15 @@ def test_the_command_prints_a_line_a_promise():
     assert lines[-1] == f"{2 + len(metric.RULES)} of {2 + len(metric.RULES)} promises kept"
 
 
-def test_a_broken_promise_is_exit_code_1_with_the_reason_and_the_rule():
-    found = check("breaks-search-space", "-p", BROKEN / "broken_strategies.py", code=1)
+def test_a_broken_promise_is_exit_code_1_with_the_reason_and_the_rule(harness_cli):
+    found = harness_cli(
+        "plugins",
+        "check",
+        "breaks-search-space",
+        "-p",
+        BROKEN / "broken_strategies.py",
+        exit_code=1,
+    )
 
     assert (
         "  broken     search-space: the default rate = 2.0 lies outside 0.001 to 1.0\n"
@@ -313,16 +312,33 @@ def test_a_broken_promise_is_exit_code_1_with_the_reason_and_the_rule():
     assert found.stdout.splitlines()[-1] == "14 of 15 promises kept"
 
 
-def test_broken_suites():
-    named = check("breaks-names-exist", "-p", BROKEN / "broken_strategies.py", code=1).stdout
+def test_broken_suites(harness_cli):
+    named = harness_cli(
+        "plugins", "check", "breaks-names-exist", "-p", BROKEN / "broken_strategies.py", exit_code=1
+    ).stdout
     assert "it names the dataset 'demo-xrays'; did you mean 'demo-xray'?" in named
-    settings = check("breaks-settings-fit", "-p", BROKEN / "broken_strategies.py", code=1).stdout
+    settings = harness_cli(
+        "plugins",
+        "check",
+        "breaks-settings-fit",
+        "-p",
+        BROKEN / "broken_strategies.py",
+        exit_code=1,
+    ).stdout
     assert "settings of strategy 'lp-ft': probe: Input should be less than 1" in settings
 
 
-def test_json_holds_every_verdict():
+def test_json_holds_every_verdict(harness_cli):
     found = json.loads(
-        check("breaks-within-range", "--json", "-p", BROKEN / "broken_metrics.py", code=1).stdout
+        harness_cli(
+            "plugins",
+            "check",
+            "breaks-within-range",
+            "--json",
+            "-p",
+            BROKEN / "broken_metrics.py",
+            exit_code=1,
+        ).stdout
     )
 
     assert [one["promise"] for one in found] == [rule.name for rule in metric.RULES]
@@ -337,52 +353,45 @@ def test_json_holds_every_verdict():
     assert broken["rule"] == "values lie in the declared range"
 
 
-def test_a_name_given_twice_is_checked_once():
-    once, twice = (check(*names).stdout for names in (["folders"], ["folders", "folders"]))
+def test_a_name_given_twice_is_checked_once(harness_cli):
+    once, twice = (
+        harness_cli("plugins", "check", *names).stdout
+        for names in (["folders"], ["folders", "folders"])
+    )
     assert once == twice
 
 
-def test_light_on_the_command_line():
-    assert check("vgg19", "--light").stdout.splitlines()[-1] == "7 of 7 promises kept"
-
-
-def test_a_plugin_without_promises_says_so():
+def test_light_on_the_command_line(harness_cli):
     assert (
-        check("local-engine").stdout
+        harness_cli("plugins", "check", "vgg19", "--light").stdout.splitlines()[-1]
+        == "7 of 7 promises kept"
+    )
+
+
+def test_a_plugin_without_promises_says_so(harness_cli):
+    assert (
+        harness_cli("plugins", "check", "local-engine").stdout
         == "local-engine: loads, and offers nothing that makes promises\n"
     )
 
 
-def test_names_the_command_does_not_know(tmp_path):
-    assert "did you mean 'lp-ft'" in check("lp-fr", code=2).stderr
+def test_names_the_command_does_not_know(tmp_path, harness_cli):
+    assert "did you mean 'lp-ft'" in harness_cli("plugins", "check", "lp-fr", exit_code=2).stderr
     (tmp_path / "absent.py").write_text("import no_such_module")
-    left_out = check("absent", "-p", tmp_path / "absent.py", code=1).stderr
+    left_out = harness_cli(
+        "plugins", "check", "absent", "-p", tmp_path / "absent.py", exit_code=1
+    ).stderr
     assert "is left out: ModuleNotFoundError" in left_out
-    assert "Missing argument 'NAME...'" in check(code=2).stderr
+    assert "Missing argument 'NAME...'" in harness_cli("plugins", "check", exit_code=2).stderr
 
 
 # -- pytest ---------------------------------------------------------------------------------------
 
 
-def pytest_run(folder, text, *args):
+def pytest_run(folder, text, *args, exit_code=0):
     (folder / "test_made.py").write_text(text)
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "harness_pytest",
-            "-p",
-            "no:cacheprovider",
-            "-rA",
-            *args,
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ("-p", "harness_pytest", "-p", "no:cacheprovider", "-rA", *args)
+    return python("-m", "pytest", *options, cwd=folder, exit_code=exit_code)
 
 
 def test_the_mark_makes_a_test_of_each_promise(tmp_path):
@@ -396,7 +405,6 @@ def test_the_mark_makes_a_test_of_each_promise(tmp_path):
         "settings",
     )
 
-    assert done.returncode == 0, done.stdout
     for name in ("folders-settings-fit", "full-ft-settings-json"):
         assert f"PASSED test_made.py::test_promise[{name}]" in done.stdout
 
@@ -411,9 +419,9 @@ def test_pytest_shows_the_broken_promise_and_not_the_kit(tmp_path):
         "def test_promise(promise): promise.check()\n",
         "-k",
         "declaration",
+        exit_code=1,
     )
 
-    assert done.returncode == 1
     assert (
         "BrokenPromise: metric 'top' breaks the promise 'declaration': its range goes"
         in done.stdout
@@ -423,7 +431,7 @@ def test_pytest_shows_the_broken_promise_and_not_the_kit(tmp_path):
 
 def test_unrelated_tests_wait_for_nothing(tmp_path):
     """The mark's module is imported by every pytest: it must not import the harness."""
-    done = pytest_run(
+    pytest_run(
         tmp_path,
         "import sys\n"
         "def test_modules():\n"
@@ -434,7 +442,6 @@ def test_unrelated_tests_wait_for_nothing(tmp_path):
         "@pytest.fixture\n"
         "def promise(): return 1\n",
     )
-    assert done.returncode == 0, done.stdout
 
 
 def test_importing_the_kit_imports_nothing_heavy():
@@ -442,7 +449,7 @@ def test_importing_the_kit_imports_nothing_heavy():
         "import sys, harness.testing; "
         "assert not {'torch', 'datasets', 'evaluate', 'sklearn', 'numpy'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python("-c", code)
 
 
 # -- watching -------------------------------------------------------------------------------------

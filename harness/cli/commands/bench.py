@@ -107,13 +107,13 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
     Exit code 1: some runs failed.
     """
-    from harness.benchmark.dry_run import describe
+    from harness.benchmark.dry_run import describe_plan
     from harness.benchmark.run import dry_run, run_benchmark
     from harness.leaderboard.render import formats
 
     request, options = _request(given), _options(session, given)
     if given["dry_run"]:
-        click.echo(describe(dry_run(request, options, session.plugins)))
+        click.echo(describe_plan(dry_run(request, options, session.plugins)))
         return
     result = run_benchmark(request, options, session.plugins, _say)
     click.echo(formats.render(result.board, "terminal"), nl=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.api.records import RunSpec
 from harness.api.strategy import Distance, Phase
 from harness.engine.batches import Features
-from harness.engine.features import feature_key, source_at
+from harness.engine.evaluate import feature_key, source_at
 from harness.engine.optimizer import State, decays, multipliers
 from harness.engine.probe.lanes import Coefficients, Rule, Shape, Task, goals
 from harness.engine.seeds import generator

@@ -19,8 +19,7 @@ from harness.api.execution import family
 from harness.api.records import RunSpec
 from harness.api.strategy import Distance, Phase
 from harness.engine.batches import Batches, Source
-from harness.engine.evaluate import Place
-from harness.engine.features import keeps
+from harness.engine.evaluate import Place, keeps
 from harness.engine.memo import MEMO_BYTES, HeadMemo, HeadTrajectory, Snapshot, head_key
 from harness.engine.optimizer import PhaseSchedule, multipliers
 from harness.engine.phase import PhaseRun, finite_mean

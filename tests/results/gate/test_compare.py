@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from command import bench, harness, runs
+from command import bench, runs
 from made import made_data, made_result, made_spec, made_suite
 
 from harness.api.execution import Outcome, Predictions
@@ -64,20 +64,16 @@ def baseline(tmp_path):
     return folder(tmp_path / "baseline", right(0.9))
 
 
-def check(*args):
-    return harness("check", *args)
+def test_the_same_results_are_equal(baseline, toy_cli):
+    done = toy_cli("check", baseline, baseline)
 
-
-def test_the_same_results_are_equal(baseline):
-    done = check(baseline, baseline)
-
-    assert done.exit_code == 0, done.output
     assert done.stdout.strip() == "PASS: 1 equal"
 
 
-def test_a_clear_loss_fails_and_is_named(baseline, tmp_path):
+def test_a_clear_loss_fails_and_is_named(baseline, tmp_path, toy_cli):
     worse = folder(tmp_path / "worse", right(0.75))
-    done = check(
+    done = toy_cli(
+        "check",
         baseline,
         worse,
         "--junit",
@@ -86,9 +82,9 @@ def test_a_clear_loss_fails_and_is_named(baseline, tmp_path):
         tmp_path / "m.md",
         "--json",
         tmp_path / "b.json",
+        exit_code=1,
     )
 
-    assert done.exit_code == 1
     assert "demo-xray/resnet50-mini/lp-ft" in done.stdout
     assert "FAIL: 1 worse" in done.stdout
     suite = ET.fromstring((tmp_path / "j.xml").read_text())
@@ -100,16 +96,15 @@ def test_a_clear_loss_fails_and_is_named(baseline, tmp_path):
     assert figure["value"] < 80
 
 
-def test_code_scanning_gets_what_fails(baseline, tmp_path):
+def test_code_scanning_gets_what_fails(baseline, tmp_path, toy_cli):
     """The properties that GitHub's code scanning requires of SARIF 2.1.0."""
     folder(tmp_path / "now", right(0.75))
     folder(tmp_path / "now", right(0.9), strategy="l1-sp", failed=(0, 1, 2))
     folder(baseline, right(0.9), strategy="l1-sp")
     folder(baseline, right(0.9), strategy="full-ft")
-    done = check(baseline, tmp_path / "now", "--sarif", tmp_path / "gate.sarif")
+    toy_cli("check", baseline, tmp_path / "now", "--sarif", tmp_path / "gate.sarif", exit_code=1)
     log = json.loads((tmp_path / "gate.sarif").read_text())
 
-    assert done.exit_code == 1
     assert log["version"] == "2.1.0"
     (run,) = log["runs"]
     assert run["tool"]["driver"]["name"] == "harness check"
@@ -129,10 +124,10 @@ def test_code_scanning_gets_what_fails(baseline, tmp_path):
     marks = [one["partialFingerprints"]["primaryLocationLineHash"] for one in run["results"]]
     assert len(set(marks)) == len(marks)
 
-    check(baseline, baseline, "--sarif", tmp_path / "same.sarif")
+    toy_cli("check", baseline, baseline, "--sarif", tmp_path / "same.sarif")
     assert json.loads((tmp_path / "same.sarif").read_text())["runs"][0]["results"] == []
     other = folder(tmp_path / "other", right(0.9), strategy="l2-sp")
-    check(baseline, other, "--sarif", tmp_path / "none.sarif")
+    toy_cli("check", baseline, other, "--sarif", tmp_path / "none.sarif", exit_code=1)
     last = json.loads((tmp_path / "none.sarif").read_text())["runs"][0]["results"][-1]
     assert last["ruleId"] == "nothing-compared"
 
@@ -146,78 +141,74 @@ def test_markdown_keeps_its_columns_whatever_a_name_holds():
     assert "<i>" not in text
 
 
-def test_junit_holds_whatever_a_message_says(baseline, tmp_path):
+def test_junit_holds_whatever_a_message_says(baseline, tmp_path, toy_cli):
     failing = folder(tmp_path / "failing", right(0.9), failed=(1,))
     (record,) = (failing / "failed").glob("*.json")
     raw = json.loads(record.read_text())
     raw["error"] = {"kind": "RuntimeError", "message": "\x1b[31mout of <memory>\x00"}
     record.write_text(json.dumps(raw))
-    assert check(baseline, failing, "--junit", tmp_path / "j.xml").exit_code == 1
+    toy_cli("check", baseline, failing, "--junit", tmp_path / "j.xml", exit_code=1)
     told = ET.parse(tmp_path / "j.xml").find("testcase/failure").get("message")
     assert "?[31mout of <memory>?" in told
 
 
-def test_a_tolerance_lets_it_pass(baseline, tmp_path):
+def test_a_tolerance_lets_it_pass(baseline, tmp_path, toy_cli):
     worse = folder(tmp_path / "worse", right(0.75))
-    assert check(baseline, worse, "--tolerance", "demo-xray/*=30").exit_code == 0
-    assert check(baseline, worse, "--tolerance", "other/*=30").exit_code == 1
+    toy_cli("check", baseline, worse, "--tolerance", "demo-xray/*=30")
+    toy_cli("check", baseline, worse, "--tolerance", "other/*=30", exit_code=1)
 
 
-def test_the_command_line_goes_before_the_suite(baseline, tmp_path):
+def test_the_command_line_goes_before_the_suite(baseline, tmp_path, toy_cli):
     worse = folder(tmp_path / "worse", right(0.75))
     suite = made_suite(tolerances={"*": 1.0})
     Store(baseline).extend_plan(Plan(suites={suite.name: suite}))
-    assert check(baseline, worse).exit_code == 1
-    assert check(baseline, worse, "--tolerance", "30").exit_code == 0
+    toy_cli("check", baseline, worse, exit_code=1)
+    toy_cli("check", baseline, worse, "--tolerance", "30")
 
 
 @pytest.mark.parametrize(
     ("args", "code"), [((), 1), (("--cost", "0.6"), 0), (("--cost", "0.4"), 1)]
 )
-def test_the_suite_may_say_what_cost_may_grow(baseline, tmp_path, args, code):
+def test_the_suite_may_say_what_cost_may_grow(baseline, tmp_path, args, code, toy_cli):
     """Half as much again, where the suite allows a fifth."""
     now = shutil.copytree(baseline, tmp_path / "now")
     for path in runs(now):
         record = json.loads(path.read_text())
         record["cost"]["alone"]["total"] *= 1.5
         path.write_text(json.dumps(record))
-    assert check(baseline, now).exit_code == 0
+    toy_cli("check", baseline, now)
     suite = made_suite(tolerances={"cost": 0.2})
     Store(baseline).extend_plan(Plan(suites={suite.name: suite}))
-    done = check(baseline, now, *args)
-    assert done.exit_code == code
+    done = toy_cli("check", baseline, now, *args, exit_code=code)
     assert ("costs 1.50 times as much" in done.stdout) == bool(code)
 
 
-def test_newly_failing_and_vanished_cells_fail(baseline, tmp_path):
+def test_newly_failing_and_vanished_cells_fail(baseline, tmp_path, toy_cli):
     failing = folder(tmp_path / "failing", right(0.9), failed=(1,))
-    done = check(baseline, failing)
-    assert done.exit_code == 1
+    done = toy_cli("check", baseline, failing, exit_code=1)
     assert "newly-failing" in done.stdout
     other = folder(tmp_path / "other", right(0.9), strategy="full-ft")
-    gone = check(baseline, other)
-    assert gone.exit_code == 1
+    gone = toy_cli("check", baseline, other, exit_code=1)
     assert "vanished" in gone.stdout
     assert "nothing could be compared" in gone.stdout
 
 
-def test_other_data_are_not_comparable_and_nothing_compared_fails(baseline, tmp_path):
+def test_other_data_are_not_comparable_and_nothing_compared_fails(baseline, tmp_path, toy_cli):
     copy = shutil.copytree(baseline, tmp_path / "copy")
     for path in (copy / "runs").rglob("*.json"):
         record = json.loads(path.read_text())
         record["spec"]["data"] = "0" * 64
         path.write_text(json.dumps(record))
-    done = check(baseline, copy)
+    done = toy_cli("check", baseline, copy, exit_code=1)
 
-    assert done.exit_code == 1
     assert "not-comparable" in done.stdout
     assert "other data" in done.stdout
 
 
-def test_a_ci_service_gets_annotations_and_a_summary(baseline, tmp_path, monkeypatch):
+def test_a_ci_service_gets_annotations_and_a_summary(baseline, tmp_path, monkeypatch, toy_cli):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    done = check(baseline, folder(tmp_path / "worse", right(0.75)))
+    done = toy_cli("check", baseline, folder(tmp_path / "worse", right(0.75)), exit_code=1)
 
     assert "::error title=harness check::demo-xray/resnet50-mini/lp-ft: worse" in done.stdout
     assert (tmp_path / "summary.md").read_text().startswith("### Benchmark: FAIL")
@@ -231,19 +222,17 @@ def test_a_ci_service_gets_annotations_and_a_summary(baseline, tmp_path, monkeyp
         (["--metric", "ece"], "the gate compares balanced-accuracy or accuracy"),
     ],
 )
-def test_usage(baseline, args, message):
-    done = check(baseline, baseline, *args)
-    assert done.exit_code == 2
+def test_usage(baseline, args, message, toy_cli):
+    done = toy_cli("check", baseline, baseline, *args, exit_code=2)
     assert message in done.stderr
 
 
-def test_an_empty_side_is_an_error_not_a_pass(baseline, tmp_path):
-    done = check(baseline, tmp_path / "nothing")
-    assert done.exit_code == 2
+def test_an_empty_side_is_an_error_not_a_pass(baseline, tmp_path, toy_cli):
+    done = toy_cli("check", baseline, tmp_path / "nothing", exit_code=2)
     assert "holds no runs" in done.stderr
 
 
-def test_a_folder_of_several_tracks_compares_each(baseline):
+def test_a_folder_of_several_tracks_compares_each(baseline, toy_cli):
     """Another budget, precision or starting point is a cell of its own, with a name that says so."""
     (one, *_) = runs(baseline)
     record = json.loads(one.read_text())
@@ -258,22 +247,20 @@ def test_a_folder_of_several_tracks_compares_each(baseline):
         other["spec"] |= change
         other["run_id"] = RunSpec.model_validate(other["spec"]).run_id
         one.with_name(f"{other['run_id']}.json").write_text(json.dumps(other))
-    done = check(baseline, baseline, "--all")
+    done = toy_cli("check", baseline, baseline, "--all")
 
-    assert done.exit_code == 0, done.output
     assert "PASS: 5 equal" in done.stdout
     for told in ("epochs 1,", "bf16,", "random weights,", "limit 7,"):
         assert done.stdout.count(f"{told} ") == 2  # in the table, and in the reasons
 
 
-def test_two_runs_of_one_seed_are_named(baseline):
+def test_two_runs_of_one_seed_are_named(baseline, toy_cli):
     (one, *_) = runs(baseline)
     record = json.loads(one.read_text())
     record["spec"]["engine"] += 1
     record["run_id"] = RunSpec.model_validate(record["spec"]).run_id
     one.with_name(f"{record['run_id']}.json").write_text(json.dumps(record))
-    done = check(baseline, baseline)
-    assert done.exit_code == 2
+    done = toy_cli("check", baseline, baseline, exit_code=2)
     assert "several runs of demo-xray/resnet50-mini/lp-ft with one seed" in done.stderr
     assert record["run_id"] in done.stderr
 
@@ -282,37 +269,34 @@ def test_two_runs_of_one_seed_are_named(baseline):
     ("change", "told"),
     [({}, "x1.00"), ({"threads": 2}, "-"), ({"processor": "AVX2"}, "-"), ({"device": "cuda"}, "-")],
 )
-def test_cost_is_compared_on_like_hardware_only(baseline, tmp_path, change, told):
+def test_cost_is_compared_on_like_hardware_only(baseline, tmp_path, change, told, toy_cli):
     there = {"harness": "0", "python": "3", "device": "cpu", "threads": 1, "processor": "AVX512"}
     now = shutil.copytree(baseline, tmp_path / "now")
     for side, given in ((baseline, there), (now, there | change)):
         for path in runs(side):
             record = json.loads(path.read_text()) | {"environment": given}
             path.write_text(json.dumps(record))
-    done = check(baseline, now, "--all")
+    done = toy_cli("check", baseline, now, "--all")
     (line,) = [line for line in done.stdout.splitlines() if "lp-ft  equal" in line]
     assert line.split()[-1] == told
 
 
-def test_real_folders_compare(tmp_path):
-    assert bench(tmp_path / "a").exit_code == 0
-    assert bench(tmp_path / "b", "--set", "moody.rate=0.9").exit_code == 0
-    done = harness("compare", tmp_path / "a", tmp_path / "b", "--format", "md")
+def test_real_folders_compare(tmp_path, toy_cli):
+    bench(tmp_path / "a")
+    bench(tmp_path / "b", "--set", "moody.rate=0.9")
+    done = toy_cli("compare", tmp_path / "a", tmp_path / "b", "--format", "md")
 
-    assert done.exit_code == 0, done.output
     assert "toy-data/toy/full-ft" in done.stdout
-    assert "toy-data/toy/full-ft" in harness("compare", tmp_path / "a", tmp_path / "b").stdout
-    gated = harness("check", tmp_path / "a", tmp_path / "a", "--markdown", tmp_path / "m.md")
-    assert gated.exit_code == 0
+    assert "toy-data/toy/full-ft" in toy_cli("compare", tmp_path / "a", tmp_path / "b").stdout
+    toy_cli("check", tmp_path / "a", tmp_path / "a", "--markdown", tmp_path / "m.md")
     assert (
         "toy-data/toy/full-ft" not in (tmp_path / "m.md").read_text()
     )  # equal: not worth the time
 
 
-def test_split_files_that_do_not_hold_are_named(baseline):
+def test_split_files_that_do_not_hold_are_named(baseline, toy_cli):
     (baseline / "splits" / "demo-xray.json").write_text("{}")
-    done = check(baseline, baseline)
-    assert done.exit_code == 2
+    done = toy_cli("check", baseline, baseline, exit_code=2)
     assert "cannot be read as a split file" in done.stderr
 
 

@@ -1,0 +1,90 @@
+"""Batches: their samples, their order, their pixels, their augmentation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import FULL, HEAD, distance, strategy, toy_run
+
+from harness import Phase
+from harness.engine import run
+from harness.engine.batches import Batches
+from harness.engine.state import RunState
+
+
+@given(st.integers(1, 200), st.integers(1, 40))
+def test_a_pass_sees_each_sample_at_most_once_and_never_a_batch_of_one(samples, size):
+    spec, _ = toy_run(FULL)
+    batches = Batches(samples, size, spec)
+    seen = [batches.at(k) for k in range(batches.per_epoch)]
+
+    flat = torch.cat(seen).tolist()
+    assert len(set(flat)) == len(flat)
+    assert len(flat) >= samples - 1
+    assert all(len(b) > 1 for b in seen) or size == 1 or samples == 1
+
+
+def test_batch_k_is_the_same_whoever_asks_and_whenever():
+    spec, _ = toy_run(FULL)
+    forwards, backwards = Batches(48, 16, spec), Batches(48, 16, spec)
+
+    late = [backwards.at(k) for k in (8, 1, 5)]
+    assert all(torch.equal(forwards.at(k), b) for k, b in zip((8, 1, 5), late, strict=True))
+    other, _ = toy_run(HEAD)
+    assert torch.equal(Batches(48, 16, other).at(4), forwards.at(4))
+    reseeded, _ = toy_run(FULL, seed=1)
+    assert not torch.equal(Batches(48, 16, reseeded).at(4), forwards.at(4))
+
+
+def test_a_share_uses_the_same_part_every_time_and_keeps_classes():
+    seen = []
+
+    @dataclass
+    class Spy:
+        capturable: bool = False
+
+        def __call__(self, model, batch):
+            seen.append(batch.index)
+            return F.cross_entropy(model(batch.inputs), batch.targets)
+
+    run(*toy_run(strategy(Phase("p", 4, {"head": 1.0}, share=0.25, objective=Spy()))))
+    rows = torch.cat(seen).unique()
+
+    assert len(rows) == 12
+    assert torch.bincount(rows % 3).tolist() == [4, 4, 4]
+    assert len(torch.cat(seen)) == 12 * 12  # the budget counts steps of the whole split
+
+
+def test_images_are_normalised_as_the_protocol_says():
+    spec, resources = toy_run(FULL)
+    state = RunState(spec, resources)
+    x = state.data.train.inputs(torch.tensor([5, 2]))
+
+    raw = resources.images.images["train"][[5, 2]].astype(np.float64) / 255
+    mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (spec.protocol.mean, spec.protocol.std))
+    np.testing.assert_allclose(x.numpy(), (raw - mean) / std, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kinds", [("flip-horizontal",), ("flip-vertical",), ("affine",)])
+def test_augmentation_is_seeded_per_sample_and_only_for_training(kinds):
+    first, second = (run(*toy_run(HEAD, augment=kinds)) for _ in range(2))
+    plain = run(*toy_run(HEAD))
+
+    assert all(torch.equal(first.state[n], second.state[n]) for n in first.state)
+    assert distance(first.state, plain.state) > 0
+    assert first.result.phases[0].cached_stages == 0
+
+
+def test_flips_are_exact():
+    from harness.engine.batches import augment, draw
+
+    images = torch.arange(2 * 3 * 4 * 4, dtype=torch.float64).view(2, 3, 4, 4)
+    rng = torch.Generator().manual_seed(0)
+    flipped = augment(images, ["flip-horizontal"], draw(len(images), ["flip-horizontal"], rng))
+    chosen = torch.rand(2, generator=torch.Generator().manual_seed(0)) < 0.5
+    for i in range(2):
+        assert torch.equal(flipped[i], images[i].flip(2) if chosen[i] else images[i])

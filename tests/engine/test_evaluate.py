@@ -1,0 +1,53 @@
+"""Features of frozen stages: caching and sharing them changes nothing."""
+
+import pytest
+import torch
+from toys import HEAD, strategy, toy_run
+
+from harness import Phase
+from harness.engine import evaluate, run
+from harness.engine.shared import SharedWork
+
+
+@pytest.mark.parametrize("stages", [("head",), ("layer2", "head"), ("layer1", "layer2", "head")])
+def test_caching_frozen_stages_changes_nothing(stages, monkeypatch):
+    chosen = strategy(Phase("p", 4, dict.fromkeys(stages, 1.0)))
+    cached = run(*toy_run(chosen, checkpoint="last"))
+    monkeypatch.setattr(evaluate, "FEATURE_BYTES", 0)
+    plain = run(*toy_run(chosen, checkpoint="last"))
+
+    assert cached.result.phases[0].cached_stages == 4 - len(stages)
+    assert plain.result.phases[0].cached_stages == 0
+    for name, tensor in plain.state.items():
+        torch.testing.assert_close(cached.state[name], tensor, rtol=1e-8, atol=1e-12)
+
+
+def test_runs_share_features_and_end_the_same():
+    shared = {}
+    first = run(*toy_run(HEAD, shared=shared))
+    second = run(*toy_run(HEAD, shared=shared, seed=0))
+    alone = run(*toy_run(HEAD))
+
+    assert SharedWork.of(shared).features
+    assert all(torch.equal(second.state[n], alone.state[n]) for n in alone.state)
+    assert second.result.cost.incurred.features == 0
+    assert second.result.cost.alone.features == pytest.approx(first.result.cost.alone.features)
+
+
+def test_features_of_another_starting_point_are_not_taken():
+    shared = {}
+    run(*toy_run(HEAD, shared=shared, start=None, seed=0))
+    mixed = run(*toy_run(HEAD, shared=shared, start=None, seed=1))
+    alone = run(*toy_run(HEAD, start=None, seed=1))
+
+    assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)
+
+
+def test_features_are_not_shared_once_a_stage_has_learned():
+    shared = {}
+    chosen = strategy(Phase("a", 2, {"*": 1.0}), Phase("b", 2, {"head": 1.0}))
+    run(*toy_run(HEAD, shared=shared))
+    mixed = run(*toy_run(chosen, shared=shared))
+    alone = run(*toy_run(chosen))
+
+    assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)

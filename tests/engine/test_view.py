@@ -1,0 +1,79 @@
+"""Looking at a run from a strategy leaves no trace and costs what the protocol says."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from toys import FULL, ToyBackbone, ToyVgg, toy_run, toy_start, watching
+
+from harness import Phase
+from harness.engine import run
+from harness.engine.batches import Batches
+from harness.engine.shared import build_network
+from harness.engine.state import RunState
+from harness.engine.view import StrategyView
+
+
+@pytest.mark.parametrize("norm_mode", ["eval", "train"])
+def test_looking_leaves_no_trace(norm_mode):
+    def peek(looks):
+        def steps(model, epochs):
+            list(model.gradients(looks, norm_mode))
+            list(model.parameters.items())
+            yield Phase("ft", epochs / 2, {"*": 1.0})
+            list(model.gradients(looks, norm_mode))
+            yield Phase("ft", epochs / 2, {"*": 1.0})
+
+        return watching(steps)
+
+    given = {"backbone": ToyVgg(), "start": toy_start(ToyVgg())}
+    blind, peeked = (run(*toy_run(peek(looks), **given)) for looks in (0, 3))
+
+    assert all(torch.equal(blind.state[n], peeked.state[n]) for n in blind.state)
+    assert (blind.result.cost.looks, peeked.result.cost.looks) == (0, 6)
+
+
+def test_gradients_are_those_of_the_loss_in_eval_mode():
+    spec, resources = toy_run(FULL)
+    state = RunState(spec, resources)
+    (found,) = StrategyView(state).gradients(1)
+
+    model = build_network(spec, resources).model.eval()
+    index = Batches(48, 16, spec, "look").at(0)
+    F.cross_entropy(
+        model(state.data.train.inputs(index)), state.data.train.targets(index)
+    ).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad)
+
+
+def test_looks_cost_budget_where_the_protocol_says_so():
+    def steps(model, epochs):
+        list(model.gradients(3))
+        assert model.epochs_left == pytest.approx(3)
+        yield Phase("ft", model.epochs_left, {"*": 1.0})
+
+    result = run(*toy_run(watching(steps), charge_looks=True)).result
+    assert sum(p.steps for p in result.phases) == 9
+
+
+def test_the_view_tells_kinds_by_type():
+    class Net(ToyBackbone):
+        def build(self, classes):
+            model = super().build(classes)
+            model.layer1.downsample = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+            return model
+
+    backbone = Net()
+    view = StrategyView(RunState(*toy_run(FULL, backbone=backbone, start=None)))
+    kinds = {name: info.kind for name, info in view.parameters.items()}
+
+    assert kinds["layer1.downsample.0.weight"] == "kernel"
+    assert kinds["layer1.downsample.0.bias"] == "bias"
+    assert kinds["layer1.downsample.1.weight"] == "norm"
+    assert kinds["head.fc.weight"] == "kernel"
+    assert not view.parameters["head.fc.weight"].pretrained
+    assert view.parameters["stem.conv.weight"].pretrained
+    assert view.parameters["stem.conv.weight"].module == "stem.conv"
+    assert (view.stages, view.head) == (backbone.stages, ("head",))
+    assert (view.steps_per_epoch, view.epochs_left, view.class_counts) == (3, 4.0, (16, 16, 16))
