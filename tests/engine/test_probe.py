@@ -436,15 +436,15 @@ def test_the_observer_hears_of_every_epoch_of_a_served_phase():
 
 @pytest.fixture
 def paid(monkeypatch):
-    """A clock on which a block's epoch takes 100 s, its reading 10, a score 1, all else nothing."""
+    """A clock on which a block's epoch takes 100 s, its reading 10, a score 1, features 1000, all else nothing."""
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
 
-    def takes(owner, name, seconds):
+    def takes(owner, name, seconds, when=lambda *_: True):
         original = getattr(owner, name)
 
         def work(*args, **given):
-            now[0] += seconds
+            now[0] += seconds * when(*args)
             return original(*args, **given)
 
         monkeypatch.setattr(owner, name, work)
@@ -452,7 +452,7 @@ def paid(monkeypatch):
     takes(block.HeadBatch, "train", 100.0)
     takes(block.HeldHeads, "read", 10.0)
     takes(Selection, "score", 1.0)
-    takes(evaluate, "outputs", 1000.0)
+    takes(evaluate, "outputs", 1000.0, lambda *args: args[-1][0] == "prefix")
 
 
 @pytest.mark.parametrize("patience", [None, 2])

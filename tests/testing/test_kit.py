@@ -173,9 +173,9 @@ def test_an_unchecked_promise_fails_too():
         (check_metric, METRICS.BROKEN[0], "metric 'breaks-declaration' breaks the promise"),
     ],
 )
-def test_every_kind_has_its_function(check, broken, message, harness_cli):
+def test_every_kind_has_its_function(check, broken, message):
     with pytest.raises(BrokenPromise, match=message):
-        harness_cli("plugins", "check", broken)
+        check(broken)
 
 
 class Rated(Strategy):
