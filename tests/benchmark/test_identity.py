@@ -18,6 +18,7 @@ def test_the_golden_file_holds_what_it_says():
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", run_ids.PARTS)
 def test_run_ids_are_those_of_the_golden_file(part):
     assert run_ids.named(run_ids.PARTS[part]()) == KEPT[part]

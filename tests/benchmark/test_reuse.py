@@ -11,6 +11,7 @@ def made(tmp_path):
     return tmp_path, runs(tmp_path)[0]
 
 
+@pytest.mark.slow
 def test_nothing_has_changed(made, toy_cli):
     folder, run = made
     told = toy_cli("why", run.stem[:8], "--out", folder)

@@ -9,6 +9,8 @@ import pytest
 from command import bench, runs
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 
 def board(out):
     return json.loads((out / "leaderboard.json").read_text(encoding="utf-8"))

@@ -28,6 +28,7 @@ from harness_metrics import METRICS
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(
         chromium.find() is None,
         reason="no Chromium: install it (Debian: apt-get install chromium), or name one in "

@@ -89,6 +89,7 @@ def test_names_and_shapes_are_torchvisions(name):
     assert here == {n: t.shape for n, t in published.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_forward_is_torchvisions(name):
     backbone = OFFERED[name]

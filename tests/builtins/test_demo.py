@@ -38,12 +38,14 @@ def shipped(tmp_path_factory):
     return scores(out)
 
 
+@pytest.mark.slow
 def test_every_cell_learns_clearly_above_chance(shipped):
     assert len(shipped) == 30
     weak = {k: v for k, v in shipped.items() if v < CHANCE.get(k[1], 1 / 3) + CLEARLY}
     assert not weak
 
 
+@pytest.mark.slow
 def test_the_shipped_starting_points_beat_random_weights(shipped, tmp_path, harness_cli):
     done = harness_cli(
         "bench", "demo", "--strategies", "linear-probe", "--weights", "none", "--out", tmp_path,
@@ -55,6 +57,7 @@ def test_the_shipped_starting_points_beat_random_weights(shipped, tmp_path, harn
     assert len(better) >= 13  # of 15
 
 
+@pytest.mark.slow
 def test_final_weights_of_the_strategies_differ_pairwise(tmp_path, harness_cli):
     from safetensors.numpy import load_file
 

@@ -9,6 +9,8 @@ from harness import NumericMode
 from harness.engine import run
 from harness.plugins.registry import load_plugins
 
+pytestmark = pytest.mark.slow
+
 LOADED = load_plugins(environ={})
 STRATEGIES = LOADED.suites["demo"].strategies
 IMAGES = toy_images((6, 3, 3), size=32)

@@ -219,7 +219,9 @@ def test_a_part_of_it_is_fetched_by_name(hub, tmp_path, harness_cli):
 
 
 def test_with_own_weights_only_data_is_asked_for(hub, tmp_path, harness_cli):
-    done = harness_cli("bench", "paper-2024", "--weights", "none", "--datasets", "ham10000")
+    done = harness_cli(
+        "bench", "paper-2024", "--weights", "none", "--datasets", "ham10000", exit_code=2
+    )
 
     assert done.stderr.endswith("  harness data fetch ham10000\n")
     assert "weights" not in done.stderr
@@ -254,6 +256,7 @@ def test_an_unpinned_dataset_without_a_lock_is_refused(hub, harness_cli):
     assert "unpinned: fetching settles harness.lock" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_survey_is_what_preparing_gives(hub, tmp_path, harness_cli):
     harness_cli("data", "fetch", *NAMES)
     access = Access(cache=tmp_path / "cache", lock=tmp_path / "harness.lock")
@@ -300,6 +303,7 @@ def made_weights(folder):
     save_file(state, folder / "resnet50.safetensors")
 
 
+@pytest.mark.slow
 def test_the_suite_runs_from_end_to_end(hub, tmp_path, harness_cli):
     """Fetch from the Hub, then everything without a network: plan, run, board, plan again."""
     made_weights(tmp_path / "weights")

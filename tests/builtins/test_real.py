@@ -11,6 +11,7 @@ DATA, WEIGHTS = (os.environ.get(name) for name in ("HARNESS_REALDATA", "HARNESS_
 
 pytestmark = [
     pytest.mark.realdata,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not (DATA and WEIGHTS),
         reason="set HARNESS_REALDATA and HARNESS_WEIGHTS to folders of real images and weights",

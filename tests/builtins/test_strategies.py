@@ -236,6 +236,7 @@ def test_the_plan_is_as_recorded(name):
     assert plan == golden.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_each_strategy_learns(name):
     strategy = AutoRGN() if name == "auto-rgn" else STRATEGIES[name]
@@ -253,6 +254,7 @@ def test_the_same_spec_gives_the_same_bits(name):
     assert (first.predictions.logits["test"] == second.predictions.logits["test"]).all()
 
 
+@pytest.mark.slow
 def test_final_weights_differ_pairwise():
     ends = {n: run(*toy_run(s, checkpoint="last")).state for n, s in STRATEGIES.items()}
 
@@ -298,6 +300,7 @@ def test_gradual_counts_a_new_stage_as_head():
 # -- settings -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_logistic_probe_equals_scikit_learn():
     from sklearn.linear_model import LogisticRegression
 

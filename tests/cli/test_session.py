@@ -502,6 +502,7 @@ def test_a_table_breaks_lines_between_words_and_keeps_names_whole(capsys):
 # As a process
 
 
+@pytest.mark.slow
 def test_as_a_module_it_takes_nothing_from_the_current_folder(tmp_path):
     info = tmp_path / "lying_around-1.dist-info"
     info.mkdir()
@@ -514,6 +515,7 @@ def test_as_a_module_it_takes_nothing_from_the_current_folder(tmp_path):
     assert "plugin 'lying' (lying-around 1) is left out: SystemExit: loaded" in installed.stderr
 
 
+@pytest.mark.slow
 def test_exit_codes_reach_the_shell(tmp_path):
     python("-m", "harness", "lsit", cwd=tmp_path, exit_code=2)
     python("-m", "harness", "list", "metrics", cwd=tmp_path)

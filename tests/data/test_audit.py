@@ -26,6 +26,8 @@ from harness.data.stratify import Sample
 from harness.utils.progress import Meter
 from harness_ham10000 import HAM10000
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("nv", "mel", "bkl")
 PLACES = {"train": 8, "validation": 3, "test": 4}  # clean images of each class and split
 

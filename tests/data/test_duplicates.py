@@ -119,6 +119,7 @@ def test_the_hash_is_that_of_the_definition_in_every_orientation(orientation):
         assert np.array_equal(ours, bits(copy))
 
 
+@pytest.mark.slow
 def test_candidates_and_correlations_are_those_of_plain_loops(monkeypatch):
     monkeypatch.setattr(duplicates, "COLUMNS", 16)  # several chunks in a block, several blocks
     copies = copies_of(90, levels=3)
@@ -363,6 +364,7 @@ def test_what_a_program_draws_is_not_searched(tmp_path):
     assert not (tmp_path / "twins").exists()
 
 
+@pytest.mark.slow
 def test_a_bad_image_that_is_skipped_takes_no_twin_along(tmp_path):
     files = with_copies()
     files["a99"] = files["a00"][:900]
@@ -375,6 +377,7 @@ def test_a_bad_image_that_is_skipped_takes_no_twin_along(tmp_path):
 # -- real images ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ("name", "confirmed"),

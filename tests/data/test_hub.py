@@ -543,6 +543,7 @@ UNCHANGED = """
 """
 
 
+@pytest.mark.slow
 def test_the_hubs_own_clients_run_against_the_server_unchanged(hub, tmp_path):
     hub.repos["ga/ted"] = Repo.of({"data/x.parquet": labelled()}, gated=True)
     images = {f"{s}/{'ab'[n % 2]}/{n}.jpg": picture(n % 2, n) for s in SPLITS for n in range(4)}

@@ -315,6 +315,7 @@ def test_a_class_in_test_that_train_lacks_is_an_error(tmp_path):
         prepare(tmp_path / "cache", FolderDataset(name="own", modality="m", path=folder))
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ("name", "pairs", "left_out"),

@@ -69,6 +69,7 @@ def datasets(draw):
 RULES = st.sampled_from(["official", "official-test", "grouped"])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(datasets(), RULES, st.integers(0, 3), st.randoms(use_true_random=False))
 def test_no_group_crosses_whatever_the_rule_and_row_order(data, rule, seed, shuffler):
@@ -326,6 +327,7 @@ def test_no_limit_takes_all_and_the_seed_decides():
     assert limited(splits, 8, seed=0) != limited(splits, 8, seed=1)
 
 
+@pytest.mark.slow
 def test_many_samples_are_split_in_reasonable_work():
     random.seed(0)
     samples = [sample(f"s{n:05}", n % 3, group=f"g{random.randrange(4000)}") for n in range(12000)]

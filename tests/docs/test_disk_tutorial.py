@@ -39,7 +39,7 @@ def test_images_are_told_by_their_paths(place, harness_cli):
     (place / "ward_7.py").write_text(blocks("python")[0])
     audit, bench = (shlex.split(line)[1:] for line in blocks("bash")[0].splitlines())
 
-    assert "ward-7" in harness_cli(*audit)
+    assert "ward-7" in harness_cli(*audit).stdout
     assert "1 runs made" in small(*bench).stdout
     (path,) = Path("results/demo/splits").glob("ward-7.json")
     samples = json.loads(path.read_text())["samples"]

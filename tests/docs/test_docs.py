@@ -319,6 +319,7 @@ def carry_out(command, where):
     return Cli()(*args).output
 
 
+@pytest.mark.slow
 def test_the_tutorial_leads_to_a_row_on_the_board(tmp_path, monkeypatch):
     said = run_page(DOCS / "write-a-strategy.md", tmp_path, monkeypatch)
     text = " ".join(said.values())
@@ -331,6 +332,7 @@ def test_the_tutorial_leads_to_a_row_on_the_board(tmp_path, monkeypatch):
     assert "rate=3" in board or "rate = 3" in board
 
 
+@pytest.mark.slow
 def test_all_of_harness_runs_from_top_to_bottom(tmp_path, monkeypatch):
     said = run_page(DOCS / "all-of-harness.md", tmp_path, monkeypatch)
 
@@ -359,6 +361,7 @@ def messages_of_the_code():
                 yield node.value
 
 
+@pytest.mark.slow
 def test_the_messages_are_those_of_the_code():
     heads = re.findall(r"^### (.*)$", (DOCS / "messages.md").read_text(), re.MULTILINE)
     texts = list(messages_of_the_code())

@@ -47,6 +47,7 @@ def hub(monkeypatch, tmp_path):
     return hub
 
 
+@pytest.mark.slow
 def test_every_block_does_what_the_page_says(hub, tmp_path, harness_cli):
     (plugin,) = blocks("python")
     (tmp_path / "skin_lesions.py").write_text(plugin)

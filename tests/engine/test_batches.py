@@ -16,6 +16,7 @@ from harness.engine.batches import Batches
 from harness.engine.state import RunState
 
 
+@pytest.mark.slow
 @given(st.integers(1, 200), st.integers(1, 40))
 def test_a_pass_sees_each_sample_at_most_once_and_never_a_batch_of_one(samples, size):
     spec, _ = toy_run(FULL)

@@ -37,6 +37,7 @@ def test_memory_grows_with_the_batch_and_bf16_halves_it():
     assert found.runs(found.shared + 3 * found.run) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "densenet121", "vgg19"])
 @pytest.mark.parametrize("suite", ["folders", "paper-2024"])
 def test_the_suites_are_planned_to_fit_a_card_of_16_gib(suite, backbone):

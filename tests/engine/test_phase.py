@@ -51,6 +51,7 @@ def test_overspending_over_several_phases_is_refused():
         run(*toy_run(greedy))
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0.05, 1.0), min_size=1, max_size=6))
 def test_step_boundaries_add_up(shares):
     epochs = [4 * s / sum(shares) for s in shares]

@@ -213,6 +213,7 @@ def test_float32_is_as_far_as_a_unit_in_the_last_place_takes_it(optimizer):
     assert apart(fast, plain) <= 3 * apart(aside, plain)
 
 
+@pytest.mark.slow
 def test_mixed_precision_scores_as_the_reference_does():
     """The paired difference over five seeds stays within a point (90 % interval)."""
     images = toy_images((96, 48, 300))
@@ -233,6 +234,7 @@ def test_mixed_precision_scores_as_the_reference_does():
 # -- company changes nothing --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numeric", [FLOAT32, BF16], ids=["float32", "bf16"])
 def test_a_lane_has_the_same_bits_in_any_company(numeric, trained):
     chosen = strategy(head(3.0))
@@ -248,6 +250,7 @@ def test_a_lane_has_the_same_bits_in_any_company(numeric, trained):
         assert sum(count for count, first in trained if first == 0) == len(order)
 
 
+@pytest.mark.slow
 def test_many_shapes_are_sums_of_their_own():
     """No lane's bits depend on its place or on the others, in any shape of batch."""
     torch.manual_seed(0)

@@ -61,6 +61,7 @@ def assert_same(found, wanted, rtol=1e-8):
         assert off <= rtol * max(scale, 1e-3), f"{name} is {off / max(scale, 1e-3):.1e} off"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("backbone", [ToyBackbone(), ToyVgg()], ids=lambda b: b.name)
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
@@ -74,6 +75,7 @@ def test_every_strategy_ends_where_the_reference_does(name, backbone, device):
         assert_same(found, reference(chosen, PLAIN, device, **given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_strategies_may_follow_each_other_on_one_network(device):
     shared = {}
@@ -162,6 +164,7 @@ def test_an_objective_that_cannot_be_recorded_is_carried_out_plainly(device, mon
     assert steps == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_float32_is_within_the_noise_of_a_changed_last_bit(device):
     """||w_fast - w_ref|| <= 3 ||w_ref' - w_ref||, ref' begun one unit in the last place aside."""

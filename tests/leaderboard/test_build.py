@@ -92,6 +92,7 @@ def products(draw):
     return [made_result(*cell, value=n / 8) for cell, n in zip(cells, eighths, strict=True)]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(products(), st.booleans())
 def test_means_and_ranks_agree_with_pandas(runs, higher):
@@ -115,6 +116,7 @@ def test_means_and_ranks_agree_with_pandas(runs, higher):
                 assert figure.rank == pytest.approx(groups["rank"][label, name])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(products(), st.booleans())
 def test_differences_to_full_ft_agree_with_pandas(runs, higher):
@@ -637,6 +639,7 @@ def mixed():
     return [*results, twice, nan, *superseded], failures, plan
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_results_changes_no_byte(rng: random.Random):

@@ -167,6 +167,7 @@ def test_failed_and_undefined_runs_say_why():
 # -- runs -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_run_is_listed_with_what_made_it():
     data = whole_page()
     _, results, *_ = study()
@@ -481,6 +482,7 @@ def test_a_board_alone_renders():
     assert len(embedded(text)["runs"]["columns"]["id"]) == 120
 
 
+@pytest.mark.slow
 def test_write_takes_the_page_it_is_given(tmp_path):
     board, *_ = study()
     paths = formats.write(board, tmp_path, whole_page())
@@ -489,6 +491,7 @@ def test_write_takes_the_page_it_is_given(tmp_path):
     assert paths[0].read_text(encoding="utf-8") == formats.render(board, "md")
 
 
+@pytest.mark.slow
 def test_ten_thousand_runs_stay_below_five_megabytes():
     """With nine classes, thirty epochs and nine metrics; a cell has five seeds, so each is kept."""
     results = large_study()
@@ -551,6 +554,7 @@ def test_better_and_worse_differ_for_the_colour_blind(kind, theme):
         assert np.abs(seen[0] - seen[1]).max() > 0.2, (good, bad)
 
 
+@pytest.mark.slow
 def test_the_plotting_library_is_kept_and_done_without_where_it_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     made = html_page.plots.__wrapped__()

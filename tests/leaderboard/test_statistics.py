@@ -27,6 +27,7 @@ def analysed(folder, metric=None):
     return statistics.add_statistics(board, store), store
 
 
+@pytest.mark.slow
 def test_differences_are_those_of_the_stored_predictions(made):
     board, store = analysed(made)
     (track,) = board.tracks

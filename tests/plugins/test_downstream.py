@@ -72,6 +72,7 @@ def environment(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_foreign_packages_keep_their_promises(environment, tmp_path):
     """In one process: what is imported comes from the wheels, and all promises are kept."""
     code = (
@@ -94,6 +95,7 @@ def test_the_wheel_holds_the_templates(environment, tmp_path):
     assert (tmp_path / "late" / "src" / "harness_late" / "module.py").is_file()
 
 
+@pytest.mark.slow
 def test_a_board_of_foreign_packages(environment, weights, tmp_path):
     (tmp_path / "foreign.toml").write_text(SUITE)
     done = environment.run(

@@ -191,6 +191,7 @@ def test_the_environment_variable_takes_both_separators_and_blocks(site, tmp_pat
     assert loaded_names(HARNESS_PLUGINS=text) == ["a", "b"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.from_regex(r"(no:)?[a-z./]{1,8}", fullmatch=True)), st.data())
 def test_splitting_undoes_joining(options, data):
     text = "".join(one + data.draw(st.sampled_from([",", os.pathsep, " , "])) for one in options)
@@ -301,6 +302,7 @@ def test_the_line_of_the_plugin_that_failed_is_named(site):
     assert broken.problem.endswith(f"({site.folder / 'bad_module.py'}:3)")
 
 
+@pytest.mark.slow
 def test_a_named_module_that_lacks_a_requirement_is_broken_not_absent(site):
     package = site.folder / "lacking"
     package.mkdir()

@@ -43,6 +43,7 @@ def install(environment, command):
 # -- from nothing to a board ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_path, harness_cli):
     # The README is known once the first command has run: here it is made beforehand, elsewhere.
     harness_cli(
@@ -68,6 +69,7 @@ def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_pat
     assert (recorded["plugin"], recorded["distribution"]) == ("small-steps", "harness-small-steps")
 
 
+@pytest.mark.slow
 def test_every_kind_installs_passes_its_tests_and_is_benched(environment, harness_cli):
     for kind in KINDS:
         harness_cli("plugins", "new", f"my-{kind}", "--kind", kind, "--into", environment.folder)

@@ -34,6 +34,8 @@ from harness.results.merge import opened
 from harness.results.package import read_manifest
 from harness.results.privacy import KEY_FILE, Scrubber, folder_key, hub_id, is_public
 
+pytestmark = pytest.mark.slow
+
 TOY = Path(places.TOY)
 # What stays here: planted in ids, groups, paths, messages and settings of the runs below.
 PATIENTS = ("Meier-Anna", "Schulz-Bert")

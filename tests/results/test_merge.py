@@ -215,6 +215,7 @@ def test_the_same_predictions_in_another_order_are_no_contradiction(tmp_path):
 # -- the order of the folders -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_the_order_of_folders_and_of_runs_in_them_changes_nothing(tmp_path_factory, data):
     root = tmp_path_factory.getbasetemp()

@@ -266,6 +266,7 @@ def test_strided_arrays_are_written_as_they_look(store):
     assert same(store.predictions(store.add(outcome)), strided)
 
 
+@pytest.mark.slow
 def test_equal_predictions_give_equal_bytes_in_every_process():
     code = (
         "import hashlib, numpy as np; from harness import Predictions; from harness.results import predictions as predictions_file;"

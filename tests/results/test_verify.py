@@ -16,6 +16,8 @@ from harness.api.records import Environment, RunResult, digest
 from harness.benchmark.replay import PROBABILITY, compare
 from harness.results.package import write_manifest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

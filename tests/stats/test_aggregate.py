@@ -8,6 +8,7 @@ from harness.errors import UsageError
 from harness.stats import holm, interquartile_mean, probability_of_improvement, wilcoxon, win_rate
 
 
+@pytest.mark.slow
 def test_interquartile_mean_is_scipys():
     scores = np.random.default_rng(0).normal(size=(5, 15))
     found = interquartile_mean(scores)

@@ -28,6 +28,7 @@ def sampled(seed=0, n=240, seeds=3, columns=4, classes=3):
     return np.where(right, targets, (targets + 1) % classes), targets, groups
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "oracle"),
     [("balanced-accuracy", balanced_accuracy_score), ("accuracy", accuracy_score)],
@@ -59,6 +60,7 @@ def test_the_error_is_the_standard_error_of_paired_differences():
     assert (found.df, found.seeds) == (399, 1)
 
 
+@pytest.mark.slow
 def test_without_image_noise_it_is_the_t_test_over_seeds():
     scores = np.array([0.81, 0.84, 0.80, 0.86, 0.79])
     outputs = np.full((5, 2, 40), 0.8)

@@ -159,6 +159,7 @@ def test_incomplete_tables_are_refused(scores):
         compare_blocks(scores, control="a")
 
 
+@pytest.mark.slow
 def test_tests_across_blocks_of_identical_strategies_err_in_five_percent():
     rng = np.random.default_rng(0)
     repetitions = 200

@@ -67,6 +67,7 @@ PROMISED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("promise", PROMISED, ids=str)
 def test_built_ins_keep_their_promises(promise):
     promise.check()
@@ -94,6 +95,7 @@ CAUGHT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "rules"), CAUGHT, ids=lambda value: getattr(value, "name", ""))
 def test_a_broken_promise_is_caught_by_its_own_message_and_nothing_else_is_blamed(one, rules):
     verdicts = {promise.name: promise.verdict() for promise in promises(one)}
@@ -188,6 +190,7 @@ class Rated(Strategy):
         yield Phase("ft", epochs, {"*": self.rate})
 
 
+@pytest.mark.slow
 def test_a_strategy_may_be_checked_with_its_settings():
     check_strategy(Rated)
     with pytest.raises(BrokenPromise, match="the promise 'finite-loss'"):
@@ -205,6 +208,7 @@ class Solved(Strategy):
         yield Phase("b", epochs / 2, {"*": 1.0}, begin="pretrained", average="swa")
 
 
+@pytest.mark.slow
 def test_all_directives_are_understood():
     check_strategy(Solved)
 
@@ -294,6 +298,7 @@ def test_the_command_prints_a_line_a_promise(harness_cli):
     assert lines[-1] == f"{2 + len(metric.RULES)} of {2 + len(metric.RULES)} promises kept"
 
 
+@pytest.mark.slow
 def test_a_broken_promise_is_exit_code_1_with_the_reason_and_the_rule(harness_cli):
     found = harness_cli(
         "plugins",
@@ -394,6 +399,7 @@ def pytest_run(folder, text, *args, exit_code=0):
     return python("-m", "pytest", *options, cwd=folder, exit_code=exit_code)
 
 
+@pytest.mark.slow
 def test_the_mark_makes_a_test_of_each_promise(tmp_path):
     done = pytest_run(
         tmp_path,
@@ -409,6 +415,7 @@ def test_the_mark_makes_a_test_of_each_promise(tmp_path):
         assert f"PASSED test_made.py::test_promise[{name}]" in done.stdout
 
 
+@pytest.mark.slow
 def test_pytest_shows_the_broken_promise_and_not_the_kit(tmp_path):
     done = pytest_run(
         tmp_path,
@@ -429,6 +436,7 @@ def test_pytest_shows_the_broken_promise_and_not_the_kit(tmp_path):
     assert "verdict.cause" not in done.stdout
 
 
+@pytest.mark.slow
 def test_unrelated_tests_wait_for_nothing(tmp_path):
     """The mark's module is imported by every pytest: it must not import the harness."""
     pytest_run(

@@ -328,6 +328,7 @@ def alarm(rng, spreads, samples=500, loss=0.0):
     return bool(check(before, after, ACCURACY).failures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spreads", [(0.0,), (0.01,), (0.03,), (0.0,) * 6, (0.01,) * 6, (0.0, 0.0, 0.0, 0.0, 0.0, 0.03)]
 )

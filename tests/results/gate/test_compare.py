@@ -281,6 +281,7 @@ def test_cost_is_compared_on_like_hardware_only(baseline, tmp_path, change, told
     assert line.split()[-1] == told
 
 
+@pytest.mark.slow
 def test_real_folders_compare(tmp_path, toy_cli):
     bench(tmp_path / "a")
     bench(tmp_path / "b", "--set", "moody.rate=0.9")
