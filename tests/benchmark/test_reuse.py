@@ -4,6 +4,8 @@ import shutil
 import pytest
 from command import bench, runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def made(tmp_path):
@@ -11,7 +13,6 @@ def made(tmp_path):
     return tmp_path, runs(tmp_path)[0]
 
 
-@pytest.mark.slow
 def test_nothing_has_changed(made, toy_cli):
     folder, run = made
     told = toy_cli("why", run.stem[:8], "--out", folder)

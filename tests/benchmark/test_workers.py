@@ -66,6 +66,7 @@ def straight(monkeypatch):
     monkeypatch.setattr(workers, "RunExecutor", Straight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_every_run_is_carried_out_once_and_as_alone(straight, count):
     wanted, heard = specs("full-ft", "linear-probe", "auto-rgn"), Heard()

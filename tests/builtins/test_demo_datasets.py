@@ -16,6 +16,8 @@ from harness_demo import DATASETS, harness_datasets
 from harness_demo.canvas import SHARES, Draws, Points, develop, rise, stamp, wave
 from harness_demo.table import DRAW, encode_png, plan_splits
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {dataset.name: dataset for dataset in DATASETS}
 NAMES = sorted(BY_NAME)
 SPLITS = ("train", "validation", "test")
@@ -82,7 +84,6 @@ def test_declares_itself_procedural(name):
     assert len(dataset.counts) == len(dataset.classes)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_have_the_columns_of_real_data(tables, name):
     from datasets import ClassLabel, Image, Value
@@ -166,7 +167,6 @@ def test_pixels_are_the_recorded_ones(pixels, name):
     assert _digest(pixels[name]) == GOLDEN[name]
 
 
-@pytest.mark.slow
 def test_another_process_draws_the_same_bytes(tables):
     script = (
         "import hashlib, json\n"
@@ -288,7 +288,6 @@ def test_no_two_patients_look_the_same(tables, pixels, name):
     assert correlation[other].max() < 0.98
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_images_of_a_patient_are_more_alike_than_others_of_the_class(tables, pixels, name):
     """The invented patient is worth a group: its images share colour, tone or anatomy."""

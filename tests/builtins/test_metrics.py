@@ -206,6 +206,7 @@ ORACLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @given(predictions())
 @settings(max_examples=40, deadline=None)
@@ -235,6 +236,7 @@ def test_two_classes_give_the_usual_auroc():
     assert found == pytest.approx(sk.roc_auc_score(truth, shares[:, 1]), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @given(predictions(), st.randoms(use_true_random=False))
 @settings(max_examples=25, deadline=None)

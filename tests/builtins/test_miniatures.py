@@ -10,6 +10,8 @@ from torch import nn
 
 from harness.weights import find_weights, load_weights, read_tensors
 
+pytestmark = pytest.mark.slow
+
 HERE = ROOT / "benchmarks" / "miniatures"
 
 
@@ -42,7 +44,6 @@ def test_source_task_is_drawn_alike_every_time(scripts):
     assert not np.array_equal(first[0], other[0])
 
 
-@pytest.mark.slow
 def test_mean_colour_tells_little_of_the_class(scripts):
     from sklearn.linear_model import LogisticRegression
 

@@ -229,6 +229,7 @@ print(test_cache.build_once(Path(sys.argv[1]), meet))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree(tmp_path):
     """Each waits for the other before it decodes; one that dies ends its pipe."""
     other = subprocess.Popen(

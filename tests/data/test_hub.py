@@ -510,6 +510,7 @@ def carried_out(code, *args, **env):
     return python("-c", textwrap.dedent(code), *args, **alone, **env).stdout
 
 
+@pytest.mark.slow
 def test_loading_opens_no_socket_even_with_nothing_prepared(hub, access, tmp_path):
     fetched(HAM10000, access)
     fetched(BRAIN_TUMOR, access)

@@ -163,6 +163,7 @@ def test_an_order_by_hash_is_the_same_for_ever():
     assert order_by_hash(["a", "b", "c", "d"], str, "split:0") == ["b", "a", "d", "c"]
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=3), st.integers(1, 50), min_size=1), st.integers(1, 60))
 def test_quotas_are_proportional_with_one_of_each(counts, limit):
     total = sum(counts.values())

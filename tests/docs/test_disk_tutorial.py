@@ -13,6 +13,8 @@ from places import DOCS
 
 from harness import PatternDataset
 
+pytestmark = pytest.mark.slow
+
 PAGE = DOCS / "add-data-on-disk.md"
 
 

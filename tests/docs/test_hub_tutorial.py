@@ -11,6 +11,8 @@ from places import DOCS
 
 from harness import HubDataset
 
+pytestmark = pytest.mark.slow
+
 PAGE = DOCS / "add-a-hub-dataset.md"
 REVISION = "4d5f1c0f5a7be6de0f8a7d6f1b0c2a9e8d7c6b5a"
 
@@ -47,7 +49,6 @@ def hub(monkeypatch, tmp_path):
     return hub
 
 
-@pytest.mark.slow
 def test_every_block_does_what_the_page_says(hub, tmp_path, harness_cli):
     (plugin,) = blocks("python")
     (tmp_path / "skin_lesions.py").write_text(plugin)

@@ -128,6 +128,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_lane_learns_what_the_reference_learns(case):
     phase, protocol = CASES[case]
@@ -350,6 +351,7 @@ GRADUAL = strategy(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [HORIZON, Schedule(kind="constant", warmup=1.0)])
 def test_a_phase_that_begins_like_another_is_not_trained_again(schedule, trained):
     given = {"schedule": schedule, "optimizer": "adam", "patience": 3, "numeric": FLOAT32}

@@ -116,6 +116,7 @@ def test_penalties_proximal_steps_and_averages(device):
     assert_same(trained(chosen, RECORDED, device), reference(chosen, PLAIN, device))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "protocol",

@@ -373,6 +373,7 @@ def test_what_was_not_computed_is_null():
 # -- the same bytes ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_permuting_the_runs_changes_no_byte():
     runs = [made_run(*cell.split()) for cell in (
         "demo-xray resnet50-mini full-ft", "demo-xray resnet50-mini lp-ft",

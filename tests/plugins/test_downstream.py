@@ -12,6 +12,8 @@ from PIL import Image
 from places import DATA_FILES, ROOT
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = sorted((DATA_FILES / "downstream").iterdir())
 OFFERS = ("norm-tuning", "conv-lora", "mobilenet-v2", "csv-images", "matthews")
 SUITE = """
@@ -72,7 +74,6 @@ def environment(tmp_path_factory):
     return made
 
 
-@pytest.mark.slow
 def test_foreign_packages_keep_their_promises(environment, tmp_path):
     """In one process: what is imported comes from the wheels, and all promises are kept."""
     code = (
@@ -95,7 +96,6 @@ def test_the_wheel_holds_the_templates(environment, tmp_path):
     assert (tmp_path / "late" / "src" / "harness_late" / "module.py").is_file()
 
 
-@pytest.mark.slow
 def test_a_board_of_foreign_packages(environment, weights, tmp_path):
     (tmp_path / "foreign.toml").write_text(SUITE)
     done = environment.run(

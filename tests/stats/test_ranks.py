@@ -3,12 +3,9 @@
 import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
-from autorank import autorank
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scikit_posthocs import posthoc_nemenyi_friedman
 from scipy import stats
 
 from harness.errors import UsageError
@@ -177,14 +174,21 @@ def test_tests_across_blocks_of_identical_strategies_err_in_five_percent():
     assert stats.binomtest(int(pairs), repetitions, 0.05, alternative="greater").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_nemenyi_beside_scikit_posthocs():
+    from scikit_posthocs import posthoc_nemenyi_friedman  # slow to import
+
     table = np.random.default_rng(0).normal(size=(15, 8))
     expected = posthoc_nemenyi_friedman(table).to_numpy()
     np.testing.assert_allclose(nemenyi(table, "abcdefgh").p, expected, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_blocks_beside_autorank(capsys):
     """Friedman's p, mean ranks and the critical difference, of scores that are far from normal."""
+    import pandas as pd
+    from autorank import autorank  # slow to import
+
     table = np.random.default_rng(0).gamma(0.5, size=(15, 8)) + np.linspace(0, 1, 8)
     names = list("abcdefgh")
     expected = autorank(
