@@ -21,7 +21,7 @@ from harness.benchmark.request import BenchRequest
 from harness.data.folder import FolderDataset, parse_data_option
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
-from harness.utils.names import choose, did_you_mean
+from harness.utils.names import choose, did_you_mean, first_few
 
 DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
 
@@ -129,7 +129,19 @@ def _base(request: BenchRequest, loaded: PluginRegistry) -> tuple[Suite, list[Fo
     if name.endswith(".toml"):
         suite, own = read_suite(Path(name), loaded)
         return suite, [*own, *options]
-    return loaded.suites[choose([name], loaded.suites, "suite")[0]], options
+    return named_suite(name, loaded), options
+
+
+def named_suite(name: str, loaded: PluginRegistry) -> Suite:
+    """The registered suite of this name, or the only one that a glob matches.
+
+    Raises:
+        UsageError: there is none, or a glob matches several.
+    """
+    found = choose([name], loaded.suites, "suite")
+    if len(found) > 1:
+        raise UsageError(f"{name!r} matches {len(found)} suites ({first_few(found)}): name one")
+    return loaded.suites[found[0]]
 
 
 def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:
@@ -147,7 +159,7 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
     _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
     base: dict[str, Any] = {}
     if extends := content.pop("extends", None):
-        base = loaded.suites[choose([extends], loaded.suites, "suite")[0]].model_dump()
+        base = named_suite(extends, loaded).model_dump()
         base |= {"notes": (), "title": "", "description": "", "name": path.stem}
     folders = [
         parse_data_option(f"{name}={path.parent / folder}")
@@ -184,8 +196,10 @@ def explain(error: ValidationError, where: str) -> str:
 def _axis(
     patterns: Sequence[str], listed: Sequence[str], registered: Iterable[str], what: str
 ) -> tuple[str, ...]:
-    """Filters choose among everything registered; without filters, what the suite lists."""
-    return tuple(choose(patterns or listed, registered, what)) if patterns or listed else ()
+    """Names in a filter may be anything registered; a glob, and no filter: what the suite lists."""
+    if not (patterns or listed):
+        return ()
+    return tuple(choose(patterns or listed, registered, what, listed if patterns else ()))
 
 
 def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:
@@ -206,12 +220,13 @@ def _settings(suite: Suite, request: BenchRequest, loaded: PluginRegistry) -> di
             _put(protocol, path, value, option)
             changed.append(f"{'.'.join(path)}={value}")
             continue
-        name = choose([target], [*loaded.strategies, "protocol"], "target of --set")[0]
-        fields = loaded.strategies[name].model_fields
-        if len(path) != 1 or path[0] not in fields:
-            near = did_you_mean(path[0], fields)
-            raise UsageError(f"--set {option}: {name} has no setting {'.'.join(path)!r}{near}")
-        settings.setdefault(name, {})[path[0]] = value
+        targets = [*loaded.strategies, "protocol"]
+        for name in choose([target], targets, "target of --set", suite.strategies):
+            fields = loaded.strategies[name].model_fields if name != "protocol" else {}
+            if len(path) != 1 or path[0] not in fields:
+                near = did_you_mean(path[0], fields)
+                raise UsageError(f"--set {option}: {name} has no setting {'.'.join(path)!r}{near}")
+            settings.setdefault(name, {})[path[0]] = value
     if request.epochs is not None:
         protocol["epochs"] = request.epochs
     if changed:

@@ -12,13 +12,17 @@ _GLOB = frozenset("*?[")
 _FEW = 5  # of many names in a message, the first
 
 
-def choose(patterns: Sequence[str], available: Iterable[str], what: str) -> list[str]:
+def choose(
+    patterns: Sequence[str], available: Iterable[str], what: str, listed: Sequence[str] = ()
+) -> list[str]:
     """The names that `patterns` stand for, each once, in the order they were asked for.
 
     Args:
         patterns: names or globs; each may hold several, separated by commas.
         available: the names that exist.  What a glob matches comes in their order.
         what: what the names are, in the singular, for messages: `strategy`.
+        listed: names that a glob filters; only where it matches none of them, it chooses among all
+            that exist.
 
     Raises:
         UsageError: a name does not exist, a glob matches nothing, or nothing was named at all.
@@ -27,7 +31,7 @@ def choose(patterns: Sequence[str], available: Iterable[str], what: str) -> list
     wanted = [part for pattern in patterns for part in map(str.strip, pattern.split(",")) if part]
     if patterns and not wanted:
         raise UsageError(f"no {what} was named; {_listing(what, names)}")
-    chosen = [name for pattern in wanted for name in _matches(pattern, names, what)]
+    chosen = [name for pattern in wanted for name in _matches(pattern, names, what, listed)]
     return list(dict.fromkeys(chosen))
 
 
@@ -58,13 +62,14 @@ def first_few(names: Sequence[str]) -> str:
     return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
-def _matches(pattern: str, names: list[str], what: str) -> list[str]:
+def _matches(pattern: str, names: list[str], what: str, listed: Sequence[str]) -> list[str]:
     if pattern in names:
         return [pattern]
     if not _GLOB.intersection(pattern):
         raise unknown(pattern, names, what)
-    if found := [name for name in names if fnmatchcase(name, pattern)]:
-        return found
+    for some in ([name for name in listed if name in names], names):
+        if found := [name for name in some if fnmatchcase(name, pattern)]:
+            return found
     raise UsageError(f"no {what} matches {pattern!r}; {_listing(what, names)}")
 
 

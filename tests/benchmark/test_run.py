@@ -157,6 +157,25 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     assert "from runs of the same kind in this folder" in later
 
 
+def test_a_glob_filters_what_the_suite_lists(tmp_path, harness_cli):
+    def plan(*args):
+        args = ("--dry-run", "--offline", "--out", tmp_path / "out", *args)
+        return harness_cli("bench", "demo", *args).output
+
+    xray = plan("--datasets", "*xray*", "--backbones", "resnet*", "--strategies", "l*")
+    assert "data demo-xray" in xray
+    assert "to fetch" not in xray
+    assert "chest" not in xray  # registered, not listed
+    assert "resnet50-mini" in xray
+    assert "weights resnet50:" not in xray
+    assert "data chest-xray" in plan("--datasets", "chest*")  # nothing listed matches
+    args = ("--dry-run", "--set", "*-sp.alpha=0.5", "--out", tmp_path / "out")
+    harness_cli("bench", "demo", *args)
+    done = harness_cli("bench", "demo", "--dry-run", "--set", "l*.alpha=0.5", exit_code=2)
+    assert "has no setting 'alpha'" in done.output  # every match counts, not the first
+    assert "'*' matches" in harness_cli("bench", "*", "--dry-run", exit_code=2).output
+
+
 def test_a_limit_marks_every_row(tmp_path):
     bench(tmp_path)
     done = bench(tmp_path, "--limit", "6")
