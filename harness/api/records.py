@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -17,7 +17,9 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     StringConstraints,
+    model_serializer,
 )
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
@@ -32,6 +34,24 @@ class Record(BaseModel):
     """Immutable, and closed to unknown fields."""
 
     model_config = ConfigDict(frozen=True, **CLOSED)
+
+
+class Extended(Record):
+    """A record some of whose fields came later: they are left out while they hold their default.
+
+    So what was written before, and every identity over it, stays as it was.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = dump(self)
+        for name in self.later:
+            default = type(self).model_fields[name].get_default(call_default_factory=True)
+            if getattr(self, name) == default:
+                found.pop(name, None)
+        return found
 
 
 def canonical(value: BaseModel | Mapping[str, Json]) -> str:

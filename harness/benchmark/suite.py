@@ -18,7 +18,7 @@ from harness.api.dataset import Dataset, LocalDataset
 from harness.api.records import Protocol, Suite, canonical
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
-from harness.data.folder import FolderDataset, parse_data_option
+from harness.data.folder import FolderDataset, parse_data_option, with_options
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils.names import choose, did_you_mean, first_few
@@ -61,6 +61,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         UsageError: something is not known, or a value does not fit; with the nearest name.
     """
     suite, folders = _base(request, loaded)
+    folders = with_options(folders, request.columns, join_labels=request.join_labels)
     registered = with_folders(loaded.datasets, folders)
     own = tuple(folder.name for folder in folders)
     datasets = _axis(request.datasets, (*suite.datasets, *own), registered, "dataset")
@@ -101,6 +102,11 @@ def with_folders(
             raise UsageError(f"--data {folder.name}=...: {folder.path} does not exist")
         known = found.get(folder.name)
         if isinstance(known, LocalDataset):
+            if folder.columns or folder.join_labels:
+                raise UsageError(
+                    f"--data {folder.name}=...: its plugin says how this dataset is read; --columns "
+                    "and --join-labels are for folders that no plugin declares"
+                )
             found[folder.name] = known.model_copy(update={"path": folder.path})
         elif known is not None:
             raise UsageError(
@@ -161,10 +167,7 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
     if extends := content.pop("extends", None):
         base = named_suite(extends, loaded).model_dump()
         base |= {"notes": (), "title": "", "description": "", "name": path.stem}
-    folders = [
-        parse_data_option(f"{name}={path.parent / folder}")
-        for name, folder in content.pop("data", {}).items()
-    ]
+    folders = [_folder(path, name, given) for name, given in dict(content.pop("data", {})).items()]
     protocol = content.pop("protocol", {})
     _known_keys(protocol, set(Protocol.model_fields), f"suite file {path}, [protocol]")
     merged = {"name": path.stem, **base, **content}
@@ -173,6 +176,20 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
         return Suite.model_validate(merged), folders
     except ValidationError as error:
         raise UsageError(explain(error, f"suite file {path}")) from error
+
+
+def _folder(path: Path, name: str, given: object) -> FolderDataset:
+    """A line of `[data]`: a folder, or a table `{path, columns, join_labels}`; paths from the file."""
+    table: dict[str, Any] = given if isinstance(given, dict) else {"path": given}
+    where = f"suite file {path}, [data] {name}"
+    _known_keys(table, {"path", "columns", "join_labels"}, where)
+    if not isinstance(table.get("path"), str):
+        raise UsageError(f"{where}: write a folder, or a table with path = FOLDER")
+    folder = parse_data_option(f"{name}={path.parent / table['path']}")
+    try:
+        return FolderDataset.model_validate({**folder.model_dump(), **table, "path": folder.path})
+    except ValidationError as error:
+        raise UsageError(explain(error, where)) from error
 
 
 def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:

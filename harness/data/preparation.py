@@ -19,7 +19,7 @@ from harness.data.duplicates import (
     known_duplicates,
 )
 from harness.data.images import Output, Progress
-from harness.data.split import Splits, limited, make_splits
+from harness.data.split import Splits, limited, make_splits, with_metadata
 from harness.data.stratify import Pair
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
@@ -40,21 +40,27 @@ class DatasetInfo:
         fingerprint: identity of the data, limited or not; before decoding, what it will be if no
             bad image and no near duplicate turns up that is not known yet.
         decoded: the images are in the cache.
+        notes: sentences on what was passed over or joined.
     """
 
     classes: tuple[str, ...]
     counts: Mapping[Split, int]
     fingerprint: str
     decoded: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took."""
+    """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took.
+
+    `notes`: sentences on what was passed over or joined.
+    """
 
     images: ImageSet
     splits: Splits
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -65,7 +71,9 @@ class PreparedDataset:
     def info(self) -> DatasetInfo:
         """Its classes, counts and fingerprint."""
         counts = {split: len(self.images.labels[split]) for split in SPLITS}
-        return DatasetInfo(self.images.classes, counts, self.splits.fingerprint, decoded=True)
+        return DatasetInfo(
+            self.images.classes, counts, self.fingerprint, decoded=True, notes=self.notes
+        )
 
 
 def prepare_dataset(
@@ -118,9 +126,8 @@ def prepare_dataset(
             if bad and not access.skip_bad_images:
                 raise _bad_images(dataset, table, bad)
             if found.images is not None:
-                return PreparedDataset(
-                    _image_set(dataset, splits, rows, found.images, sorted(bad)), splits
-                )
+                images = _image_set(dataset, splits, rows, found.images, sorted(bad))
+                return PreparedDataset(images, splits, notes=table.notes)
 
 
 def _early(
@@ -169,7 +176,9 @@ def survey_dataset(
         known = cache.find_entry(access.cache, entry)
         if known is None or not known.bad:
             counts = {split: len(rows[split]) for split in SPLITS}
-            return DatasetInfo(table.classes, counts, splits.fingerprint, known is not None)
+            return DatasetInfo(
+                table.classes, counts, splits.fingerprint, known is not None, table.notes
+            )
         bad |= {ids[row]: why for row, why in known.bad.items()}
 
 
@@ -190,6 +199,7 @@ def _arrange(
         protocol=protocol,
         pairs=pairs,
     )
+    splits = with_metadata(splits, table.metadata)
     rows = limited(splits, limit, protocol.split_seed)
     ids = [splits.samples[row].id for split in SPLITS for row in rows[split]]
     entry = cache.entry_for(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import LOCK, Session, comma_names, pass_session
+from harness.cli.session import COLUMNS, JOIN_LABELS, LOCK, Session, comma_names, pass_session
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     metavar="[MODALITY:]NAME=FOLDER",
     help="Images of your own: class/*.jpg or train|validation|test/class/*.",
 )
+@COLUMNS
+@JOIN_LABELS
 @click.option(
     "--weights",
     metavar="DIR|none",
@@ -132,7 +134,7 @@ def _request(given: dict[str, Any]) -> BenchRequest:
     from harness.benchmark.request import BenchRequest
 
     names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
-    more = ("weights", "limit", "epochs", "shard", "precision")
+    more = ("columns", "join_labels", "weights", "limit", "epochs", "shard", "precision")
     return BenchRequest(**{name: given[name] for name in (*names, *more)})
 
 
