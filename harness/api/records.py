@@ -123,7 +123,7 @@ class NumericMode(Record):
     deterministic: bool = True
 
 
-class RunSpec(Record):
+class RunSpec(Extended):
     """The identity of a run: equal specs are the same run.
 
     Attributes:
@@ -133,7 +133,10 @@ class RunSpec(Record):
         weights: sha256 of the starting weights, or 'none'.
         sources: sha256 of the code of the plugins that make the result, by role.
         engine: the engine's result version.
+        present_only: validation or test lacks a class, and figures are over the classes there.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("present_only",)
 
     dataset: str
     backbone: str
@@ -147,6 +150,7 @@ class RunSpec(Record):
     sources: dict[str, str] = {}
     engine: int
     numeric: NumericMode = NumericMode()
+    present_only: bool = False
 
     @property
     def run_id(self) -> str:
@@ -238,8 +242,10 @@ class Cost(Record):
     packed: bool = False
 
 
-class DataRecord(Record):
-    """The data a run saw."""
+class DataRecord(Extended):
+    """The data a run saw.  `contradicting`: images that have a copy with another label."""
+
+    later: ClassVar[tuple[str, ...]] = ("contradicting",)
 
     modality: str
     classes: tuple[str, ...]
@@ -254,6 +260,7 @@ class DataRecord(Record):
     revision: str | None = None
     procedural: bool = False
     problems: tuple[str, ...] = ()
+    contradicting: int = 0
 
 
 class WeightsRecord(Record):

@@ -177,7 +177,9 @@ class _Runner:
         key = f"{spec.dataset} {spec.limit} {canonical(spec.protocol)}"
         if key not in self._prepared:
             skipped = bool(record and record.skipped)
-            access = replace(self.options.access, skip_bad_images=skipped)
+            access = replace(
+                self.options.access, skip_bad_images=skipped, allow_missing_classes=True
+            )
             dataset = self.datasets[spec.dataset]
             self._prepared[key] = preparation.prepare_dataset(
                 dataset, spec.protocol, access, limit=spec.limit

@@ -109,6 +109,18 @@ def make_splits(
     return _record(dataset, classes, text, staying, placed, left_out)
 
 
+def lacking_classes(splits: Splits) -> dict[Split, tuple[str, ...]]:
+    """Split -> the classes that it has no sample of; splits that have all are not there."""
+    there: dict[Split, set[str]] = {split: set() for split in SPLITS}
+    for sample in splits.samples:
+        there[sample.split].add(sample.label)
+    found = {
+        split: tuple(name for name in splits.classes if name not in there[split])
+        for split in SPLITS
+    }
+    return {split: names for split, names in found.items() if names}
+
+
 def with_metadata(splits: Splits, metadata: Mapping[str, Mapping[str, str]]) -> Splits:
     """Splits whose samples say what a list says of them; the fingerprint stays as it is."""
     if not metadata:

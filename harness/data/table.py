@@ -180,6 +180,8 @@ def _labels(dataset: Dataset, table: datasets.Dataset) -> list[str]:
 def _classes(dataset: Dataset, labels: Sequence[str]) -> tuple[str, ...]:
     """Class names in label order: as declared, else sorted."""
     found = set(labels)
+    if not dataset.classes:
+        _check_spellings(dataset, labels)
     classes = dataset.classes or tuple(sorted(found))
     new, absent = sorted(found - set(classes)), sorted(set(classes) - found)
     if new or absent:
@@ -198,10 +200,33 @@ def _classes(dataset: Dataset, labels: Sequence[str]) -> tuple[str, ...]:
     return classes
 
 
+def _check_spellings(dataset: Dataset, labels: Sequence[str]) -> None:
+    """Refuse labels that are read as the same, or as missing; declared classes are meant so."""
+    if several := find_spellings(labels):
+        shown = first_few([show_spellings(same) for same in several])
+        raise DataError(
+            f"dataset {dataset.name!r}: labels that read the same: {shown}; write them alike, or declare "
+            "its classes"
+        )
+    # 'none' is a word, too.
+    missing = sorted({label for label in labels if is_placeholder(label) and label != "none"})
+    if missing:
+        raise DataError(
+            f"dataset {dataset.name!r}: the label {first_few([repr(one) for one in missing])} stands for "
+            "a missing value; leave these images out, or declare its classes"
+        )
+
+
 def _texts(dataset: Dataset, tables: Iterable[datasets.Dataset], column: str) -> list[str]:
-    values = [value for table in tables for value in _column(table, column)]
-    if None in values or "" in values:
-        raise DataError(f"dataset {dataset.name!r}: a sample without {column}")
+    values = []
+    for table in tables:
+        some = _column(table, column)
+        if bare := [row for row, value in enumerate(some, start=1) if value in {None, ""}]:
+            raise DataError(
+                f"dataset {dataset.name!r}: {len(bare)} rows of {len(some)} have no {column}: row "
+                f"{first_few(list(map(str, bare)))} of their table; a sample without {column} cannot be used"
+            )
+        values += some
     return [str(value) for value in values]
 
 

@@ -14,7 +14,7 @@ from harness.errors import UsageError
 
 _GLOB = frozenset("*?[")
 _FEW = 5  # of many names in a message, the first
-_NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d{1,3})?")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d{1,3})?")
 # Texts that pandas, R, spreadsheets and people write where a value is missing, in lower case.
 _PLACEHOLDERS = frozenset(
     {

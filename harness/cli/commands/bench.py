@@ -98,6 +98,11 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 )
 @LOCK
 @click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and say so.")
+@click.option(
+    "--allow-missing-classes",
+    is_flag=True,
+    help="Go on where validation or test lacks a class: figures over the others; marks the row.",
+)
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
 @click.option("--save-weights", is_flag=True, help="Keep the tested weights of every run.")
 @click.option("--profile", is_flag=True, help="Tell where the time of the call and its runs went.")
@@ -143,7 +148,10 @@ def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
     from harness.benchmark.request import BenchOptions
 
     access = Access(
-        offline=session.offline, skip_bad_images=given["skip_bad_images"], lock=given["lock"]
+        offline=session.offline,
+        skip_bad_images=given["skip_bad_images"],
+        allow_missing_classes=given["allow_missing_classes"],
+        lock=given["lock"],
     )
     names = (
         "out",
