@@ -34,11 +34,13 @@ class Access:
     """The way to data: where downloads are kept, and whether the network may be used.
 
     `lock` is the file that pins revisions and bytes; it need not be there.
+    `allow_missing_classes`: validation and test may lack a class (train never).
     """
 
     cache: Path = field(default_factory=default_cache)
     offline: bool = False
     skip_bad_images: bool = False
+    allow_missing_classes: bool = False
     lock: Path = Path("harness.lock")
 
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from harness.api.records import Cost, Failure, Json, MetricValue, NumericMode, Protocol, Record
+from pydantic import Field
+
+from harness.api.records import (
+    Cost,
+    Extended,
+    Failure,
+    Json,
+    MetricValue,
+    NumericMode,
+    Protocol,
+    Record,
+)
 
 
 class Gap(Record):
@@ -151,8 +162,16 @@ class Track(Record):
     rows: tuple[Row, ...] = ()
 
 
-class DataNote(Record):
-    """A dataset as the runs saw it.  `images`: split -> how many."""
+class DataNote(Extended):
+    """A dataset as the runs saw it.
+
+    Attributes:
+        images: split -> how many.
+        contradicting: images that have a copy with another label.
+        lacking: split -> classes it has no image of, where figures are over the others.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ("contradicting", "lacking")
 
     label: str
     dataset: str
@@ -168,6 +187,8 @@ class DataNote(Record):
     revision: str | None = None
     procedural: bool = False
     problems: tuple[str, ...] = ()
+    contradicting: int = 0
+    lacking: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class WeightsNote(Record):

@@ -41,13 +41,29 @@ class Metric:
     high: float = 1.0
 
     def compute(
-        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]
+        self,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        classes: Sequence[str],
+        *,
+        present_only: bool = False,
     ) -> MetricValue:
         """The figure for logits [N, C] and class numbers [N]; null with a reason if undefined.
+
+        `present_only`: where it is undefined and a class has no sample, it is that of the other
+        classes, see `over_present`; the reason then says so.
 
         Raises:
             PluginError: the module's result does not hold the metric's name.
         """
+        figure = self._figure(logits, targets, classes)
+        if figure.value is None and present_only and 0 < len(set(targets.tolist())) < len(classes):
+            return self.over_present(logits, targets, classes)
+        return figure
+
+    def _figure(
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]
+    ) -> MetricValue:
         try:
             found = _built(self).compute(predictions=softmax(logits), references=targets)
         except Undefined as undefined:
@@ -63,6 +79,38 @@ class Metric:
             value=value,
             reason=reason if reason is None else _named(reason, classes),
             by_class=None if by_class is None else dict(zip(classes, by_class, strict=True)),
+        )
+
+    def over_present(
+        self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]
+    ) -> MetricValue:
+        """The figure of the classes that have samples, as if the others had no logit.
+
+        A sample whose largest logit is that of a class without samples stays wrong: the logit of
+        its own class changes places with the largest of the rest.
+        """
+        import numpy as np
+
+        there = np.unique(targets)
+        numbers = np.searchsorted(there, targets)
+        kept = logits[:, there].copy()
+        lost = ~np.isin(logits.argmax(axis=1), there) & (kept.argmax(axis=1) == numbers)
+        rows, own = np.flatnonzero(lost), numbers[lost]
+        if len(there) > 1 and len(rows):
+            others = kept[rows]
+            others[np.arange(len(rows)), own] = -np.inf
+            best = others.argmax(axis=1)
+            kept[rows, own], kept[rows, best] = kept[rows, best], kept[rows, own]
+        names = [classes[number] for number in there]
+        found = self.compute(kept, numbers, names)
+        if found.value is None:
+            return found
+        absent = ", ".join(repr(name) for name in classes if name not in names)
+        by_class = found.by_class and {name: found.by_class.get(name) for name in classes}
+        return MetricValue(
+            value=found.value,
+            reason=f"over the classes that are there, without {absent}",
+            by_class=by_class,
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -17,7 +17,9 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     StringConstraints,
+    model_serializer,
 )
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
@@ -32,6 +34,24 @@ class Record(BaseModel):
     """Immutable, and closed to unknown fields."""
 
     model_config = ConfigDict(frozen=True, **CLOSED)
+
+
+class Extended(Record):
+    """A record some of whose fields came later: they are left out while they hold their default.
+
+    So what was written before, and every identity over it, stays as it was.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = dump(self)
+        for name in self.later:
+            default = type(self).model_fields[name].get_default(call_default_factory=True)
+            if getattr(self, name) == default:
+                found.pop(name, None)
+        return found
 
 
 def canonical(value: BaseModel | Mapping[str, Json]) -> str:
@@ -103,7 +123,7 @@ class NumericMode(Record):
     deterministic: bool = True
 
 
-class RunSpec(Record):
+class RunSpec(Extended):
     """The identity of a run: equal specs are the same run.
 
     Attributes:
@@ -113,7 +133,10 @@ class RunSpec(Record):
         weights: sha256 of the starting weights, or 'none'.
         sources: sha256 of the code of the plugins that make the result, by role.
         engine: the engine's result version.
+        present_only: validation or test lacks a class, and figures are over the classes there.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("present_only",)
 
     dataset: str
     backbone: str
@@ -127,6 +150,7 @@ class RunSpec(Record):
     sources: dict[str, str] = {}
     engine: int
     numeric: NumericMode = NumericMode()
+    present_only: bool = False
 
     @property
     def run_id(self) -> str:
@@ -218,8 +242,10 @@ class Cost(Record):
     packed: bool = False
 
 
-class DataRecord(Record):
-    """The data a run saw."""
+class DataRecord(Extended):
+    """The data a run saw.  `contradicting`: images that have a copy with another label."""
+
+    later: ClassVar[tuple[str, ...]] = ("contradicting",)
 
     modality: str
     classes: tuple[str, ...]
@@ -234,6 +260,7 @@ class DataRecord(Record):
     revision: str | None = None
     procedural: bool = False
     problems: tuple[str, ...] = ()
+    contradicting: int = 0
 
 
 class WeightsRecord(Record):

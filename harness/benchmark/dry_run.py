@@ -69,6 +69,7 @@ def _datasets(dry: DryRun) -> list[str]:
             text += about + ", ".join(f"{split} {count}" for split, count in counts.items()) + "; "
         state = "not here" if survey is None else "decoded" if survey.decoded else "here"
         lines.append(text + state)
+        lines += [f"  {note}" for note in (survey.notes if survey else ())]
     return lines
 
 

@@ -62,6 +62,7 @@ def run_specs(
             },
             engine=ENGINE_VERSION,
             numeric=numeric[dataset, backbone],
+            present_only=dataset in datasets and bool(datasets[dataset].lacking),
         )
         for dataset in suite.datasets
         for backbone in suite.backbones

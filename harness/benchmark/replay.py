@@ -17,7 +17,7 @@ from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
-from harness.data.folder import parse_data_option
+from harness.data.folder import parse_data_option, with_options
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -39,6 +39,7 @@ class ReplayOptions:
         count: how many, chosen at random by `seed` among those that hold.
         device: as for `bench`; None: 'cuda' for runs made there, if there is one, else 'cpu'.
         data: `--data` options, for datasets that are folders.
+        columns, join_labels: as for `bench`.
         weights: `--weights`.
     """
 
@@ -46,6 +47,8 @@ class ReplayOptions:
     seed: int = 0
     device: str | None = None
     data: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    join_labels: bool = False
     weights: str | None = None
     access: Access = field(default_factory=Access)
 
@@ -117,7 +120,11 @@ class _Runner:
 
     def __init__(self, loaded: PluginRegistry, options: ReplayOptions) -> None:
         self.loaded, self.options = loaded, options
-        own = [parse_data_option(one) for one in options.data]
+        own = with_options(
+            [parse_data_option(one) for one in options.data],
+            options.columns,
+            join_labels=options.join_labels,
+        )
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
         self._prepared: dict[str, preparation.PreparedDataset] = {}
 
@@ -170,7 +177,9 @@ class _Runner:
         key = f"{spec.dataset} {spec.limit} {canonical(spec.protocol)}"
         if key not in self._prepared:
             skipped = bool(record and record.skipped)
-            access = replace(self.options.access, skip_bad_images=skipped)
+            access = replace(
+                self.options.access, skip_bad_images=skipped, allow_missing_classes=True
+            )
             dataset = self.datasets[spec.dataset]
             self._prepared[key] = preparation.prepare_dataset(
                 dataset, spec.protocol, access, limit=spec.limit

@@ -22,6 +22,8 @@ class BenchRequest:
     strategies: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     data: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    join_labels: bool = False
     sets: tuple[str, ...] = ()
     weights: str | None = None
     limit: int | None = None

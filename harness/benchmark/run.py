@@ -144,6 +144,8 @@ def _prepare(
         skipped = prepared.images.record.skipped
         if skipped:
             say(f"{name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
+        for note in prepared.notes:
+            say(f"{name}: {note}")
         datasets[name] = replace(prepared, seconds=time.perf_counter() - started)
     return datasets
 

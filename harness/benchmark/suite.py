@@ -18,10 +18,10 @@ from harness.api.dataset import Dataset, LocalDataset
 from harness.api.records import Protocol, Suite, canonical
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
-from harness.data.folder import FolderDataset, parse_data_option
+from harness.data.folder import FolderDataset, parse_data_option, with_options
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
-from harness.utils.names import choose, did_you_mean
+from harness.utils.names import choose, did_you_mean, first_few
 
 DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
 
@@ -61,6 +61,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         UsageError: something is not known, or a value does not fit; with the nearest name.
     """
     suite, folders = _base(request, loaded)
+    folders = with_options(folders, request.columns, join_labels=request.join_labels)
     registered = with_folders(loaded.datasets, folders)
     own = tuple(folder.name for folder in folders)
     datasets = _axis(request.datasets, (*suite.datasets, *own), registered, "dataset")
@@ -101,6 +102,11 @@ def with_folders(
             raise UsageError(f"--data {folder.name}=...: {folder.path} does not exist")
         known = found.get(folder.name)
         if isinstance(known, LocalDataset):
+            if folder.columns or folder.join_labels:
+                raise UsageError(
+                    f"--data {folder.name}=...: its plugin says how this dataset is read; --columns "
+                    "and --join-labels are for folders that no plugin declares"
+                )
             found[folder.name] = known.model_copy(update={"path": folder.path})
         elif known is not None:
             raise UsageError(
@@ -129,7 +135,19 @@ def _base(request: BenchRequest, loaded: PluginRegistry) -> tuple[Suite, list[Fo
     if name.endswith(".toml"):
         suite, own = read_suite(Path(name), loaded)
         return suite, [*own, *options]
-    return loaded.suites[choose([name], loaded.suites, "suite")[0]], options
+    return named_suite(name, loaded), options
+
+
+def named_suite(name: str, loaded: PluginRegistry) -> Suite:
+    """The registered suite of this name, or the only one that a glob matches.
+
+    Raises:
+        UsageError: there is none, or a glob matches several.
+    """
+    found = choose([name], loaded.suites, "suite")
+    if len(found) > 1:
+        raise UsageError(f"{name!r} matches {len(found)} suites ({first_few(found)}): name one")
+    return loaded.suites[found[0]]
 
 
 def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:
@@ -147,12 +165,9 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
     _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
     base: dict[str, Any] = {}
     if extends := content.pop("extends", None):
-        base = loaded.suites[choose([extends], loaded.suites, "suite")[0]].model_dump()
+        base = named_suite(extends, loaded).model_dump()
         base |= {"notes": (), "title": "", "description": "", "name": path.stem}
-    folders = [
-        parse_data_option(f"{name}={path.parent / folder}")
-        for name, folder in content.pop("data", {}).items()
-    ]
+    folders = [_folder(path, name, given) for name, given in dict(content.pop("data", {})).items()]
     protocol = content.pop("protocol", {})
     _known_keys(protocol, set(Protocol.model_fields), f"suite file {path}, [protocol]")
     merged = {"name": path.stem, **base, **content}
@@ -161,6 +176,20 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
         return Suite.model_validate(merged), folders
     except ValidationError as error:
         raise UsageError(explain(error, f"suite file {path}")) from error
+
+
+def _folder(path: Path, name: str, given: object) -> FolderDataset:
+    """A line of `[data]`: a folder, or a table `{path, columns, join_labels}`; paths from the file."""
+    table: dict[str, Any] = given if isinstance(given, dict) else {"path": given}
+    where = f"suite file {path}, [data] {name}"
+    _known_keys(table, {"path", "columns", "join_labels"}, where)
+    if not isinstance(table.get("path"), str):
+        raise UsageError(f"{where}: write a folder, or a table with path = FOLDER")
+    folder = parse_data_option(f"{name}={path.parent / table['path']}")
+    try:
+        return FolderDataset.model_validate({**folder.model_dump(), **table, "path": folder.path})
+    except ValidationError as error:
+        raise UsageError(explain(error, where)) from error
 
 
 def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:
@@ -184,8 +213,10 @@ def explain(error: ValidationError, where: str) -> str:
 def _axis(
     patterns: Sequence[str], listed: Sequence[str], registered: Iterable[str], what: str
 ) -> tuple[str, ...]:
-    """Filters choose among everything registered; without filters, what the suite lists."""
-    return tuple(choose(patterns or listed, registered, what)) if patterns or listed else ()
+    """Names in a filter may be anything registered; a glob, and no filter: what the suite lists."""
+    if not (patterns or listed):
+        return ()
+    return tuple(choose(patterns or listed, registered, what, listed if patterns else ()))
 
 
 def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:
@@ -206,12 +237,13 @@ def _settings(suite: Suite, request: BenchRequest, loaded: PluginRegistry) -> di
             _put(protocol, path, value, option)
             changed.append(f"{'.'.join(path)}={value}")
             continue
-        name = choose([target], [*loaded.strategies, "protocol"], "target of --set")[0]
-        fields = loaded.strategies[name].model_fields
-        if len(path) != 1 or path[0] not in fields:
-            near = did_you_mean(path[0], fields)
-            raise UsageError(f"--set {option}: {name} has no setting {'.'.join(path)!r}{near}")
-        settings.setdefault(name, {})[path[0]] = value
+        targets = [*loaded.strategies, "protocol"]
+        for name in choose([target], targets, "target of --set", suite.strategies):
+            fields = loaded.strategies[name].model_fields if name != "protocol" else {}
+            if len(path) != 1 or path[0] not in fields:
+                near = did_you_mean(path[0], fields)
+                raise UsageError(f"--set {option}: {name} has no setting {'.'.join(path)!r}{near}")
+            settings.setdefault(name, {})[path[0]] = value
     if request.epochs is not None:
         protocol["epochs"] = request.epochs
     if changed:

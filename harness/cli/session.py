@@ -190,6 +190,18 @@ def comma_names(_: click.Context, __: click.Parameter, value: str | None) -> tup
     return tuple(part.strip() for part in value.split(",") if part.strip()) if value else ()
 
 
+COLUMNS = click.option(
+    "--columns",
+    multiple=True,
+    metavar="[NAME:]ROLE=COLUMN",
+    help="Of the list of a --data folder: group=patient_id, metadata=age,sex; roles: file, label, "
+    "split, group, metadata, ignore.",
+)
+JOIN_LABELS = click.option(
+    "--join-labels",
+    is_flag=True,
+    help="Labels of a --data folder that read the same (1 and 1.0) are one class.",
+)
 LOCK = click.option(
     "--lock",
     type=click.Path(path_type=Path),

@@ -1,34 +1,49 @@
 """A folder of images as a dataset: `class/*.jpg`, or `train|validation|test/class/*.jpg`.
 
-A list beside the images says more: `manifest.csv`, or `metadata.csv` as the Hub has it.
+A list beside the images says more, see `harness.data.lists`.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
+
+from pydantic import field_validator
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.data.rows import NOTES, Row, image_extensions, is_hidden, make_table
+from harness.data.lists import (
+    FOLDER,
+    SPLIT_NAMES,
+    Columns,
+    ListTable,
+    Roles,
+    as_text,
+    assign_roles,
+    check_roles,
+    find_lists,
+    is_table,
+    parse_columns,
+    read_list,
+)
+from harness.data.rows import NOTES, LoadedTables, Row, image_extensions, is_hidden, make_table
 from harness.errors import DataError, UsageError
-from harness.utils.names import did_you_mean, first_few
+from harness.utils.names import (
+    did_you_mean,
+    find_spellings,
+    first_few,
+    is_placeholder,
+    show_spellings,
+)
 
 if TYPE_CHECKING:
     import datasets
 
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
 UNKNOWN_MODALITY = "unknown"
 LAYOUT = "lay it out as class/image.jpg or train|validation|test/class/image.jpg"
 
@@ -41,47 +56,88 @@ class Listed:
     label: str | None = None
     split: Split | None = None
     group: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What the lists of a folder say.  `notes`: what was passed over."""
+
+    rows: tuple[Listed, ...]
+    notes: tuple[str, ...] = ()
 
 
 class FolderDataset(Dataset):
     """Images in a folder; sample ids are paths from it, with forward slashes.
 
-    `validation` may also be called `val` or `valid`.  `manifest.csv` (`file, split, label, group`)
-    or `metadata.csv` (`file_name` instead of `file`) says more where there is one: then every image
-    must be in it, images may lie anywhere, and what it says must not contradict the folders.
+    `validation` may also be called `val` or `valid`.  A list called manifest or metadata (.csv, .tsv,
+    .jsonl, .parquet) says more where there is one: then every image must be in it, images may lie
+    anywhere, and what it says must not contradict the folders.  Its columns are `file` (or
+    `file_name`: from where the list lies), `label`, `split` and `group`, and those that `columns`
+    names; any other is an error.  Beside a list no folder is a label, unless `columns` says so.
     Without splits the harness makes them; without groups every image is its own.
 
     What counts as an image is any file whose extension Pillow knows.  Hidden files and notes
-    (.csv .tsv .txt .md .rst .json .xml .yaml .yml .html .pdf .xlsx .ini .db) are passed over,
+    (.txt .md .rst .json .xml .yaml .yml .html .pdf .ini .db that are no lists) are passed over,
     and so is whatever lies beside the class or split folders; any other file among the images is an
     error, since an image in a format that cannot be read must not go missing in silence.
 
     Attributes:
         path: the folder.
+        columns: role (file, label, split, group, metadata, ignore) -> names of columns of the list;
+            `label=@folder`: the folder that an image lies in.
+        join_labels: labels that a person reads as the same (`1` and `1.0`) are one class.
     """
 
     path: Path
+    columns: Mapping[str, tuple[str, ...]] = {}
+    join_labels: bool = False
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:  # noqa: ANN401 - whatever a plugin gives
+        if not isinstance(given, Mapping):
+            return given
+        return {
+            role: (names,) if isinstance(names, str) else names for role, names in given.items()
+        }
+
+    @field_validator("columns")
+    @classmethod
+    def _roles(cls, given: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        check_roles(given)
+        return given
 
     def load(self, access: Access) -> Mapping[str, datasets.Dataset]:
         """As `Dataset.load`; images are paths.
 
         Raises:
             DataError: no such folder, nothing in it, folders and list disagree, several labels an
-                image, a class of one image.
+                image, a class of one image, a column or a list that nothing says the use of.
         """
         folder = self.path.expanduser().resolve()
         if not folder.is_dir():
             what = "is no folder" if folder.exists() else "does not exist"
             raise DataError(f"dataset {self.name!r}: {self.path} {what}")
-        files, class_folders = _scan(folder)
-        rows = read_lists(folder)
-        samples = (
-            _from_folders(folder, files, class_folders)
-            if rows is None
-            else _from_list(folder, files, rows)
-        )
+        found = _scan(folder)
+        lists = _read_lists(folder, find_lists(folder, found.others, found.images), self.columns)
+        if lists is None:
+            self._check_no_columns(folder)
+            samples = _from_folders(folder, found.images, found.folders)
+        else:
+            folders = FOLDER in self.columns.get("label", ())
+            samples = _from_list(folder, found.images, lists.rows, by_folder=folders)
+        samples, joined = _one_spelling(folder, samples, join=self.join_labels)
         _check_classes(folder, samples)
-        return _tables(folder, samples)
+        return _tables(folder, samples, (*(lists.notes if lists else ()), *joined))
+
+    def _check_no_columns(self, folder: Path) -> None:
+        if self.columns:
+            roles = ", ".join(f"{role}={','.join(names)}" for role, names in self.columns.items())
+            raise DataError(
+                f"dataset {self.name!r}: columns are declared ({roles}), but {folder} holds no list "
+                "(manifest or metadata .csv, .tsv, .jsonl, .parquet)"
+            )
 
 
 def parse_data_option(text: str) -> FolderDataset:
@@ -104,32 +160,81 @@ def parse_data_option(text: str) -> FolderDataset:
     return FolderDataset(name=name, modality=modality or UNKNOWN_MODALITY, path=Path(path))
 
 
-def read_lists(folder: Path) -> tuple[Listed, ...] | None:
-    """Rows of `manifest.csv` (`file`, `label`; `split` and `group` may be missing), or None.
-
-    Or of `metadata.csv` (`file_name` instead of `file`, from where the list lies; `label` may be
-    missing where the folders say it), in the folder itself or in its split folders.
+def with_options(
+    folders: Iterable[FolderDataset], columns: Iterable[str] = (), *, join_labels: bool = False
+) -> list[FolderDataset]:
+    """Folders as `--columns [NAME:]ROLE=COLUMN` and `--join-labels` say; the options count first.
 
     Raises:
-        DataError: a list cannot be read, lacks a column, or contradicts itself.
+        UsageError: an option of another form, or for a folder that is not there.
     """
-    if (folder / "metadata.jsonl").is_file():
-        raise DataError(f"{folder / 'metadata.jsonl'} is not read; write metadata.csv instead")
-    manifest = folder / "manifest.csv"
-    metadata = sorted([folder / "metadata.csv", *folder.glob("*/metadata.csv")])
-    metadata = [path for path in metadata if path.is_file()]
-    if manifest.is_file() and metadata:
-        raise DataError(f"{folder} has both manifest.csv and {metadata[0]}: keep one of them")
-    if manifest.is_file():
-        rows = _read(manifest, folder, "file", needed=("file", "label"))
-    elif metadata:
-        rows = [
-            row for path in metadata for row in _read(path, folder, "file_name", ("file_name",))
-        ]
-    else:
+    found, options = list(folders), parse_columns(columns)
+    names = [folder.name for folder in found]
+    for name in options:
+        if name and name not in names:
+            raise UsageError(
+                f"--columns {name}:...: no folder is called {name!r}{did_you_mean(name, names)}; it "
+                "takes the name of a --data NAME=FOLDER"
+            )
+    if not found and (options or join_labels):
+        which = "--columns" if options else "--join-labels"
+        raise UsageError(f"{which} is about folders of your own: give --data NAME=FOLDER too")
+    return [
+        folder.model_copy(
+            update={
+                "columns": {
+                    **folder.columns,
+                    **options.get("", {}),
+                    **options.get(folder.name, {}),
+                },
+                "join_labels": folder.join_labels or join_labels,
+            }
+        )
+        for folder in found
+    ]
+
+
+# -- lists -----------------------------------------------------------------------------------------
+
+
+def read_lists(folder: Path, columns: Columns | None = None) -> tuple[Listed, ...] | None:
+    """Rows of the lists in a folder, or None: there is none.
+
+    Raises:
+        DataError: a list cannot be read, lacks a column or has one too many, or contradicts itself.
+    """
+    others = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    found = _read_lists(folder, find_lists(folder, others, ()), columns or {})
+    return None if found is None else found.rows
+
+
+def _read_lists(folder: Path, paths: Sequence[Path], columns: Columns) -> Lists | None:
+    if not paths:
         return None
+    rows: list[Listed] = []
+    notes: list[str] = []
+    for path in paths:
+        table = read_list(path, columns)
+        roles = assign_roles(table, columns)
+        notes += [
+            f"{path}: column {name} only numbers the rows; passed over" for name in roles.passed
+        ]
+        rows += _rows(table, roles, path.parent.relative_to(folder))
     _check_once(rows, folder)
-    return tuple(rows)
+    return Lists(tuple(rows), tuple(notes))
+
+
+def _rows(table: ListTable, roles: Roles, below: Path) -> list[Listed]:
+    rows = []
+    for place, cells in table.rows:
+        where = f"{table.path}, {place}"
+        values = {role: cells[at] for role, at in roles.single.items()}
+        more = ((name, as_text(cells[at])) for name, at in roles.metadata.items())
+        rows.append(_row(values, tuple(pair for pair in more if pair[1]), below, where))
+    without = [row.file for row in rows if row.split is None]
+    if 0 < len(without) < len(rows):
+        raise DataError(f"{table.path}: some rows have a split, others none: {first_few(without)}")
+    return rows
 
 
 def split_named(name: str, place: str) -> Split:
@@ -145,56 +250,39 @@ def split_named(name: str, place: str) -> Split:
     return split
 
 
-def _read(path: Path, folder: Path, key: str, needed: Sequence[str]) -> list[Listed]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = [name.strip().lower() for name in reader.fieldnames or ()]
-            _check_header(path, header, needed)
-            reader.fieldnames = header
-            rows = [
-                _row(row, key, path.parent.relative_to(folder), f"{path}, line {reader.line_num}")
-                for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as comma-separated UTF-8 text: {error}") from error
-    without = [row.file for row in rows if row.split is None]
-    if 0 < len(without) < len(rows):
-        raise DataError(f"{path}: some rows have a split, others none: {first_few(without)}")
-    return rows
-
-
-def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
-    missing = [name for name in needed if name not in header]
-    if missing:
+def _row(
+    values: Mapping[str, object], metadata: tuple[tuple[str, str], ...], below: Path, place: str
+) -> Listed:
+    cells = {role: as_text(value) for role, value in values.items()}
+    file = _relative(cells["file"], below, place)
+    label = cells.get("label")
+    if label == "":
         raise DataError(
-            f"{path} has no column {', '.join(missing)} (it has: {', '.join(header) or 'nothing'}); "
-            "columns are file, split, label, group in manifest.csv, separated by commas; file_name "
-            "in metadata.csv"
+            f"{place}: {file} has no label; write one, or take the row and the image out"
         )
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path} has column {', '.join(twice)} more than once")
-
-
-def _row(row: dict[str, str], key: str, below: Path, place: str) -> Listed:
-    if None in cast("dict[str | None, object]", row) or None in row.values():
-        raise DataError(f"{place}: more or fewer cells than the header has columns")
-    cells = {name: cell.strip() for name, cell in row.items()}
-    file = _relative(cells[key], below, place)
-    if cells.get("label") == "":
-        raise DataError(f"{place}: {file} has no label")
-    if "|" in cells.get("label", ""):
+    if label is not None and is_placeholder(label):
         raise DataError(
-            f"{place}: {file} has several labels ({cells['label']}); only single-label sets can be "
+            f"{place}: {file} has the label {label!r}, which stands for a missing value: write the "
+            "label, or take the row and the image out; a class of that name needs another word"
+        )
+    if label is not None and ("|" in label or isinstance(values["label"], (list, tuple, dict))):
+        raise DataError(
+            f"{place}: {file} has several labels ({label}); only single-label sets can be "
             "used: keep one label an image"
+        )
+    group = cells.get("group")
+    if group is not None and is_placeholder(group):
+        raise DataError(
+            f"{place}: {file} has the group {group!r}, which stands for a missing value: write whose "
+            "image it is; if that is not known, a name of its own, its file name, say"
         )
     split = cells.get("split")
     return Listed(
         file=file,
-        label=cells.get("label"),
+        label=label,
         split=split_named(split, place) if split else None,
-        group=cells.get("group") or None,
+        group=group,
+        metadata=metadata,
     )
 
 
@@ -225,23 +313,30 @@ def _check_once(rows: Iterable[Listed], folder: Path) -> None:
         )
 
 
-def _scan(folder: Path) -> tuple[list[str], list[str]]:
-    """Image files and folders below `folder`, as sorted paths from it."""
+@dataclass(frozen=True)
+class _Scan:
+    """Paths from a folder, sorted: image files, files of other kinds, and folders."""
+
+    images: list[str]
+    others: list[str]
+    folders: list[str]
+
+
+def _scan(folder: Path) -> _Scan:
     extensions = image_extensions()
     images: list[str] = []
+    others: list[str] = []
     folders: list[str] = []
-    strange: list[str] = []
     for place, below, files in os.walk(folder, followlinks=True):
         below[:] = sorted(name for name in below if not is_hidden(name))
         here = Path(place).relative_to(folder)
         folders += [(here / name).as_posix() for name in below]
         for name in files:
-            extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path is slow for many
-            file = (here / name).as_posix()
-            if extension in extensions and not is_hidden(name):
-                images.append(file)
-            elif not is_hidden(name) and extension not in NOTES:
-                strange.append(file)
+            if not is_hidden(name):
+                extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path is slow for many
+                kind = images if extension in extensions else others
+                kind.append((here / name).as_posix())
+    strange = [file for file in others if not _is_note(file)]
     among = sorted(file for file in strange if "/" in file)
     if among:
         raise DataError(
@@ -253,7 +348,11 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
         seen = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(3))
         found = f" (only {seen})" if seen else ""
         raise DataError(f"{folder} holds no image{found}; {LAYOUT}")
-    return sorted(images), folders
+    return _Scan(sorted(images), sorted(others), folders)
+
+
+def _is_note(file: str) -> bool:
+    return PurePosixPath(file).suffix.lower() in NOTES or is_table(file)
 
 
 def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) -> list[Listed]:
@@ -288,8 +387,11 @@ def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) ->
     return samples
 
 
-def _from_list(folder: Path, files: Iterable[str], rows: Sequence[Listed]) -> list[Listed]:
-    """Labels and splits by the list, and by the folders where it says nothing."""
+def _from_list(
+    folder: Path, files: Iterable[str], rows: Sequence[Listed], *, by_folder: bool
+) -> list[Listed]:
+    """Labels by the list, or by the folder of each image; splits by both."""
+    rows = _as_on_disk(rows, files)
     listed, there = {row.file for row in rows}, set(files)
     unlisted, without = sorted(there - listed), sorted(listed - there)
     if without:
@@ -303,19 +405,40 @@ def _from_list(folder: Path, files: Iterable[str], rows: Sequence[Listed]) -> li
             "add rows for them, or take them away"
         )
     labels = {row.label for row in rows} - {None}
-    samples = sorted((_joined(folder, row, labels) for row in rows), key=lambda row: row.file)
+    samples = sorted(
+        (_joined(folder, row, labels, by_folder=by_folder) for row in rows),
+        key=lambda row: row.file,
+    )
     bare = [sample.file for sample in samples if sample.split is None]
     if 0 < len(bare) < len(samples):
         raise DataError(f"{folder}: some images have a split, others none: {first_few(bare)}")
     return samples
 
 
-def _joined(folder: Path, row: Listed, labels: set[str | None]) -> Listed:
+def _as_on_disk(rows: Sequence[Listed], files: Iterable[str]) -> Sequence[Listed]:
+    """With the file names of the disk, where a list has them in another Unicode form."""
+    there, listed = set(files), {row.file for row in rows}
+    forms: dict[str, list[str]] = {}
+    for file in there - listed:
+        forms.setdefault(unicodedata.normalize("NFC", file), []).append(file)
+    if not forms:
+        return rows
+    asked = Counter(unicodedata.normalize("NFC", file) for file in listed - there)
+    single = {name: same[0] for name, same in forms.items() if len(same) == 1 == asked[name]}
+    return [
+        row
+        if row.file in there
+        else replace(row, file=single.get(unicodedata.normalize("NFC", row.file), row.file))
+        for row in rows
+    ]
+
+
+def _joined(folder: Path, row: Listed, labels: set[str | None], *, by_folder: bool) -> Listed:
     """A row and the folders its file lies in; these speak only in names that mean something."""
     above = row.file.split("/")[:-1]
     split: Split | None = SPLIT_NAMES.get(above[0].lower()) if above else None
     rest = above[1:] if split else above
-    label = rest[-1] if rest and (not labels or rest[-1] in labels) else None
+    label = rest[-1] if rest and (by_folder or rest[-1] in labels) else None
     if split and row.split and split != row.split:
         raise DataError(f"{folder}: {row.file} lies in {above[0]!r} but is listed as {row.split!r}")
     if label and row.label and label != row.label:
@@ -323,6 +446,41 @@ def _joined(folder: Path, row: Listed, labels: set[str | None]) -> Listed:
     if not label and not row.label:
         raise DataError(f"{folder}: {row.file} has no label, neither in the list nor by its folder")
     return replace(row, split=row.split or split, label=row.label or label)
+
+
+def _one_spelling(
+    folder: Path, samples: Sequence[Listed], *, join: bool
+) -> tuple[list[Listed], tuple[str, ...]]:
+    """Labels that are read as the same in one spelling, and what was joined.
+
+    Raises:
+        DataError: a label stands for a missing value, or has several spellings and none is to be
+            joined.
+    """
+    labels = [str(sample.label) for sample in samples]
+    for label, sample in zip(labels, samples, strict=True):
+        # 'none' is a word for a folder, too; in a list it was refused.
+        if is_placeholder(label) and label != "none":
+            raise DataError(
+                f"{folder}: {sample.file} lies in {label!r}, which stands for a missing value: give "
+                "the folder the name of a class, or take it away"
+            )
+    several = find_spellings(labels)
+    if several and not join:
+        counts = Counter(labels)
+        shown = [
+            f"{show_spellings(same)} ({' and '.join(str(counts[one]) for one in same)} images)"
+            for same in several
+        ]
+        raise DataError(
+            f"{folder}: labels that read the same: {first_few(shown)}; write them alike, or make "
+            "them one class with --join-labels"
+        )
+    first = {spelling: same[0] for same in several for spelling in same}
+    samples = [
+        replace(sample, label=first.get(str(sample.label), sample.label)) for sample in samples
+    ]
+    return samples, tuple(f"labels joined: {show_spellings(same)}" for same in several)
 
 
 def _check_classes(folder: Path, samples: Sequence[Listed]) -> None:
@@ -339,9 +497,15 @@ def _check_classes(folder: Path, samples: Sequence[Listed]) -> None:
         )
 
 
-def _tables(folder: Path, samples: Sequence[Listed]) -> dict[str, datasets.Dataset]:
+def _tables(
+    folder: Path, samples: Sequence[Listed], notes: tuple[str, ...]
+) -> dict[str, datasets.Dataset]:
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for sample in samples:
         row = Row(folder / sample.file, str(sample.label), sample.group or sample.file, sample.file)
         rows[sample.split or "train"].append(row)
-    return {split: make_table(some) for split, some in rows.items() if some}
+    return LoadedTables(
+        {split: make_table(some) for split, some in rows.items() if some},
+        notes=notes,
+        metadata={sample.file: dict(sample.metadata) for sample in samples if sample.metadata},
+    )

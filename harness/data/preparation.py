@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
@@ -19,8 +19,8 @@ from harness.data.duplicates import (
     known_duplicates,
 )
 from harness.data.images import Output, Progress
-from harness.data.split import Splits, limited, make_splits
-from harness.data.stratify import Pair
+from harness.data.split import Splits, lacking_classes, limited, make_splits, with_metadata
+from harness.data.stratify import Pair, Sample
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
 from harness.utils.names import first_few
@@ -40,21 +40,29 @@ class DatasetInfo:
         fingerprint: identity of the data, limited or not; before decoding, what it will be if no
             bad image and no near duplicate turns up that is not known yet.
         decoded: the images are in the cache.
+        notes: sentences on what was passed over or joined, and on what cannot be right.
+        lacking: split -> classes that it has no sample of.
     """
 
     classes: tuple[str, ...]
     counts: Mapping[Split, int]
     fingerprint: str
     decoded: bool
+    notes: tuple[str, ...] = ()
+    lacking: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took."""
+    """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took.
+
+    `notes`: sentences on what was passed over or joined.
+    """
 
     images: ImageSet
     splits: Splits
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -65,7 +73,14 @@ class PreparedDataset:
     def info(self) -> DatasetInfo:
         """Its classes, counts and fingerprint."""
         counts = {split: len(self.images.labels[split]) for split in SPLITS}
-        return DatasetInfo(self.images.classes, counts, self.splits.fingerprint, decoded=True)
+        return DatasetInfo(
+            self.images.classes,
+            counts,
+            self.fingerprint,
+            decoded=True,
+            notes=self.notes,
+            lacking=lacking_classes(self.splits),
+        )
 
 
 def prepare_dataset(
@@ -107,6 +122,7 @@ def prepare_dataset(
         bad = dict(table.unreadable)
         while True:
             splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, whole)
+            _check_lacking(splits, access)
             found = cache.decoded(
                 access.cache,
                 entry,
@@ -118,9 +134,11 @@ def prepare_dataset(
             if bad and not access.skip_bad_images:
                 raise _bad_images(dataset, table, bad)
             if found.images is not None:
-                return PreparedDataset(
-                    _image_set(dataset, splits, rows, found.images, sorted(bad)), splits
-                )
+                images = _image_set(dataset, splits, rows, found.images, sorted(bad))
+                twins = _contradicting(table, near)
+                record = images.record.model_copy(update={"contradicting": len(twins)})
+                notes = (*table.notes, *_contradictions(twins))
+                return PreparedDataset(replace(images, record=record), splits, notes=notes)
 
 
 def _early(
@@ -168,8 +186,15 @@ def survey_dataset(
         splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, whole)
         known = cache.find_entry(access.cache, entry)
         if known is None or not known.bad:
-            counts = {split: len(rows[split]) for split in SPLITS}
-            return DatasetInfo(table.classes, counts, splits.fingerprint, known is not None)
+            _check_lacking(splits, access)
+            return DatasetInfo(
+                table.classes,
+                {split: len(rows[split]) for split in SPLITS},
+                splits.fingerprint,
+                known is not None,
+                (*table.notes, *_contradictions(_contradicting(table, near))),
+                lacking_classes(splits),
+            )
         bad |= {ids[row]: why for row, why in known.bad.items()}
 
 
@@ -190,6 +215,7 @@ def _arrange(
         protocol=protocol,
         pairs=pairs,
     )
+    splits = with_metadata(splits, table.metadata)
     rows = limited(splits, limit, protocol.split_seed)
     ids = [splits.samples[row].id for split in SPLITS for row in rows[split]]
     entry = cache.entry_for(
@@ -206,6 +232,49 @@ def _pairs(
     if near is None:
         return given or None
     return [*confirmed_pairs(near, table.samples), *given]
+
+
+def _check_lacking(splits: Splits, access: Access) -> None:
+    lacking = lacking_classes(splits)
+    if not lacking or access.allow_missing_classes:
+        return  # that train lacks one is an error of `make_splits`
+    texts = [
+        f"{split} has no sample of {first_few([repr(name) for name in names])}"
+        for split, names in lacking.items()
+    ]
+    raise DataError(
+        f"dataset {splits.dataset!r}: {' and '.join(texts)} ({splits.rule}); add images of it (to be in "
+        "every split that is made, a class needs three groups of images), take the class out of all "
+        "splits, or go on with --allow-missing-classes, with figures over the classes that are there"
+    )
+
+
+def _contradicting(table: DatasetTable, near: NearDuplicates | None) -> dict[str, str]:
+    """Id of an image -> that of a copy, exact or confirmed, that has another label."""
+    found: dict[str, str] = {}
+    by_content: dict[str, list[Sample]] = {}
+    for sample in table.samples:
+        if sample.content:
+            by_content.setdefault(sample.content, []).append(sample)
+    for same in by_content.values():
+        if len({sample.label for sample in same}) > 1:
+            for one in same:
+                found[one.id] = next(other.id for other in same if other.label != one.label)
+    labels = {sample.id: sample.label for sample in table.samples}
+    for first, second in confirmed_pairs(near, table.samples) if near else ():
+        if labels[first] != labels[second]:
+            found.setdefault(first, second)
+            found.setdefault(second, first)
+    return found
+
+
+def _contradictions(found: Mapping[str, str]) -> tuple[str, ...]:
+    if not found:
+        return ()
+    pairs = dict.fromkeys(" ~ ".join(sorted(pair)) for pair in sorted(found.items()))
+    named = first_few(list(pairs))
+    text = f"{len(found)} images have a copy with another label: {named}; see `harness data audit`"
+    return (text,)
 
 
 def _bad_images(dataset: Dataset, table: DatasetTable, bad: Mapping[str, str]) -> DataError:

@@ -64,6 +64,26 @@ class SourceRows:
     columns: Mapping[str, Sequence[Any]]
 
 
+class LoadedTables(dict[str, "datasets.Dataset"]):
+    """Tables of `Dataset.load`, and what cannot stand in them.
+
+    Attributes:
+        notes: sentences on what was passed over or joined.
+        metadata: id of a sample -> name -> text; never trained on.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, datasets.Dataset],
+        *,
+        notes: tuple[str, ...] = (),
+        metadata: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        super().__init__(tables)
+        self.notes = notes
+        self.metadata = metadata or {}
+
+
 def make_table(rows: Iterable[Row]) -> datasets.Dataset:
     """A table as `Dataset.load` gives them; image bytes are kept in memory, paths are read later."""
     import datasets

@@ -11,12 +11,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from harness.api.dataset import SPLITS, Split
-from harness.api.records import Protocol, Record, digest
+from harness.api.records import Extended, Protocol, Record, digest
 from harness.data.stratify import (
     Pair,
     Sample,
@@ -31,13 +32,16 @@ from harness.errors import DataError, StoreError, UsageError
 Rule = Literal["official", "official-test", "grouped"]
 
 
-class SplitSample(Record):
-    """A line of the split file; `label` is the class name."""
+class SplitSample(Extended):
+    """A line of the split file; `label` is the class name, `metadata` what a list says besides."""
+
+    later: ClassVar[tuple[str, ...]] = ("metadata",)
 
     id: str
     label: str
     group: str
     split: Split
+    metadata: dict[str, str] = Field(default_factory=dict)
 
 
 class Splits(Record):
@@ -103,6 +107,29 @@ def make_splits(
     _check(dataset, classes, staying, placed, text)
     text += _absent_text(classes, staying, placed)
     return _record(dataset, classes, text, staying, placed, left_out)
+
+
+def lacking_classes(splits: Splits) -> dict[Split, tuple[str, ...]]:
+    """Split -> the classes that it has no sample of; splits that have all are not there."""
+    there: dict[Split, set[str]] = {split: set() for split in SPLITS}
+    for sample in splits.samples:
+        there[sample.split].add(sample.label)
+    found = {
+        split: tuple(name for name in splits.classes if name not in there[split])
+        for split in SPLITS
+    }
+    return {split: names for split, names in found.items() if names}
+
+
+def with_metadata(splits: Splits, metadata: Mapping[str, Mapping[str, str]]) -> Splits:
+    """Splits whose samples say what a list says of them; the fingerprint stays as it is."""
+    if not metadata:
+        return splits
+    samples = tuple(
+        sample.model_copy(update={"metadata": dict(metadata.get(sample.id, {}))})
+        for sample in splits.samples
+    )
+    return _hashed(splits.model_copy(update={"samples": samples}))
 
 
 def limited(splits: Splits, limit: int | None, seed: int) -> dict[Split, list[int]]:
@@ -227,6 +254,10 @@ def _record(
             for name, label, group, _, _ in table
         ),
     )
+    return _hashed(splits)
+
+
+def _hashed(splits: Splits) -> Splits:
     content = splits.model_dump(mode="json", exclude={"sha256"})
     return splits.model_copy(update={"sha256": digest(content)})
 

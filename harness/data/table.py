@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,12 @@ from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.data.images import Fetch, Source
 from harness.data.stratify import Sample
 from harness.errors import DataError
-from harness.utils.names import first_few
+from harness.utils.names import (
+    find_spellings,
+    first_few,
+    is_placeholder,
+    show_spellings,
+)
 from harness.utils.parallel import in_order
 
 if TYPE_CHECKING:
@@ -31,6 +37,8 @@ class DatasetTable:
         classes: names in label order.
         samples: with the sha256 of their bytes; '' for a file that cannot be read.
         unreadable: id -> why.
+        notes: sentences on what was passed over or joined.
+        metadata: id -> what a list says of a sample besides, for people.
     """
 
     classes: tuple[str, ...]
@@ -38,6 +46,8 @@ class DatasetTable:
     unreadable: Mapping[str, str]
     images: datasets.Dataset
     row_of: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -70,9 +80,10 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
     """
     import datasets
 
+    loaded = dataset.load(access)
     tables = {
         split: _checked(dataset, split, table)
-        for split, table in _by_split(dataset, dataset.load(access)).items()
+        for split, table in _by_split(dataset, loaded).items()
     }
     labels = [label for table in tables.values() for label in _labels(dataset, table)]
     classes = _classes(dataset, labels)
@@ -80,7 +91,8 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
     splits = [split for split, table in tables.items() for _ in range(len(table))]
     ids = _texts(dataset, tables.values(), "id")
     _check_ids(dataset, ids)
-    groups = _texts(dataset, tables.values(), "group")
+    groups, joined = _one_spelling(ids, _texts(dataset, tables.values(), "group"))
+    _check_groups(dataset, ids, groups)
     images = datasets.concatenate_datasets([t.select_columns(["image"]) for t in tables.values()])
     hashes = list(_hashes(images))
     samples = [
@@ -95,6 +107,8 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
         unreadable={name: why for name, (_, why) in zip(ids, hashes, strict=True) if why},
         images=images,
         row_of={name: row for row, name in enumerate(ids)},
+        notes=(*getattr(loaded, "notes", ()), *joined),
+        metadata=getattr(loaded, "metadata", {}),
     )
 
 
@@ -166,6 +180,8 @@ def _labels(dataset: Dataset, table: datasets.Dataset) -> list[str]:
 def _classes(dataset: Dataset, labels: Sequence[str]) -> tuple[str, ...]:
     """Class names in label order: as declared, else sorted."""
     found = set(labels)
+    if not dataset.classes:
+        _check_spellings(dataset, labels)
     classes = dataset.classes or tuple(sorted(found))
     new, absent = sorted(found - set(classes)), sorted(set(classes) - found)
     if new or absent:
@@ -184,20 +200,75 @@ def _classes(dataset: Dataset, labels: Sequence[str]) -> tuple[str, ...]:
     return classes
 
 
+def _check_spellings(dataset: Dataset, labels: Sequence[str]) -> None:
+    """Refuse labels that are read as the same, or as missing; declared classes are meant so."""
+    if several := find_spellings(labels):
+        shown = first_few([show_spellings(same) for same in several])
+        raise DataError(
+            f"dataset {dataset.name!r}: labels that read the same: {shown}; write them alike, or declare "
+            "its classes"
+        )
+    # 'none' is a word, too.
+    missing = sorted({label for label in labels if is_placeholder(label) and label != "none"})
+    if missing:
+        raise DataError(
+            f"dataset {dataset.name!r}: the label {first_few([repr(one) for one in missing])} stands for "
+            "a missing value; leave these images out, or declare its classes"
+        )
+
+
 def _texts(dataset: Dataset, tables: Iterable[datasets.Dataset], column: str) -> list[str]:
-    values = [value for table in tables for value in _column(table, column)]
-    if None in values or "" in values:
-        raise DataError(f"dataset {dataset.name!r}: a sample without {column}")
+    values = []
+    for table in tables:
+        some = _column(table, column)
+        if bare := [row for row, value in enumerate(some, start=1) if value in {None, ""}]:
+            raise DataError(
+                f"dataset {dataset.name!r}: {len(bare)} rows of {len(some)} have no {column}: row "
+                f"{first_few(list(map(str, bare)))} of their table; a sample without {column} cannot be used"
+            )
+        values += some
     return [str(value) for value in values]
 
 
+def _one_spelling(ids: Sequence[str], groups: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Groups that are the same in one spelling: 6 of one table is 6.0 of another.
+
+    An image that is a group of its own keeps it.
+    """
+    named = [group for name, group in zip(ids, groups, strict=True) if name != group]
+    several = find_spellings(named)
+    first = {spelling: same[0] for same in several for spelling in same}
+    shown = [show_spellings(same) for same in several]
+    return (
+        [
+            group if name == group else first.get(group, group)
+            for name, group in zip(ids, groups, strict=True)
+        ],
+        (f"groups joined, which read the same: {first_few(shown)}",) if shown else (),
+    )
+
+
+def _check_groups(dataset: Dataset, ids: Sequence[str], groups: Sequence[str]) -> None:
+    for name, group in zip(ids, groups, strict=True):
+        if name != group and is_placeholder(group):
+            raise DataError(
+                f"dataset {dataset.name!r}: sample {name!r} has the group {group!r}, which stands for a "
+                "missing value: say whose image it is, or leave it out"
+            )
+
+
 def _check_ids(dataset: Dataset, ids: Sequence[str]) -> None:
-    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
+    twice = sorted(name for name, count in Counter(map(_number, ids)).items() if count > 1)
     if twice:
         raise DataError(
             f"dataset {dataset.name!r}: {len(twice)} ids name more than one sample: "
             f"{first_few(twice)}"
         )
+
+
+def _number(name: str) -> str:
+    """An id that is a number, as it is read: 6.0 is 6."""
+    return name.removesuffix(".0") if re.fullmatch(r"\d+\.0", name) else name
 
 
 def _sources(cells: Sequence[Mapping[str, Any]]) -> list[Source]:

@@ -172,14 +172,19 @@ class Budget:
 class Selection:
     """The best state of the network on validation so far."""
 
-    def __init__(self, metric: Metric, images: ImageSet, network: Network) -> None:
+    def __init__(
+        self, metric: Metric, images: ImageSet, network: Network, *, present_only: bool = False
+    ) -> None:
         self.metric, self.images, self.network = metric, images, network
+        self.present_only = present_only
         self.best: Checkpoint | None = None
 
     def score(self, logits: Tensor) -> float | None:
         """The protocol's metric on validation logits [N, C]; None where it is undefined."""
         targets = np.asarray(self.images.labels["validation"])
-        return self.metric.compute(logits.numpy(), targets, self.images.classes).value
+        return self.metric.compute(
+            logits.numpy(), targets, self.images.classes, present_only=self.present_only
+        ).value
 
     def better(self, score: float | None, than: float | None) -> bool:
         """True if strictly better; any figure beats none."""
@@ -250,7 +255,9 @@ class RunState:
         self.numerics = Numerics.of(spec, self.data.class_counts, resources.device)
         self.budget = Budget(self.protocol, self.data.steps_per_epoch)
         metric = resources.metrics[self.protocol.metric]
-        self.selection = Selection(metric, resources.images, self.network)
+        self.selection = Selection(
+            metric, resources.images, self.network, present_only=spec.present_only
+        )
         self.patience = Patience(self.selection, self.protocol.patience)
         self.log = RunLog()
         self.optimizer_state: State = {}

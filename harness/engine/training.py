@@ -142,7 +142,7 @@ def _metrics(state: RunState, predictions: Predictions, split: str) -> dict[str,
     logits, targets = predictions.logits[split], predictions.targets[split]
     classes = state.resources.images.classes
     return {
-        name: metric.compute(logits, targets, classes)
+        name: metric.compute(logits, targets, classes, present_only=state.spec.present_only)
         for name, metric in sorted(state.resources.metrics.items())
     }
 

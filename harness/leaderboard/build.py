@@ -112,7 +112,12 @@ def _track(
     track: TrackRuns, title: str, metric: str, *, higher_is_better: bool
 ) -> tuple[Track, tuple[BoardRun, ...]]:
     blocks = _blocks(track)
-    row_labels = labels.row_labels(track.runs)
+    partial = [
+        row
+        for row, runs in track.runs.items()
+        if any(run.spec.present_only for run in runs.values())
+    ]
+    row_labels = labels.row_labels(track.runs, partial)
     found = [score_row(track, key, blocks, metric) for key in sorted(track.runs)]
     frame = TrackContext(
         blocks=blocks,

@@ -20,14 +20,19 @@ RESERVED = ("true", "false", "null", "unset")
 SHORT = 8  # hex digits of a hash that are shown
 
 
-def row_labels(rows: Iterable[RowKey]) -> dict[RowKey, str]:
-    """Strategy names, with the settings and code that tell rows of one strategy apart."""
+def row_labels(rows: Iterable[RowKey], marked: Iterable[RowKey] = ()) -> dict[RowKey, str]:
+    """Strategy names, with the settings and code that tell rows of one strategy apart.
+
+    `marked`: rows some of whose figures are over the classes that are there.
+    """
     by_strategy: dict[str, list[RowKey]] = defaultdict(list)
     for row in rows:
         by_strategy[row.strategy].append(row)
     labels: dict[RowKey, str] = {}
     for same in by_strategy.values():
         labels |= _labels_of_one_strategy(same)
+    for row in marked:
+        labels[row] += " [classes missing]"
     return labels
 
 
@@ -128,9 +133,10 @@ def track_banners(track: TrackRuns) -> tuple[str, ...]:
     return tuple(found)
 
 
-def data_notes(runs: Iterable[RunResult]) -> tuple[DataNote, ...]:
+def data_notes(runs: Sequence[RunResult]) -> tuple[DataNote, ...]:
     """One note a dataset and fingerprint; of limited and full records the full one."""
     largest: dict[tuple[str, str], tuple[int, DataRecord]] = {}
+    partial = {(run.spec.dataset, run.spec.data) for run in runs if run.spec.present_only}
     for run in runs:
         if run.data is not None:
             key, size = (run.spec.dataset, run.spec.data), _size(run.data)
@@ -140,8 +146,10 @@ def data_notes(runs: Iterable[RunResult]) -> tuple[DataNote, ...]:
     for dataset, _ in largest:
         fingerprints[dataset] += 1
     return tuple(
-        _data_note(dataset, record, several=fingerprints[dataset] > 1)
-        for (dataset, _), (_, record) in sorted(largest.items(), key=lambda item: item[0])
+        _data_note(
+            dataset, record, several=fingerprints[dataset] > 1, partial=(dataset, data) in partial
+        )
+        for (dataset, data), (_, record) in sorted(largest.items(), key=lambda item: item[0])
     )
 
 
@@ -149,7 +157,12 @@ def _size(data: DataRecord) -> int:
     return sum(sum(by_class.values()) for by_class in data.counts.values())
 
 
-def _data_note(dataset: str, data: DataRecord, *, several: bool) -> DataNote:
+def _data_note(dataset: str, data: DataRecord, *, several: bool, partial: bool) -> DataNote:
+    lacking = {
+        split: tuple(name for name, count in by_class.items() if not count)
+        for split, by_class in data.counts.items()
+        if partial and not all(by_class.values())
+    }
     return DataNote(
         label=f"{dataset} (data {data.fingerprint[:SHORT]})" if several else dataset,
         dataset=dataset,
@@ -165,6 +178,8 @@ def _data_note(dataset: str, data: DataRecord, *, several: bool) -> DataNote:
         revision=data.revision,
         procedural=data.procedural,
         problems=data.problems,
+        contradicting=data.contradicting,
+        lacking=lacking,
     )
 
 
@@ -210,6 +225,17 @@ def board_banners(
         for note in data
         if note.skipped
     ]
+    for note in data:
+        if note.contradicting:
+            found.append(
+                f"{note.label}: {note.contradicting} images have a copy with another label; no network "
+                "can get both right."
+            )
+        found += [
+            f"{note.label}: {split} has no image of {', '.join(map(repr, names))}; figures that need "
+            "every class are over the classes that are there."
+            for split, names in note.lacking.items()
+        ]
     return tuple(dict.fromkeys(found))
 
 

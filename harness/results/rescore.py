@@ -68,7 +68,12 @@ def score(
 
 
 def figures(
-    names: Sequence[str], predictions: Predictions, classes: Sequence[str], loaded: PluginRegistry
+    names: Sequence[str],
+    predictions: Predictions,
+    classes: Sequence[str],
+    loaded: PluginRegistry,
+    *,
+    present_only: bool = False,
 ) -> dict[str, dict[str, MetricValue]]:
     """Split ('test', 'validation') -> metric -> its value on the stored logits.
 
@@ -81,7 +86,9 @@ def figures(
         found[split] = {}
         for name in names:
             try:
-                found[split][name] = loaded.metrics[name].compute(logits, targets, classes)
+                found[split][name] = loaded.metrics[name].compute(
+                    logits, targets, classes, present_only=present_only
+                )
             except FAULTS as error:
                 owner = loaded.owner("metrics", name)
                 raise HarnessError(
@@ -97,7 +104,13 @@ def _has(result: RunResult, name: str) -> bool:
 def _score(store: Store, result: RunResult, names: Sequence[str], loaded: PluginRegistry) -> None:
     if result.data is None:
         raise HarnessError("its record does not say what its classes are")
-    found = figures(names, store.predictions(result), result.data.classes, loaded)
+    found = figures(
+        names,
+        store.predictions(result),
+        result.data.classes,
+        loaded,
+        present_only=result.spec.present_only,
+    )
     owners = {f"metric:{name}": _owner(loaded, name) for name in names}
     store.amend(result, lambda now: _amended(now, found, owners))
 

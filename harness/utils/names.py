@@ -1,8 +1,12 @@
-"""Names in options and messages: chosen by name or glob, what was probably meant, the first few."""
+"""Names in options, data and messages: chosen by name or glob, compared as people read them."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from decimal import Context, Decimal
 from difflib import SequenceMatcher, get_close_matches
 from fnmatch import fnmatchcase
 
@@ -10,15 +14,54 @@ from harness.errors import UsageError
 
 _GLOB = frozenset("*?[")
 _FEW = 5  # of many names in a message, the first
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d{1,3})?")
+# Texts that pandas, R, spreadsheets and people write where a value is missing, in lower case.
+_PLACEHOLDERS = frozenset(
+    {
+        "",
+        "na",
+        "n/a",
+        "n.a.",
+        "<na>",
+        "#na",
+        "#n/a",
+        "#n/a n/a",
+        "nan",
+        "-nan",
+        "+nan",
+        "nat",
+        "null",
+    }
+    | {"none", "nil", "-1.#ind", "1.#ind", "-1.#qnan", "1.#qnan", "#value!", "#ref!", "#div/0!"}
+    | {
+        "#name?",
+        "#num!",
+        "#null!",
+        "-",
+        "--",
+        "---",
+        "\u2013",
+        "\u2014",
+        "?",
+        "??",
+        "???",
+        ".",
+        "..",
+    }
+)
 
 
-def choose(patterns: Sequence[str], available: Iterable[str], what: str) -> list[str]:
+def choose(
+    patterns: Sequence[str], available: Iterable[str], what: str, listed: Sequence[str] = ()
+) -> list[str]:
     """The names that `patterns` stand for, each once, in the order they were asked for.
 
     Args:
         patterns: names or globs; each may hold several, separated by commas.
         available: the names that exist.  What a glob matches comes in their order.
         what: what the names are, in the singular, for messages: `strategy`.
+        listed: names that a glob filters; only where it matches none of them, it chooses among all
+            that exist.
 
     Raises:
         UsageError: a name does not exist, a glob matches nothing, or nothing was named at all.
@@ -27,7 +70,7 @@ def choose(patterns: Sequence[str], available: Iterable[str], what: str) -> list
     wanted = [part for pattern in patterns for part in map(str.strip, pattern.split(",")) if part]
     if patterns and not wanted:
         raise UsageError(f"no {what} was named; {_listing(what, names)}")
-    chosen = [name for pattern in wanted for name in _matches(pattern, names, what)]
+    chosen = [name for pattern in wanted for name in _matches(pattern, names, what, listed)]
     return list(dict.fromkeys(chosen))
 
 
@@ -58,15 +101,56 @@ def first_few(names: Sequence[str]) -> str:
     return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
-def _matches(pattern: str, names: list[str], what: str) -> list[str]:
+def _matches(pattern: str, names: list[str], what: str, listed: Sequence[str]) -> list[str]:
     if pattern in names:
         return [pattern]
     if not _GLOB.intersection(pattern):
         raise unknown(pattern, names, what)
-    if found := [name for name in names if fnmatchcase(name, pattern)]:
-        return found
+    for some in ([name for name in listed if name in names], names):
+        if found := [name for name in some if fnmatchcase(name, pattern)]:
+            return found
     raise UsageError(f"no {what} matches {pattern!r}; {_listing(what, names)}")
 
 
 def _listing(what: str, names: list[str]) -> str:
     return f"there are: {', '.join(sorted(names))}" if names else f"there is no {what} at all"
+
+
+# -- values of data -------------------------------------------------------------------------------
+
+
+def is_placeholder(text: str) -> bool:
+    """True for what stands for a missing value: empty, `NA`, `nan`, `None`, `#N/A`, `-`, `?`."""
+    return text.strip().casefold() in _PLACEHOLDERS
+
+
+def spelling_key(text: str) -> str:
+    """Equal for texts that a person reads as the same: in number, case, space and Unicode form."""
+    plain = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).casefold())
+    folded = " ".join(folded.split())
+    if _NUMBER.fullmatch(folded):
+        number = Decimal(folded.replace(",", "."))
+        # The default context would round ids of more than 28 digits.
+        return str(number.normalize(Context(prec=len(folded) + 1))) if number else "0"
+    return folded
+
+
+def find_spellings(texts: Iterable[str]) -> list[tuple[str, ...]]:
+    """The different spellings of each text that has several, the most frequent one first."""
+    counts = Counter(texts)
+    alike: dict[str, list[str]] = {}
+    for text in counts:
+        alike.setdefault(spelling_key(text), []).append(text)
+    order = [
+        sorted(same, key=lambda text: (-counts[text], len(text), text)) for same in alike.values()
+    ]
+    return sorted(tuple(same) for same in order if len(same) > 1)
+
+
+def show_spellings(spellings: Sequence[str]) -> str:
+    """`'1' and '1.0'`; with code points where they look the same on a screen."""
+    drawn = {" ".join(unicodedata.normalize("NFC", text).split()) for text in spellings}
+    return " and ".join(
+        ascii(text) if len(drawn) < len(spellings) else repr(text) for text in spellings
+    )

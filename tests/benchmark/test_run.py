@@ -4,7 +4,9 @@ import csv
 import json
 import os
 import re
+import shutil
 
+import numpy as np
 import pytest
 from command import bench, runs
 from PIL import Image
@@ -155,6 +157,25 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     later = bench(out, "--dry-run", "--seeds", "0,1").stdout
     assert "toy-data / toy / full-ft: 1 to run" in later
     assert "from runs of the same kind in this folder" in later
+
+
+def test_a_glob_filters_what_the_suite_lists(tmp_path, harness_cli):
+    def plan(*args):
+        args = ("--dry-run", "--offline", "--out", tmp_path / "out", *args)
+        return harness_cli("bench", "demo", *args).output
+
+    xray = plan("--datasets", "*xray*", "--backbones", "resnet*", "--strategies", "l*")
+    assert "data demo-xray" in xray
+    assert "to fetch" not in xray
+    assert "chest" not in xray  # registered, not listed
+    assert "resnet50-mini" in xray
+    assert "weights resnet50:" not in xray
+    assert "data chest-xray" in plan("--datasets", "chest*")  # nothing listed matches
+    args = ("--dry-run", "--set", "*-sp.alpha=0.5", "--out", tmp_path / "out")
+    harness_cli("bench", "demo", *args)
+    done = harness_cli("bench", "demo", "--dry-run", "--set", "l*.alpha=0.5", exit_code=2)
+    assert "has no setting 'alpha'" in done.output  # every match counts, not the first
+    assert "'*' matches" in harness_cli("bench", "*", "--dry-run", exit_code=2).output
 
 
 def test_a_limit_marks_every_row(tmp_path):
@@ -324,6 +345,45 @@ def test_an_own_folder_with_a_modality(tmp_path):
     split = json.loads((tmp_path / "out" / result["data"]["split_file"]).read_text())
     assert len(split["samples"]) == 24
     assert str(tmp_path) not in run.read_text() + json.dumps(split)
+
+
+def test_missing_classes_and_contradicting_copies_are_said_on_the_board(tmp_path, toy_cli):
+    rng = np.random.default_rng(0)
+    counts = {"train": (8, 8, 8), "val": (4, 4, 4), "test": (5, 0, 5)}
+    for split, numbers in counts.items():
+        for name, count in zip("abc", numbers, strict=True):
+            for number in range(count):
+                path = tmp_path / "set" / split / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    copied = tmp_path / "set" / "train"
+    shutil.copy(copied / "a" / "0.png", copied / "b" / "0.png")
+    args = ("toy", "--data", f"own={tmp_path / 'set'}", "--datasets", "own", "--jobs", 1)
+    args = (*args, "--strategies", "full-ft", "--out", tmp_path / "out")
+    for more in (["--dry-run"], []):
+        output = toy_cli("bench", *args, *more, exit_code=2).output
+        assert "test has no sample of 'b'" in output
+        assert "--allow-missing-classes" in output
+    assert not list((tmp_path / "out").rglob("*.json"))
+    plan = toy_cli("bench", *args, "--allow-missing-classes", "--dry-run").output
+    assert "2 images have a copy with another label: train/a/0.png ~ train/b/0.png" in plan
+    toy_cli("bench", *args, "--allow-missing-classes", "--limit", 2)
+    board = toy_cli("bench", *args, "--allow-missing-classes").output
+    assert "full-ft [classes missing]" in board
+    words = " ".join(board.split())
+    assert "own: 2 images have a copy with another label; no network can get both right." in words
+    assert "own: test has no image of 'b'; figures that need every class are over" in words
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out" / "runs").rglob("*.json")]
+    for record in records:
+        assert record["spec"]["present_only"]
+        figure = record["metrics"]["balanced-accuracy"]
+        assert figure["value"] is not None
+        assert figure["reason"] == "over the classes that are there, without 'b'"
+        assert record["data"]["contradicting"] == 2
+    limited = next(record for record in records if record["spec"]["limit"])
+    assert limited["data"]["counts"]["train"] == {"a": 1, "b": 1, "c": 1}
+    toy_cli("verify", tmp_path / "out", "--replay", 1, "--data", f"own={tmp_path / 'set'}")
+    toy_cli("board", tmp_path / "out", "--format", "csv")
 
 
 def test_changed_images_are_other_runs_with_their_own_split_file(tmp_path):

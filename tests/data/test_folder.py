@@ -29,8 +29,8 @@ def write_manifest(folder, *rows, header="file,label", name="manifest.csv"):
     (folder / name).write_text("\n".join([header, *rows]) + "\n")
 
 
-def load(folder):
-    tables = FolderDataset(name="own", modality="xray", path=folder).load(ACCESS)
+def load(folder, **settings):
+    tables = FolderDataset(name="own", modality="xray", path=folder, **settings).load(ACCESS)
     return {split: table[:] for split, table in tables.items()}
 
 
@@ -84,14 +84,14 @@ def test_a_manifest_says_all_and_images_lie_anywhere(folder):
     write_manifest(
         folder,
         "x.png,benign,train,p1",
-        "deep/er/y.png,malignant,train,",
+        "deep/er/y.png,malignant,train,p3",
         "z.png,benign,test,p2",
         "w.png,malignant,test,p2",
         header="file,label,split,group",
     )
     tables = load(folder)
     assert tables["train"]["label"] == ["malignant", "benign"]
-    assert tables["train"]["group"] == ["deep/er/y.png", "p1"]
+    assert tables["train"]["group"] == ["p3", "p1"]
     assert tables["test"]["group"] == ["p2", "p2"]
     assert set(tables) == {"train", "test"}
 
@@ -112,9 +112,9 @@ def test_metadata_as_the_hub_has_it(folder):
     for split in ("train", "test"):
         write_manifest(
             folder / split,
-            "a/1.png,g1",
-            "b/1.png,g2",
-            header="file_name,group",
+            "a/1.png,g1,a",
+            "b/1.png,g2,b",
+            header="file_name,group,label",
             name="metadata.csv",
         )
     tables = load(folder)
@@ -220,8 +220,10 @@ def test_splits_for_some_only_and_labels_for_none(folder):
         load(folder)
     (folder / "manifest.csv").unlink()
     write_manifest(folder, "train/1.png", "2.png", header="file_name", name="metadata.csv")
-    with pytest.raises(DataError, match=r"train/1\.png has no label, neither in the list nor by"):
+    with pytest.raises(DataError, match=r"has no column label .*--columns label=@folder if the"):
         load(folder)
+    with pytest.raises(DataError, match=r"train/1\.png has no label, neither in the list nor by"):
+        load(folder, columns={"label": "@folder"})
 
 
 # -- --data -------------------------------------------------------------------------------------
@@ -250,10 +252,10 @@ def test_a_data_option_whose_name_is_no_id(text):
 # -- lists -----------------------------------------------------------------------------------------
 
 
-def lists(folder, **texts):
+def lists(folder, columns=None, **texts):
     for name, text in texts.items():
         (folder / f"{name}.csv").write_text(text, encoding="utf-8")
-    return read_lists(folder)
+    return read_lists(folder, columns)
 
 
 def test_no_list_is_none(tmp_path):
@@ -261,12 +263,14 @@ def test_no_list_is_none(tmp_path):
 
 
 def test_columns_in_any_order_split_and_group_optional(tmp_path):
-    text = "group,file,label,split,note\\np1,a/x.png,b,val,hm\\n,y.png,c,Test,\\n".replace(
-        "\\n", "\n"
-    )
-    assert lists(tmp_path, manifest=text) == (
+    text = "group,file,label,split,note\np1,a/x.png,b,val,hm\np2,y.png,c,Test,\n"
+    assert lists(tmp_path, manifest=text, columns={"ignore": ("note",)}) == (
         Listed("a/x.png", "b", "validation", "p1"),
-        Listed("y.png", "c", "test", None),
+        Listed("y.png", "c", "test", "p2"),
+    )
+    assert read_lists(tmp_path, {"metadata": ("Note",)}) == (
+        Listed("a/x.png", "b", "validation", "p1", (("note", "hm"),)),
+        Listed("y.png", "c", "test", "p2"),
     )
     assert lists(tmp_path, manifest="file,label\nx.png,a\n") == (Listed("x.png", "a"),)
 
@@ -281,8 +285,8 @@ def test_what_spreadsheets_write_is_read(tmp_path):
 def test_metadata_in_the_folder_and_in_its_splits(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "metadata.csv").write_text("file_name,label\nx.png,a\n")
-    rows = lists(tmp_path, metadata="file_name,group\ntest/y.png,g\n")
-    assert rows == (Listed("test/y.png", group="g"), Listed("train/x.png", "a"))
+    rows = lists(tmp_path, metadata="file_name,label,group\ntest/y.png,b,g\n")
+    assert rows == (Listed("test/y.png", "b", group="g"), Listed("train/x.png", "a"))
 
 
 @pytest.mark.parametrize(
@@ -290,7 +294,14 @@ def test_metadata_in_the_folder_and_in_its_splits(tmp_path):
     [
         ("", r"no column file, label \(it has: nothing\)"),
         ("name,label\nx.png,a\n", r"no column file \(it has: name, label\)"),
-        ("file;label\nx.png;a\n", r"no column file, label .*separated by commas"),
+        (
+            "file label\nx.png a\n",
+            r"no column file, label .*separated by commas, semicolons or tabs",
+        ),
+        (
+            "file,label,note\nx.png,a,b\n",
+            r"unknown column 'note'; say what it is: --columns meta",
+        ),
         ("file,Atelectasis,Effusion\nx.png,0,1\n", "no column label"),
         ("file,label,label\nx.png,a,b\n", "column label more than once"),
         ("file,label\nx.png\n", "line 2: more or fewer cells"),
@@ -325,9 +336,10 @@ def test_bytes_that_are_no_text_are_told(tmp_path):
         read_lists(tmp_path)
 
 
-def test_two_lists_are_too_many_and_jsonl_is_not_read(tmp_path):
+def test_two_lists_are_too_many(tmp_path):
     with pytest.raises(DataError, match=r"both manifest\.csv and .*metadata\.csv: keep one"):
         lists(tmp_path, manifest="file,label\nx.png,a\n", metadata="file_name\nx.png\n")
-    (tmp_path / "metadata.jsonl").write_text("{}")
-    with pytest.raises(DataError, match=r"metadata\.jsonl is not read; write metadata\.csv"):
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "manifest.JSONL").write_text("{}")
+    with pytest.raises(DataError, match=r"both manifest\.JSONL and .*manifest\.csv: keep one"):
         read_lists(tmp_path)

@@ -72,8 +72,8 @@ def toy(**changes):
     )
 
 
-def prepare(folder, dataset=None, *, skip=False, **options):
-    access = Access(cache=folder, skip_bad_images=skip)
+def prepare(folder, dataset=None, *, skip=False, lacking=False, **options):
+    access = Access(cache=folder, skip_bad_images=skip, allow_missing_classes=lacking)
     return preparation.prepare_dataset(dataset or toy(), PROTOCOL, access, **options)
 
 
@@ -269,7 +269,40 @@ def test_with_a_limit_only_bad_images_that_are_used_are_skipped(tmp_path):
 
 def test_a_class_of_bad_images_only_is_an_error(tmp_path):
     with pytest.raises(DataError, match="train has no sample of 'b'"):
-        prepare(tmp_path, toy(damaged=tuple(range(1, 72, 3))), skip=True)
+        prepare(tmp_path, toy(damaged=tuple(range(1, 72, 3))), skip=True, lacking=True)
+
+
+def in_splits(*without):
+    """Where the 72 images lie so that these splits have no image of class 'b'."""
+    cut = {n: SPLITS[n // 6 % 3] for n in range(72)}
+    return {n: "train" if n % 3 == 1 and split in without else split for n, split in cut.items()}
+
+
+@pytest.mark.parametrize("without", [("test",), ("validation",), ("validation", "test")])
+def test_a_class_that_validation_or_test_lacks(without, tmp_path):
+    dataset = toy(places=in_splits(*without), classes=())
+    message = " and ".join(f"{split} has no sample of 'b'" for split in without)
+    for call in (preparation.survey_dataset, preparation.prepare_dataset):
+        with pytest.raises(DataError, match=f"{message} .*go on with --allow-missing-classes"):
+            call(dataset, PROTOCOL, Access(cache=tmp_path))
+    found = prepare(tmp_path, dataset, lacking=True)
+    assert found.info.lacking == dict.fromkeys(without, ("b",))
+    assert prepare(tmp_path).info.lacking == {}
+
+
+def test_train_lacks_no_class_whatever_is_allowed(tmp_path):
+    places = {n: "test" if n % 3 == 1 else SPLITS[n // 6 % 3] for n in range(72)}
+    with pytest.raises(DataError, match="train has no sample of 'b'"):
+        prepare(tmp_path, toy(places=places), lacking=True)
+
+
+def test_copies_with_contradicting_labels_are_counted_and_named(tmp_path):
+    found = prepare(tmp_path, toy(same={1: 0, 2: 0, 7: 4}))  # 7 and 4 have the same label
+    assert found.images.record.contradicting == 3
+    assert any("3 images have a copy with another label: s00 ~ s01" in n for n in found.notes)
+    clean = prepare(tmp_path / "clean")
+    assert clean.images.record.contradicting == 0
+    assert "contradicting" not in clean.images.record.model_dump_json()
 
 
 def test_a_file_that_cannot_be_read_is_a_bad_image(tmp_path):

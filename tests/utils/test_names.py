@@ -36,6 +36,20 @@ def test_an_exact_name_is_never_a_glob():
 
 
 @pytest.mark.parametrize(
+    ("patterns", "chosen"),
+    [
+        (["*"], ["l1-sp", "lp-ft"]),
+        (["l*"], ["l1-sp", "lp-ft"]),
+        (["full*"], ["full-ft"]),  # nothing listed matches
+        (["lp-ft,linear*"], ["lp-ft", "linear-probe"]),
+        (["full-ft"], ["full-ft"]),  # a name may be anything
+    ],
+)
+def test_a_glob_filters_what_is_listed_before_all_else(patterns, chosen):
+    assert choose(patterns, NAMES, "strategy", ["l1-sp", "lp-ft"]) == chosen
+
+
+@pytest.mark.parametrize(
     ("pattern", "parts"),
     [
         ("ful-ft", ["unknown strategy 'ful-ft'", "did you mean 'full-ft'", "l1-sp, l2-sp"]),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import LOCK, Session, comma_names, pass_session
+from harness.cli.session import COLUMNS, JOIN_LABELS, LOCK, Session, comma_names, pass_session
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     metavar="[MODALITY:]NAME=FOLDER",
     help="Images of your own: class/*.jpg or train|validation|test/class/*.",
 )
+@COLUMNS
+@JOIN_LABELS
 @click.option(
     "--weights",
     metavar="DIR|none",
@@ -96,6 +98,11 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 )
 @LOCK
 @click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and say so.")
+@click.option(
+    "--allow-missing-classes",
+    is_flag=True,
+    help="Go on where validation or test lacks a class: figures over the others; marks the row.",
+)
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
 @click.option("--save-weights", is_flag=True, help="Keep the tested weights of every run.")
 @click.option("--profile", is_flag=True, help="Tell where the time of the call and its runs went.")
@@ -132,7 +139,7 @@ def _request(given: dict[str, Any]) -> BenchRequest:
     from harness.benchmark.request import BenchRequest
 
     names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
-    more = ("weights", "limit", "epochs", "shard", "precision")
+    more = ("columns", "join_labels", "weights", "limit", "epochs", "shard", "precision")
     return BenchRequest(**{name: given[name] for name in (*names, *more)})
 
 
@@ -141,7 +148,10 @@ def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
     from harness.benchmark.request import BenchOptions
 
     access = Access(
-        offline=session.offline, skip_bad_images=given["skip_bad_images"], lock=given["lock"]
+        offline=session.offline,
+        skip_bad_images=given["skip_bad_images"],
+        allow_missing_classes=given["allow_missing_classes"],
+        lock=given["lock"],
     )
     names = (
         "out",

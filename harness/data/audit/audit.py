@@ -77,6 +77,8 @@ def audit(dataset: Dataset, access: Access, progress: Progress | None = None) ->
         grouped=len({sample.group for sample in table.samples}),
         procedural=dataset.procedural,
         problems=dataset.problems,
+        notes=table.notes,
+        metadata=_metadata(table),
         classes=table.classes,
         bad=tuple(_bad_files(table, known)),
         copies=_copies(table, known.duplicates),
@@ -168,6 +170,14 @@ def _facts(classes: Sequence[str], samples: Sequence[Sample], known: _Known) -> 
 
 def _range(values: Sequence[int]) -> tuple[int, int] | None:
     return (min(values), max(values)) if values else None
+
+
+def _metadata(table: DatasetTable) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {}
+    for values in table.metadata.values():
+        for name, text in values.items():
+            counts.setdefault(name, Counter())[text] += 1
+    return {name: dict(found.most_common()) for name, found in sorted(counts.items())}
 
 
 # -- what no split has a part in ------------------------------------------------------------------

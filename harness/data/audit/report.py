@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from harness.api.dataset import Split
 from harness.api.records import Record
 from harness.data.audit.leaks import Crossings, NearPair
@@ -82,6 +84,8 @@ class Audit(Record):
     Attributes:
         group: what a group is; empty: it is not declared.
         images, grouped: how many there are, and in how many groups.
+        notes: what was passed over or joined when it was read.
+        metadata: what a list says of the images besides: name -> text -> how many images.
         made: the splits a run uses; None: none can, and `refused` says why.
     """
 
@@ -103,6 +107,8 @@ class Audit(Record):
     source: SplitView
     made: SplitView | None
     refused: str
+    notes: tuple[str, ...] = ()
+    metadata: dict[str, dict[str, int]] = Field(default_factory=dict)
 
     @property
     def kept(self) -> bool:

@@ -60,6 +60,10 @@ def general(report: Audit) -> Iterator[Finding]:
         bad = [f"{clean(one.id)} ({one.split}): {clean(one.reason)}" for one in report.bad]
         yield _finding(_count(len(bad), "bad file"), bad, alarming=True)
     yield Finding(_groups(report))
+    for note in report.notes:
+        yield Finding(clean(note))
+    for name, counts in report.metadata.items():
+        yield Finding(f"metadata {clean(name)}: {_values(counts)}")
     copies = report.copies
     exact = f"{_count(copies.exact, 'exact duplicate')}"
     if report.procedural:
@@ -147,6 +151,13 @@ def _groups(report: Audit) -> str:
         return "no image shares a group with another: patients, lesions or videos are not known"
     what = f" ({clean(report.group)})" if report.group else ""
     return f"{report.images:,} images in {_count(report.grouped, 'group')}{what}"
+
+
+def _values(counts: dict[str, int]) -> str:
+    """The most frequent values, and how many more there are."""
+    named = [f"{clean(text)} ({count:,})" for text, count in list(counts.items())[:NAMED]]
+    more = len(counts) - len(named)
+    return ", ".join(named) + (f" and {_count(more, 'more value')}" if more > 0 else "")
 
 
 def _crossing(view: SplitView) -> str:

@@ -199,7 +199,13 @@ def _check_figures(
             continue
         classes = result.data.classes if result.data else ()
         try:
-            found = figures([name], predictions, classes, context.loaded)
+            found = figures(
+                [name],
+                predictions,
+                classes,
+                context.loaded,
+                present_only=result.spec.present_only,
+            )
         except HarnessError as error:
             report.wrong(path, "metrics", str(error))
             continue

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import LOCK, Session, pass_session, print_json
+from harness.cli.session import COLUMNS, JOIN_LABELS, LOCK, Session, pass_session, print_json
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     metavar="[MODALITY:]NAME=FOLDER",
     help="Images of your own: class/*.jpg or train|validation|test/class/*.",
 )
+@COLUMNS
+@JOIN_LABELS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--html",
@@ -51,7 +53,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
 
     access = Access(offline=session.offline, lock=given["lock"])
     found, problems = [], []
-    for dataset in _chosen(session, given["names"], given["data"]):
+    for dataset in _chosen(session, given):
         try:
             one = audit(dataset, access, DecodingProgress(dataset.name, _say))
         except HarnessError as error:  # the others are looked at all the same
@@ -69,12 +71,17 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
         raise SystemExit(1)
 
 
-def _chosen(session: Session, names: tuple[str, ...], data: tuple[str, ...]) -> list[Dataset]:
+def _chosen(session: Session, given: dict[str, Any]) -> list[Dataset]:
     from harness.benchmark.suite import with_folders
-    from harness.data.folder import parse_data_option
+    from harness.data.folder import parse_data_option, with_options
     from harness.utils.names import choose
 
-    folders = [parse_data_option(option) for option in data]
+    names = given["names"]
+    folders = with_options(
+        [parse_data_option(option) for option in given["data"]],
+        given["columns"],
+        join_labels=given["join_labels"],
+    )
     if not (names or folders):
         raise UsageError(
             "name datasets (`harness list datasets` shows them) or give --data NAME=FOLDER"

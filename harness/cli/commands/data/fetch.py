@@ -69,12 +69,11 @@ def command(
 
 
 def _suite(name: str, loaded: PluginRegistry) -> Suite:
-    from harness.benchmark.suite import read_suite
-    from harness.utils.names import choose
+    from harness.benchmark.suite import named_suite, read_suite
 
     if name.endswith(".toml"):
         return read_suite(Path(name), loaded)[0]
-    return loaded.suites[choose([name], loaded.suites, "suite")[0]]
+    return named_suite(name, loaded)
 
 
 def _data_jobs(
@@ -87,8 +86,9 @@ def _data_jobs(
     from harness.data.hub import HubDataset
     from harness.utils.names import choose
 
-    wanted = names or (suite.datasets if suite else ())
-    chosen = [loaded.datasets[name] for name in choose(wanted, loaded.datasets, "dataset")]
+    of_suite = suite.datasets if suite else ()
+    named = choose(names or of_suite, loaded.datasets, "dataset", of_suite if names else ())
+    chosen = [loaded.datasets[name] for name in named]
     elsewhere = [one for one in chosen if not isinstance(one, HubDataset)]
     if names and elsewhere:
         raise DataError("\n".join(map(_no_need, elsewhere)))
@@ -113,7 +113,7 @@ def _weights_jobs(
     from harness.utils.names import choose
 
     of_suite = suite.backbones if suite and suite.weights == "default" else ()
-    chosen = choose(names or of_suite, loaded.backbones, "backbone")
+    chosen = choose(names or of_suite, loaded.backbones, "backbone", of_suite if names else ())
     found = [loaded.backbones[name] for name in chosen]
     published = [one for one in found if one.weights is not None and one.weights.enum is not None]
     return [partial(_fetch_weights, one, access) for one in published]

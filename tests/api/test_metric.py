@@ -1,0 +1,63 @@
+"""Figures over the classes that are there, against scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import recall_score, roc_auc_score
+
+from harness.api.metric import softmax
+from harness_metrics import METRICS
+
+CLASSES = ("a", "b", "c", "d")
+BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+@pytest.fixture
+def predicted():
+    """120 samples, none of class b."""
+    rng = np.random.default_rng(3)
+    targets = rng.choice([0, 2, 3], 120)
+    logits = rng.normal(size=(120, 4)) + 1.2 * np.eye(4)[targets]
+    return logits.astype(np.float32), targets
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_are_there(predicted):
+    logits, targets = predicted
+    guess = logits.argmax(axis=1)
+    assert (guess == 1).any()  # a class without samples is predicted: these stay wrong
+    expected = recall_score(targets, guess, labels=[0, 2, 3], average="macro")
+    metric = BY_NAME["balanced-accuracy"]
+    assert metric.compute(logits, targets, CLASSES).value is None
+    found = metric.compute(logits, targets, CLASSES, present_only=True)
+    assert found.value == pytest.approx(expected, abs=1e-12)
+    assert found.reason == "over the classes that are there, without 'b'"
+
+
+@pytest.mark.parametrize("name", sorted(BY_NAME))
+def test_every_metric_has_a_figure_and_keeps_the_one_it_has(name, predicted):
+    logits, targets = predicted
+    plain = BY_NAME[name].compute(logits, targets, CLASSES)
+    found = BY_NAME[name].compute(logits, targets, CLASSES, present_only=True)
+    assert found.value is not None
+    assert plain.value is None or plain == found
+    if name == "per-class-recall":
+        assert list(found.by_class) == list(CLASSES)
+        assert found.by_class["b"] is None
+        assert [found.by_class[n] for n in "acd"] == [plain.by_class[n] for n in "acd"]
+    targets[:2] = 1  # now every class is there
+    whole = BY_NAME[name].compute(logits, targets, CLASSES)
+    assert BY_NAME[name].compute(logits, targets, CLASSES, present_only=True) == whole
+
+
+def test_the_rest_is_as_if_the_class_had_no_logit(predicted):
+    logits, targets = predicted
+    logits[:, 1] = -9  # never predicted
+    found = BY_NAME["macro-auroc"].compute(logits, targets, CLASSES, present_only=True)
+    shares = softmax(logits[:, [0, 2, 3]])
+    hot = np.eye(4)[targets][:, [0, 2, 3]]
+    assert found.value == pytest.approx(roc_auc_score(hot, shares, average="macro"))
+
+
+def test_one_class_alone_has_no_figure(predicted):
+    logits, targets = predicted
+    found = BY_NAME["macro-auroc"].compute(logits, targets * 0, CLASSES, present_only=True)
+    assert found.value is None
