@@ -7,13 +7,14 @@ as that is possible without fetching, decoding or writing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.api.dataset import Dataset
 from harness.api.execution import Outcome
 from harness.api.leaderboard import Leaderboard
-from harness.api.records import RunResult
+from harness.api.records import RunResult, RunSpec
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
@@ -22,7 +23,8 @@ from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.workers import execute_runs
-from harness.data.preparation import PreparedDataset, prepare_dataset, survey_dataset
+from harness.data.cache import PixelCheck, check_aside
+from harness.data.preparation import PreparedDataset, prepare_unchecked, survey_dataset
 from harness.data.requirements import find_weights, list_requirements, require
 from harness.leaderboard.boards import refresh_board
 from harness.plugins.registry import PluginRegistry
@@ -82,16 +84,23 @@ def run_benchmark(
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
     with profile.measure("runs"):
-        decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
-
-        def keep(outcome: Outcome) -> RunResult:
-            return store.add(decoding.charge(outcome))
-
-        if todo:
-            with ProgressReporter(
-                loaded, len(todo), keep, live=options.live, profile=profile
-            ) as reporter:
-                execute_runs(todo, setup, loaded, reporter, plan.jobs)
+        keeper = _Keeper(store, DecodingCost({n: d.seconds for n, d in datasets.items()}))
+        left = todo
+        while left:
+            keeper.checks = {name: one.check for name, one in datasets.items() if one.check}
+            check_aside([keeper.checks[n] for n in _used(left) if n in keeper.checks])
+            try:
+                with ProgressReporter(
+                    loaded, len(left), keeper.keep, live=options.live, profile=profile
+                ) as reporter:
+                    execute_runs(left, setup, loaded, reporter, plan.jobs)
+            except _DamagedImages as damaged:
+                say(str(damaged))
+                name = damaged.dataset
+                datasets[name] = _prepare_one(resolved, options, say, resolved.datasets[name])
+                keeper.decoding.add(name, datasets[name].seconds)
+                setup = _setup(plan, datasets, store, options, loaded)
+            left = [spec for spec in left if spec.run_id not in keeper.kept]
     with profile.measure("board"):
         board = refresh_board(store, loaded)
     asked = frozenset(ids)
@@ -127,25 +136,75 @@ def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
     return Store(options.out or Path("results") / resolved.suite.name)
 
 
+class _DamagedImages(Exception):  # noqa: N818 - a way out of the runs, not a fault of the call
+    """The images that a run was carried out on are not those that were decoded."""
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(
+            f"{dataset}: its images in the cache are not those that were decoded (the disk lost "
+            "some, or their file was changed): they are decoded again, and runs on them begin anew"
+        )
+        self.dataset = dataset
+
+
+@dataclass
+class _Keeper:
+    """Puts outcomes into the store, none that follows from damaged images.
+
+    Attributes:
+        checks: dataset -> the check of its images, where it is due.
+        kept: ids of what was stored.
+    """
+
+    store: Store
+    decoding: DecodingCost
+    checks: Mapping[str, PixelCheck] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+
+    def keep(self, outcome: Outcome) -> RunResult:
+        """Store an outcome, and return the record that was written.
+
+        Raises:
+            _DamagedImages: it follows from other images than those of the dataset.
+        """
+        dataset = outcome.result.spec.dataset
+        if dataset in self.checks and self.checks[dataset].damaged():
+            raise _DamagedImages(dataset)
+        result = self.store.add(self.decoding.charge(outcome))
+        self.kept.add(result.run_id)
+        return result
+
+
+def _used(specs: Sequence[RunSpec]) -> list[str]:
+    """The datasets of runs, in the order in which they come."""
+    return list(dict.fromkeys(spec.dataset for spec in specs))
+
+
 def _prepare(
     resolved: ResolvedSuite, options: BenchOptions, say: Say
 ) -> dict[str, PreparedDataset]:
     """Read, split and decode every dataset."""
-    datasets = {}
-    for name, dataset in resolved.datasets.items():
-        started = time.perf_counter()
-        prepared = prepare_dataset(
-            dataset,
-            resolved.suite.protocol,
-            options.access,
-            limit=resolved.request.limit,
-            progress=DecodingProgress(name, say),
-        )
-        skipped = prepared.images.record.skipped
-        if skipped:
-            say(f"{name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
-        datasets[name] = replace(prepared, seconds=time.perf_counter() - started)
-    return datasets
+    return {
+        name: _prepare_one(resolved, options, say, dataset)
+        for name, dataset in resolved.datasets.items()
+    }
+
+
+def _prepare_one(
+    resolved: ResolvedSuite, options: BenchOptions, say: Say, dataset: Dataset
+) -> PreparedDataset:
+    started = time.perf_counter()
+    prepared = prepare_unchecked(
+        dataset,
+        resolved.suite.protocol,
+        options.access,
+        limit=resolved.request.limit,
+        progress=DecodingProgress(dataset.name, say),
+    )
+    skipped = prepared.images.record.skipped
+    if skipped:
+        say(f"{dataset.name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
+    return replace(prepared, seconds=time.perf_counter() - started)
 
 
 def _setup(

@@ -50,11 +50,15 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took."""
+    """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took.
+
+    `check`: see `DecodedImages`; None: the images are sound.
+    """
 
     images: ImageSet
     splits: Splits
     seconds: float = 0.0
+    check: cache.PixelCheck | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -77,7 +81,30 @@ def prepare_dataset(
     pairs: Iterable[Pair] = (),
     progress: Progress | None = None,
 ) -> PreparedDataset:
-    """Load, check, split and decode a dataset.
+    """Load, check, split and decode a dataset; see `prepare_unchecked`.
+
+    Raises:
+        DataError: as there.
+        StoreError: as there; or cached images are damaged and cannot be removed.
+    """
+    while True:
+        prepared = prepare_unchecked(
+            dataset, protocol, access, limit=limit, pairs=pairs, progress=progress
+        )
+        if prepared.check is None or not prepared.check.damaged():
+            return prepared
+
+
+def prepare_unchecked(
+    dataset: Dataset,
+    protocol: Protocol,
+    access: Access,
+    *,
+    limit: int | None = None,
+    pairs: Iterable[Pair] = (),
+    progress: Progress | None = None,
+) -> PreparedDataset:
+    """Load, check, split and decode a dataset; a check of cached pixels is left to the caller.
 
     Near duplicates are looked for among all images, limited or not, and never cross splits; not in
     a procedural dataset, whose program knows what it draws.  The order of the source's rows makes
@@ -113,13 +140,16 @@ def prepare_dataset(
                 table.fetch(ids),
                 progress,
                 _in_order(table, early, ids),
+                defer_check=True,
             )
             bad |= {ids[row]: why for row, why in found.bad.items()}
             if bad and not access.skip_bad_images:
                 raise _bad_images(dataset, table, bad)
             if found.images is not None:
                 return PreparedDataset(
-                    _image_set(dataset, splits, rows, found.images, sorted(bad)), splits
+                    _image_set(dataset, splits, rows, found.images, sorted(bad)),
+                    splits,
+                    check=found.check,
                 )
 
 

@@ -30,21 +30,30 @@ def write(path: Path, content: bytes) -> None:
         StoreError: it could not be written; nothing half-written is left.
     """
     try:
-        _make_folder(path.parent)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+        put(path, content)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def put(path: Path, content: bytes) -> None:
+    """As `write`, for callers with a message of their own.
+
+    Raises:
+        OSError: it could not be written; nothing half-written is left.
+    """
+    _make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -175,11 +184,15 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
-def _sync(folder: Path) -> None:
-    """A new name in a folder survives a power cut only once the folder is synced."""
+def sync(folder: Path) -> None:
+    """Sync a folder: a new name in it survives a power cut only then.
+
+    Raises:
+        OSError: it could not be synced, on a file system that can.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -494,3 +494,49 @@ def test_an_observer_hears_of_everything_and_may_fail(tmp_path, toy_cli):
         "ok",
         "",
     ]
+
+
+# -- damage in the cache ------------------------------------------------------------------------
+
+
+def logits(out):
+    return {path.name: path.read_bytes() for path in (out / "runs").rglob("*.safetensors")}
+
+
+def with_cache(tmp_path, out, *args, **options):
+    """A call with a cache of its own; where the pixels are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+        done = bench(tmp_path / out, *args, **options)
+    (pixels,) = (tmp_path / "cache" / "decoded").glob("*/images.npy")
+    return done, pixels
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("mark", [0, 255])
+def test_damaged_pixels_give_no_logits(tmp_path, jobs, mark):
+    _, pixels = with_cache(tmp_path, "sound")
+    content = pixels.read_bytes()
+    pixels.write_bytes(content[:256] + bytes(byte ^ mark if mark else 0 for byte in content[256:]))
+    done, _ = with_cache(tmp_path, "damaged", jobs=jobs)
+    assert "toy-data: its images in the cache are not those that were decoded" in done.stderr
+    assert "3 runs made" in done.stdout
+    assert pixels.read_bytes() == content
+    assert logits(tmp_path / "damaged") == logits(tmp_path / "sound")
+    again, _ = with_cache(tmp_path, "again")
+    assert "its images in the cache" not in again.stderr
+
+
+def test_pixels_that_are_gone_are_decoded_again(tmp_path):
+    _, pixels = with_cache(tmp_path, "sound")
+    pixels.write_bytes(b"")
+    with_cache(tmp_path, "empty")
+    assert logits(tmp_path / "empty") == logits(tmp_path / "sound")
+
+
+def test_pixels_are_not_read_back_where_nothing_is_left_to_run(tmp_path, monkeypatch):
+    _, pixels = with_cache(tmp_path, "one")
+    os.utime(pixels)
+    checked = pixels.with_name("check.json").read_bytes()
+    with_cache(tmp_path, "one")
+    assert pixels.with_name("check.json").read_bytes() == checked
