@@ -15,7 +15,7 @@ from harness.api.dataset import Dataset
 from harness.api.execution import Outcome
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import RunResult, RunSpec
-from harness.benchmark.executor import WorkerSetup
+from harness.benchmark.executor import WorkerSetup, weights_file
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.progress import DecodingProgress, ProgressReporter
@@ -26,9 +26,11 @@ from harness.benchmark.workers import execute_runs
 from harness.data.cache import PixelCheck, check_aside
 from harness.data.preparation import PreparedDataset, prepare_unchecked, survey_dataset
 from harness.data.requirements import find_weights, list_requirements, require
+from harness.errors import StoreError
 from harness.leaderboard.boards import refresh_board
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
+from harness.utils import files
 
 Say = Callable[[str], None]
 
@@ -41,6 +43,7 @@ class BenchResult:
         failed: runs it asked for that have failed, now or before.
         asked: ids of all the runs it asked for.
         profile: seconds by part of the call.
+        without_weights: finished runs it asked for whose weights should be kept and are not there.
     """
 
     board: Leaderboard
@@ -50,6 +53,7 @@ class BenchResult:
     failed: list[RunResult]
     asked: frozenset[str]
     profile: Profile
+    without_weights: list[RunResult] = field(default_factory=list)
 
 
 def run_benchmark(
@@ -69,6 +73,9 @@ def run_benchmark(
         suite, access = resolved.suite, options.access
         store = _store(resolved, options)
         store.check_writable()
+        weights_folder = _weights_folder(store, options)
+        if weights_folder is not None:
+            files.prepare(weights_folder)
         backbones = [loaded.backbones[name] for name in suite.backbones]
         needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
         require(suite.name, needs, access, resolved.fetched_as)
@@ -84,7 +91,8 @@ def run_benchmark(
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
     with profile.measure("runs"):
-        keeper = _Keeper(store, DecodingCost({n: d.seconds for n, d in datasets.items()}))
+        decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
+        keeper = _Keeper(store, decoding, say, weights_folder)
         left = todo
         while left:
             keeper.checks = {name: one.check for name, one in datasets.items() if one.check}
@@ -98,7 +106,7 @@ def run_benchmark(
                 say(str(damaged))
                 name = damaged.dataset
                 datasets[name] = _prepare_one(resolved, options, say, resolved.datasets[name])
-                keeper.decoding.add(name, datasets[name].seconds)
+                decoding.add(name, datasets[name].seconds)
                 setup = _setup(plan, datasets, store, options, loaded)
             left = [spec for spec in left if spec.run_id not in keeper.kept]
     with profile.measure("board"):
@@ -106,7 +114,8 @@ def run_benchmark(
     asked = frozenset(ids)
     failed = [run for run in store.failures() if run.run_id in asked]
     done = len(ids) - len(todo)
-    return BenchResult(board, store.folder, len(todo), done, failed, asked, profile)
+    lost = _without_weights(store, asked, weights_folder)
+    return BenchResult(board, store.folder, len(todo), done, failed, asked, profile, lost)
 
 
 def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
@@ -158,6 +167,8 @@ class _Keeper:
 
     store: Store
     decoding: DecodingCost
+    say: Say
+    weights_folder: Path | None
     checks: Mapping[str, PixelCheck] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
 
@@ -170,14 +181,43 @@ class _Keeper:
         dataset = outcome.result.spec.dataset
         if dataset in self.checks and self.checks[dataset].damaged():
             raise _DamagedImages(dataset)
-        result = self.store.add(self.decoding.charge(outcome))
+        outcome = self.decoding.charge(outcome)
+        try:
+            result = self.store.add(outcome)
+        except StoreError as error:
+            if not (files.is_full(error) and self._drop_weights(outcome.result)):
+                raise
+            result = self.store.add(outcome)
         self.kept.add(result.run_id)
         return result
+
+    def _drop_weights(self, result: RunResult) -> bool:
+        """Give the space of a run's weights to its record and logits; False: it has none."""
+        if self.weights_folder is None:
+            return False
+        path = weights_file(self.weights_folder, result.run_id)
+        if not files.exists(path):
+            return False
+        files.remove(path)
+        self.say(f"weights not kept: {path} was removed, for the disk is full; the run is kept")
+        return True
+
+
+def _without_weights(store: Store, asked: frozenset[str], folder: Path | None) -> list[RunResult]:
+    if folder is None:
+        return []
+    finished = (run for run in store.results() if run.run_id in asked)
+    return [run for run in finished if not files.exists(weights_file(folder, run.run_id))]
 
 
 def _used(specs: Sequence[RunSpec]) -> list[str]:
     """The datasets of runs, in the order in which they come."""
     return list(dict.fromkeys(spec.dataset for spec in specs))
+
+
+def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
+    """Where tested weights are kept, if they are."""
+    return store.folder / "weights" if options.save_weights else None
 
 
 def _prepare(
@@ -226,7 +266,7 @@ def _setup(
         weights=plan.weights,
         device=plan.device,
         shortened=plan.resolved.shortened,
-        weights_folder=store.folder / "weights" if options.save_weights else None,
+        weights_folder=_weights_folder(store, options),
         plugins=loaded.args,
         threads=options.threads,
         engine=options.engine,

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -128,12 +127,13 @@ def unpacked(archive: Path) -> Iterator[Path]:
     Raises:
         StoreError: no such archive, or one that is not as it was packed.
     """
-    with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        folder = Path(place)
+    with files.scratch() as folder:
         try:
             with zipfile.ZipFile(archive) as opened:
                 _extract(opened, archive, folder)
         except (OSError, zipfile.BadZipFile) as error:
+            if isinstance(error, OSError) and files.is_full(error):
+                raise files.unwritable(folder, error) from error
             raise StoreError(f"cannot read {archive}: {error}") from error
         manifest = read_manifest(folder)
         if manifest is None:

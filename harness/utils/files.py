@@ -10,6 +10,8 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Some network file systems cannot sync a folder, or cannot lock.
 NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+# Place -> what to do where it cannot be written; any other is a results folder.
+_advice: dict[Path, str] = {}
 
 
 def write(path: Path, content: bytes) -> None:
@@ -41,12 +45,22 @@ def put(path: Path, content: bytes) -> None:
     Raises:
         OSError: it could not be written; nothing half-written is left.
     """
+    with replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file's path: the block makes that file, which then takes the place of `path`.
+
+    Raises:
+        OSError: it could not; nothing half-written is left.
+    """
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
@@ -157,19 +171,69 @@ def prepare(folder: Path) -> None:
         raise unwritable(probe, error) from error
 
 
+@contextlib.contextmanager
+def advising(place: Path, advice: str) -> Iterator[None]:
+    """Let messages about a place that cannot be written, or anything in it, say what to do there."""
+    before = _advice.get(place)
+    _advice[place] = advice
+    try:
+        yield
+    finally:
+        if before is None:
+            del _advice[place]
+        else:
+            _advice[place] = before
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for temporary files, gone with the block.
+
+    Raises:
+        StoreError: there is no place for one.
+    """
+    try:
+        place = Path(tempfile.mkdtemp(prefix="harness-"))
+    except OSError as error:
+        raise StoreError(
+            f"no folder for temporary files can be made ({error.strerror}): set TMPDIR to a folder "
+            "that can be written and has space"
+        ) from error
+    advice = (
+        f"temporary files lie in {place.parent}; free some space there, or set TMPDIR to a folder "
+        "that can be written"
+    )
+    try:
+        with advising(place, advice):
+            yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """True for an error, or a StoreError made of one, that a full disk causes."""
+    if isinstance(error, StoreError):
+        error = error.__cause__
+    return isinstance(error, OSError) and error.errno in FULL
+
+
 def unwritable(path: Path, error: OSError) -> StoreError:
     """The error for a `path` that cannot be written: what keeps it from that, and what to do."""
-    elsewhere = "choose another folder with --out"
+    near = next((_advice[place] for place in (path, *path.parents) if place in _advice), None)
+    elsewhere = near or "choose another folder with --out"
     blocking = next((one for one in path.parents if one.is_file()), None)
     if blocking is not None:
         return StoreError(f"{blocking} is a file, so {path} cannot be made below it: {elsewhere}")
+    if error.errno in FULL and near is not None:
+        return StoreError(f"no space left for {path}: {near}")
     if error.errno in FULL:
         return StoreError(
             f"no space left for {path}: free some, or {elsewhere}; finished runs are kept, and the "
             "same command goes on from there"
         )
     if error.errno in FORBIDDEN:
-        return StoreError(f"no permission to write {path}: allow it, or {elsewhere}")
+        allow = "" if near else "allow it, or "
+        return StoreError(f"no permission to write {path}: {allow}{elsewhere}")
     return StoreError(f"cannot write {path} ({error.strerror or error}): {elsewhere}")
 
 
