@@ -65,8 +65,8 @@ def changed_files(folder: Path, manifest: Manifest) -> Mapping[str, str]:
 
 
 def contents(folder: Path) -> list[str]:
-    """Every file below a folder, as sorted paths from it with forward slashes."""
-    found = (path for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder but locks, as sorted paths from it with forward slashes."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in files.LOCKS)
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 

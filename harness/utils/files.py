@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -23,6 +23,9 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Some network file systems cannot sync a folder, or cannot lock.
 NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+# Of runs, plan and splits; of the files of a board.
+LOCK, BOARD_LOCK = ".lock", ".board.lock"
+LOCKS = {LOCK, BOARD_LOCK}
 # Place -> what to do where it cannot be written; any other is a results folder.
 _advice: dict[Path, str] = {}
 
@@ -35,6 +38,35 @@ def write(path: Path, content: bytes) -> None:
     """
     try:
         put(path, content)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Make several files hold what belongs together: all of it is on the disk before any is renamed.
+
+    Raises:
+        StoreError: one could not be written; the others are as they were.
+    """
+    temporaries: dict[Path, Path] = {}
+    path = Path()
+    try:
+        try:
+            for path, content in contents.items():
+                _make_folder(path.parent)
+                temporaries[path] = _temporary(path)
+                with temporaries[path].open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for path, temporary in temporaries.items():
+                temporary.replace(path)
+        finally:
+            for temporary in temporaries.values():
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+        for folder in dict.fromkeys(path.parent for path in contents):
+            sync(folder)
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -57,7 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: it could not; nothing half-written is left.
     """
     _make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -128,16 +160,16 @@ def listing(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
     """One writer at a time in a folder, over processes and, where the file system can, machines.
 
     Raises:
         StoreError: the folder cannot be written.
     """
-    path = folder / ".lock"
+    path = folder / name
     try:
         _make_folder(folder)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = _open_lock(path)
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -149,6 +181,37 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """Any number of readers of a folder while no writer is at work in it (`locked`).
+
+    Where no lock can be had (nobody has written there yet, or the file system has none) it is read
+    without.
+    """
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # made by another user, in a folder that several may write
+        try:
+            return os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            pass
+        raise
 
 
 def prepare(folder: Path) -> None:
@@ -235,6 +298,11 @@ def unwritable(path: Path, error: OSError) -> StoreError:
         allow = "" if near else "allow it, or "
         return StoreError(f"no permission to write {path}: {allow}{elsewhere}")
     return StoreError(f"cannot write {path} ({error.strerror or error}): {elsewhere}")
+
+
+def _temporary(path: Path) -> Path:
+    """A new name beside a file; what bears one and is old is cleared away by `prepare`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _remove_stale(path: Path, now: float) -> None:
