@@ -24,7 +24,8 @@ def plain(value: object) -> object:
 
 def main(old: Path, new: Path) -> int:
     ours, theirs = (
-        {p.relative_to(f).as_posix(): p for p in f.rglob("*") if p.is_file()} for f in (old, new)
+        {p.relative_to(f).as_posix(): p for p in f.rglob("[!.]*") if p.is_file()}
+        for f in (old, new)
     )
     wrong = [f"only in one: {name}" for name in sorted(ours.keys() ^ theirs.keys())]
     for name in sorted(ours.keys() & theirs.keys()):

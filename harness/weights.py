@@ -256,7 +256,8 @@ def _download(backbone: Backbone, place: _Place) -> None:
     """
     part = place.path.with_name(f"{place.path.name}.part")
     try:
-        with files.locked(place.path.parent):
+        advice = "set HARNESS_CACHE to a folder that can be written"
+        with files.advising(place.path.parent, advice), files.locked(place.path.parent):
             if place.path.is_file():  # another process was faster
                 return
             begun = part.is_file() and bool(_expected(place))

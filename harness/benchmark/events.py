@@ -22,6 +22,9 @@ class RunListener:
 
     def phase_end(self, spec: RunSpec, report: PhaseReport) -> None: ...
 
+    def weights_lost(self, spec: RunSpec, reason: str) -> None:
+        """The tested weights of a run could not be kept; the run itself goes on to its end."""
+
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None: ...
 
     def receive(self, spec: RunSpec, event: str, value: Any) -> None:  # noqa: ANN401 - of any event
@@ -40,6 +43,10 @@ class RunObserver(Observer):
 
     def phase_end(self, report: PhaseReport) -> None:
         self.send(self.spec, "phase_end", report)
+
+    def weights_lost(self, reason: str) -> None:
+        """The tested weights could not be kept."""
+        self.send(self.spec, "weights_lost", reason)
 
 
 class RunQueue:

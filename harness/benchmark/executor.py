@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
+from harness.benchmark.events import RunObserver
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import strategy_of
 from harness.errors import HarnessError, TrainingError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
+from harness.utils import files
 from harness.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -79,7 +82,7 @@ class RunExecutor:
         try:
             outcome = self._carry_out(self._resources(spec, observer, siblings), spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
-                _save_weights(outcome, self.setup.weights_folder)
+                _save_weights(outcome, self.setup.weights_folder, observer)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises ends this run only
             outcome = Outcome(self.failed(spec, error))
         result = outcome.result.model_copy(
@@ -217,11 +220,27 @@ def _traceback(error: BaseException) -> str:
     return "".join(lines).replace(home, "").replace(f"{Path.home()}{os.sep}", "~/")
 
 
-def _save_weights(outcome: Outcome, folder: Path) -> None:
+def _save_weights(outcome: Outcome, folder: Path, observer: Observer) -> None:
+    """Keep the tested weights; where that cannot be, say so and keep the run all the same."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{outcome.result.run_id}.safetensors"
+    final = weights_file(folder, outcome.result.run_id)
     state: dict[str, torch.Tensor] = {n: t.contiguous() for n, t in (outcome.state or {}).items()}
-    save_file(state, final.with_suffix(".partial"), metadata={"run_id": outcome.result.run_id})
-    final.with_suffix(".partial").replace(final)
+    try:
+        with files.replacing(final) as temporary:
+            save_file(state, temporary, metadata={"run_id": outcome.result.run_id})
+    except (OSError, SafetensorError) as error:
+        if isinstance(observer, RunObserver):
+            # The library's own error names no file, and a full disk by its number only.
+            number = _SYSTEM_ERROR.search(str(error))
+            reason = os.strerror(int(number[1])) if number else getattr(error, "strerror", error)
+            observer.weights_lost(f"{final} cannot be written ({reason})")
+
+
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+def weights_file(folder: Path, run_id: str) -> Path:
+    """The place of a run's tested weights."""
+    return folder / f"{run_id}.safetensors"

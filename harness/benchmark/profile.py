@@ -33,7 +33,11 @@ class DecodingCost:
     """Charge the making of a dataset: in full to what a run costs alone, once to what it took."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
-        self.seconds, self.owed = seconds, dict(seconds)
+        self.seconds, self.owed = dict(seconds), dict(seconds)
+
+    def add(self, name: str, seconds: float) -> None:
+        """A dataset was made again."""
+        self.seconds[name] = self.owed[name] = seconds
 
     def charge(self, outcome: Outcome) -> Outcome:
         name = outcome.result.spec.dataset

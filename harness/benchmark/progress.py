@@ -106,6 +106,11 @@ class ProgressReporter(RunListener):
         self.loaded.notify("harness_run_end", spec=spec, result=result)
         self.profile.run_end(spec)
 
+    def weights_lost(self, spec: RunSpec, reason: str) -> None:
+        self.say(
+            f"weights not kept: {spec.cell} (seed {spec.seed}): {reason}; the run itself is kept"
+        )
+
     # -- showing -------------------------------------------------------------------------
 
     def say(self, text: str) -> None:

@@ -1,26 +1,35 @@
 """Decoded images on disk: each dataset is decoded and resized once for each transform.
 
-An entry is a folder: `images.npy` (uint8 [N, 3, crop, crop], to be memory-mapped) and `entry.json`.
-Its name is a hash of the bytes of every image in order, the transform and the versions of the
-decoding libraries, so that an entry is never stale, only unused.  It is built beside its place and
-renamed: it is there in full or not at all, and two processes that build it do not meet.
+An entry is a folder: `images.npy` (uint8 [N, 3, crop, crop], to be memory-mapped), `entry.json` and
+`check.json`.  Its name is a hash of the bytes of every image in order, the transform and the
+versions of the decoding libraries, so that an entry is never stale, only unused.  It is built
+beside its place, synced and renamed: it is there in full or not at all, and two processes that
+build it do not meet.
+
+Disks lose and change bytes.  `check.json` holds checksums: the small files are held against them
+whenever an entry is opened, the pixels where their file is not the one that was last checked, or
+that was a day ago (`PixelCheck`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import io
 import math
 import os
 import shutil
 import tempfile
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -28,14 +37,18 @@ from harness.api.records import Record, digest
 from harness.data import images
 from harness.data.images import Fetch, Output, Progress, Transform, reorder, write_arrays
 from harness.errors import StoreError
+from harness.utils import files
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     import numpy as np
 
 VERSION = 1  # raised with every change that moves a pixel
 LIBRARIES = ("pillow", "torch", "torchvision")
 ABANDONED = 3600.0  # seconds without a write after which a build is taken for dead
 STAGING = ".building-"
+CHECKED_FOR = 86400.0  # seconds after which pixels are held against their checksum again
 
 
 class CacheEntry(Record):
@@ -63,6 +76,39 @@ class CacheEntry(Record):
     def shape(self) -> tuple[int, int, int, int]:
         """Of `images.npy`."""
         return (self.count, 3, self.crop, self.crop)
+
+
+class Checksums(Record):
+    """The content of `check.json`.
+
+    Attributes:
+        entry: sha256 of `entry.json`.
+        pixels: sha256 of `images.npy`; None: the entry has no images.
+        size: of `images.npy` as it was checked last, as are `modified` (nanoseconds since the
+            epoch), `inode` and `checked` (seconds since the epoch).
+    """
+
+    schema_version: Literal[1] = 1
+    entry: str
+    pixels: str | None = None
+    size: int = 0
+    modified: int = 0
+    inode: int = 0
+    checked: float = 0.0
+
+    def checked_now(self, status: os.stat_result) -> Checksums:
+        """The same for pixels that have just been checked."""
+        seen = {"size": status.st_size, "modified": status.st_mtime_ns, "inode": status.st_ino}
+        return self.model_copy(update=seen | {"checked": time.time()})
+
+    def is_due(self, status: os.stat_result) -> bool:
+        """True if the pixels have to be checked before they count."""
+        same = (self.size, self.modified, self.inode) == (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ino,
+        )
+        return not (same and 0 <= time.time() - self.checked <= CHECKED_FOR)
 
 
 @dataclass(frozen=True)
@@ -95,10 +141,86 @@ class UnorderedImages:
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """uint8 [N, 3, crop, crop], memory-mapped; None if some rows (`bad`: row -> why) are bad."""
+    """uint8 [N, 3, crop, crop], memory-mapped; None if some rows (`bad`: row -> why) are bad.
+
+    `check`: has to say that the images are sound before anything that follows from them is kept.
+    """
 
     images: np.ndarray | None
     bad: Mapping[int, str]
+    check: PixelCheck | None = None
+
+
+class PixelCheck:
+    """The pixels of an entry against their checksum: read once, whoever asks, in whatever thread.
+
+    Args:
+        place: the entry's folder.
+        stored: what its pixels have to be.
+        file: the open file that is mapped; another process may replace the one of its name.
+    """
+
+    def __init__(self, place: Path, stored: Checksums, file: BufferedReader) -> None:
+        self._place, self._stored, self._file = place, stored, file
+        # Nobody may ask; at the end of the process a check may still be reading.
+        weakref.finalize(self, file.close).atexit = False
+        self._lock = threading.Lock()
+        self._damaged: bool | None = None
+
+    def damaged(self) -> bool:
+        """True if the pixels are not those that were decoded; the entry is removed then.
+
+        Raises:
+            StoreError: it is damaged and cannot be removed.
+        """
+        with self._lock:
+            if self._damaged is None:
+                self._damaged = self._differs()
+                self._file.close()
+                if not self._damaged:
+                    self._note()
+            if self._damaged:
+                self._remove()
+            return self._damaged
+
+    def _differs(self) -> bool:
+        try:
+            self._status = os.fstat(self._file.fileno())
+            self._file.seek(0)
+            return hashlib.file_digest(self._file, "sha256").hexdigest() != self._stored.pixels
+        except OSError:  # a disk that cannot read it again
+            return True
+
+    def _note(self) -> None:
+        """Remember the check, where the cache can be written and holds the same file still."""
+        with contextlib.suppress(OSError):
+            if (self._place / "images.npy").stat().st_ino == self._status.st_ino:
+                _put(self._place / "check.json", self._stored.checked_now(self._status))
+
+    def _remove(self) -> None:
+        try:
+            if (self._place / "images.npy").stat().st_ino == self._status.st_ino:
+                shutil.rmtree(self._place)
+        except FileNotFoundError:  # another process has found it, too
+            return
+        except OSError as error:
+            raise StoreError(
+                f"the cached images in {self._place} are damaged (not those that were decoded), "
+                f"and cannot be removed: {error.strerror}; remove that folder, or set "
+                "HARNESS_CACHE to a folder that can be written"
+            ) from error
+
+
+def check_aside(checks: Sequence[PixelCheck]) -> None:
+    """Begin the checks in a thread, one after another; who needs a verdict waits or goes ahead."""
+
+    def work() -> None:
+        with contextlib.suppress(StoreError):  # raised again for whoever asks
+            for check in checks:
+                check.damaged()
+
+    if checks:
+        threading.Thread(target=work, name="check of cached images", daemon=True).start()
 
 
 def entry_for(dataset: str, contents: Sequence[str], *, resize: int, crop: int) -> CacheEntry:
@@ -140,24 +262,29 @@ def decoded(
     fetch: Fetch,
     progress: Progress | None = None,
     early: UnorderedImages | None = None,
+    *,
+    defer_check: bool = False,
 ) -> DecodedImages:
     """The images of an entry, from the cache (`Access.cache`) or decoded into it.
 
     `progress` is called with (images done, images in all) while an entry is built; with `early`
-    its images are put in order and nothing is decoded.
+    its images are put in order and nothing is decoded.  A check of the pixels that is due is done
+    at once, and a damaged entry built again; with `defer_check` it is left to the caller.
 
     Raises:
         DataError: `fetch` cannot give the files of images.
         StoreError: the cache cannot be written.
     """
     place = cache / "decoded" / entry.folder
-    found = _open(place)
+    found = _open(place, entry)
+    if found is not None and not defer_check and found.check is not None and found.check.damaged():
+        found = None
     if found is None:
         try:
             _build(place, entry, fetch, progress, early)
         except OSError as error:
             raise StoreError(_unwritable(place, entry, error)) from error
-        found = _open(place)
+        found = _open(place, entry)
     if found is None:
         raise StoreError(f"{place} vanished while it was used; run again")
     return found
@@ -165,7 +292,8 @@ def decoded(
 
 def find_entry(cache: Path, entry: CacheEntry) -> CacheEntry | None:
     """An entry as the cache has it, with its bad images; None: not decoded yet."""
-    return _read(cache / "decoded" / entry.folder)
+    stored = _read(cache / "decoded" / entry.folder)
+    return stored.entry if stored is not None and stored.holds(entry) else None
 
 
 def libraries() -> dict[str, str]:
@@ -177,7 +305,7 @@ def entries(cache: Path) -> tuple[CachedDataset, ...]:
     """All entries, by name.  Folders that hold none are not listed."""
     found = []
     for path in sorted((cache / "decoded").glob("*/entry.json")):
-        entry = _read(path.parent)
+        entry = _described(path)
         if entry is not None and not path.parent.name.startswith(STAGING):
             used = path.stat().st_mtime
             found.append(CachedDataset(path.parent, entry, _bytes(path.parent), used))
@@ -202,30 +330,89 @@ def prune(
     return gone
 
 
-def _open(place: Path) -> DecodedImages | None:
-    """A sound entry; None: there is none."""
-    import numpy as np
+class _Stored(NamedTuple):
+    """The small files of an entry."""
 
-    entry = _read(place)
-    if entry is None:
+    entry: CacheEntry
+    checksums: Checksums
+
+    def holds(self, entry: CacheEntry) -> bool:
+        """True if it is that entry, with or without bad images."""
+        return self.entry.model_copy(update={"bad": {}}) == entry
+
+
+def _open(place: Path, entry: CacheEntry) -> DecodedImages | None:
+    """An entry that is sound, as far as can be seen without reading its pixels; None: none is."""
+    stored = _read(place)
+    if stored is None or not stored.holds(entry):
         return None
     with contextlib.suppress(OSError):  # a shared cache may be read-only
         os.utime(place / "entry.json")
-    if entry.bad:
-        return DecodedImages(None, entry.bad)
+    if stored.entry.bad:
+        return DecodedImages(None, stored.entry.bad)
     try:
-        # Copy on write: torch takes a writable array without a warning, the file stays as it is.
-        pixels = np.load(place / "images.npy", mmap_mode="c")
-    except (OSError, ValueError):
+        return _mapped(place, stored)
+    except OSError:
         return None
-    return DecodedImages(pixels, {}) if pixels.shape == entry.shape else None
 
 
-def _read(place: Path) -> CacheEntry | None:
+def _mapped(place: Path, stored: _Stored) -> DecodedImages | None:
+    import numpy as np
+
+    path, shape = place / "images.npy", stored.entry.shape
+    header = _header(shape)
+    file = path.open("rb")
+    status = os.fstat(file.fileno())
+    whole = status.st_size == len(header) + math.prod(shape)
+    if not whole or file.read(len(header)) != header:
+        file.close()
+        return None
+    # Copy on write: torch takes a writable array without a warning, the file stays as it is.
+    pixels = np.load(path, mmap_mode="c")
+    if path.stat().st_ino != status.st_ino:  # another process has built it again
+        file.close()
+        return _mapped(place, stored)
+    if stored.checksums.is_due(status):
+        return DecodedImages(pixels, {}, PixelCheck(place, stored.checksums, file))
+    file.close()
+    return DecodedImages(pixels, {})
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """The first bytes of a `.npy` file of uint8, as `images.write_arrays` writes them."""
+    import numpy as np
+
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+def _read(place: Path) -> _Stored | None:
+    """The small files of an entry, if they are as they were written."""
     try:
-        return CacheEntry.model_validate_json((place / "entry.json").read_bytes())
+        content = (place / "entry.json").read_bytes()
+        checksums = Checksums.model_validate_json((place / "check.json").read_bytes())
+        if checksums.entry != hashlib.sha256(content).hexdigest():
+            return None
+        return _Stored(CacheEntry.model_validate_json(content), checksums)
     except (OSError, ValidationError):
         return None
+
+
+def _described(path: Path) -> CacheEntry | None:
+    """An entry by its `entry.json`, checked or not: for lists of what there is."""
+    try:
+        return CacheEntry.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _put(path: Path, record: Record) -> bytes:
+    """Write a record, whole or not at all, and return what was written."""
+    content = record.model_dump_json(indent=1).encode()
+    files.put(path, content)
+    return content
 
 
 def _transform(resize: int, crop: int) -> Transform:
@@ -239,7 +426,8 @@ def _build(
     progress: Progress | None,
     early: UnorderedImages | None,
 ) -> None:
-    shutil.rmtree(place, ignore_errors=True)  # a damaged one: a sound one was not built again
+    if _open(place, entry) is None:  # damaged; else another process has just built it
+        shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f"{STAGING}{entry.folder}-", dir=place.parent))
     try:
@@ -253,13 +441,20 @@ def _build(
             bad = write_arrays([output], entry.count, fetch, progress)
         if bad:
             array.unlink()
-        text = entry.model_copy(update={"bad": bad}).model_dump_json(indent=1)
-        (staging / "entry.json").write_text(text, encoding="utf-8")
+        content = _put(staging / "entry.json", entry.model_copy(update={"bad": bad}))
+        checksums = Checksums(entry=hashlib.sha256(content).hexdigest())
+        if not bad:
+            with array.open("rb") as file:
+                pixels = hashlib.file_digest(file, "sha256").hexdigest()
+                status = os.fstat(file.fileno())
+            checksums = checksums.model_copy(update={"pixels": pixels}).checked_now(status)
+        _put(staging / "check.json", checksums)
         try:
             staging.rename(place)
         except OSError:
-            if _open(place) is None:  # else another process was first: its entry is as good
+            if _open(place, entry) is None:  # else another process was first: as good as this one
                 raise
+        files.sync(place.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -273,7 +468,11 @@ def _unwritable(place: Path, entry: CacheEntry, error: OSError) -> str:
 
 
 def _bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    size = 0
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a check that was just noted
+            size += file.stat().st_size
+    return size
 
 
 def _idle(folder: Path) -> float:

@@ -57,12 +57,14 @@ class PreparedDataset:
     """A dataset that is ready: its images, the text of `splits/<dataset>.json`, seconds it took.
 
     `notes`: sentences on what was passed over or joined.
+    `check`: see `DecodedImages`; None: the images are sound.
     """
 
     images: ImageSet
     splits: Splits
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    check: cache.PixelCheck | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +94,30 @@ def prepare_dataset(
     pairs: Iterable[Pair] = (),
     progress: Progress | None = None,
 ) -> PreparedDataset:
-    """Load, check, split and decode a dataset.
+    """Load, check, split and decode a dataset; see `prepare_unchecked`.
+
+    Raises:
+        DataError: as there.
+        StoreError: as there; or cached images are damaged and cannot be removed.
+    """
+    while True:
+        prepared = prepare_unchecked(
+            dataset, protocol, access, limit=limit, pairs=pairs, progress=progress
+        )
+        if prepared.check is None or not prepared.check.damaged():
+            return prepared
+
+
+def prepare_unchecked(
+    dataset: Dataset,
+    protocol: Protocol,
+    access: Access,
+    *,
+    limit: int | None = None,
+    pairs: Iterable[Pair] = (),
+    progress: Progress | None = None,
+) -> PreparedDataset:
+    """Load, check, split and decode a dataset; a check of cached pixels is left to the caller.
 
     Near duplicates are looked for among all images, limited or not, and never cross splits; not in
     a procedural dataset, whose program knows what it draws.  The order of the source's rows makes
@@ -129,6 +154,7 @@ def prepare_dataset(
                 table.fetch(ids),
                 progress,
                 _in_order(table, early, ids),
+                defer_check=True,
             )
             bad |= {ids[row]: why for row, why in found.bad.items()}
             if bad and not access.skip_bad_images:
@@ -138,7 +164,9 @@ def prepare_dataset(
                 twins = _contradicting(table, near)
                 record = images.record.model_copy(update={"contradicting": len(twins)})
                 notes = (*table.notes, *_contradictions(twins))
-                return PreparedDataset(replace(images, record=record), splits, notes=notes)
+                return PreparedDataset(
+                    replace(images, record=record), splits, notes=notes, check=found.check
+                )
 
 
 def _early(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from harness.api.leaderboard import Leaderboard
@@ -12,14 +13,27 @@ from harness.leaderboard.render import formats
 from harness.plugins.registry import PluginRegistry
 from harness.results.merge import MergedStore
 from harness.results.store import Store, uncollected
+from harness.utils import files
 from harness.utils.names import choose
 
 
 def refresh_board(store: Store, loaded: PluginRegistry) -> Leaderboard:
     """Rank a folder, write its board there, and return it."""
-    with uncollected():
+    with uncollected(), writing(store.folder):
         whole = MergedStore([store])
         return write_board(rank_folder(whole, loaded), whole, store.folder, loaded)
+
+
+def writing(folder: Path) -> AbstractContextManager[None]:
+    """One board at a time in a folder, from the reading of runs to the last file.
+
+    So the files of a board belong together, and a board never takes the place of one that was made
+    of later runs: who comes second has to read again.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    return files.locked(folder, files.BOARD_LOCK)
 
 
 def write_board(
@@ -31,6 +45,8 @@ def write_board(
     tests: bool = True,
 ) -> Leaderboard:
     """Write the board in every format, with what the predictions say, and return it.
+
+    To be called with `folder` held (`writing`) since before the runs were read.
 
     Args:
         ranked: what `rank_folder` made of `store`.

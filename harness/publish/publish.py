@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +54,8 @@ def publish(source: Path, target: str, options: PublishOptions) -> Published:
         return _to_hub(source, target, options)
     folder = Path(target)
     _check_folder(source, folder)
-    with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        built = _build(source, Path(place), options)
+    with files.scratch() as place, files.advising(folder, "choose another folder with --to"):
+        built = _build(source, place, options)
         if options.dry_run:
             return Published(built, "")
         _install(built, folder)
@@ -72,31 +71,33 @@ def submit(source: Path, target: Path, options: PublishOptions) -> Published:
     """
     if target.suffix != ".zip":
         raise UsageError(f"--to {target}: name a .zip file")
-    with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        built = _build(source, Path(place), options)
-        package.pack(Path(place), target)
+    with files.scratch() as place, files.advising(target, "choose another file with --to"):
+        built = _build(source, place, options)
+        package.pack(place, target)
     return Published(built, str(target))
 
 
 def _to_hub(source: Path, target: str, options: PublishOptions) -> Published:
     repo = hub.repository(target)
-    with tempfile.TemporaryDirectory(prefix="harness-") as place:
+    with files.scratch() as place:
         if options.dry_run:
-            return Published(_build(source, Path(place), options), "")
+            return Published(_build(source, place, options), "")
         if options.offline:
             raise UsageError(
                 f"--to {target} needs the network: leave --offline out, or give a folder"
             )
         api = hub.check(repo)
-        built = _build(source, Path(place), options)
-        address = hub.upload(api, repo, Path(place), f"{built.runs} runs, {built.failed} failed")
+        built = _build(source, place, options)
+        address = hub.upload(api, repo, place, f"{built.runs} runs, {built.failed} failed")
     return Published(built, address)
 
 
 def _build(source: Path, folder: Path, options: PublishOptions) -> Package:
-    return build(
-        source, folder, options.make_board, hide=options.hide, keep_key=not options.dry_run
-    )
+    # The key of its ids is kept beside the results.
+    with files.advising(source, "copy the results to a folder that can be written"):
+        return build(
+            source, folder, options.make_board, hide=options.hide, keep_key=not options.dry_run
+        )
 
 
 def _check_folder(source: Path, folder: Path) -> None:

@@ -168,12 +168,7 @@ class MergedStore:
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = {store.folder: store for store in stores}
-        self._whole = merge_contents(
-            [
-                FolderContents(s.folder, s.results(), s.plan(), s.failures())
-                for s in self._stores.values()
-            ]
-        )
+        self._whole = merge_contents([_contents(store) for store in self._stores.values()])
 
     def results(self) -> tuple[RunResult, ...]:
         """Every finished run, as `Store.results`."""
@@ -201,6 +196,12 @@ class MergedStore:
         return self.home(result).predictions(result)
 
 
+def _contents(store: Store) -> FolderContents:
+    """What a folder held at one moment."""
+    with store.unchanged():
+        return FolderContents(store.folder, store.results(), store.plan(), store.failures())
+
+
 @contextlib.contextmanager
 def opened(places: Sequence[Path]) -> Iterator[MergedStore]:
     """One folder or several, and what `harness submit` packed, open for reading.
@@ -223,6 +224,20 @@ def opened(places: Sequence[Path]) -> Iterator[MergedStore]:
                 text = text.replace(str(folder), str(place))  # not where it was unpacked
             raise StoreError(text) from error
         yield whole
+
+
+def check_places(places: Sequence[Path]) -> None:
+    """Make sure that there is something to read, without reading it.
+
+    Raises:
+        UsageError: a place holds no runs.
+        StoreError: one is not there, or may not be looked into.
+    """
+    for place in places:
+        if place.suffix != ".zip":
+            existing(place)
+        elif not files.exists(place):
+            raise StoreError(f"cannot read {place}: there is no such file")
 
 
 def existing(folder: Path) -> Store:

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -66,8 +65,8 @@ def changed_files(folder: Path, manifest: Manifest) -> Mapping[str, str]:
 
 
 def contents(folder: Path) -> list[str]:
-    """Every file below a folder, as sorted paths from it with forward slashes."""
-    found = (path for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder but locks, as sorted paths from it with forward slashes."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in files.LOCKS)
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
@@ -128,12 +127,13 @@ def unpacked(archive: Path) -> Iterator[Path]:
     Raises:
         StoreError: no such archive, or one that is not as it was packed.
     """
-    with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        folder = Path(place)
+    with files.scratch() as folder:
         try:
             with zipfile.ZipFile(archive) as opened:
                 _extract(opened, archive, folder)
         except (OSError, zipfile.BadZipFile) as error:
+            if isinstance(error, OSError) and files.is_full(error):
+                raise files.unwritable(folder, error) from error
             raise StoreError(f"cannot read {archive}: {error}") from error
         manifest = read_manifest(folder)
         if manifest is None:

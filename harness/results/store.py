@@ -18,6 +18,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -58,7 +59,8 @@ class Store:
         result = outcome.result
         failed = self._failed(result.run_id)
         if result.status != "ok":
-            files.write(failed, _checked(result))
+            with files.locked(self.folder):
+                files.write(failed, _checked(result))
             return result
         final = self.place(result)
         with files.locked(self.folder):
@@ -66,7 +68,7 @@ class Store:
                 kept = self._read(final)
             else:
                 kept = _add_pair(final, result, outcome.predictions)
-        files.remove(failed)
+            files.remove(failed)
         return kept
 
     def place(self, result: RunResult) -> Path:
@@ -94,14 +96,19 @@ class Store:
         Raises:
             StoreError: a file is damaged or from a newer harness.
         """
-        with uncollected():
+        with uncollected(), self.unchanged():
             return tuple(self._read(path) for path in self._finished())
 
     def failures(self) -> tuple[RunResult, ...]:
         """Every run that has only failed so far, in the order of run ids."""
-        found = files.listing(self.folder / "failed")
-        done = {path.stem for path in self._finished()} if found else set()
-        return tuple(self._read(path) for path in found if path.stem not in done)
+        with self.unchanged():
+            found = files.listing(self.folder / "failed")
+            done = {path.stem for path in self._finished()} if found else set()
+            return tuple(self._read(path) for path in found if path.stem not in done)
+
+    def unchanged(self) -> AbstractContextManager[None]:
+        """Nothing is written in the folder meanwhile: several reads give what it held at one moment."""
+        return files.shared(self.folder)
 
     def get(self, run_id: str) -> RunResult:
         """One run, finished or failed.

@@ -10,7 +10,9 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -21,6 +23,11 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Some network file systems cannot sync a folder, or cannot lock.
 NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+# Of runs, plan and splits; of the files of a board.
+LOCK, BOARD_LOCK = ".lock", ".board.lock"
+LOCKS = {LOCK, BOARD_LOCK}
+# Place -> what to do where it cannot be written; any other is a results folder.
+_advice: dict[Path, str] = {}
 
 
 def write(path: Path, content: bytes) -> None:
@@ -30,21 +37,69 @@ def write(path: Path, content: bytes) -> None:
         StoreError: it could not be written; nothing half-written is left.
     """
     try:
-        _make_folder(path.parent)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+        put(path, content)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Make several files hold what belongs together: all of it is on the disk before any is renamed.
+
+    Raises:
+        StoreError: one could not be written; the others are as they were.
+    """
+    temporaries: dict[Path, Path] = {}
+    path = Path()
+    try:
+        try:
+            for path, content in contents.items():
+                _make_folder(path.parent)
+                temporaries[path] = _temporary(path)
+                with temporaries[path].open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for path, temporary in temporaries.items():
+                temporary.replace(path)
+        finally:
+            for temporary in temporaries.values():
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+        for folder in dict.fromkeys(path.parent for path in contents):
+            sync(folder)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def put(path: Path, content: bytes) -> None:
+    """As `write`, for callers with a message of their own.
+
+    Raises:
+        OSError: it could not be written; nothing half-written is left.
+    """
+    with replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file's path: the block makes that file, which then takes the place of `path`.
+
+    Raises:
+        OSError: it could not; nothing half-written is left.
+    """
+    _make_folder(path.parent)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -105,16 +160,16 @@ def listing(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
     """One writer at a time in a folder, over processes and, where the file system can, machines.
 
     Raises:
         StoreError: the folder cannot be written.
     """
-    path = folder / ".lock"
+    path = folder / name
     try:
         _make_folder(folder)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = _open_lock(path)
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -126,6 +181,37 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """Any number of readers of a folder while no writer is at work in it (`locked`).
+
+    Where no lock can be had (nobody has written there yet, or the file system has none) it is read
+    without.
+    """
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # made by another user, in a folder that several may write
+        try:
+            return os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            pass
+        raise
 
 
 def prepare(folder: Path) -> None:
@@ -148,20 +234,75 @@ def prepare(folder: Path) -> None:
         raise unwritable(probe, error) from error
 
 
+@contextlib.contextmanager
+def advising(place: Path, advice: str) -> Iterator[None]:
+    """Let messages about a place that cannot be written, or anything in it, say what to do there."""
+    before = _advice.get(place)
+    _advice[place] = advice
+    try:
+        yield
+    finally:
+        if before is None:
+            del _advice[place]
+        else:
+            _advice[place] = before
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for temporary files, gone with the block.
+
+    Raises:
+        StoreError: there is no place for one.
+    """
+    try:
+        place = Path(tempfile.mkdtemp(prefix="harness-"))
+    except OSError as error:
+        raise StoreError(
+            f"no folder for temporary files can be made ({error.strerror}): set TMPDIR to a folder "
+            "that can be written and has space"
+        ) from error
+    advice = (
+        f"temporary files lie in {place.parent}; free some space there, or set TMPDIR to a folder "
+        "that can be written"
+    )
+    try:
+        with advising(place, advice):
+            yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """True for an error, or a StoreError made of one, that a full disk causes."""
+    if isinstance(error, StoreError):
+        error = error.__cause__
+    return isinstance(error, OSError) and error.errno in FULL
+
+
 def unwritable(path: Path, error: OSError) -> StoreError:
     """The error for a `path` that cannot be written: what keeps it from that, and what to do."""
-    elsewhere = "choose another folder with --out"
+    near = next((_advice[place] for place in (path, *path.parents) if place in _advice), None)
+    elsewhere = near or "choose another folder with --out"
     blocking = next((one for one in path.parents if one.is_file()), None)
     if blocking is not None:
         return StoreError(f"{blocking} is a file, so {path} cannot be made below it: {elsewhere}")
+    if error.errno in FULL and near is not None:
+        return StoreError(f"no space left for {path}: {near}")
     if error.errno in FULL:
         return StoreError(
             f"no space left for {path}: free some, or {elsewhere}; finished runs are kept, and the "
             "same command goes on from there"
         )
     if error.errno in FORBIDDEN:
-        return StoreError(f"no permission to write {path}: allow it, or {elsewhere}")
+        allow = "" if near else "allow it, or "
+        return StoreError(f"no permission to write {path}: {allow}{elsewhere}")
     return StoreError(f"cannot write {path} ({error.strerror or error}): {elsewhere}")
+
+
+def _temporary(path: Path) -> Path:
+    """A new name beside a file; what bears one and is old is cleared away by `prepare`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _remove_stale(path: Path, now: float) -> None:
@@ -175,11 +316,15 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
-def _sync(folder: Path) -> None:
-    """A new name in a folder survives a power cut only once the folder is synced."""
+def sync(folder: Path) -> None:
+    """Sync a folder: a new name in it survives a power cut only then.
+
+    Raises:
+        OSError: it could not be synced, on a file system that can.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,7 @@
 """`harness bench` as a user runs it, on a toy suite."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -8,8 +9,13 @@ import shutil
 
 import numpy as np
 import pytest
-from command import bench, runs
+import safetensors.torch
+from command import Cli, bench, runs
 from PIL import Image
+from places import TOY
+from safetensors import SafetensorError
+
+from harness.utils import files
 
 pytestmark = pytest.mark.slow
 
@@ -554,3 +560,108 @@ def test_an_observer_hears_of_everything_and_may_fail(tmp_path, toy_cli):
         "ok",
         "",
     ]
+
+
+# -- damage in the cache ------------------------------------------------------------------------
+
+
+def logits(out):
+    return {path.name: path.read_bytes() for path in (out / "runs").rglob("*.safetensors")}
+
+
+def with_cache(tmp_path, out, *args, **options):
+    """A call with a cache of its own; where the pixels are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+        done = bench(tmp_path / out, *args, **options)
+    (pixels,) = (tmp_path / "cache" / "decoded").glob("*/images.npy")
+    return done, pixels
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("mark", [0, 255])
+def test_damaged_pixels_give_no_logits(tmp_path, jobs, mark):
+    _, pixels = with_cache(tmp_path, "sound")
+    content = pixels.read_bytes()
+    pixels.write_bytes(content[:256] + bytes(byte ^ mark if mark else 0 for byte in content[256:]))
+    done, _ = with_cache(tmp_path, "damaged", jobs=jobs)
+    assert "toy-data: its images in the cache are not those that were decoded" in done.stderr
+    assert "3 runs made" in done.stdout
+    assert pixels.read_bytes() == content
+    assert logits(tmp_path / "damaged") == logits(tmp_path / "sound")
+    again, _ = with_cache(tmp_path, "again")
+    assert "its images in the cache" not in again.stderr
+
+
+def test_pixels_that_are_gone_are_decoded_again(tmp_path):
+    _, pixels = with_cache(tmp_path, "sound")
+    pixels.write_bytes(b"")
+    with_cache(tmp_path, "empty")
+    assert logits(tmp_path / "empty") == logits(tmp_path / "sound")
+
+
+def test_pixels_are_not_read_back_where_nothing_is_left_to_run(tmp_path, monkeypatch):
+    _, pixels = with_cache(tmp_path, "one")
+    os.utime(pixels)
+    checked = pixels.with_name("check.json").read_bytes()
+    with_cache(tmp_path, "one")
+    assert pixels.with_name("check.json").read_bytes() == checked
+
+
+# -- weights on a full disk -----------------------------------------------------------------------
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def full_for_rust(*_, **__):
+    raise SafetensorError("Error while serializing: I/O error: No space left (os error 28)")
+
+
+@pytest.mark.parametrize("failure", [full, full_for_rust])
+def test_runs_are_kept_whose_weights_find_no_space(tmp_path, monkeypatch, failure):
+    with monkeypatch.context() as disk:
+        disk.setattr(safetensors.torch, "save_file", failure)
+        done = bench(tmp_path / "full", "--save-weights", exit_code=1)
+    bench(tmp_path / "plain")
+    assert logits(tmp_path / "full") == logits(tmp_path / "plain")
+    assert done.stderr.count("cannot be written (No space left on device); the run itself is") == 3
+    assert "3 runs have no weights" in done.stderr
+    assert "failed" not in done.stderr
+    assert list((tmp_path / "full" / "weights").iterdir()) == []
+    again = bench(tmp_path / "full", "--save-weights", exit_code=1)
+    assert "give another folder with --out" in again.stderr
+    Cli((TOY,))("verify", tmp_path / "full")
+    bench(tmp_path / "full")
+
+
+def test_weights_give_their_space_to_a_record_and_its_logits(tmp_path, monkeypatch):
+    """The disk holds the weights of a run, and not its logits beside them."""
+    put, out = files.put, tmp_path / "full"
+
+    def scarce(path, content):
+        if "runs" in path.parts and any(out.glob("weights/*.safetensors")):
+            full()
+        put(path, content)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(files, "put", scarce)
+        done = bench(out, "--save-weights", exit_code=1)
+    assert len(runs(out)) == 3
+    assert done.stderr.count("was removed, for the disk is full; the run is kept") == 3
+    assert list((out / "weights").iterdir()) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_weights_are_kept_whole_and_by_run(tmp_path, jobs):
+    bench(tmp_path, "--save-weights", jobs=jobs)
+    kept = {path.stem for path in (tmp_path / "weights").iterdir()}
+    assert kept == {path.stem for path in runs(tmp_path)}
+
+
+def test_a_place_of_weights_that_cannot_be_one_is_refused_at_once(tmp_path):
+    (tmp_path / "weights").touch()
+    done = bench(tmp_path, "--save-weights", exit_code=2)
+    assert "weights is a file" in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -113,14 +113,209 @@ def test_bad_images_are_remembered_and_leave_no_pixels(tmp_path):
         lambda place: (place / "images.npy").write_bytes(b"\x93NUMPY"),
         lambda place: os.truncate(place / "images.npy", 5000),
         lambda place: np.save(place / "images.npy", np.zeros((2, 3, 16, 16), np.uint8)),
+        lambda place: np.save(place / "images.npy", np.zeros((20, 3, 16, 16), np.int8)),
+        lambda place: (place / "images.npy").write_bytes(b""),
+        lambda place: change(place / "images.npy", lambda old: old + b"\0"),
+        lambda place: change(place / "entry.json", lambda old: old.replace(b"{}", b'{"3": "no"}')),
+        lambda place: change(place / "entry.json", lambda old: old.replace(b"toy", b"yot")),
+        lambda place: (place / "check.json").unlink(),
+        lambda place: (place / "check.json").write_bytes(b"\xff\0"),
+        lambda place: change(place / "check.json", lambda old: old.replace(b'"entry": "', b"&0")),
     ],
-    ids=["no pixels", "no entry", "bad entry", "bad header", "short", "other shape"],
-)
+    ids=[
+        "no pixels", "no entry", "bad entry", "bad header", "short", "other shape", "other type",
+        "empty", "long", "row called bad", "other name", "of an older harness", "no json",
+        "other checksum",
+    ],
+)  # fmt: skip
 def test_a_damaged_entry_is_built_again(damage, tmp_path):
     expected = np.array(build(tmp_path).images)
     damage(tmp_path / "decoded" / describe().folder)
     assert np.array_equal(build(tmp_path).images, expected)
     assert folders(tmp_path) == [describe().folder]
+
+
+# -- pixels that are not those that were decoded ---------------------------------------------
+
+
+def change(path, edit):
+    path.write_bytes(edit(path.read_bytes()))
+
+
+def zeroed(old):
+    return old[:4096] + bytes(len(old) - 4096)
+
+
+def inverted(old):
+    return old[:4096] + bytes(255 - byte for byte in old[4096:8192]) + old[8192:]
+
+
+def one_bit(old):
+    return old[:-1] + bytes([old[-1] ^ 1])
+
+
+def pixels_file(folder):
+    return folder / "decoded" / describe().folder / "images.npy"
+
+
+def checks(folder):
+    return cache.Checksums.model_validate_json(
+        pixels_file(folder).with_name("check.json").read_bytes()
+    )
+
+
+def age(folder, seconds):
+    """Let the last check have been so long ago."""
+    path = pixels_file(folder).with_name("check.json")
+    told = checks(folder)
+    path.write_text(told.model_copy(update={"checked": told.checked - seconds}).model_dump_json())
+
+
+def in_place(path, edit):
+    """As a disk changes bytes: neither time nor size nor inode move."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        content = file.read()
+        file.seek(0)
+        file.write(edit(content))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def as_a_copy(path, edit):
+    """As a file that was put back: another inode, the same time."""
+    before, copy = path.stat(), path.with_name("copy")
+    copy.write_bytes(edit(path.read_bytes()))
+    os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+    copy.replace(path)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """How often pixels were read back."""
+    times = []
+    digest = hashlib.file_digest
+
+    def note(*given):
+        times.append(1)
+        return digest(*given)
+
+    monkeypatch.setattr(cache.hashlib, "file_digest", note)
+    return times
+
+
+@pytest.mark.parametrize("edit", [zeroed, inverted, one_bit])
+@pytest.mark.parametrize("how", [change, as_a_copy, in_place])
+def test_changed_pixels_are_decoded_again(tmp_path, how, edit):
+    expected = np.array(build(tmp_path).images)
+    how(pixels_file(tmp_path), edit)
+    if how is in_place:
+        age(tmp_path, cache.CHECKED_FOR + 1)
+    assert np.array_equal(build(tmp_path).images, expected)
+    assert np.array_equal(cache.decoded(tmp_path, describe(), refuse).images, expected)
+    assert folders(tmp_path) == [describe().folder]
+
+
+def test_pixels_are_read_back_once_a_day_or_when_their_file_changed(tmp_path, read):
+    build(tmp_path)
+    read.clear()
+    cache.decoded(tmp_path, describe(), refuse)
+    assert not read
+    age(tmp_path, cache.CHECKED_FOR + 1)
+    cache.decoded(tmp_path, describe(), refuse)
+    cache.decoded(tmp_path, describe(), refuse)
+    assert len(read) == 1
+    os.utime(pixels_file(tmp_path))
+    cache.decoded(tmp_path, describe(), refuse)
+    cache.decoded(tmp_path, describe(), refuse)
+    assert len(read) == 2
+    age(tmp_path, -3600)  # by a clock that is ahead
+    cache.decoded(tmp_path, describe(), refuse)
+    assert len(read) == 3
+
+
+def test_a_check_that_is_left_to_the_caller_removes_what_is_damaged(tmp_path, read):
+    build(tmp_path)
+    change(pixels_file(tmp_path), zeroed)
+    read.clear()
+    found = cache.decoded(tmp_path, describe(), refuse, defer_check=True)
+    assert not read
+    cache.check_aside([found.check])
+    assert found.check.damaged()
+    assert found.check.damaged()
+    assert len(read) == 1
+    assert folders(tmp_path) == []
+
+
+def test_a_check_is_of_the_file_that_is_mapped_whoever_replaces_it(tmp_path):
+    """Another process has found the damage first, and has built the entry again."""
+    expected = np.array(build(tmp_path).images)
+    change(pixels_file(tmp_path), zeroed)
+    found = cache.decoded(tmp_path, describe(), refuse, defer_check=True)
+    build(tmp_path)
+    assert found.check.damaged()
+    assert np.array_equal(cache.decoded(tmp_path, describe(), refuse).images, expected)
+
+
+def test_a_sound_entry_in_a_read_only_cache_is_checked_and_used(tmp_path, monkeypatch):
+    expected = np.array(build(tmp_path).images)
+    age(tmp_path, cache.CHECKED_FOR + 1)
+
+    def read_only(path, content):
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(cache.files, "put", read_only)
+    assert np.array_equal(cache.decoded(tmp_path, describe(), refuse).images, expected)
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_damage_in_a_read_only_cache_is_told(tmp_path, monkeypatch, deferred):
+    build(tmp_path)
+    change(pixels_file(tmp_path), zeroed)
+
+    def fail(path, **_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(cache.shutil, "rmtree", fail)
+    with pytest.raises(StoreError, match=r"toy-\w+ are damaged .*remove that folder, or set HARN"):
+        damage_of(cache.decoded(tmp_path, describe(), refuse, defer_check=deferred))
+
+
+def damage_of(found):
+    cache.check_aside([found.check])
+    return found.check.damaged()
+
+
+def test_a_disk_that_cannot_read_is_damage(tmp_path, monkeypatch):
+    build(tmp_path)
+    age(tmp_path, cache.CHECKED_FOR + 1)
+    found = cache.decoded(tmp_path, describe(), refuse, defer_check=True)
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(cache.hashlib, "file_digest", fail)
+    assert found.check.damaged()
+
+
+def test_everything_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
+    synced, sync, rename = [], os.fsync, Path.rename
+
+    def note_sync(handle):
+        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        sync(handle)
+
+    def note_rename(path, target):
+        if path.parent == tmp_path / "decoded":
+            for name in ("images.npy", ".entry.json", ".check.json", ""):
+                place = f"{path}/{name}" if name else str(path)
+                assert any(one.startswith(place) for one in synced), name
+            synced.clear()
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    build(tmp_path)
+    assert str(tmp_path / "decoded") in synced
 
 
 # -- faults -------------------------------------------------------------------------------------

@@ -560,9 +560,21 @@ def test_the_plotting_library_is_kept_and_done_without_where_it_cannot_be(tmp_pa
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     made = html_page.plots.__wrapped__()
     (kept,) = (tmp_path / "cache" / "page").iterdir()
-    assert kept.read_text(encoding="utf-8") == made == html_page.plots()
-    kept.write_text("read from the file", encoding="utf-8")
-    assert html_page.plots.__wrapped__() == "read from the file"
+    content = kept.read_bytes()
+    assert content.partition(b"\n")[2].decode() == made == html_page.plots()
+    for damaged in (
+        b"",
+        b"\xff\xfe",
+        content[:-9],
+        made.encode(),
+        content.replace(b"vega", b"gave", 1),
+    ):
+        kept.write_bytes(damaged)
+        assert html_page.plots.__wrapped__() == made
+        assert kept.read_bytes() == content
+    other = b"read from the file"
+    kept.write_bytes(b"// sha256 " + hashlib.sha256(other).hexdigest().encode() + b"\n" + other)
+    assert html_page.plots.__wrapped__() == other.decode()
     (tmp_path / "file").touch()
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
     assert html_page.plots.__wrapped__() == made

@@ -1,5 +1,6 @@
 """What leaves the machine: everything anybody needs to check a board, and nothing that is private."""
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -578,6 +580,66 @@ def test_a_package_is_a_zip(folder, tmp_path, toy_cli):
     done = toy_cli("submit", folder, "--to", tmp_path / "a.tar", exit_code=2)
 
     assert "name a .zip file" in done.stderr
+
+
+def full_disk(monkeypatch, place):
+    """No file below a folder can be written any more."""
+    sync, copy = os.fsync, shutil.copyfileobj
+
+    def full(path):
+        if Path(path).is_relative_to(place):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def no_sync(handle):
+        full(Path(f"/proc/self/fd/{handle}").readlink())
+        sync(handle)
+
+    def no_copy(source, into, *more):
+        full(getattr(into, "name", ""))
+        copy(source, into, *more)
+
+    monkeypatch.setattr(os, "fsync", no_sync)
+    monkeypatch.setattr(shutil, "copyfileobj", no_copy)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    return place
+
+
+@pytest.mark.parametrize("command", ["submit", "publish"])
+def test_a_full_place_for_temporary_files_is_called_by_its_name(
+    folder, tmp_path, temporary, monkeypatch, toy_cli, command
+):
+    full_disk(monkeypatch, temporary)
+    done = toy_cli(command, folder, "--to", tmp_path / "a.zip", exit_code=2)
+    assert f"lie in {temporary}; free some space there, or set TMPDIR" in done.stderr
+    assert "--out" not in done.stderr
+    assert not (tmp_path / "a.zip").exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_package_that_finds_no_space_to_be_unpacked_is_not_called_damaged(
+    folder, tmp_path, temporary, monkeypatch, toy_cli
+):
+    toy_cli("submit", folder, "--to", tmp_path / "a.zip")
+    full_disk(monkeypatch, temporary)
+    done = toy_cli("board", tmp_path / "a.zip", "--format", "md", exit_code=2)
+    assert "no space left" in done.stderr
+    assert "set TMPDIR" in done.stderr
+    assert "cannot read" not in done.stderr
+
+
+@pytest.mark.parametrize(("command", "name"), [("submit", "out/a.zip"), ("publish", "out")])
+def test_a_full_target_names_its_own_option(folder, tmp_path, monkeypatch, toy_cli, command, name):
+    full_disk(monkeypatch, tmp_path / "out")
+    done = toy_cli(command, folder, "--to", tmp_path / name, exit_code=2)
+    assert "no space left" in done.stderr
+    assert "with --to" in done.stderr
+    assert "--out" not in done.stderr
 
 
 def test_samples_that_cannot_be_paired_are_not_compared(folder, tmp_path, toy_cli):

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from harness.errors import StoreError
 from harness.results.store import Store
+from harness.utils.files import LOCKS
 
 # A metric as a stranger would write it.  HARNESS_ERROR=raise tells it to misbehave.
 
@@ -65,7 +66,7 @@ def test_a_foreign_metric_is_added_to_finished_runs(folder, plugin, toy_cli):
         assert len(owner["source"]) == 64
         assert now == was
     assert {path: path.read_bytes() for path in folder.rglob("*.safetensors")} == files
-    assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
+    assert not [path for path in folder.rglob(".*") if path.name not in LOCKS]
 
 
 def test_the_board_ranks_by_it_in_its_direction(folder, plugin, toy_cli):

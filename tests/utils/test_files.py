@@ -251,3 +251,76 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", failing(errno.EIO))
     with pytest.raises(StoreError, match="cannot write"), files.locked(tmp_path):
         pass
+
+
+# -- what to do, by place -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
+def test_a_place_has_its_own_advice_as_long_as_it_is_used(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(os, "fsync", failing(number))
+    with (
+        files.advising(tmp_path, "choose another folder with --to"),
+        files.advising(tmp_path / "in" / "it", "set TMPDIR"),
+    ):
+        with pytest.raises(StoreError, match=r"a\.json.*: choose another folder with --to$"):
+            files.write(tmp_path / "a.json", b"{}")
+        with pytest.raises(StoreError, match=r"b\.json.*: set TMPDIR$"):
+            files.write(tmp_path / "in" / "it" / "deep" / "b.json", b"{}")
+    with pytest.raises(StoreError, match="with --out"):
+        files.write(tmp_path / "a.json", b"{}")
+
+
+def test_advice_about_a_place_below_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        files.advising(tmp_path / "file" / "a", "choose another folder with --to"),
+        pytest.raises(StoreError, match=r"is a file, so .* choose another folder with --to"),
+    ):
+        files.write(tmp_path / "file" / "a" / "b.json", b"{}")
+
+
+def test_a_scratch_folder_is_gone_with_its_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    with files.scratch() as place:
+        files.write(place / "a.json", b"{}")
+        assert names(tmp_path) == ["a.json"]
+        monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
+        with pytest.raises(StoreError, match=rf"no space left .*lie in {tmp_path}; .* set TMPDIR"):
+            files.write(place / "b.json", b"{}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_place_for_a_scratch_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "mkdtemp", failing(errno.ENOSPC))
+    with pytest.raises(StoreError, match=r"No space left on device.*set TMPDIR"), files.scratch():
+        pass
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "replace"])
+def test_a_file_that_something_else_writes_is_whole_or_not_there(tmp_path, monkeypatch, step):
+    path = tmp_path / "a.bin"
+    files.put(path, b"before")
+
+    def work():
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(b"after")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(files.Path if step == "open" else os, step, failing(errno.ENOSPC))
+        with pytest.raises(OSError, match="No space left"):
+            work()
+    assert (path.read_bytes(), names(tmp_path)) == (b"before", ["a.bin"])
+    work()
+    assert (path.read_bytes(), names(tmp_path)) == (b"after", ["a.bin"])
+
+
+def test_what_a_full_disk_causes(tmp_path):
+    full = OSError(errno.ENOSPC, "")
+    error = files.unwritable(tmp_path, full)
+    assert not files.is_full(error)
+    error.__cause__ = full
+    assert files.is_full(error)
+    assert files.is_full(full)
+    assert not files.is_full(OSError(errno.EACCES, ""))
+    assert not files.is_full(StoreError("damaged"))

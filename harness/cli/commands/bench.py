@@ -112,7 +112,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     """Run a suite (a name, or a .toml file) and write its leaderboard.
 
     Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
-    Exit code 1: some runs failed.
+    Exit code 1: some runs failed, or weights that --save-weights asks for are not there.
     """
     from harness.benchmark.dry_run import describe_plan
     from harness.benchmark.run import dry_run, run_benchmark
@@ -130,8 +130,11 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     )
     if given["profile"]:
         click.echo(f"\n{_profile(result)}", nl=False)
+    if result.without_weights:
+        click.echo(_without_weights(result), err=True)
     if result.failed:
         click.echo(_failures(result.failed), err=True)
+    if result.failed or result.without_weights:
         raise SystemExit(1)
 
 
@@ -176,6 +179,15 @@ def _profile(result: BenchResult) -> str:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _without_weights(result: BenchResult) -> str:
+    lost = result.without_weights
+    head = (
+        f"{len(lost)} runs have no weights in {result.folder / 'weights'}; a run that is there is "
+        "not made again, so give another folder with --out to make them with their weights:"
+    )
+    return "\n".join([head, *(f"  {run.spec.cell}, seed {run.spec.seed}" for run in lost)])
 
 
 def _failures(failed: list[RunResult]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -38,12 +39,15 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from harness.leaderboard import boards
     from harness.leaderboard.render import formats
-    from harness.results.merge import opened
+    from harness.results.merge import check_places, opened
     from harness.results.store import uncollected
 
     tests = not ranks_only
     target = out or _itself(places, writes=wanted is None)
-    with uncollected(), opened(places) as store:
+    if not target.is_dir():
+        check_places(places)  # before a folder is made for the board
+    held = nullcontext() if wanted else boards.writing(target)
+    with uncollected(), held, opened(places) as store:
         board = boards.rank_folder(store, session.plugins, metric)
         if store.repeats:
             warn(

@@ -44,20 +44,21 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
     from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
     from harness.results.gate.sarif import sarif
-    from harness.utils.files import write
+    from harness.utils import files
 
     said = dict(map(_tolerance, given["tolerance"]))
     rules = rules_of(baseline, given["metric"], said, given["cost"])
     comparison = compare_folders(baseline, candidate, rules)
     click.echo(report.terminal(comparison, every=given["every"]))
-    for path, render in (
-        (given["junit"], report.junit),
-        (given["markdown"], report.markdown),
-        (given["figures"], report.benchmark_json),
-        (given["sarif"], partial(sarif, baseline=baseline)),
+    for path, option, render in (
+        (given["junit"], "--junit", report.junit),
+        (given["markdown"], "--markdown", report.markdown),
+        (given["figures"], "--json", report.benchmark_json),
+        (given["sarif"], "--sarif", partial(sarif, baseline=baseline)),
     ):
         if path is not None:
-            write(path, render(comparison).encode())
+            with files.advising(path, f"choose another file with {option}"):
+                files.write(path, render(comparison).encode())
     if os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo("\n".join(report.workflow_commands(comparison)))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

@@ -98,18 +98,25 @@ def _script() -> str:
 def plots() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, made here from what vl-convert holds.
 
-    Making it takes longer than a small board: it is kept in the cache, where that can be written.
+    Making it takes longer than a small board: it is kept in the cache, where that can be written,
+    below a line with its hash.  What does not fit its hash is made again.
     """
     import vl_convert
 
     kept = default_cache() / "page" / f"plots-{metadata.version('vl-convert-python')}.js"
     with contextlib.suppress(OSError):
-        return kept.read_text(encoding="utf-8")
+        head, _, body = kept.read_bytes().partition(b"\n")
+        if head == _hash_line(body):
+            return body.decode()
     made: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     script = made.replace("</script", "<\\/script")
     with contextlib.suppress(StoreError):
-        write(kept, script.encode())
+        write(kept, _hash_line(script.encode()) + b"\n" + script.encode())
     return script
+
+
+def _hash_line(script: bytes) -> bytes:
+    return b"// sha256 " + hashlib.sha256(script).hexdigest().encode()
 
 
 @cache

@@ -47,7 +47,7 @@ def render(board: Leaderboard, format: str) -> str:  # noqa: A002 - the word use
 def write(
     board: Leaderboard, folder: Path, page: Mapping[str, Json] | None = None
 ) -> tuple[Path, ...]:
-    """Write `leaderboard.md` and every other file of FILES, each whole or not at all.
+    """Write `leaderboard.md` and every other file of FILES, all or none.
 
     Args:
         board: what is ranked.
@@ -64,6 +64,5 @@ def write(
     texts = {} if page is None else {"html": html_page.page(page)}
     texts |= {name: FORMATS[name](board) for name in FILES if name not in texts}
     paths = {name: folder / f"leaderboard.{end}" for name, end in FILES.items()}
-    for name, path in paths.items():
-        files.write(path, texts[name].encode())
+    files.write_together({path: texts[name].encode() for name, path in paths.items()})
     return tuple(paths.values())

@@ -110,7 +110,9 @@ def _write(found: list[Audited], html: Path | None, out: Path | None) -> None:
     if places:
         content = page.render(found).encode()
         for place in places:
-            files.write(place, content)
+            option = "file with --html" if place == html else "folder with --out"
+            with files.advising(place, f"choose another {option}"):
+                files.write(place, content)
 
 
 def _say(text: str) -> None:
