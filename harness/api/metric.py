@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.api.records import MetricValue
@@ -14,6 +14,8 @@ from harness.errors import PluginError, Undefined
 if TYPE_CHECKING:
     import evaluate
     import numpy as np
+
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,57 @@ class Metric:
             reason=f"over the classes that are there, without {absent}",
             by_class=by_class,
         )
+
+
+def figure(
+    metric: Metric,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    *,
+    present_only: bool = False,
+) -> MetricValue:
+    """The figure of a metric whatever it does: undefined with the reason where it raises.
+
+    It gets copies that it cannot write to: predictions do not depend on metrics.  `present_only`: see
+    `Metric.compute`.
+    """
+    more = {"present_only": True} if present_only else {}
+    try:
+        value = metric.compute(_sealed(logits), _sealed(targets), classes, **more)
+        if not isinstance(value, MetricValue):
+            raise TypeError(f"compute() must return a MetricValue, not {value!r}")  # noqa: TRY301
+        shown, reason = _checked(value.value, value.reason)
+        return replace(value, value=shown, reason=reason)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, this figure only
+        return MetricValue(value=None, reason=f"{_raised(metric.name)}{_said(error)}")
+
+
+def metric_fault(name: str, value: MetricValue) -> str:
+    """The error that a metric raised instead of giving this figure; empty: it raised none."""
+    given, start = value.reason or "", _raised(name)
+    return given.removeprefix(start) if value.value is None and given.startswith(start) else ""
+
+
+def _raised(name: str) -> str:
+    return f"metric '{name}' raised "
+
+
+def _said(error: BaseException) -> str:
+    """`ValueError: its first line`, as it can be stored."""
+    kind = type(error).__name__
+    try:
+        line = next(filter(None, map(str.strip, str(error).splitlines())), "")
+    except Exception:  # noqa: BLE001 - a __str__ of somebody's own
+        line = ""
+    text = f"{kind}: {line[:LONGEST_REASON]}" if line else kind
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _sealed(values: np.ndarray) -> np.ndarray:
+    own = values.copy()
+    own.flags.writeable = False
+    return own
 
 
 def _checked(value: float | None, reason: str | None) -> tuple[float | None, str | None]:

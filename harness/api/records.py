@@ -313,6 +313,12 @@ class Failure(Record):
     phase: str | None = None
     step: int | None = None
 
+    @property
+    def headline(self) -> str:
+        """The first line of the message that says anything; its kind where none does."""
+        lines = (line.strip() for line in self.message.splitlines())
+        return next(filter(None, lines), f"{self.kind} without a message")
+
 
 class PredictionsRecord(Record):
     """The file beside the result that holds logits, targets and row numbers."""

@@ -10,6 +10,10 @@ from harness.api.records import EpochRecord, RunSpec
 from harness.api.strategy import PhaseReport
 
 
+class Stopped(BaseException):
+    """The call is over: a run in hand ends at its next report."""
+
+
 class RunListener:
     """Receiver of events in the caller's process; the default does nothing."""
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
-from harness.benchmark.events import RunObserver
+from harness.benchmark.events import RunObserver, Stopped
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import strategy_of
-from harness.errors import HarnessError, TrainingError
+from harness.errors import HarnessError, PluginError, TrainingError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files
@@ -78,12 +78,15 @@ class RunExecutor:
         that go on at the same time.
         """
         self._open({cell_group(spec), *beside})
-        records = plugin_records(self.loaded, spec)
+        records: dict[str, PluginRecord] = {}
         try:
+            records = plugin_records(self.loaded, spec)
             outcome = self._carry_out(self._resources(spec, observer, siblings), spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
                 _save_weights(outcome, self.setup.weights_folder, observer)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises ends this run only
+        except (KeyboardInterrupt, Stopped):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a plugin raises, or sys.exit(): this run only
             outcome = Outcome(self.failed(spec, error))
         result = outcome.result.model_copy(
             update={
@@ -107,6 +110,7 @@ class RunExecutor:
     def _resources(
         self, spec: RunSpec, observer: Observer, siblings: Sequence[RunSpec]
     ) -> Resources:
+        self._check_offered(spec)
         images = self.setup.images[spec.dataset]
         backbone = self.loaded.backbones[spec.backbone]
         return Resources(
@@ -123,6 +127,13 @@ class RunExecutor:
             engine=self.setup.engine,
             siblings=tuple(siblings),
         )
+
+    def _check_offered(self, spec: RunSpec) -> None:
+        """A plugin that was sound where the call began may be broken here, in another process."""
+        for role, name in code_names(spec).items():
+            if name not in getattr(self.loaded, ROLES[role]):
+                broken = "; ".join(map(str, self.loaded.broken)) or "no plugin was left out"
+                raise PluginError(f"nothing here offers the {role} {name!r}: {broken}")
 
     def _start(self, backbone: Backbone, classes: int) -> StartingPoint | None:
         from harness import weights
@@ -164,9 +175,9 @@ class RunExecutor:
             spec=spec,
             status="oom" if is_out_of_memory(error) else "failed",
             error=Failure(
-                kind=type(error).__name__,
-                message=str(error),
-                traceback=_traceback(error),
+                kind=storable(type(error).__name__),
+                message=message_of(error),
+                traceback=storable(_traceback(error)),
                 phase=error.phase if isinstance(error, TrainingError) else None,
                 step=error.step if isinstance(error, TrainingError) else None,
             ),
@@ -211,6 +222,38 @@ def device_name(device: str) -> str:
     import torch
 
     return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says; where it says nothing, its kind and the line that raised it."""
+    try:
+        text = str(error)
+    except Exception as fault:  # noqa: BLE001 - a __str__ of somebody's own
+        text = (
+            f"{type(error).__name__} whose text cannot be had: str() raised {type(fault).__name__}"
+        )
+    if isinstance(error, SystemExit):
+        code = "" if error.code is None else repr(error.code)
+        text = f"code of a plugin called sys.exit({code})"
+    elif text.strip():
+        return storable(text)
+    else:
+        text = f"{type(error).__name__} without a message"
+    return storable(f"{text}{_where(error)}")
+
+
+def _where(error: BaseException) -> str:
+    """`, in my_plugin.py, line 7: assert epochs > 99`: the line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    code = f": {frames[-1].line}" if frames[-1].line else ""
+    return f", in {Path(frames[-1].filename).name}, line {frames[-1].lineno}{code}"
+
+
+def storable(text: str) -> str:
+    """The text, so that it can be stored as UTF-8: half a surrogate pair is spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _traceback(error: BaseException) -> str:

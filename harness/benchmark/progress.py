@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from harness.api.execution import Outcome
+from harness.api.metric import metric_fault
 from harness.api.records import EpochRecord, RunResult, RunSpec
 from harness.api.strategy import PhaseReport
 from harness.benchmark.events import RunListener
@@ -100,8 +101,11 @@ class ProgressReporter(RunListener):
         self.done += 1
         result = self.keep(outcome)
         if result.status != "ok":
-            message = result.error.message.splitlines()[0] if result.error else result.status
+            message = result.error.headline if result.error else result.status
             self.say(f"failed: {spec.cell} (seed {spec.seed}): {message}")
+        for name, value in result.metrics.items():
+            if why := metric_fault(name, value):
+                self.say(f"undefined: {spec.cell} (seed {spec.seed}): {name} raised {why}")
         self._show(advance=True)
         self.loaded.notify("harness_run_end", spec=spec, result=result)
         self.profile.run_end(spec)

@@ -69,7 +69,7 @@ def _replay(result: RunResult, store: Store, runner: _Runner) -> Replayed:
     except HarnessError as error:
         return Replayed(result, False, "nothing", None, f"it cannot be run again: {error}")
     if outcome.predictions is None:
-        why = outcome.result.error.message if outcome.result.error else outcome.result.status
+        why = outcome.result.error.headline if outcome.result.error else outcome.result.status
         return Replayed(result, False, "nothing", None, f"run again, it failed: {why}")
     return compare(result, store.predictions(result), outcome)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
-from harness.benchmark.events import RunListener, RunObserver, RunQueue
+from harness.benchmark.events import RunListener, RunObserver, RunQueue, Stopped
 from harness.benchmark.executor import Group, RunExecutor, WorkerSetup, cell_group, free_memory
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
@@ -246,10 +246,6 @@ def execute_in_threads(
         events.run_end(spec, executor.run(spec, RunObserver(spec, events.receive)))
 
 
-class _Stopped(BaseException):
-    """The call is over: a run in hand ends at its next report."""
-
-
 class ThreadWorkers:
     def __init__(
         self,
@@ -288,7 +284,7 @@ class ThreadWorkers:
             try:
                 while not self.stop and (spec := self._next(number)) is not None:
                     self._run(number, spec)
-            except _Stopped:
+            except Stopped:
                 return
             except BaseException as error:  # noqa: BLE001 - raised again where `work` was called
                 self.errors.append(error)
@@ -321,5 +317,5 @@ class ThreadWorkers:
 
     def _receive(self, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
         if self.stop:
-            raise _Stopped
+            raise Stopped
         self.events.receive(spec, kind, value)

@@ -13,6 +13,7 @@ import json
 import pkgutil
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -277,8 +278,30 @@ def reported() -> Iterator[None]:
     except HarnessError as error:
         click.echo(f"harness: error: {error}", err=True)
         raise click.exceptions.Exit(error.exit_code) from error
+    except SystemExit as error:
+        if not (place := _exit_of_plugin(error)):
+            raise
+        click.echo(
+            f"harness: error: code of a plugin called sys.exit() at {place}: let it raise an error "
+            "that says what is wrong, or block the plugin with -p no:NAME",
+            err=True,
+        )
+        raise click.exceptions.Exit(HarnessError.exit_code) from error
     except KeyboardInterrupt as error:
         # A terminal echoes ^C without a line end.
         start = "\n" if sys.stderr.isatty() else ""
         click.echo(f"{start}harness: interrupted", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
+
+
+def _exit_of_plugin(error: SystemExit) -> str:
+    """The line at which a plugin that the harness had called left; empty: a command ended."""
+    steps = [
+        (f.f_globals.get("__name__", ""), f, n) for f, n in traceback.walk_tb(error.__traceback__)
+    ]
+    called = any(
+        name.startswith("harness.") and not name.startswith("harness.cli") for name, _, _ in steps
+    )
+    if not called or steps[-1][0].startswith("harness."):
+        return ""
+    return f"{steps[-1][1].f_code.co_filename}:{steps[-1][2]}"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.api.dataset import Split
 from harness.api.execution import ImageSet, Resources
-from harness.api.metric import Metric
+from harness.api.metric import Metric, figure
 from harness.api.records import Augmentation, EpochRecord, PhaseRecord, Protocol, RunSpec
 from harness.api.strategy import Phase
 from harness.engine.batches import DTYPES, steps_per_epoch
@@ -180,10 +180,14 @@ class Selection:
         self.best: Checkpoint | None = None
 
     def score(self, logits: Tensor) -> float | None:
-        """The protocol's metric on validation logits [N, C]; None where it is undefined."""
+        """The protocol's metric on validation logits [N, C]; None where it is undefined, or raises."""
         targets = np.asarray(self.images.labels["validation"])
-        return self.metric.compute(
-            logits.numpy(), targets, self.images.classes, present_only=self.present_only
+        return figure(
+            self.metric,
+            logits.numpy(),
+            targets,
+            self.images.classes,
+            present_only=self.present_only,
         ).value
 
     def better(self, score: float | None, than: float | None) -> bool:

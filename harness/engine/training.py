@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.api.dataset import Split
 from harness.api.execution import Outcome, Predictions, Resources
+from harness.api.metric import figure
 from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
 from harness.api.strategy import Directive, Phase, PhaseReport, Phases
 from harness.engine.devices import current, own_stream
@@ -142,7 +143,7 @@ def _metrics(state: RunState, predictions: Predictions, split: str) -> dict[str,
     logits, targets = predictions.logits[split], predictions.targets[split]
     classes = state.resources.images.classes
     return {
-        name: metric.compute(logits, targets, classes, present_only=state.spec.present_only)
+        name: figure(metric, logits, targets, classes, present_only=state.spec.present_only)
         for name, metric in sorted(state.resources.metrics.items())
     }
 

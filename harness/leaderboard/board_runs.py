@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from harness.api.leaderboard import Block, BoardRun, Row, Track
 from harness.api.records import Environment, Failure, MetricValue, PluginRecord, RunResult
-from harness.leaderboard.ranking import epochs_used, finite, first_line, patience_ran_out
+from harness.leaderboard.ranking import epochs_used, finite, patience_ran_out
 from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns, settings_text
 
 T = TypeVar("T")
@@ -92,4 +92,4 @@ def _short(error: Failure | None) -> Failure | None:
     """The first line only: a traceback holds paths, and the failed run's own file has it."""
     if error is None:
         return None
-    return error.model_copy(update={"message": first_line(error.message), "traceback": ""})
+    return error.model_copy(update={"message": error.headline, "traceback": ""})

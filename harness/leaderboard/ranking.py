@@ -110,12 +110,7 @@ def failure_text(run: RunResult) -> str:
     if run.error is None:
         return run.status
     kind = run.error.kind if run.status == "failed" else f"{run.status}: {run.error.kind}"
-    message = first_line(run.error.message)
-    return f"{kind}: {message}" if message else kind
-
-
-def first_line(message: str) -> str:
-    return next(iter(message.strip().splitlines()), "")
+    return f"{kind}: {run.error.headline}"
 
 
 def _gap(block: Block, seed: int, lacking: tuple[str, str]) -> Gap:

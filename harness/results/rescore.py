@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from harness.api.dataset import Split
 from harness.api.execution import Predictions
+from harness.api.metric import figure, metric_fault
 from harness.api.records import MetricValue, PluginRecord, RunResult
 from harness.errors import HarnessError
 from harness.plugins import provenance
-from harness.plugins.discovery import FAULTS
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.utils.names import choose
@@ -85,20 +85,19 @@ def figures(
         logits, targets = predictions.logits[split], predictions.targets[split]
         found[split] = {}
         for name in names:
-            try:
-                found[split][name] = loaded.metrics[name].compute(
-                    logits, targets, classes, present_only=present_only
-                )
-            except FAULTS as error:
+            found[split][name] = figure(
+                loaded.metrics[name], logits, targets, classes, present_only=present_only
+            )
+            if why := metric_fault(name, found[split][name]):
                 owner = loaded.owner("metrics", name)
-                raise HarnessError(
-                    f"metric {name!r} of {owner} raised {type(error).__name__}: {error}"
-                ) from error
+                raise HarnessError(f"metric {name!r} of {owner} raised {why}")
     return found
 
 
 def _has(result: RunResult, name: str) -> bool:
-    return name in result.metrics and name in result.validation
+    """True if the figures are there; one whose metric raised is not."""
+    there = result.metrics.get(name), result.validation.get(name)
+    return all(value is not None and not metric_fault(name, value) for value in there)
 
 
 def _score(store: Store, result: RunResult, names: Sequence[str], loaded: PluginRegistry) -> None:

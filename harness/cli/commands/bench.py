@@ -193,6 +193,6 @@ def _without_weights(result: BenchResult) -> str:
 def _failures(failed: list[RunResult]) -> str:
     lines = [f"{len(failed)} runs failed (--retry-failed runs them again; details in failed/):"]
     for result in failed:
-        message = result.error.message.splitlines()[0] if result.error else result.status
+        message = result.error.headline if result.error else result.status
         lines.append(f"  {result.spec.cell}, seed {result.spec.seed}: {message}")
     return "\n".join(lines)

@@ -120,7 +120,7 @@ def _failure(run: BoardRun) -> str:
     where += [f"step {run.error.step}"] if run.error.step is not None else []
     place = f" ({', '.join(where)})" if where else ""
     status = "" if run.status == "failed" else f"{run.status}, "
-    return f"{run.name}: {status}{run.error.kind}{place}: {run.error.message}"
+    return f"{run.name}: {status}{run.error.kind}{place}: {run.error.headline}"
 
 
 def _foundation(board: Leaderboard) -> Iterator[Part]:

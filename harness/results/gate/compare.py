@@ -148,8 +148,8 @@ def _hardware(run: RunResult) -> str:
 
 def _run(store: Store, run: RunResult) -> GateRun:
     if run.status != "ok":
-        reason = run.error.message.partition("\n")[0] if run.error else run.status
-        return GateRun(run.spec.seed, failure=reason or run.status)
+        reason = run.error.headline if run.error else run.status
+        return GateRun(run.spec.seed, failure=reason)
     return GateRun(
         seed=run.spec.seed,
         predicted=store.predictions(run).logits["test"].argmax(axis=1),

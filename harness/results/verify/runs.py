@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.dataset import Split
 from harness.api.execution import Predictions
+from harness.api.metric import metric_fault
 from harness.api.records import MetricValue, RunResult
 from harness.data.split import Splits
 from harness.errors import HarnessError, StoreError
@@ -207,12 +208,31 @@ def _check_figures(
                 present_only=result.spec.present_only,
             )
         except HarnessError as error:
-            report.wrong(path, "metrics", str(error))
+            if _raised(name, stored):
+                report.unchecked[f"metric {name}: it raises, as it did in the run"] += 1
+            else:
+                report.wrong(path, "metrics", str(error))
             continue
-        for split in (split for split, values in stored.items() if name in values):
-            report.figures += 1
-            if fault := _figure_fault(stored[split][name], found[split][name]):
-                report.wrong(path, "metrics", f"{name} on {split} is {fault}")
+        _compare(path, name, stored, found, report)
+
+
+def _compare(
+    path: Path,
+    name: str,
+    stored: Mapping[str, Mapping[str, MetricValue]],
+    found: Mapping[str, Mapping[str, MetricValue]],
+    report: VerificationReport,
+) -> None:
+    """A metric's figures in the record against those of its logits."""
+    for split in (split for split, values in stored.items() if name in values):
+        report.figures += 1
+        if fault := _figure_fault(stored[split][name], found[split][name]):
+            report.wrong(path, "metrics", f"{name} on {split} is {fault}")
+
+
+def _raised(name: str, stored: Mapping[str, Mapping[str, MetricValue]]) -> bool:
+    """True if every figure of the metric is recorded as undefined because it raised."""
+    return all(metric_fault(name, values[name]) for values in stored.values() if name in values)
 
 
 def _figure_fault(stored: MetricValue, found: MetricValue) -> str:
