@@ -33,7 +33,8 @@ SCRIPTS = (
 )  # fmt: skip
 PLACE = re.compile(r"\{\{(\w+)\}\}")
 NAMELESS = frozenset({int, float, bool, type(None)})
-ENTITIES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+# The hash is there for a CI service, in whose log a page may be printed.
+ENTITIES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "#": "\\u0023"}
 
 
 def render(board: Leaderboard) -> str:
@@ -45,7 +46,7 @@ def page(data: Mapping[str, Json]) -> str:
     """The page of what `page_data` made; equal data gives equal text."""
     script, library = _script(), plots()
     parts = {
-        "title": html.escape(clean(str(data.get("title") or "Leaderboard"))),
+        "title": html.escape(clean(str(data.get("title") or "Leaderboard"))).replace("#", "&#35;"),
         "policy": _policy(script, library),
         "style": _file("page.css"),
         "data": _embedded(data),
@@ -58,7 +59,7 @@ def page(data: Mapping[str, Json]) -> str:
 def _embedded(data: Mapping[str, Json]) -> str:
     """JSON in ASCII that cannot end the element it stands in."""
     text = json.dumps(_cleaned(data), separators=(",", ":"), sort_keys=True, allow_nan=False)
-    return re.sub("[<>&]", lambda found: ENTITIES[found[0]], text)
+    return re.sub("[<>&#]", lambda found: ENTITIES[found[0]], text)
 
 
 def _cleaned(value: Json) -> Json:
