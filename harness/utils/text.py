@@ -101,6 +101,11 @@ def no_commands(text: str) -> str:
     return WORKFLOW_COMMAND.sub(": ", text) if "::" in text else text
 
 
+def short(text: str, most: int = 200) -> str:
+    """A text that fits into a message: its start, where it is long."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def is_control(char: str) -> bool:
     """True of what is no text: control, formatting, unassigned, private and broken characters."""
     return unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import html
 import json
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -58,8 +59,24 @@ def page(data: Mapping[str, Json]) -> str:
 
 def _embedded(data: Mapping[str, Json]) -> str:
     """JSON in ASCII that cannot end the element it stands in."""
-    text = json.dumps(_cleaned(data), separators=(",", ":"), sort_keys=True, allow_nan=False)
+    # Sums of figures that are next to the largest there are may be infinite: unknown, to a plot.
+    text = _json(_cleaned(data))
     return re.sub("[<>&#]", lambda found: ENTITIES[found[0]], text)
+
+
+def _json(value: Json) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    except ValueError:
+        return _json(_finite(value))
+
+
+def _finite(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_finite, value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cleaned(value: Json) -> Json:
