@@ -15,6 +15,8 @@ from harness.api.strategy import PhaseReport
 from harness.benchmark.events import RunListener
 from harness.benchmark.profile import Profile
 from harness.plugins.registry import PluginRegistry
+from harness.utils.streams import Guarded, unguarded
+from harness.utils.text import clean
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -59,8 +61,13 @@ class ProgressReporter(RunListener):
                 Left(),
                 TextColumn("{task.description}"),
             )
-            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.bar = Progress(
+                *columns, console=Console(file=unguarded(sys.stderr)), transient=True
+            )
+            before = sys.stderr
             self.bar.start()
+            if sys.stderr is not before:  # lines of others, above the bar, until it stops
+                sys.stderr = Guarded(sys.stderr)
             self.task = self.bar.add_task(
                 "starting", total=self.total, completed=self.done, rate=""
             )
@@ -119,6 +126,7 @@ class ProgressReporter(RunListener):
 
     def say(self, text: str) -> None:
         """A line that stays."""
+        text = clean(text)
         if self.bar is not None:
             self.bar.console.print(text, markup=False, highlight=False)
         else:
@@ -129,7 +137,7 @@ class ProgressReporter(RunListener):
             self.bar.update(
                 self.task,
                 advance=int(advance),
-                description=self._description(),
+                description=clean(self._description()),
                 rate=self._rate(),
             )
         elif advance and (self._due() or self.done == self.total):

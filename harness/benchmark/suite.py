@@ -6,6 +6,7 @@ Suites come from plugins or from TOML files of one's own.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from harness.api.records import Protocol, Suite, canonical
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
 from harness.data.folder import FolderDataset, parse_data_option, with_options
-from harness.errors import UsageError
+from harness.errors import StoreError, UsageError
 from harness.plugins.registry import PluginRegistry
+from harness.utils import files
 from harness.utils.names import choose, did_you_mean, first_few
+from harness.utils.text import short
 
 DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
 
@@ -157,11 +160,15 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
         UsageError: unreadable, an unknown key (with the nearest one), or a value that does not fit.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"suite file {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"suite file {path} is not valid TOML: {error}") from error
+        content = tomllib.loads(files.read(path).decode())
+    except StoreError as error:
+        cause = getattr(error.__cause__, "strerror", None)
+        raise UsageError(f"suite file {path}: {cause or error}") from error
+    except RecursionError as error:
+        raise UsageError(f"suite file {path} is nested far too deep") from error
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with thousands of digits
+        raise UsageError(f"suite file {path} is not valid TOML: {short(str(error))}") from error
+    _known_kinds(content, path)
     _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
     base: dict[str, Any] = {}
     if extends := content.pop("extends", None):
@@ -173,9 +180,44 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
     merged = {"name": path.stem, **base, **content}
     merged["protocol"] = {"name": merged["name"], **base.get("protocol", {}), **protocol}
     try:
-        return Suite.model_validate(merged), folders
+        suite = Suite.model_validate(merged)
     except ValidationError as error:
         raise UsageError(explain(error, f"suite file {path}")) from error
+    _plain(suite.model_dump(), f"suite file {path}", "")
+    return suite, folders
+
+
+def _known_kinds(content: Mapping[str, Any], path: Path) -> None:
+    """What is read before the suite as a whole is checked has the kind it must have."""
+    texts = [("extends", content.get("extends", ""))]
+    for key in ("data", "protocol"):
+        table = content.get(key, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"suite file {path}: {key} must be a table, as in [{key}]")
+        if key == "data":  # a table is looked at with its folder
+            texts += [(f"data.{n}", one) for n, one in table.items() if not isinstance(one, dict)]
+    for name, value in texts:
+        if not isinstance(value, str) or "\0" in value:
+            raise UsageError(f"suite file {path}: {name} must be a text, not {_given(value)}")
+
+
+def _plain(value: object, where: str, place: str) -> None:
+    """Values that JSON has: a run's identity is taken of them."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            _plain(one, where, f"{place}.{name}" if place else str(name))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            _plain(one, where, place)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where}: {place}: {value} is not a finite number")
+    elif not isinstance(value, str | int | float | None):
+        kind = type(value).__name__
+        raise UsageError(f"{where}: {place}: a {kind} is no value here ({value}); write a text")
+
+
+def _given(value: object) -> str:
+    return short(repr(value))
 
 
 def _folder(path: Path, name: str, given: object) -> FolderDataset:
@@ -201,7 +243,7 @@ def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None
 def explain(error: ValidationError, where: str) -> str:
     """Faults that pydantic found, one after another, in a line."""
     lines = [
-        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (given: {fault['input']!r})"
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (given: {_given(fault['input'])})"
         for fault in error.errors()
     ]
     return f"{where}: " + "; ".join(lines)
@@ -264,7 +306,9 @@ def _parse_set(option: str) -> tuple[str, list[str], Any]:
         )
     try:
         return target, path.split("."), json.loads(text)
-    except json.JSONDecodeError:
+    except RecursionError as error:
+        raise UsageError(f"--set {short(option)}: nested far too deep") from error
+    except ValueError:
         return target, path.split("."), text
 
 

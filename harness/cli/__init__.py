@@ -12,10 +12,18 @@ from typing import Any
 import click
 
 from harness.cli.session import COMMANDS, SHARED, PackageGroup, reported, session_of
+from harness.utils.streams import guarded, print_traceback
 
 
 class Harness(PackageGroup):
-    """The outermost group: the only one that asks plugins for commands and prints errors."""
+    """The outermost group: the only one that asks plugins for commands and prints errors.
+
+    What any command prints, plugins' and libraries' lines among it, goes through guarded streams.
+    """
+
+    def main(self, *args: Any, **settings: Any) -> Any:  # noqa: ANN401 - click's
+        with guarded():
+            return super().main(*args, **settings)
 
     def make_context(
         self,
@@ -66,4 +74,5 @@ def main() -> None:
     """The entry point of the `harness` command."""
     if not sys.warnoptions:  # Python hides these; authors of plugins are to see theirs
         warnings.filterwarnings("default", message=".*plugin API", category=DeprecationWarning)
+    sys.excepthook = print_traceback
     cli(prog_name="harness")

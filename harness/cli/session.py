@@ -30,6 +30,7 @@ from harness.plugins.discovery import DISTRIBUTION, FAULTS
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.plugins.validation import InvalidPlugin
 from harness.utils.names import unknown
+from harness.utils.text import clean, escaped_json
 
 COMMANDS = "harness.cli.commands"
 INTERRUPTED = 130
@@ -80,7 +81,12 @@ def session_of(ctx: click.Context) -> Session:
 
 def warn(message: str) -> None:
     """A warning on stderr."""
-    click.echo(f"harness: warning: {message}", err=True)
+    click.echo(f"harness: warning: {message_lines(message)}", err=True)
+
+
+def message_lines(message: object) -> str:
+    """A message whose further lines are set in: none of them reads as one of its own."""
+    return "\n  ".join(str(message).splitlines())
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *widths: int) -> None:
@@ -88,7 +94,10 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *widths: 
     from tabulate import tabulate
 
     most = [sys.maxsize] * (len(headers) - len(widths)) + list(widths)
-    cells = [[_wrapped(cell, at) for cell, at in zip(row, most, strict=True)] for row in rows]
+    cells = [
+        [clean(name), *(_wrapped(cell, at) for cell, at in zip(row, most[1:], strict=True))]
+        for name, *row in rows
+    ]
     click.echo(tabulate(cells, headers=headers, disable_numparse=True))
 
 
@@ -102,7 +111,7 @@ def _wrapped(cell: str, width: int) -> str:
 
 def print_json(value: object) -> None:
     """JSON on stdout."""
-    click.echo(json.dumps(value, indent=2))
+    click.echo(escaped_json(json.dumps(value, indent=2)))
 
 
 class PackageGroup(click.Group):
@@ -276,7 +285,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except HarnessError as error:
-        click.echo(f"harness: error: {error}", err=True)
+        click.echo(f"harness: error: {message_lines(error)}", err=True)
         raise click.exceptions.Exit(error.exit_code) from error
     except SystemExit as error:
         if not (place := _exit_of_plugin(error)):

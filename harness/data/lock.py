@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, V
 from harness.api.records import Record
 from harness.errors import DataError, StoreError
 from harness.utils import files
+from harness.utils.text import short
 
 
 def _inside(path: str) -> str:
@@ -75,16 +76,16 @@ def read(path: Path) -> Lock:
         DataError: it cannot be read, or is no lock file of this version.
     """
     try:
-        return Lock.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return Lock()
-    except OSError as error:
-        raise DataError(f"lock file {path} cannot be read: {error.strerror}") from error
+        return Lock.model_validate_json(files.read(path))
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return Lock()
+        raise DataError(f"lock file {path} cannot be read: {error}") from error
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"])) or "the file"
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = short(".".join(map(str, fault["loc"])) or "the file")
         raise DataError(
-            f"lock file {path} does not hold: {where}: {fault['msg']}; take it from version control "
+            f"lock file {path} does not hold: {where}: {short(fault['msg'])}; take it from version control "
             "again, or delete it and run 'harness data fetch'"
         ) from error
 

@@ -28,6 +28,8 @@ from harness.data.stratify import (
     split_quotas,
 )
 from harness.errors import DataError, StoreError, UsageError
+from harness.utils import files
+from harness.utils.text import short
 
 Rule = Literal["official", "official-test", "grouped"]
 
@@ -153,10 +155,30 @@ def read_samples(path: Path) -> dict[str, np.ndarray]:
         StoreError: the file is missing, or is no split file.
     """
     try:
-        samples = json.loads(path.read_text(encoding="utf-8"))["samples"]
-        return {key: np.array([sample[key] for sample in samples]) for key in ("id", "group")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read as a split file: {error}") from error
+        samples = json.loads(files.read(path))["samples"]
+        found = {key: [sample[key] for sample in samples] for key in ("id", "group")}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = short(str(error))
+        raise StoreError(f"{path} cannot be read as a split file: {why}") from error
+    for key, values in found.items():
+        if not all(isinstance(value, str) for value in values):
+            raise StoreError(f"{path} cannot be read as a split file: some {key} is no text")
+    return {key: np.array(values, dtype=str) for key, values in found.items()}
+
+
+def take(values: np.ndarray, rows: np.ndarray, path: Path) -> np.ndarray:
+    """What a column of `read_samples(path)` holds in some rows.
+
+    Raises:
+        StoreError: it has no such row.
+    """
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(values):
+        raise StoreError(
+            f"{path} has {len(values)} rows, and predictions refer to rows {rows.min()} to "
+            f"{rows.max()}: they are of another split file"
+        )
+    taken: np.ndarray = values[rows]
+    return taken
 
 
 def _some(splits: Splits, rows: list[int], limit: int, seed: int) -> list[int]:

@@ -17,7 +17,7 @@ import numpy as np
 from harness import stats
 from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
 from harness.api.records import Json, RunResult
-from harness.data.split import read_samples
+from harness.data.split import read_samples, take
 from harness.leaderboard import claims
 from harness.leaderboard.claims import ClaimBlock
 from harness.results.merge import MergedStore
@@ -97,9 +97,11 @@ def _block(
         if same and np.array_equal(stored.rows["test"], rows):
             predicted = stored.logits["test"].argmax(axis=1)
             found[run.row][run.seed] = claims.Run(figure.value, predicted)
-    split = store.home(first).folder / (first.data.split_file if first.data else "")
+    split = store.home(first).split_file(first)
     cell = (runs[0].dataset, runs[0].backbone)
-    return claims.make_block(cell, found, seeds, targets, groups(split)[rows], metric=metric)
+    return claims.make_block(
+        cell, found, seeds, targets, take(groups(split), rows, split), metric=metric
+    )
 
 
 def _groups(split: Path) -> np.ndarray:

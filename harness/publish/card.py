@@ -13,6 +13,7 @@ from typing import NamedTuple
 from harness.api.leaderboard import Block, DataNote, Leaderboard, Row, Track
 from harness.leaderboard.render import markdown
 from harness.results.privacy import hub_id
+from harness.utils.text import clean
 
 TAGS = ["benchmark", "fine-tuning", "medical-imaging", "finetune-harness"]
 TASK = "image-classification"
@@ -63,7 +64,7 @@ def _readme(board: Leaderboard, found: Sequence[_Figure], replaced: Sequence[str
     from huggingface_hub import DatasetCardData
 
     data = DatasetCardData(
-        pretty_name=board.title,
+        pretty_name=clean(board.title),
         tags=TAGS,
         task_categories=[TASK],
         size_categories=_size(len(board.runs)),
@@ -120,16 +121,16 @@ def _model_index(board: Leaderboard, found: Sequence[_Figure]) -> list[dict[str,
         hub = hub_id(note.source, note.revision) if note else None
         entry = EvalResult(
             task_type=TASK,
-            dataset_type=hub or one.block.dataset,
-            dataset_name=one.block.dataset,
+            dataset_type=hub or clean(one.block.dataset),
+            dataset_name=clean(one.block.dataset),
             dataset_split="test",
             dataset_revision=note.revision if note and hub else None,
             metric_type=board.metric,
             metric_name=board.metric,
             metric_value=one.value,
-            metric_args={"protocol": one.track.title, "seeds": list(one.block.seeds)},
+            metric_args={"protocol": clean(one.track.title), "seeds": list(one.block.seeds)},
         )
-        models.setdefault(f"{one.block.backbone} / {one.row.label}", []).append(entry)
+        models.setdefault(clean(f"{one.block.backbone} / {one.row.label}"), []).append(entry)
     return [
         model
         for name, entries in sorted(models.items())
@@ -155,7 +156,9 @@ def _eval_results(
             dataset_revision=note.revision,
             task_id=board.metric,
             value=one.value,
-            notes=f"{one.block.backbone} / {one.row.label}; {one.track.title}; seeds {seeds}",
+            notes=clean(
+                f"{one.block.backbone} / {one.row.label}; {one.track.title}; seeds {seeds}"
+            ),
         )
         entries.setdefault(one.block.dataset, []).append(entry)
     return {name: eval_result_entries_to_yaml(listed) for name, listed in sorted(entries.items())}

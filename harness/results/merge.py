@@ -246,6 +246,10 @@ def existing(folder: Path) -> Store:
     Raises:
         UsageError: it holds no runs.
     """
+    if folder.is_file():
+        raise UsageError(
+            f"{folder} is a file: give a results folder, or a .zip that `harness submit` wrote"
+        )
     if not (files.listing(folder / "runs") or files.listing(folder / "failed")):
         raise UsageError(f"{folder} holds no runs; `harness bench --out {folder}` makes some")
     return Store(folder)

@@ -8,7 +8,11 @@ import json
 import os
 import secrets
 import shutil
+import stat
+import struct
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
@@ -17,12 +21,19 @@ from harness.api.records import Record
 from harness.errors import StoreError
 from harness.results import schema
 from harness.utils import files
+from harness.utils.text import short
 
 MANIFEST = "manifest.json"
 # The zip format's first day: equal content gives equal bytes.
 STAMP = (1980, 1, 1, 0, 0, 0)
 BLOCK = 1 << 20
-MOST_RATIO = 200  # records of results, which repeat themselves, stay below 50
+ENCRYPTED = 0x1  # bit of an entry's flags
+MOST_RATIO = 100  # records of results, which repeat themselves, stay below 50
+# What opening and reading an archive may raise, whatever bytes it holds.
+BROKEN = (
+    OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError,
+    NotImplementedError, RuntimeError, LookupError, OverflowError, MemoryError, struct.error,
+)  # fmt: skip
 
 
 class Manifest(Record):
@@ -57,11 +68,18 @@ def changed_files(folder: Path, manifest: Manifest) -> Mapping[str, str]:
     found = {}
     for name, expected in sorted(manifest.files.items()):
         path = folder / name
-        if not is_inside(name) or not path.is_file():
+        if not is_inside(name) or not _is_file(path):
             found[name] = f"{MANIFEST} lists it, but it is not there"
         elif sha256(path) != expected:
             found[name] = f"not the file that was packed: its sha256 is not the one in {MANIFEST}"
     return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long a name, for one
+        return False
 
 
 def contents(folder: Path) -> list[str]:
@@ -129,12 +147,17 @@ def unpacked(archive: Path) -> Iterator[Path]:
     """
     with files.scratch() as folder:
         try:
+            size = archive.stat().st_size
+            if not archive.is_file():
+                raise StoreError(f"cannot read {archive}: it is no regular file")
             with zipfile.ZipFile(archive) as opened:
-                _extract(opened, archive, folder)
-        except (OSError, zipfile.BadZipFile) as error:
+                _check(opened.infolist(), archive, size)
+                _extract(opened, folder)
+        except BROKEN as error:
             if isinstance(error, OSError) and files.is_full(error):
                 raise files.unwritable(folder, error) from error
-            raise StoreError(f"cannot read {archive}: {error}") from error
+            why = str(error).replace(f"{folder}/", "") or type(error).__name__
+            raise StoreError(f"cannot read {archive}: {short(why)}") from error
         manifest = read_manifest(folder)
         if manifest is None:
             raise StoreError(f"{archive} has no {MANIFEST}: `harness submit` makes such files")
@@ -153,18 +176,43 @@ def unlisted_files(folder: Path, manifest: Manifest) -> list[str]:
     return [name for name in contents(folder) if name != MANIFEST and name not in manifest.files]
 
 
-def _extract(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
-    """Only plain names, and no more bytes than such files come to."""
-    entries = [entry for entry in opened.infolist() if not entry.is_dir()]
-    packed = sum(entry.compress_size for entry in entries)
-    if sum(entry.file_size for entry in entries) > MOST_RATIO * packed + BLOCK:
-        raise StoreError(f"{archive} would unpack to far more than results do; do not use it")
+def _check(entries: list[zipfile.ZipInfo], archive: Path, size: int) -> None:
+    """Refuse by its directory, before anything is unpacked, what `pack` does not write.
+
+    Args:
+        entries: of the directory.
+        archive: for messages.
+        size: bytes of the whole archive, whatever its directory says of its parts.
+    """
+
+    def refused(why: str) -> StoreError:
+        return StoreError(f"{archive}{why}; do not use it")
+
+    if sum(entry.file_size for entry in entries) > MOST_RATIO * size + BLOCK:
+        raise refused(" would unpack to far more than results do")
+    names = Counter(entry.filename for entry in entries)
     for entry in entries:
-        if not is_inside(entry.filename):
-            raise StoreError(
-                f"{archive}: {entry.filename!r} leads out of its folder; do not use it"
-            )
+        if why := _fault(entry) or (names[entry.filename] > 1 and "is in it twice"):
+            raise refused(f": {short(entry.filename)!r} {why}")
+
+
+def _fault(entry: zipfile.ZipInfo) -> str:
+    if not is_inside(entry.filename):
+        return "leads out of its folder"
+    if stat.S_IFMT(entry.external_attr >> 16) not in {0, stat.S_IFREG, stat.S_IFDIR}:
+        return "is a link or a device"
+    if entry.flag_bits & ENCRYPTED:
+        return "is encrypted"
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        return "is packed in a way that `harness submit` does not use"
+    return ""
+
+
+def _extract(opened: zipfile.ZipFile, folder: Path) -> None:
+    for entry in opened.infolist():
+        if entry.is_dir():
+            continue
         target = folder / entry.filename
         target.parent.mkdir(parents=True, exist_ok=True)
-        with opened.open(entry) as source, target.open("wb") as into:
+        with opened.open(entry) as source, target.open("xb") as into:
             shutil.copyfileobj(source, into, BLOCK)

@@ -29,7 +29,9 @@ from harness.errors import StoreError
 from harness.results import predictions as predictions_file
 from harness.results import schema
 from harness.utils import files
+from harness.utils.text import short
 
+SPLIT_FILE = re.compile(r"splits/[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -147,7 +149,29 @@ class Store:
                 f"{path} is not the file the result was computed from (its sha256 differs): "
                 "delete it and the .json beside it, and run the same command again"
             )
-        return predictions_file.unpack(content)
+        classes = len(result.data.classes) if result.data else None
+        try:
+            found = predictions_file.unpack(content)
+            predictions_file.check(found, classes)
+        except StoreError as error:
+            raise StoreError(
+                f"{path} does not hold: {error}; delete it and the .json beside it, and run the "
+                "same command again"
+            ) from error
+        return found
+
+    def split_file(self, result: RunResult) -> Path:
+        """The split file whose rows a run's predictions refer to.
+
+        Raises:
+            StoreError: its record names none, or another file.
+        """
+        name = result.data.split_file if result.data else ""
+        if not SPLIT_FILE.fullmatch(name):
+            raise StoreError(
+                f"{self.place(result)} names {short(name)!r} as its split file; it must be in splits/"
+            )
+        return self.folder / name
 
     def plan(self) -> Plan:
         """Everything that was ever asked for in this folder."""
@@ -196,7 +220,9 @@ class Store:
     def _read(self, path: Path) -> RunResult:
         result = schema.load(path, RunResult)
         if result.run_id != path.stem:
-            raise StoreError(f"{path} holds another run ({result.run_id}): delete or rename it")
+            raise StoreError(
+                f"{path} holds another run ({short(result.run_id)}): delete or rename it"
+            )
         return result
 
 
@@ -219,7 +245,7 @@ def _safe(name: str, what: str) -> str:
     """The name, if it can be a file's and leads nowhere else."""
     if not SAFE.fullmatch(name):
         raise StoreError(
-            f"the {what} {name!r} cannot be the name of a file: use letters, digits and . _ - "
+            f"the {what} {short(name)!r} cannot be the name of a file: use letters, digits and . _ - "
             "(at most 128, a letter or digit first)"
         )
     return name

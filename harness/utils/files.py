@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -114,16 +115,33 @@ def remove(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, most: int | None = None) -> bytes:
     """The file's content.
 
+    Args:
+        path: of a regular file; a pipe or a device, which might never end, is none.
+        most: bytes that it may have; None: any number.
+
     Raises:
-        StoreError: it is missing or may not be read.
+        StoreError: it is missing, no such file, or may not be read.
     """
     try:
-        return path.read_bytes()
+        # Opening a pipe must not wait for whoever writes into it.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise StoreError(f"cannot read {path}: it is no regular file")
+            if most is not None and found.st_size > most:
+                raise StoreError(
+                    f"cannot read {path}: it has {found.st_size} bytes, and no such file has more "
+                    f"than {most}"
+                )
+            return file.read()
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a name with a null byte
+        raise StoreError(f"cannot read {str(path)!r}: {error}") from error
 
 
 def exists(path: Path) -> bool:

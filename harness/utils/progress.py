@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.utils.text import megabytes
+from harness.utils.streams import unguarded
+from harness.utils.text import clean, megabytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -31,7 +32,7 @@ class Meter:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the log
+        print(clean(text), file=sys.stderr, flush=True)  # noqa: T201 - the log
 
     def add(self, size: int) -> None:
         """A file of `size` bytes is complete."""
@@ -84,13 +85,13 @@ class Meter:
             TimeRemainingColumn(),
         )
         bar: Progress
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task: TaskID = bar.add_task(name, total=total, completed=size_of(staging))
+        with Progress(*columns, console=Console(file=unguarded(sys.stderr)), transient=True) as bar:
+            task: TaskID = bar.add_task(clean(name), total=total, completed=size_of(staging))
             while not stop.wait(EVERY):
                 bar.update(
                     task,
                     completed=self.done + size_of(staging),
-                    description=f"{name}: {self.files} of {files} files",
+                    description=clean(f"{name}: {self.files} of {files} files"),
                 )
 
 

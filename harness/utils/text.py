@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 NOTHING = "-"
+# Taken for a command wherever it stands in a line of a log.
+CI_COMMAND = re.compile(r"#(?=#(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
+WORKFLOW_COMMAND = re.compile(r"(?<!\S):(?=:)")
 
 
 def metric(value: float | None) -> str:
@@ -82,9 +86,41 @@ def best(texts: Sequence[str], values: Sequence[float | None], *, lowest: bool) 
 def clean(text: str) -> str:
     """One line without control, formatting or broken characters: names may come from anywhere."""
     spaced = " ".join(text.split())
-    if spaced.isprintable():
-        return spaced
-    return "".join("?" if unicodedata.category(c)[0] == "C" else c for c in spaced)
+    if not spaced.isprintable():
+        spaced = "".join("?" if is_control(c) else c for c in spaced)
+    return no_commands(spaced)
+
+
+def no_commands(text: str) -> str:
+    """A text in which a space breaks what a CI service would take for a command.
+
+    `::error` starts a line there, and a line may be broken before any word.
+    """
+    if "##" in text:
+        text = CI_COMMAND.sub("# ", text)
+    return WORKFLOW_COMMAND.sub(": ", text) if "::" in text else text
+
+
+def short(text: str, most: int = 200) -> str:
+    """A text that fits into a message: its start, where it is long."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def is_control(char: str) -> bool:
+    """True of what is no text: control, formatting, unassigned, private and broken characters."""
+    return unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def escaped_json(text: str) -> str:
+    """JSON in which such characters stand as escapes, and nothing is a command to a CI service."""
+    if not text.replace("\n", "").isprintable():
+        text = "".join(_escape(c) if is_control(c) and c != "\n" else c for c in text)
+    return text.replace("##", "#\\u0023")
+
+
+def _escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
 def _signless(text: str) -> str:

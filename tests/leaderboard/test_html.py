@@ -578,3 +578,9 @@ def test_the_plotting_library_is_kept_and_done_without_where_it_cannot_be(tmp_pa
     (tmp_path / "file").touch()
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
     assert html_page.plots.__wrapped__() == made
+
+
+def test_a_figure_beyond_all_numbers_is_unknown():
+    """Sums of figures that a damaged record puts next to the largest number."""
+    text = html_page.page({"title": "a", "tracks": [{"value": float("inf"), "low": float("nan")}]})
+    assert '"tracks":[{"low":null,"value":null}]' in text

@@ -258,9 +258,9 @@ def test_reading_writes_nothing_and_imports_no_torch(store):
 def test_strided_arrays_are_written_as_they_look(store):
     plain = predictions(samples=5)
     strided = Predictions(
-        logits={"test": np.asfortranarray(plain.logits["test"])},
-        targets={"test": np.repeat(plain.targets["test"], 2)[::2]},
-        rows={"test": plain.rows["test"][::-1]},
+        logits={name: np.asfortranarray(one) for name, one in plain.logits.items()},
+        targets={name: np.repeat(one, 2)[::2] for name, one in plain.targets.items()},
+        rows={name: one[::-1] for name, one in plain.rows.items()},
     )
     outcome = Outcome(finished().result, strided)
     assert same(store.predictions(store.add(outcome)), strided)

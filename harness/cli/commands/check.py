@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
     from harness.results.gate.compare import compare_folders, rules_of
     from harness.results.gate.sarif import sarif
     from harness.utils import files
+    from harness.utils.streams import unguarded
 
     said = dict(map(_tolerance, given["tolerance"]))
     rules = rules_of(baseline, given["metric"], said, given["cost"])
@@ -60,7 +62,8 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
             with files.advising(path, f"choose another file with {option}"):
                 files.write(path, render(comparison).encode())
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        click.echo("\n".join(report.workflow_commands(comparison)))
+        # The one place where commands to a CI service are meant.
+        click.echo("\n".join(report.workflow_commands(comparison)), file=unguarded(sys.stdout))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(report.markdown(comparison))

@@ -35,6 +35,7 @@ def command(
     """
     from harness.leaderboard import boards
     from harness.publish.publish import PublishOptions, publish
+    from harness.utils.text import clean
 
     options = PublishOptions(
         lambda store: boards.refresh_board(store, session.plugins), hide, dry_run, session.offline
@@ -49,4 +50,4 @@ def command(
         click.echo(f"ids replaced by keyed hashes: {', '.join(done.package.replaced)}")
     if dry_run:
         for name in done.package.files:
-            click.echo(f"  {name}")
+            click.echo(f"  {clean(name)}")

@@ -28,6 +28,7 @@ def command(session: Session, folder: Path, names: tuple[str, ...], *, replace: 
     """
     from harness.results.merge import existing
     from harness.results.rescore import score
+    from harness.utils.text import clean
 
     done = score(existing(folder), names, session.plugins, replace=replace)
     click.echo(
@@ -36,6 +37,6 @@ def command(session: Session, folder: Path, names: tuple[str, ...], *, replace: 
     )
     if done.faults:
         for run, why in done.faults:
-            click.echo(f"{run}: {why}", err=True)
+            click.echo(clean(f"{run}: {why}"), err=True)
         raise SystemExit(1)
     click.echo(f"harness board {folder} --metric {done.metrics[0]} ranks by it")

@@ -10,6 +10,7 @@ import click
 
 from harness.cli.session import COLUMNS, JOIN_LABELS, Session, pass_session, print_json
 from harness.errors import UsageError
+from harness.utils.text import clean
 
 if TYPE_CHECKING:
     from harness.results.verify import Replay, Replayed, VerificationReport
@@ -70,9 +71,9 @@ def _print(report: VerificationReport, replayed: list[Replayed]) -> None:
         click.echo(str(problem))
     for one in replayed:
         if one.holds:
-            click.echo(f"{one.result.spec.cell}, seed {one.result.spec.seed}: {one.told}")
+            click.echo(clean(f"{one.result.spec.cell}, seed {one.result.spec.seed}: {one.told}"))
     for what, runs in sorted(report.unchecked.items()):
-        click.echo(f"not checked: {what} ({runs} runs)")
+        click.echo(clean(f"not checked: {what} ({runs} runs)"))
     if report.superseded:
         click.echo(f"{report.superseded} runs are no longer asked for by plan.json")
     wrong = len(report.files)

@@ -18,24 +18,26 @@ def command(session: Session, run: str, out: Path | None, weights: str | None) -
     """Say what is different now from when RUN (an id, or its first digits) was made."""
     from harness.api.dataset import Access
     from harness.benchmark import reuse
+    from harness.utils.text import clean
 
     places = [out] if out else sorted(p for p in Path("results").glob("*") if p.is_dir())
     store, result = reuse.find_run(places, run)
     access = Access(offline=True)
     found = list(reuse.explain_reuse(result, session.plugins, access, weights))
     changed = [one for one in found if isinstance(one, reuse.IdentityDifference)]
-    click.echo(
-        f"run {result.run_id} in {store.folder}: {result.spec.cell}, seed {result.spec.seed}"
-    )
+    place = f"run {result.run_id} in {store.folder}"
+    click.echo(clean(f"{place}: {result.spec.cell}, seed {result.spec.seed}"))
     if changed:
         print_table(("what", "then", "now", "meaning"), changed, 50)
     else:
         click.echo("code, default settings, weights and data are as they were: reused if asked for")
     for one in found:
         if isinstance(one, reuse.UnknownPart):
-            click.echo(f"not known: {one.what}: {one.reason}")
+            click.echo(clean(f"not known: {one.what}: {one.reason}"))
     if newer := reuse.newer_run(store, result):
-        click.echo(f"\nrun {newer.run_id} of the same cell and seed was made later; it differs in")
+        click.echo(
+            f"\nrun {clean(newer.run_id)} of the same cell and seed was made later; it differs in"
+        )
         print_table(
             ("what", "this run", "the later one"),
             reuse.spec_differences(result.spec, newer.spec),

@@ -44,7 +44,7 @@ def _contents(found: Sequence[Audited]) -> Iterator[str]:
     for one in found:
         report = one.report
         yield (
-            f'<tr><td><a href="#{escape(report.dataset)}">{_text(report.dataset)}</a></td>'
+            f'<tr><td><a href="#{_text(report.dataset)}">{_text(report.dataset)}</a></td>'
             f'<td class="number">{report.images:,}</td><td>{_verdict(report)}</td></tr>'
         )
     yield "</tbody></table>"
@@ -52,7 +52,7 @@ def _contents(found: Sequence[Audited]) -> Iterator[str]:
 
 def _dataset(one: Audited) -> Iterator[str]:
     report = one.report
-    yield f'<section id="{escape(report.dataset)}">\n<h2>{_text(report.dataset)}</h2>'
+    yield f'<section id="{_text(report.dataset)}">\n<h2>{_text(report.dataset)}</h2>'
     about = [report.title, report.modality, f"licence {report.licence}", report.origin]
     about += [f"revision {report.revision}"] * bool(report.revision)
     yield f'<p class="about">{_text(", ".join(filter(None, about)))}</p>'

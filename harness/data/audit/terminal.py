@@ -56,7 +56,7 @@ def _findings(findings: Iterable[Finding]) -> Iterator[str]:
         text = one.text + ":" * bool(one.items)
         yield _wrapped(text, "! " if one.alarming else "- ")
         # Names are not broken: they are there to be copied.
-        yield from (f"    {item}" for item in one.items)
+        yield from (f"    {clean(item)}" for item in one.items)
         if one.more:
             yield f"    and {one.more:,} more"
 

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import html
 import json
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -33,7 +34,8 @@ SCRIPTS = (
 )  # fmt: skip
 PLACE = re.compile(r"\{\{(\w+)\}\}")
 NAMELESS = frozenset({int, float, bool, type(None)})
-ENTITIES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+# The hash is there for a CI service, in whose log a page may be printed.
+ENTITIES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "#": "\\u0023"}
 
 
 def render(board: Leaderboard) -> str:
@@ -45,7 +47,7 @@ def page(data: Mapping[str, Json]) -> str:
     """The page of what `page_data` made; equal data gives equal text."""
     script, library = _script(), plots()
     parts = {
-        "title": html.escape(clean(str(data.get("title") or "Leaderboard"))),
+        "title": html.escape(clean(str(data.get("title") or "Leaderboard"))).replace("#", "&#35;"),
         "policy": _policy(script, library),
         "style": _file("page.css"),
         "data": _embedded(data),
@@ -57,8 +59,24 @@ def page(data: Mapping[str, Json]) -> str:
 
 def _embedded(data: Mapping[str, Json]) -> str:
     """JSON in ASCII that cannot end the element it stands in."""
-    text = json.dumps(_cleaned(data), separators=(",", ":"), sort_keys=True, allow_nan=False)
-    return re.sub("[<>&]", lambda found: ENTITIES[found[0]], text)
+    # Sums of figures that are next to the largest there are may be infinite: unknown, to a plot.
+    text = _json(_cleaned(data))
+    return re.sub("[<>&#]", lambda found: ENTITIES[found[0]], text)
+
+
+def _json(value: Json) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    except ValueError:
+        return _json(_finite(value))
+
+
+def _finite(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_finite, value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cleaned(value: Json) -> Json:

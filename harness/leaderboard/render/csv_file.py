@@ -20,7 +20,7 @@ from operator import attrgetter
 
 from harness.api.leaderboard import ClaimAnswer, Leaderboard
 from harness.api.records import Failure, MetricValue
-from harness.utils.text import clean
+from harness.utils.text import clean, escaped_json
 
 # Header -> where it stands in a `BoardRun`.
 IDENTITY = {
@@ -150,7 +150,7 @@ def _failure(error: Failure | None) -> list[object]:
 def cell(value: object) -> object:
     """A value as it stands in a csv."""
     if isinstance(value, dict):
-        return json.dumps(value, sort_keys=True) if value else None
+        return escaped_json(json.dumps(value, sort_keys=True)) if value else None
     if not isinstance(value, str):
         return value
     text = clean(value)

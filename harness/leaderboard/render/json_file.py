@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import compact
+from harness.utils.text import escaped_json
 
 
 def render(board: Leaderboard) -> str:
     """Boards of equal runs give equal text, and a changed run is a changed line."""
     lines = [f"{compact(name)}:{_value(value)}" for name, value in sorted(vars(board).items())]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    return escaped_json("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _value(value: object) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.api.records import RunResult, digest
-from harness.data.split import read_samples
+from harness.data.split import read_samples, take
 from harness.errors import StoreError
 from harness.results.gate.check import check
 from harness.results.gate.records import GateCell, GateReport, GateRun, Rules
@@ -98,12 +98,12 @@ def _cells(store: Store, runs: Iterable[RunResult], ambiguous: set[Slot]) -> dic
         slot = _slot(run)
         name = "/".join(slot) + (f" [{_variant(run)}]" if slot in ambiguous else "")
         by_name[name].append(run)
-    splits: dict[str, Mapping[str, np.ndarray]] = {}
+    splits: dict[Path, Mapping[str, np.ndarray]] = {}
     return {name: _cell(store, name, found, splits) for name, found in by_name.items()}
 
 
 def _cell(
-    store: Store, name: str, runs: list[RunResult], splits: dict[str, Mapping[str, np.ndarray]]
+    store: Store, name: str, runs: list[RunResult], splits: dict[Path, Mapping[str, np.ndarray]]
 ) -> GateCell:
     if len({run.spec.seed for run in runs}) < len(runs):
         ids = ", ".join(run.run_id for run in runs)
@@ -114,12 +114,25 @@ def _cell(
     first = next((run for run in runs if run.status == "ok"), runs[0])
     samples = targets = groups = np.array([])
     if first.data is not None and first.status == "ok":
-        file = first.data.split_file
+        file = store.split_file(first)
         if file not in splits:
-            splits[file] = read_samples(store.folder / file)
+            splits[file] = read_samples(file)
         predictions = store.predictions(first)
         rows, targets = predictions.rows["test"], predictions.targets["test"]
-        samples, groups = splits[file]["id"][rows], splits[file]["group"][rows]
+        samples, groups = (take(splits[file][key], rows, file) for key in ("id", "group"))
+    try:
+        return _gate_cell(store, first, runs, (samples, targets, groups))
+    except StoreError as error:
+        raise StoreError(f"{store.folder}, {name}: {error}") from error
+
+
+def _gate_cell(
+    store: Store,
+    first: RunResult,
+    runs: list[RunResult],
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> GateCell:
+    samples, targets, groups = arrays
     return GateCell(
         facts={
             "data": first.spec.data,

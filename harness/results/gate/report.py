@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from harness.results.gate.check import FAILING
 from harness.results.gate.records import POINTS, CellReport, GateReport
+from harness.utils.text import clean
 
-NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 HEADERS = ("cell", "verdict", "before", "after", "change (points)", "allowed", "seeds", "cost")
 
 
@@ -26,7 +26,7 @@ def table(report: GateReport, style: str = "simple", *, every: bool = False) -> 
     """Cells by name; those that are equal only if `every` is asked for."""
     from tabulate import tabulate
 
-    shown = [cell for cell in report.cells if every or cell.verdict != "equal"]
+    shown = [cell for cell in clean_report(report).cells if every or cell.verdict != "equal"]
     rows = [_row(cell) for cell in shown]
     if style == "github":
         rows = [[text.replace("|", "\\|") for text in row] for row in rows]
@@ -37,13 +37,16 @@ def table(report: GateReport, style: str = "simple", *, every: bool = False) -> 
 
 def terminal(report: GateReport, *, every: bool = False) -> str:
     """For a terminal: the table, why it fails, the summary."""
-    lines = [table(report, every=every), *(f"fails: {one}" for one in report.failures)]
+    lines = [
+        table(report, every=every),
+        *(f"fails: {one}" for one in clean_report(report).failures),
+    ]
     return "\n\n".join(part for part in (*lines, summary(report)) if part)
 
 
 def markdown(report: GateReport, *, every: bool = False) -> str:
     """For a pull request or a step summary."""
-    fails = "\n".join(f"- **{_plain(one)}**" for one in report.failures)
+    fails = "\n".join(f"- **{_plain(one)}**" for one in clean_report(report).failures)
     parts = (
         f"### Benchmark: {summary(report)}",
         fails,
@@ -54,6 +57,7 @@ def markdown(report: GateReport, *, every: bool = False) -> str:
 
 def junit(report: GateReport) -> str:
     """JUnit XML: a test case a cell, and one for the gate as a whole."""
+    report = clean_report(report)
     failed = [cell for cell in report.cells if _fails(cell)]
     suite = ET.Element(
         "testsuite",
@@ -70,14 +74,12 @@ def junit(report: GateReport) -> str:
     gate = ET.SubElement(suite, "testcase", classname="gate", name="gate")
     if report.failures:
         ET.SubElement(gate, "failure", message="; ".join(report.failures))
-    for element in suite.iter():  # a message may hold what XML cannot: colours of a terminal
-        element.attrib = {key: NOT_XML.sub("?", value) for key, value in element.attrib.items()}
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def workflow_commands(report: GateReport) -> Iterable[str]:
     """Workflow commands that a CI service shows beside a pull request."""
-    for failure in report.failures:
+    for failure in clean_report(report).failures:
         text = failure.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
         yield f"::error title=harness check::{text}"
 
@@ -92,10 +94,16 @@ def benchmark_json(report: GateReport) -> str:
             "range": "" if cell.change is None else f"{_interval(cell)}",
             "extra": cell.verdict,
         }
-        for cell in report.cells
+        for cell in clean_report(report).cells
         if cell.after is not None
     ]
     return json.dumps(figures, indent=2) + "\n"
+
+
+def clean_report(report: GateReport) -> GateReport:
+    """The report with names and reasons on one line each, without control characters."""
+    cells = [replace(one, cell=clean(one.cell), reason=clean(one.reason)) for one in report.cells]
+    return GateReport(tuple(cells), tuple(map(clean, report.failures)))
 
 
 def _fails(cell: CellReport) -> bool:

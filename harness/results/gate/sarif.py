@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from harness.results.gate.check import FAILING
 from harness.results.gate.records import CellReport, GateReport
+from harness.results.gate.report import clean_report
 
 RULES = {
     "worse": "A cell scores significantly lower than in the baseline, by more than the tolerance.",
@@ -43,7 +44,7 @@ def sarif(report: GateReport, baseline: Path) -> str:
 
 
 def _results(report: GateReport, place: str) -> Iterator[Result]:
-    for cell in report.cells:
+    for cell in clean_report(report).cells:
         if cell.verdict in FAILING:
             yield _result(cell.verdict, cell.cell, _told(cell), place)
         if cell.cost.verdict == "worse":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.api.records import RunResult
+from harness.utils.text import clean
 
 Check = Literal[
     "schema", "name", "split", "predictions", "metrics", "completeness", "stranger", "package",
@@ -24,7 +25,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.check}: {self.message}"
+        return clean(f"{self.file}: {self.check}: {self.message}")
 
 
 @dataclass(frozen=True)

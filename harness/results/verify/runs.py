@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harness.api.dataset import Split
 from harness.api.execution import Predictions
 from harness.api.metric import metric_fault
 from harness.api.records import MetricValue, RunResult
@@ -25,9 +23,6 @@ from harness.results.store import Store
 from harness.results.verify.report import VerificationReport
 from harness.results.verify.splits import SplitFiles
 from harness.utils import files
-
-if TYPE_CHECKING:
-    import numpy as np
 
 HEADER = 8  # bytes that hold the length of a safetensors header
 
@@ -58,7 +53,7 @@ def verify_run(path: Path, context: VerificationContext) -> RunResult | None:
 def read_record(path: Path, report: VerificationReport) -> RunResult | None:
     """The record in a file; None: it is damaged, which is reported."""
     try:
-        return schema.load(path, RunResult)
+        return schema.load_exactly(path, RunResult)
     except StoreError as error:
         report.wrong(path, "schema", report.told(error))
         return None
@@ -110,7 +105,7 @@ def _predictions(path: Path, result: RunResult, report: VerificationReport) -> P
         report.wrong(beside, "predictions", "its sha256 is not the one in the record beside it")
     try:
         found = _unpacked(content, result)
-    except ValueError as error:
+    except (StoreError, ValueError) as error:
         report.wrong(beside, "predictions", str(error))
         return None
     return found
@@ -118,31 +113,14 @@ def _predictions(path: Path, result: RunResult, report: VerificationReport) -> P
 
 def _unpacked(content: bytes, result: RunResult) -> Predictions:
     """The predictions in a file's content; a ValueError says what does not fit."""
-    from safetensors import SafetensorError
-
-    try:
-        predictions = predictions_file.unpack(content)
-        size = int.from_bytes(content[:HEADER], "little")
-        header = json.loads(content[HEADER : HEADER + size])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"not a file of predictions ({error})") from error
-    if header.get("__metadata__", {}).get("run_id") != result.run_id:
+    predictions = predictions_file.unpack(content)
+    size = int.from_bytes(content[:HEADER], "little")
+    header = json.loads(content[HEADER : HEADER + size])
+    if (header.get("__metadata__") or {}).get("run_id") != result.run_id:
         raise ValueError("it is of another run")
-    shapes = {split: _shapes(predictions, split) for split in SPLITS}
     classes = len(result.data.classes) if result.data else None
-    for split, (logits, targets, rows) in shapes.items():
-        samples = logits[:1]
-        if targets != samples or rows != samples or logits[1:] != (classes,):
-            raise ValueError(f"its {split} logits, targets and rows do not fit: {shapes[split]}")
+    predictions_file.check(predictions, classes)
     return predictions
-
-
-def _shapes(predictions: Predictions, split: Split) -> tuple[tuple[int, ...], ...]:
-    """Of logits, targets and rows; () for what is not there."""
-    parts: tuple[Mapping[str, np.ndarray], ...] = (
-        predictions.logits, predictions.targets, predictions.rows,
-    )  # fmt: skip
-    return tuple(tuple(part[split].shape) if split in part else () for part in parts)
 
 
 def _data_faults(result: RunResult, splits: Splits) -> list[str]:

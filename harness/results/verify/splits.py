@@ -99,7 +99,7 @@ class SplitFiles:
             )
             return None
         try:
-            splits = schema.load(path, Splits)
+            splits = schema.load_exactly(path, Splits)
         except StoreError as error:
             self.report.wrong(path, "split", self.report.told(error))
             return None
