@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.api.dataset import Dataset
-from harness.api.execution import Outcome
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import RunResult, RunSpec
-from harness.benchmark.executor import WorkerSetup, weights_file
+from harness.benchmark.executor import WorkerSetup
+from harness.benchmark.keeping import OutcomeKeeper, without_weights
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.progress import DecodingProgress, ProgressReporter
@@ -23,10 +23,8 @@ from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.workers import execute_runs
-from harness.data.cache import PixelCheck, check_aside
 from harness.data.preparation import PreparedDataset, prepare_unchecked, survey_dataset
 from harness.data.requirements import find_weights, list_requirements, require
-from harness.errors import StoreError
 from harness.leaderboard.boards import refresh_board
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
@@ -92,29 +90,27 @@ def run_benchmark(
         todo = [spec for spec in plan.specs if spec.run_id in missing]
     with profile.measure("runs"):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
-        keeper = _Keeper(store, decoding, say, weights_folder)
-        left = todo
-        while left:
-            keeper.checks = {name: one.check for name, one in datasets.items() if one.check}
-            check_aside([keeper.checks[n] for n in _used(left) if n in keeper.checks])
-            try:
-                with ProgressReporter(
-                    loaded, len(left), keeper.keep, live=options.live, profile=profile
-                ) as reporter:
-                    execute_runs(left, setup, loaded, reporter, plan.jobs)
-            except _DamagedImages as damaged:
-                say(str(damaged))
-                name = damaged.dataset
-                datasets[name] = _prepare_one(resolved, options, say, resolved.datasets[name])
-                decoding.add(name, datasets[name].seconds)
-                setup = _setup(plan, datasets, store, options, loaded)
-            left = [spec for spec in left if spec.run_id not in keeper.kept]
+        keeper = OutcomeKeeper(store, decoding, say, weights_folder)
+
+        def execute(specs: Sequence[RunSpec]) -> None:
+            with ProgressReporter(
+                loaded, len(specs), keeper.keep, live=options.live, profile=profile
+            ) as reporter:
+                execute_runs(specs, setup, loaded, reporter, plan.jobs)
+
+        def decode_again(name: str) -> None:
+            nonlocal setup
+            datasets[name] = _prepare_one(resolved, options, say, resolved.datasets[name])
+            decoding.add(name, datasets[name].seconds)
+            setup = _setup(plan, datasets, store, options, loaded)
+
+        keeper.carry_out(todo, datasets, execute, decode_again)
     with profile.measure("board"):
         board = refresh_board(store, loaded)
     asked = frozenset(ids)
     failed = [run for run in store.failures() if run.run_id in asked]
     done = len(ids) - len(todo)
-    lost = _without_weights(store, asked, weights_folder)
+    lost = without_weights(store, asked, weights_folder)
     return BenchResult(board, store.folder, len(todo), done, failed, asked, profile, lost)
 
 
@@ -143,76 +139,6 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
 
 def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
     return Store(options.out or Path("results") / resolved.suite.name)
-
-
-class _DamagedImages(Exception):  # noqa: N818 - a way out of the runs, not a fault of the call
-    """The images that a run was carried out on are not those that were decoded."""
-
-    def __init__(self, dataset: str) -> None:
-        super().__init__(
-            f"{dataset}: its images in the cache are not those that were decoded (the disk lost "
-            "some, or their file was changed): they are decoded again, and runs on them begin anew"
-        )
-        self.dataset = dataset
-
-
-@dataclass
-class _Keeper:
-    """Puts outcomes into the store, none that follows from damaged images.
-
-    Attributes:
-        checks: dataset -> the check of its images, where it is due.
-        kept: ids of what was stored.
-    """
-
-    store: Store
-    decoding: DecodingCost
-    say: Say
-    weights_folder: Path | None
-    checks: Mapping[str, PixelCheck] = field(default_factory=dict)
-    kept: set[str] = field(default_factory=set)
-
-    def keep(self, outcome: Outcome) -> RunResult:
-        """Store an outcome, and return the record that was written.
-
-        Raises:
-            _DamagedImages: it follows from other images than those of the dataset.
-        """
-        dataset = outcome.result.spec.dataset
-        if dataset in self.checks and self.checks[dataset].damaged():
-            raise _DamagedImages(dataset)
-        outcome = self.decoding.charge(outcome)
-        try:
-            result = self.store.add(outcome)
-        except StoreError as error:
-            if not (files.is_full(error) and self._drop_weights(outcome.result)):
-                raise
-            result = self.store.add(outcome)
-        self.kept.add(result.run_id)
-        return result
-
-    def _drop_weights(self, result: RunResult) -> bool:
-        """Give the space of a run's weights to its record and logits; False: it has none."""
-        if self.weights_folder is None:
-            return False
-        path = weights_file(self.weights_folder, result.run_id)
-        if not files.exists(path):
-            return False
-        files.remove(path)
-        self.say(f"weights not kept: {path} was removed, for the disk is full; the run is kept")
-        return True
-
-
-def _without_weights(store: Store, asked: frozenset[str], folder: Path | None) -> list[RunResult]:
-    if folder is None:
-        return []
-    finished = (run for run in store.results() if run.run_id in asked)
-    return [run for run in finished if not files.exists(weights_file(folder, run.run_id))]
-
-
-def _used(specs: Sequence[RunSpec]) -> list[str]:
-    """The datasets of runs, in the order in which they come."""
-    return list(dict.fromkeys(spec.dataset for spec in specs))
 
 
 def _weights_folder(store: Store, options: BenchOptions) -> Path | None:

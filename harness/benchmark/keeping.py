@@ -1,0 +1,109 @@
+"""Outcomes kept while runs go on: none that follows from damaged images, none lost to a full disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.api.execution import Outcome
+from harness.api.records import RunResult, RunSpec
+from harness.benchmark.executor import weights_file
+from harness.benchmark.profile import DecodingCost
+from harness.data.cache import PixelCheck, check_aside
+from harness.data.preparation import PreparedDataset
+from harness.errors import StoreError
+from harness.results.store import Store
+from harness.utils import files
+
+
+class DamagedImages(Exception):  # noqa: N818 - a way out of the runs
+    """The images that a run was carried out on are not those that were decoded."""
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(
+            f"{dataset}: its images in the cache are not those that were decoded (the disk lost "
+            "some, or their file was changed): they are decoded again, and runs on them begin anew"
+        )
+        self.dataset = dataset
+
+
+@dataclass
+class OutcomeKeeper:
+    """Keep outcomes in the store, none that follows from damaged images.
+
+    Attributes:
+        checks: dataset -> the check of its images, where it is due.
+        kept: ids of what was stored.
+    """
+
+    store: Store
+    decoding: DecodingCost
+    say: Callable[[str], None]
+    weights_folder: Path | None
+    checks: Mapping[str, PixelCheck] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+
+    def carry_out(
+        self,
+        specs: Sequence[RunSpec],
+        datasets: Mapping[str, PreparedDataset],
+        execute: Callable[[Sequence[RunSpec]], None],
+        decode_again: Callable[[str], None],
+    ) -> None:
+        """Execute all runs; those on images that turn out damaged begin anew on sound ones.
+
+        Args:
+            specs: the runs.
+            datasets: by name; `decode_again` puts another in the place of a damaged one.
+            execute: carries runs out and hands each outcome to `keep`.
+            decode_again: makes a dataset ready once more, by its name.
+        """
+        while left := [spec for spec in specs if spec.run_id not in self.kept]:
+            self.checks = {name: one.check for name, one in datasets.items() if one.check}
+            used = dict.fromkeys(spec.dataset for spec in left)
+            check_aside([self.checks[name] for name in used if name in self.checks])
+            try:
+                execute(left)
+                return
+            except DamagedImages as damaged:
+                self.say(str(damaged))
+                decode_again(damaged.dataset)
+
+    def keep(self, outcome: Outcome) -> RunResult:
+        """Store an outcome, and return the record that was written.
+
+        Raises:
+            DamagedImages: it follows from other images than those of the dataset.
+        """
+        dataset = outcome.result.spec.dataset
+        if dataset in self.checks and self.checks[dataset].damaged():
+            raise DamagedImages(dataset)
+        outcome = self.decoding.charge(outcome)
+        try:
+            result = self.store.add(outcome)
+        except StoreError as error:
+            if not (files.is_full(error) and self._drop_weights(outcome.result)):
+                raise
+            result = self.store.add(outcome)
+        self.kept.add(result.run_id)
+        return result
+
+    def _drop_weights(self, result: RunResult) -> bool:
+        """Give the space of a run's weights to its record and logits; False: it has none."""
+        if self.weights_folder is None:
+            return False
+        path = weights_file(self.weights_folder, result.run_id)
+        if not files.exists(path):
+            return False
+        files.remove(path)
+        self.say(f"weights not kept: {path} was removed, for the disk is full; the run is kept")
+        return True
+
+
+def without_weights(store: Store, asked: frozenset[str], folder: Path | None) -> list[RunResult]:
+    """Finished runs whose weights should be kept in `folder` and are not there."""
+    if folder is None:
+        return []
+    finished = (run for run in store.results() if run.run_id in asked)
+    return [run for run in finished if not files.exists(weights_file(folder, run.run_id))]
