@@ -91,7 +91,7 @@ def kind(annotation: object) -> str:
 
 def default(field: FieldInfo) -> str:
     """What a field is where a file does not say."""
-    value = field.default
+    value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "required"
     if isinstance(value, records.Record | dict):

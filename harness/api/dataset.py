@@ -40,8 +40,8 @@ class Access:
     cache: Path = field(default_factory=default_cache)
     offline: bool = False
     skip_bad_images: bool = False
-    allow_missing_classes: bool = False
     lock: Path = Path("harness.lock")
+    allow_missing_classes: bool = False
 
 
 class Dataset(BaseModel):

@@ -171,7 +171,7 @@ class DataNote(Extended):
         lacking: split -> classes it has no image of, where figures are over the others.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("contradicting", "lacking")
+    _later: ClassVar[tuple[str, ...]] = ("contradicting", "lacking")
 
     label: str
     dataset: str

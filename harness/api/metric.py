@@ -53,14 +53,14 @@ class Metric:
         """The figure for logits [N, C] and class numbers [N]; null with a reason if undefined.
 
         `present_only`: where it is undefined and a class has no sample, it is that of the other
-        classes, see `over_present`; the reason then says so.
+        classes, see `_over_present`; the reason then says so.
 
         Raises:
             PluginError: the module's result does not hold the metric's name.
         """
         figure = self._figure(logits, targets, classes)
         if figure.value is None and present_only and 0 < len(set(targets.tolist())) < len(classes):
-            return self.over_present(logits, targets, classes)
+            return self._over_present(logits, targets, classes)
         return figure
 
     def _figure(
@@ -83,7 +83,7 @@ class Metric:
             by_class=None if by_class is None else dict(zip(classes, by_class, strict=True)),
         )
 
-    def over_present(
+    def _over_present(
         self, logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]
     ) -> MetricValue:
         """The figure of the classes that have samples, as if the others had no logit.

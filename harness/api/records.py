@@ -42,12 +42,12 @@ class Extended(Record):
     So what was written before, and every identity over it, stays as it was.
     """
 
-    later: ClassVar[tuple[str, ...]] = ()
+    _later: ClassVar[tuple[str, ...]] = ()
 
     @model_serializer(mode="wrap")
     def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = dump(self)
-        for name in self.later:
+        for name in self._later:
             default = type(self).model_fields[name].get_default(call_default_factory=True)
             if getattr(self, name) == default:
                 found.pop(name, None)
@@ -136,7 +136,7 @@ class RunSpec(Extended):
         present_only: validation or test lacks a class, and figures are over the classes there.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("present_only",)
+    _later: ClassVar[tuple[str, ...]] = ("present_only",)
 
     dataset: str
     backbone: str
@@ -245,7 +245,7 @@ class Cost(Record):
 class DataRecord(Extended):
     """The data a run saw.  `contradicting`: images that have a copy with another label."""
 
-    later: ClassVar[tuple[str, ...]] = ("contradicting",)
+    _later: ClassVar[tuple[str, ...]] = ("contradicting",)
 
     modality: str
     classes: tuple[str, ...]

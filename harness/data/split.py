@@ -37,7 +37,7 @@ Rule = Literal["official", "official-test", "grouped"]
 class SplitSample(Extended):
     """A line of the split file; `label` is the class name, `metadata` what a list says besides."""
 
-    later: ClassVar[tuple[str, ...]] = ("metadata",)
+    _later: ClassVar[tuple[str, ...]] = ("metadata",)
 
     id: str
     label: str
