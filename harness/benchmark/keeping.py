@@ -65,10 +65,11 @@ class OutcomeKeeper:
             check_aside([self.checks[name] for name in used if name in self.checks])
             try:
                 execute(left)
-                return
             except DamagedImages as damaged:
                 self.say(str(damaged))
                 decode_again(damaged.dataset)
+            else:
+                return
 
     def keep(self, outcome: Outcome) -> RunResult:
         """Store an outcome, and return the record that was written.
