@@ -5,7 +5,9 @@ Suites come from plugins or from TOML files of one's own.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from harness.api.dataset import Dataset, LocalDataset
-from harness.api.records import Protocol, Suite, canonical
+from harness.api.records import Protocol, Suite
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
 from harness.data.folder import FolderDataset, parse_data_option
@@ -114,10 +116,30 @@ def with_folders(
 
 def strategy_of(loaded: PluginRegistry, name: str, settings: Mapping[str, Any]) -> Strategy:
     """A strategy with settings; a value that does not fit is a UsageError."""
+    where = f"settings of strategy {name!r}"
+    check_finite(settings, where)
     try:
-        return loaded.strategies[name](**settings)
+        strategy = loaded.strategies[name](**settings)
     except ValidationError as error:
-        raise UsageError(explain(error, f"settings of strategy {name!r}")) from error
+        raise UsageError(explain(error, where)) from error
+    check_finite(strategy.model_dump(), where)
+    return strategy
+
+
+def check_finite(value: object, where: str, path: str = "") -> None:
+    """Refuse NaN and infinity in any number: they have no place in an identity.
+
+    Raises:
+        UsageError: naming the field.
+    """
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            check_finite(part, where, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            check_finite(part, where, path)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where}: {f'{path}: ' * bool(path)}{value} is not a finite number")
 
 
 # -- where a suite comes from -----------------------------------------------------------------
@@ -145,6 +167,7 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"suite file {path} is not valid TOML: {error}") from error
     _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
+    check_finite(content, f"suite file {path}")
     base: dict[str, Any] = {}
     if extends := content.pop("extends", None):
         base = loaded.suites[choose([extends], loaded.suites, "suite")[0]].model_dump()
@@ -230,10 +253,14 @@ def _parse_set(option: str) -> tuple[str, list[str], Any]:
             f"--set {option}: write STRATEGY.SETTING=VALUE or protocol.FIELD=VALUE, "
             "as in --set l2-sp.alpha=0.01"
         )
-    try:
-        return target, path.split("."), json.loads(text)
-    except json.JSONDecodeError:
-        return target, path.split("."), text
+    value: Any = text
+    with contextlib.suppress(json.JSONDecodeError):
+        value = json.loads(text)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):  # 'nan' is a word to JSON, and a number to pydantic
+            value = value if math.isfinite(float(value)) else float(value)
+    check_finite(value, f"--set {option}")
+    return target, path.split("."), value
 
 
 def _put(values: dict[str, Any], path: list[str], value: object, option: str) -> None:
@@ -252,4 +279,4 @@ def _check(suite: Suite, loaded: PluginRegistry) -> None:
         if name in loaded.strategies:
             strategy_of(loaded, name, values)
     choose([suite.protocol.metric, suite.primary], loaded.metrics, "metric")
-    canonical(suite)  # NaN and infinity have no place in an identity
+    check_finite(suite.model_dump(), f"suite {suite.name!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import math
 import pkgutil
 import sys
 import textwrap
@@ -188,6 +189,21 @@ def _commands(loaded: PluginRegistry) -> dict[str, click.Command]:
 def comma_names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
     """The callback of an option that takes names with commas between them."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if value else ()
+
+
+class Finite(click.FloatRange):
+    """A number option: a finite number in a range."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401 - click's
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 LOCK = click.option(

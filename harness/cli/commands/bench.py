@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import LOCK, Session, comma_names, pass_session
+from harness.cli.session import LOCK, Finite, Session, comma_names, pass_session
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     if value is None:
         return None
     part, slash, parts = value.partition("/")
-    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise UsageError(f"--shard {value}: give I/N with I from 1 to N, as in 2/4")
     return int(part), int(parts)
 
@@ -73,7 +73,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     help="reference: every step carried out plainly, to compare with.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Images of each split; marks every row.")
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Marks every row.")
+@click.option("--epochs", type=Finite(min=0, min_open=True), help="Marks every row.")
 @click.option(
     "--set",
     "sets",
