@@ -17,7 +17,7 @@ from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
-from harness.data.folder import parse_data_option
+from harness.data.folder import parse_data_option, with_windows
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -38,7 +38,7 @@ class ReplayOptions:
     Attributes:
         count: how many, chosen at random by `seed` among those that hold.
         device: as for `bench`; None: 'cuda' for runs made there, if there is one, else 'cpu'.
-        data: `--data` options, for datasets that are folders.
+        data: `--data` options, for datasets that are folders; window: `--window` options.
         weights: `--weights`.
     """
 
@@ -46,6 +46,7 @@ class ReplayOptions:
     seed: int = 0
     device: str | None = None
     data: tuple[str, ...] = ()
+    window: tuple[str, ...] = ()
     weights: str | None = None
     access: Access = field(default_factory=Access)
 
@@ -117,7 +118,7 @@ class _Runner:
 
     def __init__(self, loaded: PluginRegistry, options: ReplayOptions) -> None:
         self.loaded, self.options = loaded, options
-        own = [parse_data_option(one) for one in options.data]
+        own = with_windows(map(parse_data_option, options.data), options.window)
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
         self._prepared: dict[str, preparation.PreparedDataset] = {}
 

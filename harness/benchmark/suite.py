@@ -20,7 +20,7 @@ from harness.api.dataset import Dataset, LocalDataset
 from harness.api.records import Protocol, Suite
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
-from harness.data.folder import FolderDataset, parse_data_option
+from harness.data.folder import FolderDataset, parse_data_option, with_windows
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils.names import choose, did_you_mean
@@ -150,8 +150,9 @@ def _base(request: BenchRequest, loaded: PluginRegistry) -> tuple[Suite, list[Fo
     options = [parse_data_option(option) for option in request.data]
     if name.endswith(".toml"):
         suite, own = read_suite(Path(name), loaded)
-        return suite, [*own, *options]
-    return loaded.suites[choose([name], loaded.suites, "suite")[0]], options
+        return suite, with_windows([*own, *options], request.window)
+    suite = loaded.suites[choose([name], loaded.suites, "suite")[0]]
+    return suite, with_windows(options, request.window)
 
 
 def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:

@@ -15,9 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
+from harness.data import dicom
 from harness.data.rows import NOTES, Row, image_extensions, is_hidden, make_table
 from harness.errors import DataError, UsageError
 from harness.utils.names import did_you_mean, first_few
+from harness.utils.parallel import in_order
 
 if TYPE_CHECKING:
     import datasets
@@ -51,16 +53,28 @@ class FolderDataset(Dataset):
     must be in it, images may lie anywhere, and what it says must not contradict the folders.
     Without splits the harness makes them; without groups every image is its own.
 
-    What counts as an image is any file whose extension Pillow knows.  Hidden files and notes
+    What counts as an image is any file whose extension Pillow knows, and DICOM files, whatever
+    their names.  Without groups in a list, DICOM files of a patient are a group, under a hash of
+    the patient id.  Hidden files and notes
     (.csv .tsv .txt .md .rst .json .xml .yaml .yml .html .pdf .xlsx .ini .db) are passed over,
     and so is whatever lies beside the class or split folders; any other file among the images is an
     error, since an image in a format that cannot be read must not go missing in silence.
 
     Attributes:
         path: the folder.
+        window: of DICOM files: 'stored' (the file's own, else the range of its values), 'min-max',
+            a name as `lung`, or CENTRE/WIDTH.
     """
 
     path: Path
+    window: str = dicom.STORED
+
+    def pinned(self, access: Access) -> FolderDataset:
+        """With the window in its source, where one is declared: a record says how it was read."""
+        if self.window == dicom.STORED:
+            return self
+        source = "; ".join(filter(None, (self.source, f"DICOM window {self.window}")))
+        return self.model_copy(update={"source": source})
 
     def load(self, access: Access) -> Mapping[str, datasets.Dataset]:
         """As `Dataset.load`; images are paths.
@@ -73,7 +87,9 @@ class FolderDataset(Dataset):
         if not folder.is_dir():
             what = "is no folder" if folder.exists() else "does not exist"
             raise DataError(f"dataset {self.name!r}: {self.path} {what}")
+        dicom.check_window(self.window, f"dataset {self.name!r}")
         files, class_folders = _scan(folder)
+        scans = _scans(folder, files, self.window)
         rows = read_lists(folder)
         samples = (
             _from_folders(folder, files, class_folders)
@@ -81,7 +97,7 @@ class FolderDataset(Dataset):
             else _from_list(folder, files, rows)
         )
         _check_classes(folder, samples)
-        return _tables(folder, samples)
+        return _tables(folder, _by_patient(folder, samples, scans))
 
 
 def parse_data_option(text: str) -> FolderDataset:
@@ -102,6 +118,27 @@ def parse_data_option(text: str) -> FolderDataset:
                 f"--data {text!r}: {word!r} is no id; use lower-case letters, digits and hyphens"
             )
     return FolderDataset(name=name, modality=modality or UNKNOWN_MODALITY, path=Path(path))
+
+
+def with_windows(folders: Iterable[FolderDataset], options: Iterable[str]) -> list[FolderDataset]:
+    """The folders after `--window WINDOW` (all of them) and `--window NAME:WINDOW`.
+
+    Raises:
+        UsageError: no such folder, or no such window.
+    """
+    found = {one.name: one for one in folders}
+    for option in options:
+        name, colon, window = option.rpartition(":")
+        dicom.check_window(window, f"--window {option}")
+        if not found or (colon and name not in found):
+            near = did_you_mean(name, found) if name else ""
+            raise UsageError(
+                f"--window {option}: it is for folders of --data, and "
+                + (f"none is named {name!r}{near}" if found else "none is given")
+            )
+        for each in [name] if colon else list(found):
+            found[each] = found[each].model_copy(update={"window": window})
+    return list(found.values())
 
 
 def read_lists(folder: Path) -> tuple[Listed, ...] | None:
@@ -238,9 +275,13 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
         for name in files:
             extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path is slow for many
             file = (here / name).as_posix()
-            if extension in extensions and not is_hidden(name):
+            if is_hidden(name) or name == dicom.DIRECTORY:
+                continue
+            if extension in extensions or (
+                extension not in NOTES and dicom.is_dicom_file(Path(place, name))
+            ):
                 images.append(file)
-            elif not is_hidden(name) and extension not in NOTES:
+            elif extension not in NOTES:
                 strange.append(file)
     among = sorted(file for file in strange if "/" in file)
     if among:
@@ -254,6 +295,50 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
         found = f" (only {seen})" if seen else ""
         raise DataError(f"{folder} holds no image{found}; {LAYOUT}")
     return sorted(images), folders
+
+
+def _scans(folder: Path, files: Sequence[str], window: str) -> frozenset[str]:
+    """The DICOM files among images.
+
+    Raises:
+        DataError: what reads them is not installed, or a window is declared and there is none.
+    """
+    known = image_extensions()
+    scans = frozenset(file for file in files if PurePosixPath(file).suffix.lower() not in known)
+    if scans and not dicom.is_installed():
+        raise DataError(
+            f"{folder} holds {len(scans)} DICOM files ({first_few(sorted(scans))}); install what "
+            f"reads them: {dicom.INSTALL}"
+        )
+    if not scans and window != dicom.STORED:
+        raise DataError(f"{folder} holds no DICOM file, and only these have a window: {window!r}")
+    return scans
+
+
+def _by_patient(folder: Path, samples: Sequence[Listed], scans: frozenset[str]) -> Sequence[Listed]:
+    """The samples with patients as groups, where DICOM files name them and no list says more."""
+    if not scans or any(sample.group for sample in samples):
+        return samples
+    found = dict(
+        in_order(
+            lambda names: (names, dicom.patient_group(folder / names)),
+            sorted(sample.file for sample in samples if sample.file in scans),
+        )
+    )
+    without = [name for name, patient in found.items() if patient is None]
+    remedy = "write a manifest.csv (file, label, group) that says which images belong together"
+    if 0 < len(without) < len(found):
+        raise DataError(
+            f"{folder}: {len(without)} of {len(found)} DICOM files have no patient id: "
+            f"{first_few(without)}; {remedy}"
+        )
+    patients = set(found.values()) - {None}
+    if len(patients) == 1 and len(found) > 1:
+        raise DataError(
+            f"{folder}: all {len(found)} DICOM files have the same patient id, as some programs "
+            f"write to hide it; {remedy}"
+        )
+    return [replace(sample, group=found.get(sample.file)) for sample in samples]
 
 
 def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) -> list[Listed]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
+from harness.data.dicom import STORED, WindowedFile
 from harness.data.images import Fetch, Source
 from harness.data.stratify import Sample
 from harness.errors import DataError
@@ -31,6 +32,7 @@ class DatasetTable:
         classes: names in label order.
         samples: with the sha256 of their bytes; '' for a file that cannot be read.
         unreadable: id -> why.
+        window: as a dataset of DICOM files declares it; part of what `sources` give.
     """
 
     classes: tuple[str, ...]
@@ -38,6 +40,7 @@ class DatasetTable:
     unreadable: Mapping[str, str]
     images: datasets.Dataset
     row_of: Mapping[str, int]
+    window: str = STORED
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -55,7 +58,7 @@ class DatasetTable:
     def sources(self, ids: Sequence[str]) -> list[Source]:
         """The image files of samples, or their bytes."""
         found = self.images[[self.row_of[name] for name in ids]]
-        return _sources(found["image"])
+        return _sources(found["image"], self.window)
 
     def fetch(self, ids: Sequence[str]) -> Fetch:
         """The image files of samples, or their bytes, a run of `ids` at a time."""
@@ -82,7 +85,8 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
     _check_ids(dataset, ids)
     groups = _texts(dataset, tables.values(), "group")
     images = datasets.concatenate_datasets([t.select_columns(["image"]) for t in tables.values()])
-    hashes = list(_hashes(images))
+    window = str(getattr(dataset, "window", STORED))
+    hashes = list(_hashes(images, window))
     samples = [
         Sample(name, number[label], group, split, content)
         for name, label, group, split, (content, _) in zip(
@@ -95,6 +99,7 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
         unreadable={name: why for name, (_, why) in zip(ids, hashes, strict=True) if why},
         images=images,
         row_of={name: row for row, name in enumerate(ids)},
+        window=window,
     )
 
 
@@ -200,15 +205,16 @@ def _check_ids(dataset: Dataset, ids: Sequence[str]) -> None:
         )
 
 
-def _sources(cells: Sequence[Mapping[str, Any]]) -> list[Source]:
+def _sources(cells: Sequence[Mapping[str, Any]], window: str) -> list[Source]:
     """The bytes of an image cell, else its path."""
-    return [Path(cell["path"]) if cell["bytes"] is None else cell["bytes"] for cell in cells]
+    found = [Path(cell["path"]) if cell["bytes"] is None else cell["bytes"] for cell in cells]
+    return found if window == STORED else [WindowedFile(source, window) for source in found]
 
 
-def _hashes(images: datasets.Dataset) -> Iterator[tuple[str, str]]:
+def _hashes(images: datasets.Dataset, window: str) -> Iterator[tuple[str, str]]:
     """For each row: the sha256 of its file and '', or '' and why it cannot be read."""
     starts = range(0, len(images), BATCH)
-    batches = (_sources(images[start : start + BATCH]["image"]) for start in starts)
+    batches = (_sources(images[start : start + BATCH]["image"], window) for start in starts)
     for found in in_order(lambda batch: [_hash(source) for source in batch], batches):
         yield from found
 

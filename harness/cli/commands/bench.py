@@ -51,6 +51,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     help="Images of your own: class/*.jpg or train|validation|test/class/*.",
 )
 @click.option(
+    "--window",
+    multiple=True,
+    metavar="[NAME:]WINDOW",
+    help="Of DICOM files: stored, min-max, lung, bone, ..., or CENTRE/WIDTH.  [stored]",
+)
+@click.option(
     "--weights",
     metavar="DIR|none",
     help="A folder with NAME.safetensors or NAME.pth, or none for random weights.",
@@ -132,7 +138,7 @@ def _request(given: dict[str, Any]) -> BenchRequest:
     from harness.benchmark.request import BenchRequest
 
     names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
-    more = ("weights", "limit", "epochs", "shard", "precision")
+    more = ("window", "weights", "limit", "epochs", "shard", "precision")
     return BenchRequest(**{name: given[name] for name in (*names, *more)})
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--replay", type=click.IntRange(min=0), default=0, help="Run N random runs again.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses those runs.")
 @click.option("--data", multiple=True, metavar="NAME=FOLDER", help="For --replay: as for bench.")
+@click.option("--window", multiple=True, metavar="WINDOW", help="For --replay: as for bench.")
 @click.option("--weights", metavar="DIR", help="For --replay: as for bench.")
 @click.option("--device", metavar="cpu|cuda:N", help="For --replay [as the run was made].")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
@@ -55,6 +56,7 @@ def _replay(session: Session, given: dict[str, Any]) -> Replay | None:
         seed=given["seed"],
         device=device,
         data=given["data"],
+        window=given["window"],
         weights=given["weights"],
         access=Access(offline=session.offline),
     )

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     metavar="[MODALITY:]NAME=FOLDER",
     help="Images of your own: class/*.jpg or train|validation|test/class/*.",
 )
+@click.option(
+    "--window",
+    multiple=True,
+    metavar="[NAME:]WINDOW",
+    help="Of DICOM files: stored, min-max, lung, bone, ..., or CENTRE/WIDTH.  [stored]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--html",
@@ -51,7 +57,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
 
     access = Access(offline=session.offline, lock=given["lock"])
     found, problems = [], []
-    for dataset in _chosen(session, given["names"], given["data"]):
+    for dataset in _chosen(session, given["names"], given["data"], given["window"]):
         try:
             one = audit(dataset, access, DecodingProgress(dataset.name, _say))
         except HarnessError as error:  # the others are looked at all the same
@@ -69,12 +75,14 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
         raise SystemExit(1)
 
 
-def _chosen(session: Session, names: tuple[str, ...], data: tuple[str, ...]) -> list[Dataset]:
+def _chosen(
+    session: Session, names: tuple[str, ...], data: tuple[str, ...], window: tuple[str, ...]
+) -> list[Dataset]:
     from harness.benchmark.suite import with_folders
-    from harness.data.folder import parse_data_option
+    from harness.data.folder import parse_data_option, with_windows
     from harness.utils.names import choose
 
-    folders = [parse_data_option(option) for option in data]
+    folders = with_windows(map(parse_data_option, data), window)
     if not (names or folders):
         raise UsageError(
             "name datasets (`harness list datasets` shows them) or give --data NAME=FOLDER"
