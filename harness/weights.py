@@ -3,52 +3,47 @@
 Where weights may come from (`where`): None or 'default' takes what the backbone declares (a file
 that ships with its plugin, or torchvision's, from the checkpoint folder of `torch.hub` or the
 network), 'none' starts from random weights, and a folder is looked through for `NAME.safetensors`,
-`NAME.pth` or `NAME.pt`, each also with a hash suffix (`resnet50-11ad3fa6.pth`).
+`NAME.pth`, `NAME.pt`, `NAME.ckpt`, `NAME.bin` or `NAME.pth.tar`, each also with a hash suffix
+(`resnet50-11ad3fa6.pth`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.api.backbone import Backbone, Weights
 from harness.api.execution import StartingPoint
 from harness.api.records import WeightsRecord
+from harness.checkpoints import find_network, read_content
 from harness.errors import WeightsError
 from harness.utils import files
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ENDINGS = (".safetensors", ".pth", ".pt")
+_ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
 _HASH_SUFFIX = re.compile(r"-([0-9a-f]{8,64})$")
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file that is there and whose bytes are what they should be, as far as that is known."""
+    """A file that is there and whose bytes are what they should be, as far as that is known.
+
+    Attributes:
+        note: what of a user's file was unwrapped, passed over or lacking; empty for a plain one.
+    """
 
     path: Path
     sha256: str
     declared: Weights
     miniature: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +69,7 @@ class _Place:
     declared: Weights
     url: str = ""
     megabytes: float = 0.0
+    note: str = ""
 
 
 def find_weights(
@@ -94,7 +90,7 @@ def find_weights(
         _download(backbone, place)
     sha256 = _sha256(place.path)
     _check_bytes(place, sha256)
-    return WeightsFile(place.path, sha256, place.declared, backbone.miniature)
+    return WeightsFile(place.path, sha256, place.declared, backbone.miniature, place.note)
 
 
 def availability(
@@ -123,13 +119,15 @@ def load_weights(backbone: Backbone, classes: int, file: WeightsFile) -> Startin
     """
     import torch
 
-    published = backbone.modernise(read_tensors(file.path))
     with torch.device("meta"):
         chain = backbone.build(classes)
     layer = backbone.head_layer() + "."
     wanted = {n: tuple(t.shape) for n, t in chain.state_dict().items() if not n.startswith(layer)}
     names = {name: backbone.published_name(name) for name in wanted}
-    _check_fit(backbone, file, published, {names[n]: shape for n, shape in wanted.items()})
+    shapes = {names[name]: shape for name, shape in wanted.items()}
+    found = find_network(file.path, read_content(file.path), shapes, backbone.modernise)
+    published = found.tensors
+    _check_fit(backbone, file, published, shapes)
     state = {n: _plain(published[p]) for n, p in names.items() if p in published}
     for name in wanted:
         owner, _, leaf = name.rpartition(".")
@@ -137,26 +135,24 @@ def load_weights(backbone: Backbone, classes: int, file: WeightsFile) -> Startin
             state.setdefault(name, torch.tensor(0))
     _check_finite(file, state)
     new = tuple(n for n in wanted if n not in state and not n.endswith("num_batches_tracked"))
-    return StartingPoint(state, _record(file, new))
+    return StartingPoint(state, _record(file, new, found.note))
+
+
+def remarks(record: WeightsRecord) -> str:
+    """What there is to say of a user's file before it is used; empty for a plain and whole one."""
+    new = ""
+    if record.new:
+        new = f"lacks {record.new[0]}{_others(list(record.new))}, which start at random"
+    return "; ".join(filter(None, (record.source, new)))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A weights file's tensors by the names it uses; `state_dict` and `module.` are unwrapped.
+    """A weights file's tensors by the names it uses, out of the usual wrappers.
 
     Raises:
         WeightsError: the file is cut short, corrupt, or holds something else than tensors.
     """
-    from safetensors import SafetensorError
-
-    try:
-        content = _content(path)
-    except (*_UNREADABLE, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {reason}). It may be cut "
-            "short or corrupt: fetch it again."
-        ) from error
-    return _unwrap(path, content)
+    return find_network(path, read_content(path), {}).tensors
 
 
 def _place(backbone: Backbone, where: str | Path | None) -> _Place | None:
@@ -172,7 +168,10 @@ def _place(backbone: Backbone, where: str | Path | None) -> _Place | None:
         )
     path = _in_folder(backbone, folder)
     if path is not None:
-        return _Place(path, Weights(name=path.name))
+        others = [path.with_name(f"{backbone.name}{ending}") for ending in _ENDINGS]
+        unused = [other.name for other in others if other != path and other.is_file()]
+        note = f"not used: {', '.join(unused)}" if unused else ""
+        return _Place(path, Weights(name=path.name), note=note)
     if backbone.miniature:
         return _default(backbone)  # a folder is for real networks; miniatures bring their own
     looked = ", ".join(f"{backbone.name}{ending}" for ending in _ENDINGS)
@@ -189,17 +188,21 @@ def _in_folder(backbone: Backbone, folder: Path) -> Path | None:
     suffixed = [
         path
         for path in sorted(folder.glob(f"{backbone.name}-*"))
-        if path.suffix in _ENDINGS
-        and (found := _HASH_SUFFIX.search(path.stem))
-        and path.stem[: found.start()] == backbone.name
+        if (found := _HASH_SUFFIX.search(_stem(path)))
+        and _stem(path)[: found.start()] == backbone.name
     ]
     if len(suffixed) > 1:
         listed = " and ".join(path.name for path in suffixed)
         raise WeightsError(
             f"{folder} holds {listed} for {backbone.name}: rename the one to use to "
-            f"{backbone.name}{suffixed[0].suffix}."
+            f"{backbone.name}{suffixed[0].name.removeprefix(_stem(suffixed[0]))}."
         )
     return suffixed[0] if suffixed else None
+
+
+def _stem(path: Path) -> str:
+    """A file's name without the ending of a weights file; empty if it has none."""
+    return next((path.name.removesuffix(e) for e in _ENDINGS if path.name.endswith(e)), "")
 
 
 def _default(backbone: Backbone) -> _Place:
@@ -293,7 +296,7 @@ def _right(place: _Place, part: Path) -> bool:
 
 def _expected(place: _Place) -> str:
     """The sha256 a file should have, or its first digits; empty where nobody says."""
-    suffix = _HASH_SUFFIX.search(place.path.stem)
+    suffix = _HASH_SUFFIX.search(_stem(place.path))
     return place.declared.sha256 or (suffix.group(1) if suffix else "")
 
 
@@ -315,30 +318,6 @@ def _check_bytes(place: _Place, sha256: str) -> None:
         )
 
 
-def _content(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
-    import torch
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _unwrap(path: Path, content: object) -> dict[str, Tensor]:
-    import torch
-
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not content:
-        raise WeightsError(f"{path} holds no tensors by name")
-    odd = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    if odd:
-        raise WeightsError(f"{path} holds something that is no tensor: {odd[0]!r}")
-    wrapped = all(str(name).startswith("module.") for name in content)
-    return {str(n).removeprefix("module.") if wrapped else str(n): t for n, t in content.items()}
-
-
 def _plain(tensor: Tensor) -> Tensor:
     return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
@@ -356,10 +335,29 @@ def _check_fit(
         or _too_few(published, wanted)
     )
     if complaint:
+        if inputs := _other_inputs(published, wanted):
+            raise WeightsError(f"{file.path.name} does not fit {backbone.name}: {inputs}")
         raise WeightsError(
             f"{file.path.name} does not fit {backbone.name}: {complaint}. It seems to be of another "
             f"architecture: give a file of {backbone.name} in torchvision's names."
         )
+
+
+def _other_inputs(published: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> str:
+    """The remedy where all fits but the channels that the first layer takes; else empty."""
+    wrong = [n for n, shape in wanted.items() if n in published and published[n].shape != shape]
+    if len(wrong) != 1 or len(wanted[wrong[0]]) != 4:  # noqa: PLR2004 - a convolution's kernel
+        return ""
+    here, there = tuple(published[wrong[0]].shape), wanted[wrong[0]]
+    if here[:1] + here[2:] != there[:1] + there[2:]:
+        return ""
+    line = ""
+    if here[1] == 1:  # the same answers, for a grey image in three equal channels
+        line = f": `c[{wrong[0]!r}] = c[{wrong[0]!r}].repeat(1, {there[1]}, 1, 1) / {there[1]}`"
+    return (
+        f"{wrong[0]} is {here}, not {there}: it was trained on images of {here[1]} channel{'s' * (here[1] > 1)}, and "
+        f"gets {there[1]} here. Save it again with kernels for {there[1]} channels{line}."
+    )
 
 
 def _wrong_shapes(published: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> str:
@@ -400,15 +398,19 @@ def _others(names: list[str]) -> str:
 def _check_finite(file: WeightsFile, state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         if not tensor.isfinite().all():
-            raise WeightsError(f"{file.path.name}: {name} holds values that are not finite")
+            raise WeightsError(
+                f"{file.path.name}: {name} holds values that are not finite (NaN or infinity): the "
+                "training that wrote it had diverged, or its half precision overflowed. Give an "
+                "earlier checkpoint."
+            )
 
 
-def _record(file: WeightsFile, new: tuple[str, ...]) -> WeightsRecord:
+def _record(file: WeightsFile, new: tuple[str, ...], note: str) -> WeightsRecord:
     return WeightsRecord(
         name=file.declared.name,
         sha256=file.sha256,
         new=new,
-        source=file.declared.source,
+        source="; ".join(filter(None, (file.declared.source, note))),
         licence=file.declared.licence,
         miniature=file.miniature,
     )

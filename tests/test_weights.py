@@ -145,7 +145,7 @@ class TestFind:
             find_weights(backbone)
         assert "install the plugin" in availability(backbone).problem
 
-    @pytest.mark.parametrize("ending", [".safetensors", ".pth", ".pt"])
+    @pytest.mark.parametrize("ending", [".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pth.tar"])
     def test_folder(self, tmp_path, ending):
         path = write(tmp_path / f"resnet50{ending}", published_state(RESNET))
         found = find_weights(OFFERED["resnet50"], tmp_path)
@@ -158,6 +158,12 @@ class TestFind:
         for ending in (".pt", ".pth", ".safetensors"):
             write(tmp_path / f"resnet50{ending}", {"a": torch.zeros(1)})
         assert find_weights(OFFERED["resnet50"], tmp_path).path.suffix == ".safetensors"
+
+    def test_a_second_file_of_a_backbone_is_named(self, tmp_path):
+        for ending in (".pt", ".pth", ".safetensors"):
+            write(tmp_path / f"resnet50-mini{ending}", published_state(RESNET))
+        note = "not used: resnet50-mini.pth, resnet50-mini.pt"
+        assert find_weights(RESNET, tmp_path).note == note
 
     def test_folder_with_hash_suffix(self, tmp_path):
         path = write(tmp_path / "plain.pth", published_state(RESNET))
@@ -326,6 +332,24 @@ class TestLoad:
         start = loaded(VGG, tmp_path)
         assert torch.equal(start.state["block1.0.weight"], state["features.0.weight"])
 
+    @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "my_net.backbone."])
+    @pytest.mark.parametrize("name", MINIATURES)
+    def test_prefixes_by_what_fits(self, tmp_path, name, prefix):
+        backbone = OFFERED[name]
+        state = {prefix + n: t for n, t in published_state(backbone).items()}
+        write(tmp_path / f"{name}.pth", {"weights": state})
+        start = loaded(backbone, tmp_path)
+        assert start.record.new == ()
+        assert start.record.source == f"read from ['weights']; names without {prefix!r}"
+
+    def test_old_densenet_names_behind_a_prefix(self, tmp_path):
+        state = {
+            "net." + n.replace("norm1", "norm.1").replace("conv2", "conv.2"): t
+            for n, t in published_state(DENSENET).items()
+        }
+        write(tmp_path / "densenet121-mini.pth", state)
+        assert loaded(DENSENET, tmp_path).record.new == ()
+
     def test_missing_counters_are_not_new(self, tmp_path):
         state = published_state(DENSENET)
         kept = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}
@@ -405,6 +429,21 @@ class TestMisfits:
         write(tmp_path / "vgg19-mini.pth", state)
         with pytest.raises(WeightsError, match=r"classifier\.3\.weight is \(5, 5\)"):
             loaded(VGG, tmp_path)
+
+    def test_weights_for_grey_images_and_the_remedy_works(self, tmp_path):
+        state = published_state(RESNET)
+        whole = state["conv1.weight"]
+        state["conv1.weight"] = whole.sum(1, keepdim=True)
+        write(tmp_path / "resnet50-mini.pth", state)
+        with pytest.raises(WeightsError, match="trained on images of 1 channel,") as caught:
+            loaded(RESNET, tmp_path)
+        exec(str(caught.value).split("`")[1], {"c": state})
+        grey = torch.rand(2, 1, 32, 32)
+        convolve = torch.nn.functional.conv2d
+        new = convolve(grey.expand(-1, 3, -1, -1), state["conv1.weight"])
+        torch.testing.assert_close(new, convolve(grey, whole.sum(1, keepdim=True)))
+        write(tmp_path / "resnet50-mini.pth", state)
+        loaded(RESNET, tmp_path)
 
     def test_a_stranger_among_the_layers(self, tmp_path):
         state = published_state(RESNET) | {"layer4.3.conv1.weight": torch.zeros(1)}

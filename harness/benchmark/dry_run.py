@@ -90,7 +90,8 @@ def _weights(dry: DryRun) -> list[str]:
             continue
         file = dry.plan.weights[name]
         text = f"{file.path.name} {file.sha256[:12]}" if file else "none (random)"
-        lines.append(f"weights {name}: {text}")
+        note = f" ({file.note})" if file and file.note else ""
+        lines.append(f"weights {name}: {text}{note}")
     return lines
 
 

@@ -17,7 +17,7 @@ from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
-from harness.data.folder import parse_data_option, with_options
+from harness.data.folder import parse_data_option, with_options, with_windows
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -39,7 +39,7 @@ class ReplayOptions:
         count: how many, chosen at random by `seed` among those that hold.
         device: as for `bench`; None: 'cuda' for runs made there, if there is one, else 'cpu'.
         data: `--data` options, for datasets that are folders.
-        columns, join_labels: as for `bench`.
+        columns, join_labels, window: as for `bench`.
         weights: `--weights`.
     """
 
@@ -49,6 +49,7 @@ class ReplayOptions:
     data: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     join_labels: bool = False
+    window: tuple[str, ...] = ()
     weights: str | None = None
     access: Access = field(default_factory=Access)
 
@@ -125,6 +126,7 @@ class _Runner:
             options.columns,
             join_labels=options.join_labels,
         )
+        own = with_windows(own, options.window)
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
         self._prepared: dict[str, preparation.PreparedDataset] = {}
 

@@ -30,6 +30,7 @@ class BenchRequest:
     epochs: float | None = None
     shard: tuple[int, int] | None = None
     precision: str | None = None
+    window: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,9 @@ def run_benchmark(
         needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
         require(suite.name, needs, access, resolved.fetched_as)
         weights = find_weights(backbones, resolved.weights, access)
+        for name, file in weights.items():
+            if file is not None and file.note:
+                say(f"weights {name}: {file.path.name}: {file.note}")
         datasets = _prepare(resolved, options, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         plan = make_plan(resolved, options, loaded, infos, weights)

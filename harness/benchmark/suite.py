@@ -5,6 +5,7 @@ Suites come from plugins or from TOML files of one's own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import tomllib
@@ -16,10 +17,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from harness.api.dataset import Dataset, LocalDataset
-from harness.api.records import Protocol, Suite, canonical
+from harness.api.records import Protocol, Suite
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
-from harness.data.folder import FolderDataset, parse_data_option, with_options
+from harness.data.folder import FolderDataset, parse_data_option, with_options, with_windows
 from harness.errors import StoreError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files
@@ -65,6 +66,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
     """
     suite, folders = _base(request, loaded)
     folders = with_options(folders, request.columns, join_labels=request.join_labels)
+    folders = with_windows(folders, request.window)
     registered = with_folders(loaded.datasets, folders)
     own = tuple(folder.name for folder in folders)
     datasets = _axis(request.datasets, (*suite.datasets, *own), registered, "dataset")
@@ -123,10 +125,30 @@ def with_folders(
 
 def strategy_of(loaded: PluginRegistry, name: str, settings: Mapping[str, Any]) -> Strategy:
     """A strategy with settings; a value that does not fit is a UsageError."""
+    where = f"settings of strategy {name!r}"
+    check_finite(settings, where)
     try:
-        return loaded.strategies[name](**settings)
+        strategy = loaded.strategies[name](**settings)
     except ValidationError as error:
-        raise UsageError(explain(error, f"settings of strategy {name!r}")) from error
+        raise UsageError(explain(error, where)) from error
+    check_finite(strategy.model_dump(), where)
+    return strategy
+
+
+def check_finite(value: object, where: str, path: str = "") -> None:
+    """Refuse NaN and infinity in any number: they have no place in an identity.
+
+    Raises:
+        UsageError: naming the field.
+    """
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            check_finite(part, where, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            check_finite(part, where, path)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where}: {f'{path}: ' * bool(path)}{value} is not a finite number")
 
 
 # -- where a suite comes from -----------------------------------------------------------------
@@ -170,6 +192,7 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
         raise UsageError(f"suite file {path} is not valid TOML: {short(str(error))}") from error
     _known_kinds(content, path)
     _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
+    check_finite(content, f"suite file {path}")
     base: dict[str, Any] = {}
     if extends := content.pop("extends", None):
         base = named_suite(extends, loaded).model_dump()
@@ -209,8 +232,6 @@ def _plain(value: object, where: str, place: str) -> None:
     elif isinstance(value, list | tuple):
         for one in value:
             _plain(one, where, place)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{where}: {place}: {value} is not a finite number")
     elif not isinstance(value, str | int | float | None):
         kind = type(value).__name__
         raise UsageError(f"{where}: {place}: a {kind} is no value here ({value}); write a text")
@@ -304,12 +325,16 @@ def _parse_set(option: str) -> tuple[str, list[str], Any]:
             f"--set {option}: write STRATEGY.SETTING=VALUE or protocol.FIELD=VALUE, "
             "as in --set l2-sp.alpha=0.01"
         )
+    value: Any = text
     try:
-        return target, path.split("."), json.loads(text)
+        value = json.loads(text)
     except RecursionError as error:
         raise UsageError(f"--set {short(option)}: nested far too deep") from error
-    except ValueError:
-        return target, path.split("."), text
+    except ValueError:  # a text
+        with contextlib.suppress(ValueError):  # 'nan' is a word to JSON, and a number to pydantic
+            value = text if math.isfinite(float(text)) else float(text)
+    check_finite(value, f"--set {option}")
+    return target, path.split("."), value
 
 
 def _put(values: dict[str, Any], path: list[str], value: object, option: str) -> None:
@@ -328,4 +353,4 @@ def _check(suite: Suite, loaded: PluginRegistry) -> None:
         if name in loaded.strategies:
             strategy_of(loaded, name, values)
     choose([suite.protocol.metric, suite.primary], loaded.metrics, "metric")
-    canonical(suite)  # NaN and infinity have no place in an identity
+    check_finite(suite.model_dump(), f"suite {suite.name!r}")

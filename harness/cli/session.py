@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import math
 import pkgutil
 import sys
 import textwrap
@@ -212,6 +213,23 @@ JOIN_LABELS = click.option(
     is_flag=True,
     help="Labels of a --data folder that read the same (1 and 1.0) are one class.",
 )
+
+
+class Finite(click.FloatRange):
+    """A number option: a finite number in a range."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401 - click's
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 LOCK = click.option(
     "--lock",
     type=click.Path(path_type=Path),

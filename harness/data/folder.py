@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
+from harness.data import dicom
 from harness.data.lists import (
     FOLDER,
     SPLIT_NAMES,
@@ -40,6 +41,7 @@ from harness.utils.names import (
     is_placeholder,
     show_spellings,
 )
+from harness.utils.parallel import in_order
 
 if TYPE_CHECKING:
     import datasets
@@ -77,7 +79,9 @@ class FolderDataset(Dataset):
     names; any other is an error.  Beside a list no folder is a label, unless `columns` says so.
     Without splits the harness makes them; without groups every image is its own.
 
-    What counts as an image is any file whose extension Pillow knows.  Hidden files and notes
+    What counts as an image is any file whose extension Pillow knows, and DICOM files, whatever their
+    names; without groups in a list, those of a patient are a group, under a hash of the patient id.
+    Hidden files and notes
     (.txt .md .rst .json .xml .yaml .yml .html .pdf .ini .db that are no lists) are passed over,
     and so is whatever lies beside the class or split folders; any other file among the images is an
     error, since an image in a format that cannot be read must not go missing in silence.
@@ -87,11 +91,14 @@ class FolderDataset(Dataset):
         columns: role (file, label, split, group, metadata, ignore) -> names of columns of the list;
             `label=@folder`: the folder that an image lies in.
         join_labels: labels that a person reads as the same (`1` and `1.0`) are one class.
+        window: of DICOM files: 'stored' (the file's own, else the range of its values), 'min-max',
+            a name as `lung`, or CENTRE/WIDTH.
     """
 
     path: Path
     columns: Mapping[str, tuple[str, ...]] = {}
     join_labels: bool = False
+    window: str = dicom.STORED
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -108,6 +115,13 @@ class FolderDataset(Dataset):
         check_roles(given)
         return given
 
+    def pinned(self, access: Access) -> FolderDataset:
+        """With the window in its source, where one is declared: a record says how it was read."""
+        if self.window == dicom.STORED:
+            return self
+        source = "; ".join(filter(None, (self.source, f"DICOM window {self.window}")))
+        return self.model_copy(update={"source": source})
+
     def load(self, access: Access) -> Mapping[str, datasets.Dataset]:
         """As `Dataset.load`; images are paths.
 
@@ -119,7 +133,9 @@ class FolderDataset(Dataset):
         if not folder.is_dir():
             what = "is no folder" if folder.exists() else "does not exist"
             raise DataError(f"dataset {self.name!r}: {self.path} {what}")
+        dicom.check_window(self.window, f"dataset {self.name!r}")
         found = _scan(folder)
+        scans = _scans(folder, found.images, self.window)
         lists = _read_lists(folder, find_lists(folder, found.others, found.images), self.columns)
         if lists is None:
             self._check_no_columns(folder)
@@ -129,6 +145,7 @@ class FolderDataset(Dataset):
             samples = _from_list(folder, found.images, lists.rows, by_folder=folders)
         samples, joined = _one_spelling(folder, samples, join=self.join_labels)
         _check_classes(folder, samples)
+        samples = _by_patient(folder, samples, scans)
         return _tables(folder, samples, (*(lists.notes if lists else ()), *joined))
 
     def _check_no_columns(self, folder: Path) -> None:
@@ -158,6 +175,27 @@ def parse_data_option(text: str) -> FolderDataset:
                 f"--data {text!r}: {word!r} is no id; use lower-case letters, digits and hyphens"
             )
     return FolderDataset(name=name, modality=modality or UNKNOWN_MODALITY, path=Path(path))
+
+
+def with_windows(folders: Iterable[FolderDataset], options: Iterable[str]) -> list[FolderDataset]:
+    """The folders after `--window WINDOW` (all of them) and `--window NAME:WINDOW`.
+
+    Raises:
+        UsageError: no such folder, or no such window.
+    """
+    found = {one.name: one for one in folders}
+    for option in options:
+        name, colon, window = option.rpartition(":")
+        dicom.check_window(window, f"--window {option}")
+        if not found or (colon and name not in found):
+            near = did_you_mean(name, found) if name else ""
+            raise UsageError(
+                f"--window {option}: it is for folders of --data, and "
+                + (f"none is named {name!r}{near}" if found else "none is given")
+            )
+        for each in [name] if colon else list(found):
+            found[each] = found[each].model_copy(update={"window": window})
+    return list(found.values())
 
 
 def with_options(
@@ -332,10 +370,14 @@ def _scan(folder: Path) -> _Scan:
         here = Path(place).relative_to(folder)
         folders += [(here / name).as_posix() for name in below]
         for name in files:
-            if not is_hidden(name):
-                extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path is slow for many
-                kind = images if extension in extensions else others
-                kind.append((here / name).as_posix())
+            if is_hidden(name) or name == dicom.DIRECTORY:
+                continue
+            file = (here / name).as_posix()
+            extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path is slow for many
+            image = extension in extensions or (
+                not _is_note(file) and dicom.is_dicom_file(Path(place, name))
+            )
+            (images if image else others).append(file)
     strange = [file for file in others if not _is_note(file)]
     among = sorted(file for file in strange if "/" in file)
     if among:
@@ -353,6 +395,50 @@ def _scan(folder: Path) -> _Scan:
 
 def _is_note(file: str) -> bool:
     return PurePosixPath(file).suffix.lower() in NOTES or is_table(file)
+
+
+def _scans(folder: Path, files: Sequence[str], window: str) -> frozenset[str]:
+    """The DICOM files among images.
+
+    Raises:
+        DataError: what reads them is not installed, or a window is declared and there is none.
+    """
+    known = image_extensions()
+    scans = frozenset(file for file in files if PurePosixPath(file).suffix.lower() not in known)
+    if scans and not dicom.is_installed():
+        raise DataError(
+            f"{folder} holds {len(scans)} DICOM files ({first_few(sorted(scans))}); install what "
+            f"reads them: {dicom.INSTALL}"
+        )
+    if not scans and window != dicom.STORED:
+        raise DataError(f"{folder} holds no DICOM file, and only these have a window: {window!r}")
+    return scans
+
+
+def _by_patient(folder: Path, samples: list[Listed], scans: frozenset[str]) -> list[Listed]:
+    """The samples with patients as groups, where DICOM files name them and no list says more."""
+    if not scans or any(sample.group for sample in samples):
+        return samples
+    found = dict(
+        in_order(
+            lambda names: (names, dicom.patient_group(folder / names)),
+            sorted(sample.file for sample in samples if sample.file in scans),
+        )
+    )
+    without = [name for name, patient in found.items() if patient is None]
+    remedy = "write a manifest.csv (file, label, group) that says which images belong together"
+    if 0 < len(without) < len(found):
+        raise DataError(
+            f"{folder}: {len(without)} of {len(found)} DICOM files have no patient id: "
+            f"{first_few(without)}; {remedy}"
+        )
+    patients = set(found.values()) - {None}
+    if len(patients) == 1 and len(found) > 1:
+        raise DataError(
+            f"{folder}: all {len(found)} DICOM files have the same patient id, as some programs "
+            f"write to hide it; {remedy}"
+        )
+    return [replace(sample, group=found.get(sample.file)) for sample in samples]
 
 
 def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) -> list[Listed]:

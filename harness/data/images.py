@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
+from harness.data import dicom
 from harness.errors import DataError
 from harness.utils.parallel import in_order
 
@@ -25,7 +26,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 RGB = 3  # torchvision's number for "give me RGB"
 FULL_RANGE = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535}
 
-Source = bytes | Path
+Source = bytes | Path | dicom.WindowedFile
 Fetch = Callable[[range], Sequence[Source]]
 Progress = Callable[[int, int], None]
 Transform: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
@@ -48,7 +49,7 @@ class Output:
     transform: Transform
 
 
-def read(source: bytes | Path) -> np.ndarray:
+def read(source: Source) -> np.ndarray:
     """Pixels of an image file, uint8 [3, H, W] (not always contiguous), RGB, upright.
 
     Grey becomes three equal channels; an alpha channel is dropped; palettes and CMYK are converted
@@ -57,6 +58,8 @@ def read(source: bytes | Path) -> np.ndarray:
     full range, whatever the image uses of it); 32-bit integers and floats by the smallest of the
     ranges 0 to 1 (floats only), 0 to 255 (floats only), 0 to 65535 that holds all values, else by
     the image's own minimum and maximum.
+
+    DICOM files are read by `dicom.decode`.
 
     Raises:
         DataError: the file cannot be read, or is no image, truncated or corrupt.
@@ -79,6 +82,8 @@ def decode(data: bytes) -> np.ndarray:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if dicom.is_dicom(data):
+        return dicom.decode(data)
     try:
         with Image.open(io.BytesIO(data)) as image:
             if _is_plain_jpeg(image):

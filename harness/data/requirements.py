@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from harness import weights
@@ -18,6 +19,7 @@ from harness.data import fetch, lock
 from harness.data.fetch import wanted_revision
 from harness.data.hub import HubDataset
 from harness.errors import DataError, WeightsError
+from harness.utils.names import first_few
 from harness.utils.text import megabytes
 from harness.weights import WeightsFile
 
@@ -169,13 +171,30 @@ def find_weights(
             if file is not None and where in {None, "default"}:
                 fetch.check_weights(locked, backbone.name, file.path, file.sha256)
             elif file is not None:  # whether it fits does not depend on the number of classes
-                weights.load_weights(backbone, 2, file)
+                start = weights.load_weights(backbone, 2, file)
+                said = (file.note, weights.remarks(start.record))
+                file = replace(file, note="; ".join(filter(None, said)))
             files[backbone.name] = file
         except WeightsError as error:
             problems.append(str(error))
     if problems:
         raise WeightsError("\n".join(problems))
+    if where not in {None, "default", "none"}:
+        _check_used(Path(str(where)), files)
     return files
+
+
+def _check_used(folder: Path, files: Mapping[str, WeightsFile | None]) -> None:
+    """A folder that fills no backbone was given for nothing: miniatures bring their own."""
+    if any(file is not None and file.path.parent == folder for file in files.values()):
+        return
+    there = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = ", ".join(f"{name}{ending}" for name in files for ending in (".safetensors", ".pth"))
+    raise WeightsError(
+        f"--weights {folder}: no file there is for a backbone of this call. It holds "
+        f"{first_few(there) if there else 'nothing'}; looked for {names} (and other endings). "
+        "Rename the file after its backbone, or leave --weights out."
+    )
 
 
 def expected_images(

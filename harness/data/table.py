@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
+from harness.data.dicom import STORED, WindowedFile
 from harness.data.images import Fetch, Source
 from harness.data.stratify import Sample
 from harness.errors import DataError
@@ -39,6 +40,7 @@ class DatasetTable:
         unreadable: id -> why.
         notes: sentences on what was passed over or joined.
         metadata: id -> what a list says of a sample besides, for people.
+        window: as a dataset of DICOM files declares it; part of what `sources` give.
     """
 
     classes: tuple[str, ...]
@@ -48,6 +50,7 @@ class DatasetTable:
     row_of: Mapping[str, int]
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    window: str = STORED
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -65,7 +68,7 @@ class DatasetTable:
     def sources(self, ids: Sequence[str]) -> list[Source]:
         """The image files of samples, or their bytes."""
         found = self.images[[self.row_of[name] for name in ids]]
-        return _sources(found["image"])
+        return _sources(found["image"], self.window)
 
     def fetch(self, ids: Sequence[str]) -> Fetch:
         """The image files of samples, or their bytes, a run of `ids` at a time."""
@@ -94,7 +97,8 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
     groups, joined = _one_spelling(ids, _texts(dataset, tables.values(), "group"))
     _check_groups(dataset, ids, groups)
     images = datasets.concatenate_datasets([t.select_columns(["image"]) for t in tables.values()])
-    hashes = list(_hashes(images))
+    window = str(getattr(dataset, "window", STORED))
+    hashes = list(_hashes(images, window))
     samples = [
         Sample(name, number[label], group, split, content)
         for name, label, group, split, (content, _) in zip(
@@ -109,6 +113,7 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
         row_of={name: row for row, name in enumerate(ids)},
         notes=(*getattr(loaded, "notes", ()), *joined),
         metadata=getattr(loaded, "metadata", {}),
+        window=window,
     )
 
 
@@ -271,15 +276,16 @@ def _number(name: str) -> str:
     return name.removesuffix(".0") if re.fullmatch(r"\d+\.0", name) else name
 
 
-def _sources(cells: Sequence[Mapping[str, Any]]) -> list[Source]:
+def _sources(cells: Sequence[Mapping[str, Any]], window: str) -> list[Source]:
     """The bytes of an image cell, else its path."""
-    return [Path(cell["path"]) if cell["bytes"] is None else cell["bytes"] for cell in cells]
+    found = [Path(cell["path"]) if cell["bytes"] is None else cell["bytes"] for cell in cells]
+    return found if window == STORED else [WindowedFile(source, window) for source in found]
 
 
-def _hashes(images: datasets.Dataset) -> Iterator[tuple[str, str]]:
+def _hashes(images: datasets.Dataset, window: str) -> Iterator[tuple[str, str]]:
     """For each row: the sha256 of its file and '', or '' and why it cannot be read."""
     starts = range(0, len(images), BATCH)
-    batches = (_sources(images[start : start + BATCH]["image"]) for start in starts)
+    batches = (_sources(images[start : start + BATCH]["image"], window) for start in starts)
     for found in in_order(lambda batch: [_hash(source) for source in batch], batches):
         yield from found
 

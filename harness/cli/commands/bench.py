@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import COLUMNS, JOIN_LABELS, LOCK, Session, comma_names, pass_session
+from harness.cli.session import (
+    COLUMNS,
+    JOIN_LABELS,
+    LOCK,
+    Finite,
+    Session,
+    comma_names,
+    pass_session,
+)
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +35,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     if value is None:
         return None
     part, slash, parts = value.partition("/")
-    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise UsageError(f"--shard {value}: give I/N with I from 1 to N, as in 2/4")
     return int(part), int(parts)
 
@@ -53,6 +61,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @COLUMNS
 @JOIN_LABELS
 @click.option(
+    "--window",
+    multiple=True,
+    metavar="[NAME:]WINDOW",
+    help="Of DICOM files: stored, min-max, lung, bone, ..., or CENTRE/WIDTH.  [stored]",
+)
+@click.option(
     "--weights",
     metavar="DIR|none",
     help="A folder with NAME.safetensors or NAME.pth, or none for random weights.",
@@ -75,7 +89,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     help="reference: every step carried out plainly, to compare with.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Images of each split; marks every row.")
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Marks every row.")
+@click.option("--epochs", type=Finite(min=0, min_open=True), help="Marks every row.")
 @click.option(
     "--set",
     "sets",
@@ -142,7 +156,7 @@ def _request(given: dict[str, Any]) -> BenchRequest:
     from harness.benchmark.request import BenchRequest
 
     names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
-    more = ("columns", "join_labels", "weights", "limit", "epochs", "shard", "precision")
+    more = ("columns", "join_labels", "window", "weights", "limit", "epochs", "shard", "precision")
     return BenchRequest(**{name: given[name] for name in (*names, *more)})
 
 

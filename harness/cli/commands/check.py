@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+from harness.cli.session import Finite
 from harness.errors import UsageError
 
 FOLDER = click.Path(path_type=Path)
@@ -27,7 +29,7 @@ FOLDER = click.Path(path_type=Path)
 )
 @click.option(
     "--cost",
-    type=float,
+    type=Finite(),
     metavar="SHARE",
     help="Fail if seconds grow by more: 0.2.  [the suite's, if any]",
 )
@@ -74,6 +76,9 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
 def _tolerance(text: str) -> tuple[str, float]:
     cells, _, points = text.rpartition("=")
     try:
-        return cells or "*", float(points)
+        number = float(points)
     except ValueError as error:
         raise UsageError(f"--tolerance {text}: give points, as in 2 or 'xray/*=2'") from error
+    if not math.isfinite(number):
+        raise UsageError(f"--tolerance {text}: {points} is not a finite number")
+    return cells or "*", number

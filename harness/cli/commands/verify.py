@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--data", multiple=True, metavar="NAME=FOLDER", help="For --replay: as for bench.")
 @COLUMNS
 @JOIN_LABELS
+@click.option("--window", multiple=True, metavar="WINDOW", help="For --replay: as for bench.")
 @click.option("--weights", metavar="DIR", help="For --replay: as for bench.")
 @click.option("--device", metavar="cpu|cuda:N", help="For --replay [as the run was made].")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
@@ -60,6 +61,7 @@ def _replay(session: Session, given: dict[str, Any]) -> Replay | None:
         data=given["data"],
         columns=given["columns"],
         join_labels=given["join_labels"],
+        window=given["window"],
         weights=given["weights"],
         access=Access(offline=session.offline),
     )

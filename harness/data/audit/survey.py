@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from harness.data import images
+from harness.data import dicom, images
 from harness.data.images import Progress, Source
 from harness.data.table import DatasetTable
 from harness.errors import DataError
@@ -73,8 +73,11 @@ def _look(source: Source) -> ImageFacts | str:
         return f"cannot be read: {error.strerror}"
     except DataError as error:
         return str(error)
-    with Image.open(io.BytesIO(data)) as image:
-        mode, kind = image.mode, image.format or ""
+    if dicom.is_dicom(data):
+        mode, kind = dicom.describe(data)
+    else:
+        with Image.open(io.BytesIO(data)) as image:
+            mode, kind = image.mode, image.format or ""
     _, height, width = pixels.shape
     return ImageFacts(width, height, mode, kind, len(data), _histogram(pixels))
 

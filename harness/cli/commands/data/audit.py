@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 )
 @COLUMNS
 @JOIN_LABELS
+@click.option(
+    "--window",
+    multiple=True,
+    metavar="[NAME:]WINDOW",
+    help="Of DICOM files: stored, min-max, lung, bone, ..., or CENTRE/WIDTH.  [stored]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--html",
@@ -73,7 +79,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
 
 def _chosen(session: Session, given: dict[str, Any]) -> list[Dataset]:
     from harness.benchmark.suite import with_folders
-    from harness.data.folder import parse_data_option, with_options
+    from harness.data.folder import parse_data_option, with_options, with_windows
     from harness.utils.names import choose
 
     names = given["names"]
@@ -82,6 +88,7 @@ def _chosen(session: Session, given: dict[str, Any]) -> list[Dataset]:
         given["columns"],
         join_labels=given["join_labels"],
     )
+    folders = with_windows(folders, given["window"])
     if not (names or folders):
         raise UsageError(
             "name datasets (`harness list datasets` shows them) or give --data NAME=FOLDER"

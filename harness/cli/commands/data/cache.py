@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.session import print_json, print_table
+from harness.cli.session import Finite, print_json, print_table
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ DAY = 86400.0
 @click.option("--all", "everything", is_flag=True, help="With --prune: all entries.")
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="DAYS",
     help="With --prune: also entries not used for so long.",
 )
