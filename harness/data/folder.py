@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.data.rows import NOTES, Row, image_extensions, is_hidden, make_table
+from harness.data.listing import as_on_disk, walk
+from harness.data.rows import NOTES, Row, image_extensions, make_table
 from harness.errors import DataError, UsageError
 from harness.utils.names import did_you_mean, first_few
 
@@ -231,17 +232,15 @@ def _scan(folder: Path) -> tuple[list[str], list[str]]:
     images: list[str] = []
     folders: list[str] = []
     strange: list[str] = []
-    for place, below, files in os.walk(folder, followlinks=True):
-        below[:] = sorted(name for name in below if not is_hidden(name))
-        here = Path(place).relative_to(folder)
-        folders += [(here / name).as_posix() for name in below]
+    for here, below, files in walk(folder):
+        prefix = f"{here}/" if here else ""
+        folders += [prefix + name for name in below]
         for name in files:
             extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path is slow for many
-            file = (here / name).as_posix()
-            if extension in extensions and not is_hidden(name):
-                images.append(file)
-            elif not is_hidden(name) and extension not in NOTES:
-                strange.append(file)
+            if extension in extensions:
+                images.append(prefix + name)
+            elif extension not in NOTES:
+                strange.append(prefix + name)
     among = sorted(file for file in strange if "/" in file)
     if among:
         raise DataError(
@@ -288,8 +287,11 @@ def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) ->
     return samples
 
 
-def _from_list(folder: Path, files: Iterable[str], rows: Sequence[Listed]) -> list[Listed]:
+def _from_list(folder: Path, files: Sequence[str], rows: Sequence[Listed]) -> list[Listed]:
     """Labels and splits by the list, and by the folders where it says nothing."""
+    names = as_on_disk([row.file for row in rows], files)
+    rows = [replace(row, file=name) for row, name in zip(rows, names, strict=True)]
+    _check_once(rows, folder)  # two spellings of one name may be rows of one file
     listed, there = {row.file for row in rows}, set(files)
     unlisted, without = sorted(there - listed), sorted(listed - there)
     if without:
