@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.data import dicom
+from harness.data.listing import as_on_disk, walk
 from harness.data.lists import (
     FOLDER,
     SPLIT_NAMES,
@@ -32,7 +31,8 @@ from harness.data.lists import (
     parse_columns,
     read_list,
 )
-from harness.data.rows import NOTES, LoadedTables, Row, image_extensions, is_hidden, make_table
+from harness.data.pixels import dicom
+from harness.data.rows import NOTES, LoadedTables, Row, image_extensions, make_table
 from harness.errors import DataError, UsageError
 from harness.utils.names import (
     did_you_mean,
@@ -365,17 +365,16 @@ def _scan(folder: Path) -> _Scan:
     images: list[str] = []
     others: list[str] = []
     folders: list[str] = []
-    for place, below, files in os.walk(folder, followlinks=True):
-        below[:] = sorted(name for name in below if not is_hidden(name))
-        here = Path(place).relative_to(folder)
-        folders += [(here / name).as_posix() for name in below]
+    for here, below, files in walk(folder):
+        prefix = f"{here}/" if here else ""
+        folders += [prefix + name for name in below]
         for name in files:
-            if is_hidden(name) or name == dicom.DIRECTORY:
+            if name == dicom.DIRECTORY:
                 continue
-            file = (here / name).as_posix()
+            file = prefix + name
             extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - Path is slow for many
             image = extension in extensions or (
-                not _is_note(file) and dicom.is_dicom_file(Path(place, name))
+                not _is_note(file) and dicom.is_dicom_file(folder / file)
             )
             (images if image else others).append(file)
     strange = [file for file in others if not _is_note(file)]
@@ -477,7 +476,9 @@ def _from_list(
     folder: Path, files: Iterable[str], rows: Sequence[Listed], *, by_folder: bool
 ) -> list[Listed]:
     """Labels by the list, or by the folder of each image; splits by both."""
-    rows = _as_on_disk(rows, files)
+    names = as_on_disk([row.file for row in rows], files)
+    rows = [replace(row, file=name) for row, name in zip(rows, names, strict=True)]
+    _check_once(rows, folder)  # two spellings of one name may be rows of one file
     listed, there = {row.file for row in rows}, set(files)
     unlisted, without = sorted(there - listed), sorted(listed - there)
     if without:
@@ -499,24 +500,6 @@ def _from_list(
     if 0 < len(bare) < len(samples):
         raise DataError(f"{folder}: some images have a split, others none: {first_few(bare)}")
     return samples
-
-
-def _as_on_disk(rows: Sequence[Listed], files: Iterable[str]) -> Sequence[Listed]:
-    """With the file names of the disk, where a list has them in another Unicode form."""
-    there, listed = set(files), {row.file for row in rows}
-    forms: dict[str, list[str]] = {}
-    for file in there - listed:
-        forms.setdefault(unicodedata.normalize("NFC", file), []).append(file)
-    if not forms:
-        return rows
-    asked = Counter(unicodedata.normalize("NFC", file) for file in listed - there)
-    single = {name: same[0] for name, same in forms.items() if len(same) == 1 == asked[name]}
-    return [
-        row
-        if row.file in there
-        else replace(row, file=single.get(unicodedata.normalize("NFC", row.file), row.file))
-        for row in rows
-    ]
 
 
 def _joined(folder: Path, row: Listed, labels: set[str | None], *, by_folder: bool) -> Listed:

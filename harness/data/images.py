@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from harness.data import dicom
+from harness.data.pixels import dicom
 from harness.errors import DataError
 from harness.utils.parallel import in_order
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import model_validator
 
 from harness.api.dataset import Access, LocalDataset
+from harness.data.listing import check_kind, check_names
 from harness.data.rows import Row, make_table
 from harness.errors import DataError
 
@@ -96,6 +97,8 @@ class PatternDataset(LocalDataset):
                 label = self.label(place, name, found)
                 if label is None:
                     raise DataError(f"dataset {self.name!r}: {name} has no label")
+                check_names(place, [name])
+                check_kind(path)
                 marked = found.groupdict().get("id") or name
                 yield self.split(found), Row(path, label, found["group"], marked)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.data.dicom import STORED, WindowedFile
 from harness.data.images import Fetch, Source
+from harness.data.pixels.dicom import STORED, WindowedFile
 from harness.data.stratify import Sample
 from harness.errors import DataError
 from harness.utils.names import (

@@ -299,7 +299,7 @@ def test_a_changed_file_is_read_again(tmp_path, access):
     ("given", "message"),
     [
         ({"labels": 14}, "has 14 labels an image"),
-        ({"kind": np.float32}, "train_images is no array of bytes"),
+        ({"kind": np.complex64}, "train_images holds complex64; images are numbers"),
     ],
 )
 def test_what_is_no_single_label_set_of_bytes_is_refused(tmp_path, access, given, message):
