@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from harness.data import images
 from harness.data.images import Progress, Source
-from harness.data.pixels import dicom, images
+from harness.data.pixels import dicom
 from harness.data.table import DatasetTable
 from harness.errors import DataError
 from harness.utils.parallel import in_order
