@@ -22,7 +22,8 @@ def plain(value: object) -> object:
     return [plain(part) for part in value] if isinstance(value, list) else value
 
 
-def main(old: Path, new: Path) -> int:
+def differences(old: Path, new: Path) -> list[str]:
+    """A line for each file that is not the same in both."""
     ours, theirs = (
         {p.relative_to(f).as_posix(): p for p in f.rglob("[!.]*") if p.is_file()}
         for f in (old, new)
@@ -34,6 +35,12 @@ def main(old: Path, new: Path) -> int:
             continue  # boards in text show seconds; leaderboard.json holds the same figures
         if not name.endswith(".json") or plain(json.loads(one)) != plain(json.loads(other)):
             wrong.append(f"differs: {name}")
+    return wrong
+
+
+def main(old: Path, new: Path) -> int:
+    wrong = differences(old, new)
+    ours = [path.name for path in old.rglob("[!.]*") if path.is_file()]
     kinds = {end: sum(name.endswith(end) for name in ours) for end in (".safetensors", ".json")}
     print("\n".join(wrong) or f"the same: {kinds}")
     return int(bool(wrong))

@@ -1,0 +1,44 @@
+"""The short form of `benchmarks/robustness`: kills, full and read-only disks, several at once."""
+
+import importlib.util
+import os
+import sys
+
+import pytest
+from places import ROOT, TOY
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def faults():
+    path = ROOT / "benchmarks" / "robustness" / "faults.py"
+    spec = importlib.util.spec_from_file_location("faults", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["faults"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["faults"]
+
+
+@pytest.fixture
+def call(faults, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    return faults.Call(("bench", "toy", "--strategies", "full-ft,moody"), (TOY,))
+
+
+def test_what_is_killed_goes_on_and_comes_to_the_same(faults, call, tmp_path):
+    faults.kill(call, tmp_path, times=3, seed=1)
+
+
+def test_several_at_once_come_to_the_same(faults, call, tmp_path):
+    faults.together(call, tmp_path, processes=2)
+
+
+@pytest.mark.parametrize("fault", ["full", "read_only"])
+def test_disks_that_take_nothing(faults, call, tmp_path, fault):
+    sizes = {"results": ("64k",), "caches": ("16k",)} if fault == "full" else {}
+    try:
+        getattr(faults, fault)(call, tmp_path, **sizes)
+    except faults.CannotMount:
+        pytest.skip("a file system cannot be mounted here")
