@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from harness.api.execution import Predictions
@@ -21,13 +21,23 @@ from harness.api.records import (
 from harness.data.split import Splits, SplitSample
 from harness.errors import StoreError
 from harness.results import schema
-from harness.results.privacy import Scrubber, is_pseudonym, is_public
-from harness.results.store import Store
+from harness.results.privacy import Scrubber, is_pseudonym, is_public, is_searchable
+from harness.results.store import SPLIT_FILE, Store
+from harness.utils import files
 from harness.utils.names import choose
+from harness.utils.text import short
 
 if TYPE_CHECKING:
     import numpy as np
 
+# Fields that are no running text, or that name what a run is of: these must hold no id at all.
+KEPT = frozenset(
+    {
+        "schema_version", "run_id", "status", "finished", "kind", "classes", "fingerprint", "counts",
+        "split_file", "split_sha256", "sha256", "revision", "commit", "predictions", "datasets",
+        "backbones", "strategies", "claims", "primary", "protocol",
+    }
+)  # fmt: skip
 WITHHELD = "withheld: what a program says about images that are not public may name patients"
 
 
@@ -61,7 +71,11 @@ class Anonymous:
         self._public = {key for key, yes in public.items() if yes and key[0] not in hidden}
         old = {name: _read_splits(store, name) for name in _split_files(self.results)}
         private = {name: one for name, one in old.items() if not self._is_public(one)}
-        self.scrubber = Scrubber(key, _ids(private.values()))
+        # Of runs that failed, and of earlier ones, texts may hold ids as well.
+        others = {name: _read_splits(store, name) for name in _other_files(store, old)}
+        searched = [*private.values(), *(s for s in others.values() if not self._is_public(s))]
+        classes = {label for splits in searched for label in splits.classes}
+        self.scrubber = Scrubber(key, _ids(searched), kept=frozenset(classes))
         self.splits = self._new_splits(old, private)
         self._ids = {
             run.run_id: self._spec(run.spec).run_id for run in (*self.results, *self.failures)
@@ -71,6 +85,11 @@ class Anonymous:
     def replaced(self) -> list[str]:
         """The datasets whose ids are replaced."""
         return sorted({one.splits.dataset for one in self.splits.values() if _hidden(one.splits)})
+
+    @property
+    def short(self) -> dict[str, int]:
+        """Dataset -> how many of its ids are too short to be looked for in texts."""
+        return dict(Counter(d for name, d in self.scrubber.ids.items() if not is_searchable(name)))
 
     def pairs(self) -> Iterator[tuple[RunResult, Predictions]]:
         """Every finished run and its predictions."""
@@ -91,7 +110,9 @@ class Anonymous:
         """The plan, with the ids that the runs have now."""
         plan = self.store.plan()
         return Plan(
-            suites={name: self._suite(suite) for name, suite in plan.suites.items()},
+            suites={
+                self.scrubber.text(name): self._suite(suite) for name, suite in plan.suites.items()
+            },
             runs=tuple(self._line(line) for line in plan.runs),
         )
 
@@ -113,10 +134,14 @@ class Anonymous:
         return found
 
     def _spec(self, spec: RunSpec) -> RunSpec:
-        return spec.model_copy(update={"settings": self.scrubber.settings(spec.settings)})
+        scrubber = self.scrubber
+        protocol = spec.protocol.model_copy(update={"name": scrubber.text(spec.protocol.name)})
+        settings = scrubber.settings(spec.settings)
+        return spec.model_copy(update={"settings": settings, "protocol": protocol})
 
     def _result(self, result: RunResult, new: NewSplits | None) -> RunResult:
-        plain = self.scrubber.texts(result.model_dump(mode="json", exclude={"spec", "error"}))
+        dumped = result.model_dump(mode="json", exclude={"spec", "error"})
+        plain = self.scrubber.texts(dumped, KEPT)
         spec = self._spec(result.spec)
         clean = RunResult.model_validate({**plain, "spec": spec, "run_id": spec.run_id})
         if new is None or result.data is None or clean.data is None:
@@ -133,20 +158,33 @@ class Anonymous:
 
     def _error(self, error: Failure, *, known: bool) -> Failure:
         if not known:
-            return error.model_copy(update={"message": WITHHELD, "traceback": ""})
+            phase = None if error.phase is None else self.scrubber.text(error.phase)
+            kind = self.scrubber.text(error.kind)
+            update = {"kind": kind, "message": WITHHELD, "traceback": "", "phase": phase}
+            return error.model_copy(update=update)
         said = {
-            name: self.scrubber.message(getattr(error, name)) for name in ("message", "traceback")
+            name: None if (text := getattr(error, name)) is None else self.scrubber.text(text)
+            for name in ("kind", "message", "traceback", "phase")
         }
         return error.model_copy(update=said)
 
     def _suite(self, suite: Suite) -> Suite:
-        plain = self.scrubber.texts(suite.model_dump(mode="json", exclude={"settings"}))
-        return Suite.model_validate({**plain, "settings": self.scrubber.settings(suite.settings)})
+        plain = self.scrubber.texts(suite.model_dump(mode="json", exclude={"settings"}), KEPT)
+        settings = {name: self.scrubber.settings(one) for name, one in suite.settings.items()}
+        tolerances = {self.scrubber.text(name): one for name, one in suite.tolerances.items()}
+        protocol = suite.protocol.model_dump() | {"name": self.scrubber.text(suite.protocol.name)}
+        return Suite.model_validate(
+            {**plain, "settings": settings, "tolerances": tolerances, "protocol": protocol}
+        )
 
     def _line(self, line: PlannedRun) -> PlannedRun:
-        settings = self.scrubber.settings(line.settings)
-        run_id = self._ids.get(line.run_id, line.run_id)
-        return line.model_copy(update={"settings": settings, "run_id": run_id})
+        update = {
+            "settings": self.scrubber.settings(line.settings),
+            "run_id": self._ids.get(line.run_id, line.run_id),
+            "protocol": self.scrubber.text(line.protocol),
+            "modality": self.scrubber.text(line.modality),
+        }
+        return line.model_copy(update=update)
 
 
 # -- split files ------------------------------------------------------------------------------
@@ -163,9 +201,13 @@ def _split_files(results: tuple[RunResult, ...]) -> list[str]:
 
 
 def _read_splits(store: Store, name: str) -> Splits:
-    if PurePosixPath(name).parent != PurePosixPath("splits"):
-        raise StoreError(f"{store.folder}: a record names {name!r} as its split file")
-    return schema.load(store.folder / name, Splits)
+    path = store.folder / name
+    if not SPLIT_FILE.fullmatch(name):
+        raise StoreError(f"{store.folder}: a record names {short(name)!r} as its split file")
+    splits = schema.load(path, Splits)
+    if not SPLIT_FILE.fullmatch(f"splits/{splits.dataset}.json"):
+        raise StoreError(f"{path} is of {short(splits.dataset)!r}, which no dataset is called")
+    return splits
 
 
 def _public_data(results: tuple[RunResult, ...]) -> dict[tuple[str, str], bool]:
@@ -177,14 +219,20 @@ def _public_data(results: tuple[RunResult, ...]) -> dict[tuple[str, str], bool]:
     return found
 
 
-def _ids(private: Iterable[Splits]) -> frozenset[str]:
-    """Ids to look for in texts; class names are told anyway."""
-    names: set[str] = set()
+def _other_files(store: Store, known: Iterable[str]) -> list[str]:
+    there = {f"splits/{path.name}" for path in files.listing(store.folder / "splits")}
+    return sorted(there - set(known))
+
+
+def _ids(private: Iterable[Splits]) -> dict[str, str]:
+    """Id to look for in texts -> its dataset; those that are hashes already are told anyway."""
+    found: dict[str, str] = {}
     for splits in private:
-        names |= {name for one in splits.samples for name in (one.id, one.group)}
-        names |= set(splits.left_out)
-        names -= set(splits.classes)
-    return frozenset(names)
+        names = {name for one in splits.samples for name in (one.id, one.group)}
+        for name in sorted(names.union(splits.left_out) - set(splits.classes)):
+            if name and not is_pseudonym(name):
+                found.setdefault(name, splits.dataset)
+    return found
 
 
 def _hidden(splits: Splits) -> bool:
@@ -207,6 +255,7 @@ def _renamed(splits: Splits, scrubber: Scrubber) -> tuple[Splits, np.ndarray]:
     order[places] = np.arange(len(samples), dtype=np.int32)
     new = splits.model_copy(
         update={
+            "rule": scrubber.text(splits.rule),
             "samples": tuple(samples[row] for row in places),
             "left_out": tuple(sorted(map(name, splits.left_out))),
         }

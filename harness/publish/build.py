@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api.leaderboard import Leaderboard
+from harness.api.records import Json
+from harness.errors import UsageError
 from harness.plugins import provenance
 from harness.publish import card
 from harness.publish.anonymous import Anonymous
@@ -15,6 +18,7 @@ from harness.results.merge import existing
 from harness.results.privacy import folder_key
 from harness.results.store import Store, encoded, packed
 from harness.utils import files
+from harness.utils.text import short
 
 Board = Callable[[Store], Leaderboard]
 
@@ -26,6 +30,7 @@ class Package:
     Attributes:
         bytes: of all its files.
         replaced: the datasets whose sample and group ids were replaced.
+        short: dataset -> its ids that are too short to be looked for in texts.
     """
 
     folder: Path
@@ -34,6 +39,7 @@ class Package:
     runs: int
     failed: int
     replaced: tuple[str, ...]
+    short: Mapping[str, int]
 
 
 def build(
@@ -71,10 +77,42 @@ def build(
     for failure in failed:
         files.write(target.place(failure), encoded(failure))
     files.write(folder / "plan.json", encoded(clean.plan()))
+    _check_records(folder, clean)
     board = make_board(target)
     for name, text in card.write(board, clean.replaced).items():
         files.write(folder / name, text.encode())
     package.write_manifest(folder, provenance.environment("").harness)
     names = tuple(package.contents(folder))
     size = sum((folder / name).stat().st_size for name in names)
-    return Package(folder, names, size, len(clean.results), len(failed), tuple(clean.replaced))
+    return Package(
+        folder, names, size, len(clean.results), len(failed), tuple(clean.replaced), clean.short
+    )
+
+
+def _check_records(folder: Path, clean: Anonymous) -> None:
+    """Look through everything that was written, keys and names among it, for ids that are left.
+
+    Raises:
+        UsageError: one is, in a field that cannot be changed; says which.
+    """
+    for name in package.contents(folder):
+        if name.endswith(".json"):
+            for place, text in _strings(json.loads(files.read(folder / name)), ""):
+                if dataset := clean.scrubber.named(text):
+                    raise UsageError(
+                        f"{name}: {place or 'a key'} {short(text)!r} holds a sample or group id of "
+                        f"dataset {dataset!r}; it cannot be replaced there: call it something else "
+                        "and run it again (nothing was published)"
+                    )
+
+
+def _strings(value: Json, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield f"a key of {place}" if place else "", name
+            yield from _strings(one, f"{place}.{name}" if place else name)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _strings(one, place)

@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -26,7 +26,12 @@ KEY_BYTES = 32
 PSEUDONYM = re.compile(r"anon-[0-9a-f]{16}")
 HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)/?$")
 REVISION = re.compile(r"[0-9a-f]{40}")
-SHORTEST = 3  # characters of a name that is looked for in running text
+SHORTEST = 3  # characters of a name of user or machine that is looked for
+LONG = 4  # characters of an id that is looked for in any case
+SPLIT_WORDS = ("train", "validation", "test", "val", "valid")
+# Folders and accounts that are called so everywhere.
+COMMON = frozenset({"images", "image", "data", "dataset", "files", "file", "scan", "scans", "all"})
+SYSTEM = frozenset({"root", "user", "admin", "ubuntu", "runner", "jovyan", "nobody", "localhost"})
 
 # A path in running text, from its root on: up to the quote that opened before it, else up to a
 # space, and over that space where a slash follows in the next word.
@@ -38,6 +43,7 @@ _BARE = re.compile(
 )
 _WHOLE = re.compile(_ROOT)
 _INSTALLED = re.compile(r"^.*[\\/](?:site|dist)-packages[\\/]")
+_WORDS = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"\d\D*\d\D*\d")
 _TOKEN = re.compile(r"[^\s'\"`,;:=()\[\]{}<>]+")
 
@@ -117,65 +123,146 @@ def local_names() -> frozenset[str]:
     return frozenset(name for name in found if len(name) >= SHORTEST)
 
 
+def is_searchable(name: str) -> bool:
+    """True if an id is looked for in texts: shorter ones stand in too many of them by chance."""
+    kinds = {char.isalpha() for char in name if char.isalnum()}
+    return len(name) >= LONG or len(kinds) > 1
+
+
 @dataclass
 class Scrubber:
     """Takes out of texts and settings what must stay here.
 
+    An id is found as a whole token, in upper or lower case, and so are its parts: folders, a file's
+    name without its end, words with a number in them.  Numbers of JSON are never touched.
+
     Attributes:
         key: as of `folder_key`.
-        ids: ids of samples and groups that are not public.
+        ids: id of a sample or group that is not public -> its dataset.
         names: of the user and the machine.
+        kept: words that are no secret though an id is called so: class names.
     """
 
     key: bytes
-    ids: frozenset[str] = frozenset()
+    ids: Mapping[str, str] = field(default_factory=dict)
     names: frozenset[str] = field(default_factory=local_names)
+    kept: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        ids = {name for name in self.ids if len(name) >= SHORTEST}
-        ids |= {PurePosixPath(name).name for name in ids if "/" in name}
-        self._spaced = sorted((name for name in ids if not _TOKEN.fullmatch(name)), key=len)[::-1]
-        # Of an id of several words a text may quote one: those with a number in them say whose.
-        words = {word for name in self._spaced for word in _TOKEN.findall(name)}
-        self._ids = ids | {word for word in words if _NUMBER.search(word)}
-        names = "|".join(map(re.escape, sorted(self.names)))
-        self._names = re.compile(rf"(?<!\w)(?:{names})(?!\w)") if names else None
+        kept = {_lower(word) for word in (*self.kept, *SPLIT_WORDS)}
+        marks = {
+            _lower(name): self.pseudonym(dataset, name)
+            for name, dataset in sorted(self.ids.items())
+            if is_searchable(name) and _lower(name) not in kept
+        }
+        self._whole = dict(marks)
+        for name, dataset in sorted(self.ids.items()):
+            for part in _parts(name):
+                low = _lower(part)
+                if is_searchable(part) and not part.isdigit() and low not in kept | COMMON:
+                    marks.setdefault(low, self.pseudonym(dataset, part))
+        self._by_word: dict[str, list[tuple[int, str, str]]] = {}
+        for low, mark in marks.items():
+            if first := _WORDS.search(low):
+                known = self._by_word.setdefault(first[0], [])
+                known.append((first.start(), low, mark))
+        for found in self._by_word.values():
+            found.sort(key=lambda one: -len(one[1]))
+        names = "|".join(map(re.escape, sorted(self.names - SYSTEM)))
+        self._names = re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE) if names else None
 
     def pseudonym(self, dataset: str, name: str) -> str:
         """The mark that stands for a sample or group id; the same for the same dataset, id and key."""
         return f"anon-{self._hash(f'{dataset}/{name}')}"
 
     def text(self, text: str) -> str:
-        """A text without absolute paths and without ids that are not public."""
-        text = _paths(text, "<path>")
-        for name in self._spaced:
-            text = text.replace(name, "<id>")
-        return _TOKEN.sub(self._word, text) if self._ids else text
-
-    def message(self, text: str) -> str:
-        """The same for what a program said, without the names of user and machine."""
-        text = self.text(text)
-        return self._names.sub("<name>", text) if self._names else text
+        """A text without absolute paths, ids that are not public, and names of user and machine."""
+        return self._words(_paths(text, "<path>"))
 
     def settings(self, value: Json) -> Json:
-        """A JSON value in which each absolute path is a mark: different paths, different marks."""
+        """A JSON value with each string as `text` gives it, but different marks for different paths.
+
+        Names of settings stay; keys below them are strings like others.
+        """
+        if isinstance(value, dict):
+            return {name: _each_string(one, self._setting) for name, one in value.items()}
         return _each_string(value, self._setting)
 
-    def texts(self, value: Json) -> Json:
-        """A JSON value with every string in it as `text` gives it; the keys stay."""
-        return _each_string(value, self.text)
+    def texts(self, value: Json, keep: frozenset[str] = frozenset()) -> Json:
+        """A JSON value with every string in it as `text` gives it, but in the fields `keep`; keys stay."""
+        if isinstance(value, dict):
+            return {
+                name: one if name in keep else self.texts(one, keep) for name, one in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self.texts(one, keep) for one in value]
+        return self.text(value) if isinstance(value, str) else value
+
+    def named(self, text: str) -> str:
+        """The dataset whose sample or group id stands whole in a text; empty: none does.
+
+        Ids of digits alone are not looked for: the text is a name, a date or a hash.
+        """
+        for _, _, low in self._tokens(text):
+            if low in self._whole and not low.isdigit():
+                return next(d for name, d in self.ids.items() if _lower(name) == low)
+        return ""
 
     def _setting(self, text: str) -> str:
         mark = f"<path-{self._hash(text)}>"
-        return mark if _WHOLE.match(text) else _paths(text, mark)
+        return mark if _WHOLE.match(text) else self._words(_paths(text, mark))
 
     def _hash(self, text: str) -> str:
         return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()[:16]
 
-    def _word(self, found: re.Match[str]) -> str:
-        word = found[0].strip(".")
-        known = word in self._ids or PurePosixPath(word).name in self._ids
-        return found[0].replace(word, "<id>") if known else found[0]
+    def _words(self, text: str) -> str:
+        pieces, end = [], 0
+        for start, stop, low in self._tokens(text):
+            pieces += [text[end:start], self._mark(low)]
+            end = stop
+        text = "".join([*pieces, text[end:]])
+        return self._names.sub("<name>", text) if self._names else text
+
+    def _mark(self, low: str) -> str:
+        first = _WORDS.search(low)
+        known = self._by_word[first[0]] if first else []
+        return next(mark for _, one, mark in known if one == low)
+
+    def _tokens(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Start, end and lower-case text of every id in a text, the longest where several begin."""
+        low = _lower(text)
+        end = 0
+        for word in _WORDS.finditer(low):
+            for offset, name, _ in self._by_word.get(word[0], ()):
+                start = word.start() - offset
+                stop = start + len(name)
+                if start >= end and low.startswith(name, start) and _ends(low, name, start, stop):
+                    yield start, stop, name
+                    end = stop
+                    break
+
+
+def _lower(text: str) -> str:
+    """In lower case, letter by letter: a few letters would become two."""
+    return text.lower() if text.isascii() else "".join(c.lower()[0] for c in text)
+
+
+def _parts(name: str) -> Iterator[str]:
+    """What else names the same: folders, the file without its end, words with a number in them."""
+    path = PurePosixPath(name)
+    yield from path.parts
+    yield path.stem
+    if not _TOKEN.fullmatch(name):
+        yield from (word for word in _TOKEN.findall(name) if _NUMBER.search(word))
+
+
+def _ends(text: str, name: str, start: int, stop: int) -> bool:
+    """True if a token ends where the id does; of digits, if they are no part of a decimal number."""
+    if name[-1].isalnum() and text[stop : stop + 1].isalnum():
+        return False
+    around = (text[max(0, start - 2) : start], text[stop : stop + 2][::-1])
+    decimal = any(part[-1:] in {".", ","} and part[:1].isdigit() for part in around if part)
+    return not (name.isdigit() and decimal)
 
 
 def _each_string(value: Json, change: Callable[[str], str]) -> Json:
@@ -184,7 +271,7 @@ def _each_string(value: Json, change: Callable[[str], str]) -> Json:
     if isinstance(value, list | tuple):
         return [_each_string(item, change) for item in value]
     if isinstance(value, dict):
-        return {name: _each_string(item, change) for name, item in value.items()}
+        return {change(name): _each_string(item, change) for name, item in value.items()}
     return value
 
 

@@ -20,7 +20,7 @@ from command import Cli
 from fake_hub_upload import FakeHub
 from huggingface_hub import DatasetCard, parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from made import made_data, made_plan, made_product, made_spec
 from PIL import Image
@@ -507,17 +507,49 @@ def test_which_ids_are_public():
         ("https://huggingface.co/datasets/a/b", "https://huggingface.co/datasets/a/b"),
         ("demo / resnet50 1/2 and/or n/a", "demo / resnet50 1/2 and/or n/a"),
         ("harness/engine/run.py", "harness/engine/run.py"),
-        ("the patient a b/c d.png said", "the patient <id> said"),
-        ("x/no/scan_1.png (group-77).", "<id> (<id>)."),
+        ("the patient a b/c d.png said", "the patient {a b/c d.png} said"),
+        ("x/no/scan_1.png (group-77).", "x/{no/scan_1.png} ({group-77})."),
+        ("no/SCAN_1.png, GROUP-77_best", "{no/scan_1.png}, {group-77}_best"),
+        ("scan_1 or scan_1.png or scan_12", "{scan_1} or {scan_1.png} or scan_12"),
         ("group-777 and anna", "group-777 and <name>"),
         ("annas", "annas"),
+        ("1 of p7, 4815 steps of 0.4815 at 4815.5", "1 of {p7}, {4815} steps of 0.4815 at 4815.5"),
+        ("\u0130 Group-77", "\u0130 {group-77}"),
     ],
 )
 def test_texts_without_paths_ids_and_names(text, clean):
-    ids = frozenset({"no/scan_1.png", "group-77", "a b/c d.png", "1"})
+    ids = dict.fromkeys(("no/scan_1.png", "group-77", "a b/c d.png", "1", "p7", "4815"), "set")
     scrubber = Scrubber(b"k" * 32, ids, frozenset({"anna"}))
 
-    assert scrubber.message(text) == clean
+    def mark(found):
+        return scrubber.pseudonym("set", found[1])
+
+    assert scrubber.text(text) == re.sub(r"\{(.*?)\}", mark, clean)
+
+
+ID = st.text(st.characters(categories=["L", "N", "Pd", "Zs"], include_characters="_./"), min_size=4)
+
+
+@given(ID, st.sampled_from(["{}", "of {}.", "({})", "x={}", "a_{}_b", "fold {}, 2", "{}/y.png"]))
+def test_no_id_survives_as_a_whole_token(name, frame):
+    assume(any(map(str.isalpha, name)) and name == name.strip() and not name.startswith("/"))
+    assume(name[-1].isalnum() and name[0].isalnum())
+    assume(name.lower() not in {"train", "test", "valid", "validation"})
+    text = Scrubber(b"k" * 32, {name: "set"}, frozenset()).text(frame.format(name))
+
+    assert name.lower() not in text.lower()
+    assert Scrubber(b"k" * 32, {name: "set"}, frozenset()).named(name) == "set"
+
+
+def test_numbers_are_never_replaced():
+    scrubber = Scrubber(b"k" * 32, {"4815": "set"}, frozenset())
+    value = {"seed": 4815, "steps": [4815, 4815.0], "title": "of 4815"}
+
+    assert scrubber.texts(value) == value | {"title": f"of {scrubber.pseudonym('set', '4815')}"}
+    assert scrubber.settings({"a": 4815, "b": {"4815": 4815}}) == {
+        "a": 4815,
+        "b": {scrubber.pseudonym("set", "4815"): 4815},
+    }
 
 
 PATH = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True), min_size=2, max_size=5)
@@ -532,6 +564,106 @@ def test_no_absolute_path_survives(parts, frame):
 
     assert path not in text
     assert "<path>" in text
+
+
+# -- ids in every field -----------------------------------------------------------------------
+
+PLANTED = """
+from harness import Phase, Strategy, hookimpl
+
+class Planted(Strategy):
+    name = "planted"
+    exclude: str = "no/Meier-Anna/scan_0.png"
+    weights: dict[str, float] = {"Meier-Anna": 2.0}
+    leave: tuple[str, ...] = ("4711-0815 Meier-Anna lesion_no0",)
+
+    def phases(self, model, epochs):
+        yield Phase("without_Meier-Anna", epochs, {"*": 1.0})
+
+@hookimpl
+def harness_strategies():
+    return [Planted]
+"""
+PLANTED_SUITE = """
+extends = "toy"
+name = "toy-study"
+title = "all but Meier-Anna"
+description = "no/meier-anna/scan_0.png left out by kowalskaj"
+notes = ["scan_0.png is blurred", "seen at /home/kowalskaj/ward 7"]
+datasets = ["mine"]
+strategies = ["planted"]
+
+[data]
+mine = "ward 7"
+
+[assumed]
+lr = "Meier-Anna's doctor"
+
+[protocol]
+name = "Meier-Anna protocol"
+"""
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    root = tmp_path_factory.mktemp("planted")
+    images(root / "ward 7")
+    (root / "plugin.py").write_text(PLANTED)
+    (root / "suite.toml").write_text(PLANTED_SUITE)
+    given = ("-p", root / "plugin.py", "--out", root / "out", "--jobs", 1)
+    Cli((places.TOY,))("bench", root / "suite.toml", *given)
+    return root
+
+
+def test_ids_in_settings_phases_and_suites_are_replaced(planted, tmp_path, toy_cli, monkeypatch):
+    monkeypatch.setenv("LOGNAME", USER)
+    given = ("-p", planted / "plugin.py")
+    toy_cli(*given, "publish", planted / "out", "--to", tmp_path / "pub")
+    toy_cli(*given, "submit", planted / "out", "--to", tmp_path / "sent.zip")
+    with zipfile.ZipFile(tmp_path / "sent.zip") as archive:
+        archive.extractall(tmp_path / "sent")
+    for place in (tmp_path / "pub", tmp_path / "sent"):
+        for path in (path for path in place.rglob("*") if path.is_file()):
+            content = path.read_bytes().lower()
+            for secret in (b"meier", b"4711-0815", b"scan_0", b"kowalskaj", b"ward 7"):
+                assert secret not in content, path
+    scrubber = Scrubber(folder_key(planted / "out"))
+    (path,) = (tmp_path / "pub" / "runs").rglob("*.json")
+    spec = json.loads(path.read_text())["spec"]
+    assert spec["settings"]["exclude"] == scrubber.pseudonym("mine", "no/Meier-Anna/scan_0.png")
+    assert spec["settings"]["weights"] == {scrubber.pseudonym("mine", "Meier-Anna"): 2.0}
+    toy_cli(*given, "verify", tmp_path / "pub")
+    toy_cli(*given, "board", tmp_path / "sent.zip", "--format", "csv")
+
+
+def test_an_id_that_cannot_be_replaced_stops_the_publication(planted, tmp_path, toy_cli):
+    folder = tmp_path / "out"
+    shutil.copytree(planted / "out", folder)
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["suites"]["toy-study"]["strategies"] = ["no/Meier-Anna/scan_0.png"]
+    (folder / "plan.json").write_text(json.dumps(plan))
+    done = toy_cli("publish", folder, "--to", tmp_path / "pub", exit_code=2)
+
+    assert "plan.json: suites.toy-study.strategies" in done.output
+    assert "holds a sample or group id of dataset 'mine'" in done.output
+    assert not (tmp_path / "pub").exists()
+
+
+def test_ids_that_are_too_short_to_be_looked_for(planted, tmp_path, toy_cli):
+    folder = tmp_path / "out"
+    shutil.copytree(planted / "out", folder)
+    path = folder / "splits" / "mine.json"
+    splits = json.loads(path.read_text())
+    splits["samples"][0]["group"] = "7"
+    path.write_text(json.dumps(splits))
+    done = toy_cli("publish", folder, "--to", tmp_path / "pub")
+
+    assert "1 ids of mine are shorter than 4 characters" in done.output
+    groups = [
+        one["group"]
+        for one in json.loads((tmp_path / "pub" / "splits" / "mine.json").read_text())["samples"]
+    ]
+    assert all(group.startswith("anon-") for group in groups)
 
 
 # -- submitting -------------------------------------------------------------------------------

@@ -48,6 +48,11 @@ def command(
     )
     if done.package.replaced:
         click.echo(f"ids replaced by keyed hashes: {', '.join(done.package.replaced)}")
+    for name, count in done.package.short.items():
+        click.echo(
+            f"{count} ids of {name} are shorter than 4 characters: replaced in their own fields, and "
+            "not looked for in titles, settings and notes; look through these yourself"
+        )
     if dry_run:
         for name in done.package.files:
             click.echo(f"  {clean(name)}")

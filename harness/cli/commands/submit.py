@@ -42,3 +42,8 @@ def command(session: Session, folder: Path, target: Path, hide: tuple[str, ...])
     )
     if done.package.replaced:
         click.echo(f"ids replaced by keyed hashes: {', '.join(done.package.replaced)}")
+    for name, count in done.package.short.items():
+        click.echo(
+            f"{count} ids of {name} are shorter than 4 characters: replaced in their own fields, and "
+            "not looked for in titles, settings and notes; look through these yourself"
+        )
