@@ -18,7 +18,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless  # noqa: E402
 from scans import scan, write_scan  # noqa: E402
 
 from harness import Access, DataError, FolderDataset, Protocol, UsageError  # noqa: E402
-from harness.data import images
+from harness.data import images  # noqa: E402
 from harness.data.folder import with_windows  # noqa: E402
 from harness.data.pixels import dicom  # noqa: E402
 from harness.data.preparation import prepare_dataset, survey_dataset  # noqa: E402
