@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.api.execution import Observer, Outcome, family
@@ -12,6 +13,20 @@ from harness.api.strategy import PhaseReport
 
 class Stopped(BaseException):
     """The call is over: a run in hand ends at its next report."""
+
+
+@dataclass(frozen=True)
+class StateLeft:
+    """What a run left changed in its process.
+
+    Attributes:
+        renew: a worker process had better be left.
+        fresh: it could not all be put back: no later run may use the process.
+    """
+
+    names: tuple[str, ...]
+    renew: bool
+    fresh: bool
 
 
 class RunListener:
@@ -25,6 +40,9 @@ class RunListener:
     def epoch_end(self, spec: RunSpec, record: EpochRecord) -> None: ...
 
     def phase_end(self, spec: RunSpec, report: PhaseReport) -> None: ...
+
+    def state_left(self, spec: RunSpec, left: StateLeft) -> None:
+        """The run changed what is global, and did not put it back."""
 
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None: ...
 
@@ -44,6 +62,9 @@ class RunObserver(Observer):
 
     def phase_end(self, report: PhaseReport) -> None:
         self.send(self.spec, "phase_end", report)
+
+    def state_left(self, left: StateLeft) -> None:
+        self.send(self.spec, "state_left", left)
 
 
 class RunQueue:
