@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.api.execution import Observer, Outcome, family
@@ -12,6 +13,20 @@ from harness.api.strategy import PhaseReport
 
 class Stopped(BaseException):
     """The call is over: a run in hand ends at its next report."""
+
+
+@dataclass(frozen=True)
+class StateLeft:
+    """What a run left changed in its process.
+
+    Attributes:
+        renew: a worker process had better be left.
+        fresh: it could not all be put back: no later run may use the process.
+    """
+
+    names: tuple[str, ...]
+    renew: bool
+    fresh: bool
 
 
 class RunListener:
@@ -28,6 +43,9 @@ class RunListener:
 
     def weights_lost(self, spec: RunSpec, reason: str) -> None:
         """The tested weights of a run could not be kept; the run itself goes on to its end."""
+
+    def state_left(self, spec: RunSpec, left: StateLeft) -> None:
+        """The run changed what is global, and did not put it back."""
 
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None: ...
 
@@ -51,6 +69,9 @@ class RunObserver(Observer):
     def weights_lost(self, reason: str) -> None:
         """The tested weights could not be kept."""
         self.send(self.spec, "weights_lost", reason)
+
+    def state_left(self, left: StateLeft) -> None:
+        self.send(self.spec, "state_left", left)
 
 
 class RunQueue:

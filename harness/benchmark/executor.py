@@ -5,17 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import re
+import threading
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
-from harness.benchmark.events import RunObserver, Stopped
+from harness.benchmark.events import RunObserver, StateLeft, Stopped
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import strategy_of
 from harness.errors import HarnessError, PluginError, TrainingError
@@ -26,6 +28,8 @@ from harness.weights import WeightsFile
 
 if TYPE_CHECKING:
     import torch
+
+    from harness.engine import Isolation, Traces
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,29 @@ class RunExecutor:
         that go on at the same time.
         """
         self._open({cell_group(spec), *beside})
+        with self.isolation.around(spec) as traces:
+            outcome = self._outcome(spec, observer, siblings)
+        if traces.touched:
+            self._shared.clear()  # made while numbers were computed in another way
+            free_memory(self.setup.device)
+        if traces.left:
+            outcome = _noted(outcome, traces)
+            if isinstance(observer, RunObserver):
+                observer.state_left(
+                    StateLeft(tuple(traces.left), renew=traces.renew, fresh=traces.fresh)
+                )
+        return outcome
+
+    @cached_property
+    def isolation(self) -> Isolation:
+        """The state of the process that every run begins with."""
+        from harness.engine import Isolation
+
+        # Runs in threads share a card, and the threads of the process, too.
+        alone = threading.current_thread() is threading.main_thread()
+        return Isolation(self.setup.threads if alone else None)
+
+    def _outcome(self, spec: RunSpec, observer: Observer, siblings: Sequence[RunSpec]) -> Outcome:
         records: dict[str, PluginRecord] = {}
         try:
             records = plugin_records(self.loaded, spec)
@@ -182,6 +209,17 @@ class RunExecutor:
                 step=error.step if isinstance(error, TrainingError) else None,
             ),
         )
+
+
+def _noted(outcome: Outcome, traces: Traces) -> Outcome:
+    """With a note in the last phase of what the run left changed."""
+    *before, last = outcome.result.phases or (None,)
+    if last is None:
+        return outcome
+    note = f"left changed, and put back: {', '.join(traces.left)}"
+    last = last.model_copy(update={"notes": (*last.notes, note)})
+    result = outcome.result.model_copy(update={"phases": (*before, last)})
+    return replace(outcome, result=result)
 
 
 def cell_group(spec: RunSpec) -> Group:

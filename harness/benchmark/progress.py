@@ -12,7 +12,7 @@ from harness.api.execution import Outcome
 from harness.api.metric import metric_fault
 from harness.api.records import EpochRecord, RunResult, RunSpec
 from harness.api.strategy import PhaseReport
-from harness.benchmark.events import RunListener
+from harness.benchmark.events import RunListener, StateLeft
 from harness.benchmark.profile import Profile
 from harness.plugins.registry import PluginRegistry
 from harness.utils.streams import Guarded, unguarded
@@ -102,6 +102,13 @@ class ProgressReporter(RunListener):
 
     def phase_end(self, spec: RunSpec, report: PhaseReport) -> None:
         self.loaded.notify("harness_phase_end", spec=spec, report=report)
+
+    def state_left(self, spec: RunSpec, left: StateLeft) -> None:
+        self.say(
+            f"{spec.cell} (seed {spec.seed}) changed what other runs share: "
+            f"{', '.join(left.names)}; it was put back"
+            + (", the runs after it go on in a new process" if left.fresh else "")
+        )
 
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None:
         self.active.pop(spec.run_id, None)

@@ -69,20 +69,30 @@ def _in_process(
     loaded: PluginRegistry,
     events: RunListener,
 ) -> None:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(setup.threads)
-    executor = RunExecutor(setup, loaded)
+    executor, spoiled = RunExecutor(setup, loaded), _Spoiled(events)
     try:
-        queue = RunQueue(specs)
-        for spec in specs:
+        queue, waiting = RunQueue(specs), list(specs)
+        while waiting and not spoiled.fresh:
+            spec = waiting.pop(0)
             queue.take(cell_group(spec), set())
             events.run_start(spec)
-            observer = RunObserver(spec, events.receive)
+            observer = RunObserver(spec, spoiled.receive)
             events.run_end(spec, executor.run(spec, observer, queue.siblings(spec)))
     finally:
-        torch.set_num_threads(before)
+        executor.isolation.leave()
+    if waiting:
+        ProcessWorkers(waiting, setup, loaded, events).work(1)
+
+
+class _Spoiled:
+    """Hands events on, and notes that a run left what cannot be put back."""
+
+    def __init__(self, events: RunListener) -> None:
+        self.events, self.fresh = events, False
+
+    def receive(self, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
+        self.fresh |= kind == "state_left" and value.fresh
+        self.events.receive(spec, kind, value)
 
 
 # -- several processes ------------------------------------------------------------------------
@@ -95,6 +105,7 @@ class _Worker:
     spec: RunSpec | None = None
     group: tuple[str, str] | None = None
     families: set[str] = field(default_factory=set)
+    spoiled: bool = False
 
 
 class ProcessWorkers:
@@ -165,8 +176,19 @@ class ProcessWorkers:
             self._bury(worker, spec)
             return
         self.events.receive(spec, kind, value)
-        if kind == "run_end":
+        worker.spoiled |= kind == "state_left" and value.renew
+        if kind == "run_end" and worker.spoiled:
+            self._renew(worker)
+        elif kind == "run_end":
             self._hand_out(worker)
+
+    def _renew(self, worker: _Worker) -> None:
+        """Another process in the place of one in which something may still be changed."""
+        worker.connection.send(None)
+        worker.process.join()
+        self._forget(worker)
+        if self.queue.waiting:
+            self._start()
 
     def _bury(self, worker: _Worker, spec: RunSpec) -> None:
         """The worker is gone: its run has failed, and another takes its place."""

@@ -6,6 +6,7 @@ is all that others may use of it.
 
 from harness.engine.devices import device_slot
 from harness.engine.evaluate import recomputed_features
+from harness.engine.isolation import Isolation, Traces
 from harness.engine.memory import MemoryNeed, memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.shared import SharedWork
@@ -19,9 +20,11 @@ from harness.engine.view import (
 )
 
 __all__ = [
+    "Isolation",
     "MemoryNeed",
     "SharedWork",
     "StrategyView",
+    "Traces",
     "device_slot",
     "free_looks",
     "head_layer",

@@ -12,13 +12,15 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 _here = threading.local()
+# What else a run finds as it left it when its turn comes again: how it is read, how it is put back.
+FURTHER: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
 _streams: dict[tuple[str, int], torch.cuda.Stream] = {}
 
 
@@ -93,6 +95,7 @@ def _globals(device: torch.device) -> tuple[Any, ...]:
         torch.cuda.get_rng_state(device),
         torch.are_deterministic_algorithms_enabled(),
         (cudnn.benchmark, cudnn.allow_tf32),
+        [read() for read, _ in FURTHER],
     )
 
 
@@ -102,6 +105,8 @@ def _put_globals(device: torch.device, kept: tuple[Any, ...]) -> None:
     torch.cuda.set_rng_state(kept[1], device)
     torch.use_deterministic_algorithms(kept[2], warn_only=True)
     cudnn.benchmark, cudnn.allow_tf32 = kept[3]
+    for (_, put), value in zip(FURTHER, kept[4], strict=True):
+        put(value)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import Phase, PhaseReport
+from harness.engine import isolation
 from harness.engine.batches import Batches, Source
 from harness.engine.evaluate import Place, predict, source_at
 from harness.engine.model import NORMS
@@ -222,7 +223,8 @@ class PhaseRun:
             seconds=round(state.clock.now() - mark, 6),
         )  # fmt: skip
         state.log.history.append(record)
-        state.resources.observer.epoch_end(record)
+        with isolation.aside():
+            state.resources.observer.epoch_end(record)
         state.patience.count(score)
         return phase.patience and state.patience.exhausted
 

@@ -76,6 +76,12 @@ class SharedWork:
             raise TypeError(f"shared[{cls.KEY!r}] is taken")
         return work
 
+    def forget(self) -> None:
+        """Let go of all that a network computes: it was, or is to be, computed in another way."""
+        self.features.clear()
+        self.networks.pop(devices.slot_number(), None)
+        self.heads = HeadMemo()
+
     def beside(self) -> SharedWork:
         """For another backbone on the same images: the pixels, and nothing else."""
         return SharedWork(pixels=self.pixels)

@@ -17,6 +17,7 @@ from harness.api.execution import ImageSet, Resources
 from harness.api.metric import Metric, figure
 from harness.api.records import Augmentation, EpochRecord, PhaseRecord, Protocol, RunSpec
 from harness.api.strategy import Phase
+from harness.engine import isolation
 from harness.engine.batches import DTYPES, steps_per_epoch
 from harness.engine.devices import RunClock
 from harness.engine.model import Network, copy_all
@@ -182,13 +183,14 @@ class Selection:
     def score(self, logits: Tensor) -> float | None:
         """The protocol's metric on validation logits [N, C]; None where it is undefined, or raises."""
         targets = np.asarray(self.images.labels["validation"])
-        return figure(
-            self.metric,
-            logits.numpy(),
-            targets,
-            self.images.classes,
-            present_only=self.present_only,
-        ).value
+        with isolation.aside():
+            return figure(
+                self.metric,
+                logits.numpy(),
+                targets,
+                self.images.classes,
+                present_only=self.present_only,
+            ).value
 
     def better(self, score: float | None, than: float | None) -> bool:
         """True if strictly better; any figure beats none."""

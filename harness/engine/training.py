@@ -14,10 +14,12 @@ from harness.api.execution import Outcome, Predictions, Resources
 from harness.api.metric import figure
 from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
 from harness.api.strategy import Directive, Phase, PhaseReport, Phases
+from harness.engine import isolation
 from harness.engine.devices import current, own_stream
 from harness.engine.evaluate import predict_split
 from harness.engine.probe.phase import phase_run
 from harness.engine.seeds import global_seed
+from harness.engine.shared import SharedWork
 from harness.engine.solver import solve_head
 from harness.engine.state import RunState, SplitData
 from harness.engine.view import StrategyView
@@ -45,20 +47,31 @@ def run(spec: RunSpec, resources: Resources) -> Outcome:
 
 
 def _drive(state: RunState) -> None:
+    numerics, shared = isolation.numerics(), SharedWork.of(state.resources.shared)
     plan = state.resources.strategy.phases(StrategyView(state), state.protocol.epochs)
     report: PhaseReport | None = None
     while (directive := _advance(plan, report)) is not None:
         _check(state, directive)
+        if isolation.changed_since(numerics) or _reaches_in(directive):
+            shared.forget()
         if isinstance(directive, Phase):
             report = phase_run(state, directive).run()
         else:
             report = solve_head(state, directive)
-        state.resources.observer.phase_end(report)
+        with isolation.aside():
+            state.resources.observer.phase_end(report)
+    if isolation.changed_since(numerics):
+        shared.forget()
     if not state.log.history:
         raise PhaseError(
             f"strategy {state.resources.strategy.name!r} trained nothing: it yielded "
             f"{len(state.log.phases)} phases, none as long as a step"
         )
+
+
+def _reaches_in(directive: Directive) -> bool:
+    """True if code of the strategy gets the network itself, where it may leave something."""
+    return isinstance(directive, Phase) and directive.objective is not None
 
 
 def _advance(plan: Phases, report: PhaseReport | None) -> Directive | None:
@@ -142,10 +155,11 @@ def _predictions(state: RunState, logits: Mapping[Split, Tensor]) -> Predictions
 def _metrics(state: RunState, predictions: Predictions, split: str) -> dict[str, MetricValue]:
     logits, targets = predictions.logits[split], predictions.targets[split]
     classes = state.resources.images.classes
-    return {
-        name: figure(metric, logits, targets, classes, present_only=state.spec.present_only)
-        for name, metric in sorted(state.resources.metrics.items())
-    }
+    with isolation.aside():
+        return {
+            name: figure(metric, logits, targets, classes, present_only=state.spec.present_only)
+            for name, metric in sorted(state.resources.metrics.items())
+        }
 
 
 def _cost(state: RunState) -> Cost:
