@@ -80,6 +80,11 @@ def _check_samples(path: Path, result: RunResult, context: VerificationContext) 
     if result.data is None:
         context.report.wrong(path, "schema", "it does not say what data it saw")
         return
+    try:
+        context.store.split_file(result)
+    except StoreError as error:
+        context.report.wrong(path, "split", context.report.told(error))
+        return
     splits = context.splits.read(result.data.split_file)
     for fault in _data_faults(result, splits) if splits else ():
         context.report.wrong(path, "split", fault)
