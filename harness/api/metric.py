@@ -135,7 +135,7 @@ def figure(
         if not isinstance(value, MetricValue):
             raise TypeError(f"compute() must return a MetricValue, not {value!r}")  # noqa: TRY301
         shown, reason = _checked(value.value, value.reason)
-        return replace(value, value=shown, reason=reason)
+        return replace(value, value=shown, reason=reason if shown is None else value.reason)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, this figure only
         return MetricValue(value=None, reason=f"{_raised(metric.name)}{_said(error)}")
 

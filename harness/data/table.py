@@ -235,13 +235,17 @@ def _texts(dataset: Dataset, tables: Iterable[datasets.Dataset], column: str) ->
     return [str(value) for value in values]
 
 
+NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
+
+
 def _one_spelling(ids: Sequence[str], groups: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """Groups that are the same in one spelling: 6 of one table is 6.0 of another.
 
     An image that is a group of its own keeps it.
     """
     named = [group for name, group in zip(ids, groups, strict=True) if name != group]
-    several = find_spellings(named)
+    # Case may tell patients apart: only numbers are one in another spelling.
+    several = [same for same in find_spellings(named) if all(map(NUMBER.fullmatch, same))]
     first = {spelling: same[0] for same in several for spelling in same}
     shown = [show_spellings(same) for same in several]
     return (

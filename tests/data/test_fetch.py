@@ -446,7 +446,17 @@ def test_other_weights_than_the_locked_are_refused_by_name(weights, access):
             call()
     # A file of one's own is not the lock's business: only that it holds weights.
     with pytest.raises(WeightsError, match="cannot be read as weights"):
-        find_weights([Net()], str(weights.parent), access)
+        find_weights([Small()], str(weights.parent), access)
+
+
+class Small(Net):
+    def build(self, classes):
+        from torch import nn
+
+        model = nn.Sequential()
+        model.add_module("stem", nn.Linear(2, 2))
+        model.add_module("head", nn.Linear(2, classes))
+        return model
 
 
 def test_a_lock_that_names_no_weights_says_nothing_about_them(access, tmp_path):

