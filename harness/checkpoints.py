@@ -196,7 +196,7 @@ class _Looker(pickle.Unpickler):
 
 
 def _explained(path: Path) -> str:
-    """What a file is that torch's safe reader refused; empty: damaged, or nobody knows."""
+    """Name the kind of a file that torch's safe reader refused; empty: damaged, or nobody knows."""
     try:
         with path.open("rb") as file:
             if file.read(4) != _ZIP:

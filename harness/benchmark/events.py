@@ -17,7 +17,7 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True)
 class StateLeft:
-    """What a run left changed in its process.
+    """Global state that a run left changed in its process.
 
     Attributes:
         renew: a worker process had better be left.

@@ -263,7 +263,7 @@ def device_name(device: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """What an exception says; where it says nothing, its kind and the line that raised it."""
+    """The text of an exception; where it has none, its kind and the line that raised it."""
     try:
         text = str(error)
     except Exception as fault:  # noqa: BLE001 - a __str__ of somebody's own

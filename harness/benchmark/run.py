@@ -145,7 +145,7 @@ def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
 
 
 def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
-    """Where tested weights are kept, if they are."""
+    """The folder of tested weights; None: they are not kept."""
     return store.folder / "weights" if options.save_weights else None
 
 

@@ -211,7 +211,7 @@ def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDa
 
 
 def _known_kinds(content: Mapping[str, Any], path: Path) -> None:
-    """What is read before the suite as a whole is checked has the kind it must have."""
+    """Check the kinds of the values that are read before the suite as a whole is checked."""
     texts = [("extends", content.get("extends", ""))]
     for key in ("data", "protocol"):
         table = content.get(key, {})

@@ -87,7 +87,7 @@ class ArrayDataset(LocalDataset):
         )
 
     def _check(self, file: Path) -> dict[str, _Part]:
-        """What each part holds; every array is looked at before any is used."""
+        """Contents of each part; every array is looked at before any is used."""
         first = next(iter(self.parts))
         what = f"{file} is no npz file with the arrays {first}_images and {first}_labels and so on"
         try:

@@ -63,7 +63,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Lists:
-    """What the lists of a folder say.  `notes`: what was passed over."""
+    """Rows of all lists of a folder.  `notes`: what was passed over."""
 
     rows: tuple[Listed, ...]
     notes: tuple[str, ...] = ()

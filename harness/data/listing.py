@@ -1,4 +1,4 @@
-"""What lies in a folder: every file and folder below it once, links followed, nothing opened.
+"""The contents of a folder: every file and folder below it once, links followed, nothing opened.
 
 Refused by name: names that are no UTF-8, a folder that links lead to a second time, links that lead
 nowhere, folders that cannot be listed, and what is no file (pipes, sockets, devices).

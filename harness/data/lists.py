@@ -333,7 +333,7 @@ def _read_text(path: Path, text: str, columns: Columns) -> ListTable:
 
 
 def _separator(path: Path, text: str, columns: Columns) -> str:
-    """What gives the header the most columns that are known, else the most."""
+    """The separator that gives the header the most columns that are known, else the most."""
     head = next((line for line in text.splitlines() if line.strip()), "")
     own = SEPARATORS[path.suffix.lower()]
     known = {name for names in (*_NAMES.values(), *columns.values()) for name in map(fold, names)}
@@ -472,7 +472,7 @@ def _numbers_rows(table: ListTable, column: int) -> bool:
 def _unclear(
     table: ListTable, single: Mapping[str, int], missing: Sequence[str], rest: Sequence[int]
 ) -> DataError:
-    """What is missing, and what each column without a role looks like."""
+    """Name what is missing, and what each column without a role looks like."""
     faults = []
     if missing:
         has = ", ".join(table.header) or "nothing"
