@@ -208,6 +208,12 @@ COLUMNS = click.option(
     help="Of the list of a --data folder: group=patient_id, metadata=age,sex; roles: file, label, "
     "split, group, metadata, ignore.",
 )
+WINDOW = click.option(
+    "--window",
+    multiple=True,
+    metavar="[NAME:]WINDOW",
+    help="Of DICOM files: stored, min-max, lung, bone, ..., or CENTRE/WIDTH.  [stored]",
+)
 JOIN_LABELS = click.option(
     "--join-labels",
     is_flag=True,

@@ -11,6 +11,7 @@ from harness.cli.session import (
     COLUMNS,
     JOIN_LABELS,
     LOCK,
+    WINDOW,
     Finite,
     Session,
     comma_names,
@@ -60,12 +61,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 )
 @COLUMNS
 @JOIN_LABELS
-@click.option(
-    "--window",
-    multiple=True,
-    metavar="[NAME:]WINDOW",
-    help="Of DICOM files: stored, min-max, lung, bone, ..., or CENTRE/WIDTH.  [stored]",
-)
+@WINDOW
 @click.option(
     "--weights",
     metavar="DIR|none",

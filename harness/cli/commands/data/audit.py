@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import COLUMNS, JOIN_LABELS, LOCK, Session, pass_session, print_json
+from harness.cli.session import (
+    COLUMNS,
+    JOIN_LABELS,
+    LOCK,
+    WINDOW,
+    Session,
+    pass_session,
+    print_json,
+)
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +33,7 @@ if TYPE_CHECKING:
 )
 @COLUMNS
 @JOIN_LABELS
-@click.option(
-    "--window",
-    multiple=True,
-    metavar="[NAME:]WINDOW",
-    help="Of DICOM files: stored, min-max, lung, bone, ..., or CENTRE/WIDTH.  [stored]",
-)
+@WINDOW
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--html",
