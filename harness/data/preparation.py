@@ -212,7 +212,7 @@ def _bad_images(dataset: Dataset, table: DatasetTable, bad: Mapping[str, str]) -
     listed = [f"{name} ({bad[name]})" for name in sorted(bad)]
     return DataError(
         f"dataset {dataset.name!r}: {len(bad)} of {len(table.samples)} images cannot be used: "
-        f"{first_few(listed)}; repair or remove them, or leave them out with --skip-bad-images"
+        f"{first_few(listed)}; put right or remove them, or leave them out with --skip-bad-images"
     )
 
 

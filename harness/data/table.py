@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.data.images import Fetch, Source
+from harness.data.images import Depth, Fetch, Scaled, Source, find_depth
 from harness.data.stratify import Sample
+from harness.data.values import DEPTHS, SIGNED, Range, find_range
 from harness.errors import DataError
 from harness.utils.names import first_few
 from harness.utils.parallel import in_order
@@ -29,8 +31,9 @@ class DatasetTable:
 
     Attributes:
         classes: names in label order.
-        samples: with the sha256 of their bytes; '' for a file that cannot be read.
+        samples: with the sha256 of their bytes, see `_content`; '' for a file that cannot be read.
         unreadable: id -> why.
+        spans: id -> what becomes black and white, of files of more than eight bits.
     """
 
     classes: tuple[str, ...]
@@ -38,6 +41,7 @@ class DatasetTable:
     unreadable: Mapping[str, str]
     images: datasets.Dataset
     row_of: Mapping[str, int]
+    spans: Mapping[str, Range] = field(default_factory=dict)
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -55,7 +59,11 @@ class DatasetTable:
     def sources(self, ids: Sequence[str]) -> list[Source]:
         """The image files of samples, or their bytes."""
         found = self.images[[self.row_of[name] for name in ids]]
-        return _sources(found["image"])
+        plain = _sources(found["image"])
+        return [
+            Scaled(source, self.spans[name]) if name in self.spans else source
+            for name, source in zip(ids, plain, strict=True)
+        ]
 
     def fetch(self, ids: Sequence[str]) -> Fetch:
         """The image files of samples, or their bytes, a run of `ids` at a time."""
@@ -83,18 +91,20 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
     groups = _texts(dataset, tables.values(), "group")
     images = datasets.concatenate_datasets([t.select_columns(["image"]) for t in tables.values()])
     hashes = list(_hashes(images))
+    spans = _spans([found.depth for found in hashes])
     samples = [
-        Sample(name, number[label], group, split, content)
-        for name, label, group, split, (content, _) in zip(
-            ids, labels, groups, splits, hashes, strict=True
+        Sample(name, number[label], group, split, _content(found, span))
+        for name, label, group, split, found, span in zip(
+            ids, labels, groups, splits, hashes, spans, strict=True
         )
     ]
     return DatasetTable(
         classes=classes,
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),
-        unreadable={name: why for name, (_, why) in zip(ids, hashes, strict=True) if why},
+        unreadable={name: one.why for name, one in zip(ids, hashes, strict=True) if one.why},
         images=images,
         row_of={name: row for row, name in enumerate(ids)},
+        spans={name: span for name, span in zip(ids, spans, strict=True) if span},
     )
 
 
@@ -200,22 +210,55 @@ def _check_ids(dataset: Dataset, ids: Sequence[str]) -> None:
         )
 
 
-def _sources(cells: Sequence[Mapping[str, Any]]) -> list[Source]:
+def _sources(cells: Sequence[Mapping[str, Any]]) -> list[bytes | Path]:
     """The bytes of an image cell, else its path."""
     return [Path(cell["path"]) if cell["bytes"] is None else cell["bytes"] for cell in cells]
 
 
-def _hashes(images: datasets.Dataset) -> Iterator[tuple[str, str]]:
-    """For each row: the sha256 of its file and '', or '' and why it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that was read: sha256 and, of over eight bits, its values; or '' and why it cannot."""
+
+    sha256: str
+    why: str = ""
+    depth: Depth | None = None
+
+
+def _hashes(images: datasets.Dataset) -> Iterator[_File]:
     starts = range(0, len(images), BATCH)
     batches = (_sources(images[start : start + BATCH]["image"]) for start in starts)
     for found in in_order(lambda batch: [_hash(source) for source in batch], batches):
         yield from found
 
 
-def _hash(source: Source) -> tuple[str, str]:
+def _hash(source: bytes | Path) -> _File:
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        return "", f"cannot be read: {error.strerror}"
-    return hashlib.sha256(data).hexdigest(), ""
+        return _File("", f"cannot be read: {error.strerror}")
+    return _File(hashlib.sha256(data).hexdigest(), depth=find_depth(data))
+
+
+def _spans(depths: Sequence[Depth | None]) -> list[Range | None]:
+    """For each file of more than eight bits the range of all files of its kind."""
+    ends: dict[tuple[bool, bool], Range] = {}
+    for depth in depths:
+        if depth is not None and isfinite(depth.low) and isfinite(depth.high):
+            low, high = ends.get(depth.kind, (depth.low, depth.high))
+            ends[depth.kind] = min(low, depth.low), max(high, depth.high)
+    spans = {
+        (whole, signed): find_range(*found, whole=whole, depths=SIGNED if signed else DEPTHS)
+        for (whole, signed), found in ends.items()
+    }
+    return [spans.get(depth.kind) if depth else None for depth in depths]
+
+
+def _content(found: _File, span: Range | None) -> str:
+    """The sha256 of a file, with a mark where its pixels are not what version 0.1 made of it.
+
+    So fingerprint, cache and near duplicates are new for the sets that hold such files, and for no
+    others.
+    """
+    if found.depth is None or span is None or span == found.depth.before:
+        return found.sha256
+    return f"{found.sha256} {span[0]!r} to {span[1]!r}"

@@ -67,8 +67,8 @@ def _look(source: Source) -> ImageFacts | str:
     from PIL import Image
 
     try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-        pixels = images.decode(data)
+        pixels = images.load(source)
+        data = images.file_bytes(source)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except DataError as error:
