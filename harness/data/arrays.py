@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.api.dataset import Access, LocalDataset
-from harness.data.values import DEPTHS, SIGNED, Range, find_range, scale
+from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range, scale
 from harness.errors import DataError
 from harness.utils.names import did_you_mean, first_few
 

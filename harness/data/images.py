@@ -13,8 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from harness.data.formats import COLOUR, deep_bits, is_signed, may_be_deep, open_image, orientation
-from harness.data.values import DEPTHS, SIGNED, Range, find_range, scale
+from harness.data.pixels.formats import (
+    COLOUR,
+    deep_bits,
+    is_signed,
+    may_be_deep,
+    open_image,
+    orientation,
+)
+from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range, scale
 from harness.errors import DataError
 from harness.utils.parallel import in_order
 

@@ -21,6 +21,7 @@ from harness.data.duplicates import (
 from harness.data.images import Output, Progress
 from harness.data.split import Splits, limited, make_splits
 from harness.data.stratify import Pair
+from harness.data.suspects import find_problems
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
 from harness.utils.names import first_few
@@ -118,8 +119,10 @@ def prepare_dataset(
             if bad and not access.skip_bad_images:
                 raise _bad_images(dataset, table, bad)
             if found.images is not None:
+                problems = (*dataset.problems, *find_problems(table))
+                known = dataset.model_copy(update={"problems": problems})
                 return PreparedDataset(
-                    _image_set(dataset, splits, rows, found.images, sorted(bad)), splits
+                    _image_set(known, splits, rows, found.images, sorted(bad)), splits
                 )
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from harness.data.formats import known_formats
+from harness.data.pixels.formats import known_formats
 from harness.errors import DataError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.data.images import Depth, Fetch, Scaled, Source, find_depth
+from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range
 from harness.data.stratify import Sample
-from harness.data.values import DEPTHS, SIGNED, Range, find_range
 from harness.errors import DataError
 from harness.utils.names import first_few
 from harness.utils.parallel import in_order

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.values import find_range, scale
+from harness.data.pixels.values import find_range, scale
 
 
 @pytest.mark.parametrize(

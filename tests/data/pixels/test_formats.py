@@ -13,9 +13,9 @@ from PIL import Image
 
 from harness import DataError
 from harness.data import images
-from harness.data.formats import known_formats
+from harness.data.pixels.formats import known_formats
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "images" / "formats.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "images" / "formats.py"
 RNG = np.random.default_rng(0)
 
 
