@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from harness.data.rows import is_hidden
+from harness.data.rows import image_extensions, is_hidden
 from harness.errors import DataError
 from harness.utils.names import first_few
 
@@ -156,7 +156,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
             return False
     except OSError:
         pass  # of a link to itself: the message below says so
-    check_kind(Path(entry.path))
+    path = Path(entry.path)
+    # An image whose link leads nowhere is a bad image like others, which may be skipped.
+    if path.suffix.lower() not in image_extensions() or path.exists():
+        check_kind(path)
     return False
 
 
