@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.api.dataset import Access, LocalDataset
-from harness.data.pixels.values import Range, find_range, scale
+from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range, scale
 from harness.errors import DataError
 from harness.utils.names import did_you_mean, first_few
 
@@ -231,7 +231,8 @@ def _span(archive: zipfile.ZipFile, file: Path, parts: Sequence[_Part]) -> Range
                 )
             ends += (low, high)
         ends = [min(ends), max(ends)]
-    return find_range(*ends, whole=np.dtype(parts[0].kind).kind in "ui")
+    kind = np.dtype(parts[0].kind).kind
+    return find_range(*ends, whole=kind in "ui", depths=SIGNED if kind == "i" else DEPTHS)
 
 
 def _rows(file: str, part: dict[str, Any], stamp: str) -> Iterator[dict[str, Any]]:  # noqa: ARG001 - see below

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-VERSION = 1  # raised with every change that moves a pixel
+VERSION = 2  # raised with every change that moves a pixel, or refuses a file
 LIBRARIES = ("pillow", "torch", "torchvision")
 ABANDONED = 3600.0  # seconds without a write after which a build is taken for dead
 STAGING = ".building-"

@@ -5,7 +5,6 @@ Many of them become array files (`write_arrays`), by all cores, a few images at 
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -15,6 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from harness.data.pixels import dicom
+from harness.data.pixels.formats import (
+    COLOUR,
+    deep_bits,
+    is_signed,
+    may_be_deep,
+    open_image,
+    orientation,
+)
+from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range, scale
 from harness.errors import DataError
 from harness.utils.parallel import in_order
 
@@ -22,11 +30,50 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {  # EXIF's number of how an image lies -> what puts it upright
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 RGB = 3  # torchvision's number for "give me RGB"
-FULL_RANGE = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535}
+FULL: Range = (0.0, 65535.0)
+SIXTEEN_BITS = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
-Source = bytes | Path | dicom.WindowedFile
+
+@dataclass(frozen=True)
+class Scaled:
+    """A file of more than eight bits, and what becomes black and white in the set it is of."""
+
+    source: bytes | Path | dicom.WindowedFile
+    span: Range
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The values of a file of more than eight bits.
+
+    Attributes:
+        whole, signed: what kind of numbers they are.
+        before: the range that version 0.1 took them to span.
+    """
+
+    low: float
+    high: float
+    whole: bool
+    signed: bool
+    before: Range
+
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """Files of one kind in a set have one range."""
+        return self.whole, self.signed
+
+
+Source = bytes | Path | dicom.WindowedFile | Scaled
 Fetch = Callable[[range], Sequence[Source]]
 Progress = Callable[[int, int], None]
 Transform: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
@@ -53,49 +100,81 @@ def read(source: Source) -> np.ndarray:
     """Pixels of an image file, uint8 [3, H, W] (not always contiguous), RGB, upright.
 
     Grey becomes three equal channels; an alpha channel is dropped; palettes and CMYK are converted
-    as Pillow does; of several frames the first is taken; EXIF orientation is applied.  More than
-    eight bits are scaled linearly and never clipped: 16-bit integers by 1/257 (0 to 65535 is the
-    full range, whatever the image uses of it); 32-bit integers and floats by the smallest of the
-    ranges 0 to 1 (floats only), 0 to 255 (floats only), 0 to 65535 that holds all values, else by
-    the image's own minimum and maximum.
+    as Pillow does; files of several pages or frames are refused; EXIF orientation is applied.  More
+    than eight bits are scaled linearly and never clipped, by the range of the set (`Scaled`), else
+    by that of the file (`values.find_range`).
 
     DICOM files are read by `dicom.decode`.
 
     Raises:
         DataError: the file cannot be read, or is no image, truncated or corrupt.
     """
-    if isinstance(source, bytes):
-        return decode(source)
+    plain = source.source if isinstance(source, Scaled) else source
     try:
-        return decode(source.read_bytes())
+        return load(source)
     except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{plain!s} cannot be read: {error.strerror or error}") from error
     except DataError as error:
-        raise DataError(f"{source}: {error}") from error
+        raise DataError(f"{plain}: {error}" if isinstance(plain, Path) else str(error)) from error
 
 
-def decode(data: bytes) -> np.ndarray:
+def load(source: Source) -> np.ndarray:
+    """As `read`; the error does not name the file.
+
+    Raises:
+        OSError: the file cannot be read.
+        DataError: no image, truncated or corrupt.
+    """
+    if isinstance(source, Scaled):
+        return decode(file_bytes(source), source.span)
+    return decode(file_bytes(source))
+
+
+def decode(data: bytes, span: Range | None = None) -> np.ndarray:
     """As `read`, of a file's bytes; the error does not name the file.
 
     Raises:
         DataError: no image, truncated or corrupt.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if dicom.is_dicom(data):
         return dicom.decode(data)
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             if _is_plain_jpeg(image):
                 pixels = _decode_jpeg(data)
                 if pixels is not None:
                     return pixels
-            return _pixels(image)
-    except UnidentifiedImageError as error:  # its own text holds an address in memory
-        raise DataError("cannot be decoded (UnidentifiedImageError: no known format)") from error
+            return _pixels(image, data, span)
+    except DataError:
+        raise
     except Exception as error:
         # Decoders raise almost anything on bytes that are not what they should be.
         raise DataError(f"cannot be decoded ({type(error).__name__}: {error})") from error
+
+
+def find_depth(data: bytes) -> Depth | None:
+    """The values of a file of more than eight bits; None: it has eight, or cannot be decoded."""
+    import numpy as np
+
+    if not may_be_deep(data):
+        return None
+    try:
+        with open_image(data) as image:
+            bits = deep_bits(image, data)
+            if not bits:
+                return None
+            if bits == COLOUR and image.format != "PNG":
+                high = 257.0 * float(np.asarray(image.convert("RGB")).max())
+                return Depth(0.0, high, whole=True, signed=False, before=FULL)
+            values = _numbers(image, data)
+            low, high = float(values.min()), float(values.max())
+            if bits == COLOUR:
+                return Depth(low, high, whole=True, signed=False, before=FULL)
+            whole = values.dtype.kind != "f"
+            before = FULL if image.mode in SIXTEEN_BITS else _range_before(values)
+            return Depth(low, high, whole=whole, signed=is_signed(image), before=before)
+    except Exception:  # noqa: BLE001 - decoding it says what is wrong
+        return None
 
 
 def resize_crop(image: np.ndarray, resize: int, crop: int) -> np.ndarray:
@@ -203,7 +282,7 @@ def _is_plain_jpeg(image: Image.Image) -> bool:
     """True if torchvision decodes it to the same pixels as Pillow does: not CMYK, not turned."""
     if image.format != "JPEG" or image.mode not in {"L", "RGB"}:
         return False
-    return bool(image.getexif().get(ORIENTATION, 1) == 1)
+    return orientation(image) == 1
 
 
 def _decode_jpeg(data: bytes) -> np.ndarray | None:
@@ -223,39 +302,93 @@ def _decode_jpeg(data: bytes) -> np.ndarray | None:
     return pixels
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
+def _pixels(image: Image.Image, data: bytes, span: Range | None) -> np.ndarray:
     import numpy as np
-    from PIL import ImageOps
 
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode[0] in "IF":
-        grey = _scaled(np.array(upright), FULL_RANGE.get(upright.mode))
-        return np.broadcast_to(grey, (3, *grey.shape)).copy()
+    bits = deep_bits(image, data)
+    # Colours that use all of their 16 bits are as they always were: Pillow keeps the upper eight.
+    if bits and (bits != COLOUR or (span is not None and span != FULL)):
+        values = _numbers(image, data)
+        if not np.isfinite(values).all():
+            raise DataError("holds pixels that are not finite (NaN or inf); replace them")
+        ends = float(values.min()), float(values.max())
+        whole = values.dtype.kind != "f"
+        depths = SIGNED if is_signed(image) else DEPTHS
+        found = span or find_range(*ends, whole=whole, depths=depths)
+        pixels = scale(values, found)
+        return np.broadcast_to(pixels, (3, *pixels.shape[-2:])).copy()
+    upright = _upright(image)
     if upright.mode in {"P", "PA"}:
         upright = upright.convert("RGBA")  # a palette may hold transparent entries
     return np.array(upright.convert("RGB")).transpose(2, 0, 1)
 
 
-def _scaled(values: np.ndarray, full: int | None) -> np.ndarray:
-    """More than eight bits [H, W] to uint8, linearly."""
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    image.load()  # a TIFF turns itself
+    turn = TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(getattr(Image.Transpose, turn))
+
+
+def _numbers(image: Image.Image, data: bytes) -> np.ndarray:
+    """The values of an image of more than eight bits: [H, W], or [C, H, W] of a colour PNG."""
     import numpy as np
 
-    if not np.isfinite(values).all():
-        raise ValueError("some pixels are not finite numbers")
-    low, high = (0.0, float(full)) if full else _range(values)
-    scale = 255.0 / (high - low) if high > low else 0.0
-    scaled: np.ndarray = np.rint((values.astype(np.float64) - low) * scale).astype(np.uint8)
-    return scaled
+    if image.mode[0] in "IF":
+        values = np.array(_upright(image))
+        if image.format == "TIFF" and values.dtype.kind == "i" and values.min() < 0:
+            _check_sign(image)
+        return values
+    if image.format != "PNG":
+        raise DataError(
+            f"is a {image.format} of 16-bit colours in a set that uses fewer bits, of which eight "
+            "would be lost; save 8-bit colours, or 16 bits as PNG"
+        )
+    return _upright_array(_decode_png(data), orientation(image))
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """The range that a mode without a full range of its own is taken to span."""
+def _check_sign(image: Image.Image) -> None:
+    if image.tag_v2.get(339, (1,))[0] == 1:  # type: ignore[attr-defined]
+        raise DataError(
+            "holds unsigned 32-bit numbers from 2147483648 on, which are not read; save 16 bits"
+        )
+
+
+def _decode_png(data: bytes) -> np.ndarray:
+    """uint16 [1 or 3, H, W] of a 16-bit PNG, without its alpha channel."""
+    import torch
+    import torchvision.io  # noqa: F401 - registers the operator
+
+    tensor = torch.ops.image.decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8), 0)
+    pixels: np.ndarray = tensor.numpy()
+    return pixels[: 1 if len(pixels) <= 2 else 3]  # noqa: PLR2004 - grey and alpha
+
+
+def _upright_array(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """[C, H, W] as `_upright` turns images."""
+    if turn in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(-1, -2)
+    if turn in {2, 3, 6, 7}:
+        pixels = pixels[..., ::-1]
+    return pixels[..., ::-1, :] if turn in {3, 4, 7, 8} else pixels
+
+
+def _range_before(values: np.ndarray) -> Range:
+    """The range that version 0.1 took values to span that have no full range of their own."""
     low, high = float(values.min()), float(values.max())
     ranges = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
-    for top in ranges:
-        if low >= 0.0 and high <= top:
-            return 0.0, top
-    return low, high
+    return next(((0.0, top) for top in ranges if low >= 0.0 and high <= top), (low, high))
+
+
+def file_bytes(source: Source) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    source = source.source if isinstance(source, Scaled) else source
+    return source if isinstance(source, bytes) else source.read_bytes()
 
 
 @contextmanager
@@ -298,7 +431,7 @@ def _decode(
     bad: dict[int, str] = {}
     for row, source in enumerate(sources):
         try:
-            image = decode(source if isinstance(source, bytes) else source.read_bytes())
+            image = load(source)
         except OSError as error:
             bad[row] = f"cannot be read: {error.strerror}"
         except DataError as error:

@@ -19,6 +19,7 @@ from harness.data.duplicates import (
     known_duplicates,
 )
 from harness.data.images import Output, Progress
+from harness.data.pixels.suspects import find_problems
 from harness.data.split import Splits, lacking_classes, limited, make_splits, with_metadata
 from harness.data.stratify import Pair, Sample
 from harness.data.table import DatasetTable, read_table
@@ -160,7 +161,12 @@ def prepare_unchecked(
             if bad and not access.skip_bad_images:
                 raise _bad_images(dataset, table, bad)
             if found.images is not None:
-                images = _image_set(dataset, splits, rows, found.images, sorted(bad))
+                problems = (
+                    *dataset.problems,
+                    *find_problems([one.id for one in table.samples], table.spans.values()),
+                )
+                known_set = dataset.model_copy(update={"problems": problems})
+                images = _image_set(known_set, splits, rows, found.images, sorted(bad))
                 twins = _contradicting(table, near)
                 record = images.record.model_copy(update={"contradicting": len(twins)})
                 notes = (*table.notes, *_contradictions(twins))
@@ -309,7 +315,7 @@ def _bad_images(dataset: Dataset, table: DatasetTable, bad: Mapping[str, str]) -
     listed = [f"{name} ({bad[name]})" for name in sorted(bad)]
     return DataError(
         f"dataset {dataset.name!r}: {len(bad)} of {len(table.samples)} images cannot be used: "
-        f"{first_few(listed)}; repair or remove them, or leave them out with --skip-bad-images"
+        f"{first_few(listed)}; put right or remove them, or leave them out with --skip-bad-images"
     )
 
 

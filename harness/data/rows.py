@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from harness.data.pixels.formats import known_formats
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ NOTES = frozenset(
     {".csv", ".tsv", ".txt", ".md", ".rst", ".json", ".xml", ".yaml", ".yml"}
     | {".html", ".pdf", ".xlsx", ".ini", ".db"}
 )
-# Pillow opens these, but as a rule it cannot decode them, or not without another program.
-NO_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
 def is_hidden(name: str) -> bool:
@@ -35,8 +34,8 @@ def image_extensions() -> frozenset[str]:
     """Extensions, with the dot and in lower case, of what Pillow can read."""
     from PIL import Image
 
-    known = Image.registered_extensions()
-    return frozenset(e for e, name in known.items() if name in Image.OPEN and name not in NO_IMAGES)
+    formats = known_formats()
+    return frozenset(e for e, name in Image.registered_extensions().items() if name in formats)
 
 
 @dataclass(frozen=True, slots=True)

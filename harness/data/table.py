@@ -7,12 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.data.images import Fetch, Source
+from harness.data.images import Depth, Fetch, Scaled, Source, find_depth
 from harness.data.pixels.dicom import STORED, WindowedFile
+from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range
 from harness.data.stratify import Sample
 from harness.errors import DataError
 from harness.utils.names import (
@@ -36,11 +38,12 @@ class DatasetTable:
 
     Attributes:
         classes: names in label order.
-        samples: with the sha256 of their bytes; '' for a file that cannot be read.
+        samples: with the sha256 of their bytes, see `_content`; '' for a file that cannot be read.
         unreadable: id -> why.
         notes: sentences on what was passed over or joined.
         metadata: id -> what a list says of a sample besides, for people.
         window: as a dataset of DICOM files declares it; part of what `sources` give.
+        spans: id -> what becomes black and white, of files of more than eight bits.
     """
 
     classes: tuple[str, ...]
@@ -51,6 +54,7 @@ class DatasetTable:
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     window: str = STORED
+    spans: Mapping[str, Range] = field(default_factory=dict)
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -68,7 +72,11 @@ class DatasetTable:
     def sources(self, ids: Sequence[str]) -> list[Source]:
         """The image files of samples, or their bytes."""
         found = self.images[[self.row_of[name] for name in ids]]
-        return _sources(found["image"], self.window)
+        plain = _sources(found["image"], self.window)
+        return [
+            Scaled(source, self.spans[name]) if name in self.spans else source
+            for name, source in zip(ids, plain, strict=True)
+        ]
 
     def fetch(self, ids: Sequence[str]) -> Fetch:
         """The image files of samples, or their bytes, a run of `ids` at a time."""
@@ -99,21 +107,23 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
     images = datasets.concatenate_datasets([t.select_columns(["image"]) for t in tables.values()])
     window = str(getattr(dataset, "window", STORED))
     hashes = list(_hashes(images, window))
+    spans = _spans([found.depth for found in hashes])
     samples = [
-        Sample(name, number[label], group, split, content)
-        for name, label, group, split, (content, _) in zip(
-            ids, labels, groups, splits, hashes, strict=True
+        Sample(name, number[label], group, split, _content(found, span))
+        for name, label, group, split, found, span in zip(
+            ids, labels, groups, splits, hashes, spans, strict=True
         )
     ]
     return DatasetTable(
         classes=classes,
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),
-        unreadable={name: why for name, (_, why) in zip(ids, hashes, strict=True) if why},
+        unreadable={name: one.why for name, one in zip(ids, hashes, strict=True) if one.why},
         images=images,
         row_of={name: row for row, name in enumerate(ids)},
         notes=(*getattr(loaded, "notes", ()), *joined),
         metadata=getattr(loaded, "metadata", {}),
         window=window,
+        spans={name: span for name, span in zip(ids, spans, strict=True) if span},
     )
 
 
@@ -280,23 +290,56 @@ def _number(name: str) -> str:
     return name.removesuffix(".0") if re.fullmatch(r"\d+\.0", name) else name
 
 
-def _sources(cells: Sequence[Mapping[str, Any]], window: str) -> list[Source]:
+def _sources(cells: Sequence[Mapping[str, Any]], window: str) -> list[bytes | Path | WindowedFile]:
     """The bytes of an image cell, else its path."""
     found = [Path(cell["path"]) if cell["bytes"] is None else cell["bytes"] for cell in cells]
     return found if window == STORED else [WindowedFile(source, window) for source in found]
 
 
-def _hashes(images: datasets.Dataset, window: str) -> Iterator[tuple[str, str]]:
-    """For each row: the sha256 of its file and '', or '' and why it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that was read: sha256 and, of over eight bits, its values; or '' and why it cannot."""
+
+    sha256: str
+    why: str = ""
+    depth: Depth | None = None
+
+
+def _hashes(images: datasets.Dataset, window: str) -> Iterator[_File]:
     starts = range(0, len(images), BATCH)
     batches = (_sources(images[start : start + BATCH]["image"], window) for start in starts)
     for found in in_order(lambda batch: [_hash(source) for source in batch], batches):
         yield from found
 
 
-def _hash(source: Source) -> tuple[str, str]:
+def _hash(source: bytes | Path | WindowedFile) -> _File:
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        return "", f"cannot be read: {error.strerror}"
-    return hashlib.sha256(data).hexdigest(), ""
+        return _File("", f"cannot be read: {error.strerror}")
+    return _File(hashlib.sha256(data).hexdigest(), depth=find_depth(data))
+
+
+def _spans(depths: Sequence[Depth | None]) -> list[Range | None]:
+    """For each file of more than eight bits the range of all files of its kind."""
+    ends: dict[tuple[bool, bool], Range] = {}
+    for depth in depths:
+        if depth is not None and isfinite(depth.low) and isfinite(depth.high):
+            low, high = ends.get(depth.kind, (depth.low, depth.high))
+            ends[depth.kind] = min(low, depth.low), max(high, depth.high)
+    spans = {
+        (whole, signed): find_range(*found, whole=whole, depths=SIGNED if signed else DEPTHS)
+        for (whole, signed), found in ends.items()
+    }
+    return [spans.get(depth.kind) if depth else None for depth in depths]
+
+
+def _content(found: _File, span: Range | None) -> str:
+    """The sha256 of a file, with a mark where its pixels are not what version 0.1 made of it.
+
+    So fingerprint, cache and near duplicates are new for the sets that hold such files, and for no
+    others.
+    """
+    if found.depth is None or span is None or span == found.depth.before:
+        return found.sha256
+    return f"{found.sha256} {span[0]!r} to {span[1]!r}"

@@ -14,7 +14,7 @@ from PIL import Image
 from harness import Access, DataError, Dataset, Protocol, StoreError
 from harness.api.dataset import SPLITS
 from harness.api.records import digest
-from harness.data import cache, images, preparation
+from harness.data import cache, images, preparation, table
 from harness.data.folder import FolderDataset
 from harness.data.split import Splits
 
@@ -376,3 +376,36 @@ def test_real_folders(name, pairs, left_out, tmp_path):
     assert found.splits.rule == rule
     assert len(found.splits.samples) == sum(1 for _ in folder.rglob("*.jpg")) - left_out
     assert all(len(found.images.images[split]) == 20 for split in SPLITS)
+
+
+# -- files that version 0.1 decoded to other pixels --------------------------------------------------
+
+
+@pytest.mark.parametrize(("top", "moved"), [(255, False), (4095, True), (65535, False)])
+def test_only_sets_that_were_decoded_wrongly_have_a_new_fingerprint(
+    top, moved, tmp_path, monkeypatch
+):
+    """Twelve bits in sixteen came out as sixteen grey levels; their results are not taken again."""
+    kind = np.uint8 if top == 255 else np.uint16
+    for number in range(12):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(number).integers(0, top + 1, (20, 20)).astype(kind)
+        values[0, 0] = top
+        Image.fromarray(values).save(path)
+    dataset = FolderDataset(name="own", modality="xray", path=tmp_path / "images")
+
+    def prepared():
+        access = Access(cache=tmp_path / "cache")
+        found = preparation.prepare_dataset(dataset, PROTOCOL, access)
+        survey = preparation.survey_dataset(dataset, PROTOCOL, access)
+        assert survey.fingerprint == found.fingerprint
+        return found, {entry.path.name for entry in cache.entries(tmp_path / "cache")}
+
+    monkeypatch.setattr(table, "_content", lambda found, span: found.sha256)
+    monkeypatch.setattr(table, "find_depth", lambda data: None)
+    before, old_entries = prepared()
+    monkeypatch.undo()
+    after, entries = prepared()
+    assert (after.fingerprint != before.fingerprint) == moved
+    assert (entries != old_entries) == moved  # the cache serves no pixels of then

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import datasets
@@ -11,6 +13,8 @@ from datasets import ClassLabel, Features, List, Value
 from PIL import Image
 
 from harness import Access, DataError, Dataset
+from harness.data import images
+from harness.data.rows import Row, make_table
 from harness.data.stratify import Sample
 from harness.data.table import read_table
 
@@ -160,3 +164,90 @@ def test_labels_against_declared_classes(classes, message):
 def test_numbers_beyond_the_declared_classes():
     with pytest.raises(DataError, match="label numbers run from 0 to 2, but 2 classes"):
         read({"train": table(label=Value("int8"), labels=(0, 1, 2))}, classes=("a", "b"))
+
+
+# -- more than eight bits: one range for a set ------------------------------------------------------
+
+
+def deep(values):
+    buffer = io.BytesIO()
+    Image.fromarray(np.array(values)).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+def table_of(sources):
+    rows = [Row(data, "ab"[n % 2], str(n), str(n)) for n, data in enumerate(sources)]
+    return read_table(Given(name="x", modality="y", tables={"train": make_table(rows)}), ACCESS)
+
+
+def first_rows(table):
+    return [images.read(source)[0, 0].tolist() for source in table.sources(list(table.row_of))]
+
+
+def plain(table):
+    return [len(sample.content) == 64 for sample in table.samples]
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "expected"),
+    [
+        (np.uint16, [[0, 100], [0, 4095]], [[0, 6], [0, 255]]),  # 12 bits, scaled alike
+        (np.float32, [[0, 1.0], [0, 1.0000002]], [[0, 255], [0, 255]]),  # overshoot
+        (np.float32, [[0, 1.0], [-0.1, 1.1]], [[21, 234], [0, 255]]),
+        (np.int32, [[-1000, 0], [0, 3000]], [[0, 64], [64, 255]]),
+    ],
+)
+def test_deep_files_of_a_set_have_one_range(kind, rows, expected):
+    table = table_of([deep(np.array([row, row], kind)) for row in rows])
+    assert first_rows(table) == expected
+    assert not all(plain(table))  # version 0.1 decoded some to other pixels
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        (np.uint8, [[0, 100], [0, 255]]),
+        (np.uint16, [[0, 100], [0, 65535]]),
+        (np.float32, [[0, 0.5], [0, 1.0]]),
+        (np.float32, [[0, 20], [0, 255]]),
+        (np.int32, [[0, 20], [0, 65535]]),
+    ],
+)
+def test_files_that_were_decoded_right_keep_their_content(kind, rows):
+    files = [deep(np.array([row, row], kind)) for row in rows]
+    table = table_of(files)
+    assert [sample.content for sample in table.samples] == [
+        hashlib.sha256(file).hexdigest() for file in files
+    ]
+
+
+def test_colours_of_twelve_bits_keep_them():
+    import tifffile
+
+    values = np.random.default_rng(0).integers(0, 4096, (5, 6, 3)).astype(np.uint16)
+    values[0, 0] = 4095
+    table = table_of([png16(values), png16(values // 2)])
+    found = [images.read(source) for source in table.sources(["0", "1"])]
+    assert np.array_equal(found[0], np.rint(values / 4095 * 255).transpose(2, 0, 1))
+    assert np.array_equal(found[1], np.rint((values // 2) / 4095 * 255).transpose(2, 0, 1))
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, photometric="rgb")
+    table = table_of([buffer.getvalue(), png16(values)])
+    with pytest.raises(DataError, match="TIFF of 16-bit colours in a set that uses fewer bits"):
+        images.read(table.sources(["0"])[0])
+
+
+def png16(values):
+    """A 16-bit colour PNG, written by hand."""
+    height, width = values.shape[:2]
+
+    def chunk(tag, data):
+        return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )

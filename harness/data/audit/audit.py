@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.records import Protocol
 from harness.data.audit.leaks import NearPair, as_pair, find_crossings, near_pairs
-from harness.data.audit.report import Audit, BadFile, Copies, SplitFacts, SplitView
+from harness.data.audit.report import Audit, BadFile, Copies, Pixels, SplitFacts, SplitView
 from harness.data.audit.shortcuts import try_shortcuts
 from harness.data.audit.survey import ImageFacts, survey_images
 from harness.data.duplicates import NearDuplicates, confirmed_pairs, find_duplicates, nothing
 from harness.data.images import Progress
+from harness.data.pixels.suspects import find_masks, find_problems
 from harness.data.split import make_splits
 from harness.data.stratify import Sample
 from harness.data.table import DatasetTable, read_table
@@ -25,6 +26,7 @@ from harness.errors import DataError
 # Shares and seed of made splits, as every built-in suite has them.
 PROTOCOL = Protocol(name="audit")
 SUSPECTS = 100  # that are named
+FEW = 16  # grey levels: what is left of 12 bits in 16
 SIZES = 3  # that are named
 
 
@@ -82,6 +84,7 @@ def audit(dataset: Dataset, access: Access, progress: Progress | None = None) ->
         classes=table.classes,
         bad=tuple(_bad_files(table, known)),
         copies=_copies(table, known.duplicates),
+        pixels=_pixels(table, known),
         source=source,
         made=made,
         refused=refused,
@@ -193,6 +196,17 @@ def _bad_files(table: DatasetTable, known: _Known) -> list[BadFile]:
         for sample, reason in reasons.items()
         if reason
     ]
+
+
+def _pixels(table: DatasetTable, known: _Known) -> Pixels:
+    looks = {s.id: known.looks[s.content] for s in table.samples if s.content in known.looks}
+    return Pixels(
+        constant=tuple(name for name, look in looks.items() if look.levels == 1),
+        few=tuple(name for name, look in looks.items() if 1 < look.levels <= FEW),
+        unused=tuple((name, look.unused) for name, look in looks.items() if look.unused),
+        masks=tuple(find_masks([sample.id for sample in table.samples]).items()),
+        problems=tuple(find_problems([one.id for one in table.samples], table.spans.values())),
+    )
 
 
 def _copies(table: DatasetTable, found: NearDuplicates) -> Copies:

@@ -78,6 +78,24 @@ class Copies(Record):
     disagreeing: tuple[tuple[str, str], ...]
 
 
+class Pixels(Record):
+    """What is suspicious in the decoded images and their files.
+
+    Attributes:
+        constant: images of one grey level.
+        few: images of so few grey levels that they are masks, or were scaled wrongly.
+        unused: images whose files hold more, and what.
+        masks: images, and those that they look like masks of by their names.
+        problems: what every board says, too.
+    """
+
+    constant: tuple[str, ...] = ()
+    few: tuple[str, ...] = ()
+    unused: tuple[tuple[str, str], ...] = ()
+    masks: tuple[tuple[str, str], ...] = ()
+    problems: tuple[str, ...] = ()
+
+
 class Audit(Record):
     """All that was found in a dataset.
 
@@ -104,6 +122,7 @@ class Audit(Record):
     classes: tuple[str, ...]
     bad: tuple[BadFile, ...]
     copies: Copies
+    pixels: Pixels = Pixels()
     source: SplitView
     made: SplitView | None
     refused: str

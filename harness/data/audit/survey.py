@@ -17,6 +17,7 @@ from harness.utils.parallel import in_order
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
 BINS = 16  # of a colour histogram, for each channel
 GRID = 128  # pixels along the short side that a histogram is taken from, about
@@ -27,6 +28,7 @@ class ImageFacts:
     """One image: upright size, Pillow's mode, file format, bytes of the file.
 
     `histogram` is float32 [48]: the share of its pixels in each of 16 bins of red, green and blue.
+    `levels` counts the grey levels of its pixels, `unused` says what else is in the file.
     """
 
     width: int
@@ -35,6 +37,8 @@ class ImageFacts:
     format: str
     bytes: int
     histogram: np.ndarray
+    levels: int = 256
+    unused: str = ""
 
 
 def survey_images(
@@ -65,22 +69,39 @@ def _look_at_some(sources: Sequence[Source]) -> list[ImageFacts | str]:
 
 
 def _look(source: Source) -> ImageFacts | str:
+    import numpy as np
     from PIL import Image
 
     try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-        pixels = images.decode(data)
+        pixels = images.load(source)
+        data = images.file_bytes(source)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except DataError as error:
         return str(error)
     if dicom.is_dicom(data):
         mode, kind = dicom.describe(data)
+        unused = ""
     else:
         with Image.open(io.BytesIO(data)) as image:
             mode, kind = image.mode, image.format or ""
+            unused = _unused(image, data)
     _, height, width = pixels.shape
-    return ImageFacts(width, height, mode, kind, len(data), _histogram(pixels))
+    levels = len(np.unique(pixels.mean(0, dtype=np.float32).astype(np.uint8)))
+    return ImageFacts(
+        width, height, mode, kind, len(data), _histogram(pixels), levels=levels, unused=unused
+    )
+
+
+def _unused(image: Image.Image, data: bytes) -> str:
+    """What a file holds beside the image that is used; '' if nothing."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        return f"{frames - 1} more pages, frames or layers"
+    ends = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+    end = ends.get(image.format or "", b"")
+    after = data[data.rfind(end) + len(end) :].strip(b"\0\xff\r\n") if end in data and end else b""
+    return f"{len(after):,} bytes after its end" if after else ""
 
 
 def _histogram(pixels: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.data.audit.leaks import NearPair, Shared
-from harness.data.audit.report import Audit, SplitFacts, SplitView
+from harness.data.audit.report import Audit, Pixels, SplitFacts, SplitView
 from harness.data.audit.shortcuts import Shortcut
 from harness.utils.text import clean, megabytes
 
@@ -59,6 +59,7 @@ def general(report: Audit) -> Iterator[Finding]:
     if report.bad:
         bad = [f"{clean(one.id)} ({one.split}): {clean(one.reason)}" for one in report.bad]
         yield _finding(_count(len(bad), "bad file"), bad, alarming=True)
+    yield from _pixels(report.pixels)
     yield Finding(_groups(report))
     for note in report.notes:
         yield Finding(clean(note))
@@ -137,6 +138,22 @@ def pair_text(pair: NearPair) -> str:
         f"{clean(pair.one)} ({pair.splits[0]}) ~ {clean(pair.other)} ({pair.splits[1]}), "
         f"correlation {pair.correlation:.4f}{turned}"
     )
+
+
+def _pixels(found: Pixels) -> Iterator[Finding]:
+    for problem in found.problems:
+        yield Finding(clean(problem), alarming=True)
+    masks = [f"{clean(name)} of {clean(other)}" for name, other in found.masks]
+    unused = [f"{clean(name)} ({what})" for name, what in found.unused]
+    kinds = (
+        (masks, "image", "the names of masks of others", True),
+        (list(map(clean, found.constant)), "image", "a single grey level", True),
+        (list(map(clean, found.few)), "image", "16 grey levels or fewer", True),
+        (unused, "file", "content that was not used", False),
+    )
+    for names, noun, what, alarming in kinds:
+        if names:
+            yield _finding(f"{_count(len(names), noun)} with {what}", names, alarming=alarming)
 
 
 def _finding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,18 +11,19 @@ if TYPE_CHECKING:
 Range = tuple[float, float]
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras, scanners and detectors give
+SIGNED = (8, 10, 12, 14, 15)  # of numbers that have a sign
 BEYOND = 0.25  # of a range of floats: resizing overshoots by less, another scale by far more
 DARKEST = 16.0  # floats that stay below, and go beyond 1, are on no scale of whole numbers
 
 
-def find_range(low: float, high: float, *, whole: bool) -> Range:
+def find_range(low: float, high: float, *, whole: bool, depths: Sequence[int] = DEPTHS) -> Range:
     """What becomes black and white in images whose values run from `low` to `high`; holds both.
 
-    0 to the largest value of 8, 10, 12, 14 or 16 bits; of floats also 0 to 1, and each of these
+    0 to the largest value of 8, 10, 12, 14 or 16 bits (`depths`); of floats also 0 to 1, and each of these
     made wider where values run over by up to a quarter, as resizing leaves them.  Whatever fits
     none of them: the values' own ends.
     """
-    tops = [2.0**bits - 1 for bits in DEPTHS]
+    tops = [2.0**bits - 1 for bits in depths]
     beyond = 0.0
     if not whole:
         beyond = BEYOND
