@@ -251,19 +251,29 @@ NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
 def _one_spelling(ids: Sequence[str], groups: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """Groups that are the same in one spelling: 6 of one table is 6.0 of another.
 
-    An image that is a group of its own keeps it.
+    An image that is a group of its own keeps it.  Case and space may tell patients apart, so what
+    differs in them alone stays apart, and is said.
     """
     named = [group for name, group in zip(ids, groups, strict=True) if name != group]
-    # Case may tell patients apart: only numbers are one in another spelling.
-    several = [same for same in find_spellings(named) if all(map(NUMBER.fullmatch, same))]
-    first = {spelling: same[0] for same in several for spelling in same}
-    shown = [show_spellings(same) for same in several]
+    several = find_spellings(named)
+    joined = [same for same in several if all(map(NUMBER.fullmatch, same))]
+    first = {spelling: same[0] for same in joined for spelling in same}
+    notes = {
+        "groups joined, which read the same": joined,
+        "groups kept apart that read the same (spell them alike if each pair is one patient)": [
+            same for same in several if same not in joined
+        ],
+    }
     return (
         [
             group if name == group else first.get(group, group)
             for name, group in zip(ids, groups, strict=True)
         ],
-        (f"groups joined, which read the same: {first_few(shown)}",) if shown else (),
+        tuple(
+            f"{note}: {first_few(list(map(show_spellings, some)))}"
+            for note, some in notes.items()
+            if some
+        ),
     )
 
 
