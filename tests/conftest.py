@@ -1,10 +1,16 @@
+import os
+
 import pytest
 import torch
 from command import Cli
 from hypothesis import settings
 from places import TOY
 
-settings.register_profile("harness", deadline=None)  # a busy machine is no failure
+settings.register_profile(
+    "harness",
+    deadline=None,  # a busy machine is no failure
+    derandomize="CI" in os.environ,  # a change is not refused for what another one left behind
+)
 settings.load_profile("harness")
 torch.set_num_threads(1)  # toy tensors: threads only fight over the cores
 
