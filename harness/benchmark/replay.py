@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness import weights
 from harness.api.dataset import Access, Dataset
-from harness.api.execution import ENGINE_VERSION, Outcome, Predictions
-from harness.api.metric import softmax
-from harness.api.records import RunResult, RunSpec, canonical
+from harness.api.execution import ENGINE_VERSION, Engine, Outcome, Predictions
+from harness.api.metric import figure
+from harness.api.records import MetricValue, RunResult, RunSpec, canonical
 from harness.benchmark import workers
 from harness.benchmark.events import RunListener
 from harness.benchmark.executor import WorkerSetup
@@ -23,12 +23,9 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.results.verify import Replayed
+from harness.results.verify.agreement import Figures, find_agreement, mean_distance
 from harness.utils.names import did_you_mean
 from harness.weights import WeightsFile
-
-# Mean absolute difference of probabilities over samples and classes: what other kernels may move.
-# See docs/results.md for what was measured.
-PROBABILITY = 0.02
 
 
 @dataclass(frozen=True)
@@ -72,36 +69,80 @@ def _replay(result: RunResult, store: Store, runner: _Runner) -> Replayed:
     if outcome.predictions is None:
         why = outcome.result.error.headline if outcome.result.error else outcome.result.status
         return Replayed(result, False, "nothing", None, f"run again, it failed: {why}")
-    return compare(result, store.predictions(result), outcome)
+    classes = result.data.classes if result.data else ()
+    names = [name for name in sorted(result.metrics) if name in runner.loaded.metrics]
+
+    def figures(predictions: Predictions) -> Mapping[str, MetricValue]:
+        values: Mapping[str, MetricValue] = {
+            name: figure(
+                runner.loaded.metrics[name],
+                predictions.logits["test"],
+                predictions.targets["test"],
+                classes,
+                present_only=result.spec.present_only,
+            )
+            for name in names
+        }
+        return values
+
+    def again() -> Outcome:
+        return runner.run(result, rounding_differently=True)
+
+    return compare(result, store.predictions(result), outcome, again, figures)
 
 
-def compare(result: RunResult, stored: Predictions, outcome: Outcome) -> Replayed:
-    """Bit for bit where device kind and library versions are those of the run, else by tolerance."""
-    import numpy as np
+def compare(
+    result: RunResult,
+    stored: Predictions,
+    outcome: Outcome,
+    again: Callable[[], Outcome],
+    figures: Figures,
+) -> Replayed:
+    """Bit for bit where device kind and library versions are those of the run, else by two replays.
 
+    Args:
+        result: the record, from the folder.
+        stored: its predictions.
+        outcome: the run as it was carried out here.
+        again: carries it out once more so that it rounds differently; called where bits and
+            environment differ.
+        figures: metric -> its value on the test rows of some predictions.
+    """
     found = outcome.predictions
     if found is None:
         raise HarnessError(f"run {result.run_id} came back without predictions")
     where = provenance.environment_difference(outcome.result.environment, result.environment)
-    pairs = [(stored.logits[split], found.logits[split]) for split in sorted(stored.logits)]
-    same = all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
-    gaps = [np.abs(softmax(ours) - softmax(theirs)) for ours, theirs in pairs]
-    moved = float(np.mean(np.concatenate([gap.ravel() for gap in gaps])))
-    if same:
+    splits = sorted(stored.logits)
+    if all(stored.logits[split].tobytes() == found.logits[split].tobytes() for split in splits):
         return Replayed(result, True, "bits", 0.0, "run again, every logit has the same bits")
     if not where:
+        moved = mean_distance(stored, found)
         told = (
             f"run again, its logits have other bits (probabilities differ by {moved:.2g} in the "
             "mean), though device kind, processor and library versions are the same"
         )
         return Replayed(result, False, "bits", moved, told)
+    second = again()
+    if second.predictions is None:
+        why = second.result.error.headline if second.result.error else second.result.status
+        return Replayed(
+            result,
+            False,
+            "nothing",
+            None,
+            f"figures not confirmed: run a second time, it failed: {why}",
+        )
+    found_here = find_agreement(stored, (found, second.predictions), figures)
     told = (
-        f"run again with {where}, its probabilities differ by {moved:.2g} in the mean; "
-        f"at most {PROBABILITY:g} is taken for the same"
+        f"run twice again with {where}, the second time with "
+        f"{provenance.environment_difference(second.result.environment, outcome.result.environment)}"
+        f": {found_here.told}"
     )
     if outcome.result.tested != result.tested:
         told += f"; it tested {outcome.result.tested!r} instead of {result.tested!r}"
-    return Replayed(result, moved <= PROBABILITY, "tolerance", moved, told)
+    if not found_here.holds:
+        told = f"figures not confirmed: {told}"
+    return Replayed(result, found_here.holds, "figures", found_here.difference, told)
 
 
 # -- what a run needs -------------------------------------------------------------------------
@@ -130,8 +171,12 @@ class _Runner:
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
         self._prepared: dict[str, preparation.PreparedDataset] = {}
 
-    def run(self, result: RunResult) -> Outcome:
-        """Raises a HarnessError where code, data or weights are not those of the run."""
+    def run(self, result: RunResult, *, rounding_differently: bool = False) -> Outcome:
+        """The run, carried out here as it was made, or by the other engine on one more thread.
+
+        Raises:
+            HarnessError: code, data or weights are not those of the run.
+        """
         spec = result.spec
         self._check_code(spec)
         prepared = self._data(result)
@@ -145,6 +190,9 @@ class _Runner:
             threads=(made and made.threads) or 1,
             engine=(made and made.engine) or "fast",
         )
+        if rounding_differently:
+            other: Engine = "reference" if setup.engine == "fast" else "fast"
+            setup = replace(setup, engine=other, threads=setup.threads + 1)
         kept = _Kept()
         workers.execute_runs([spec], setup, self.loaded, kept, jobs=1)
         if kept.outcome is None:

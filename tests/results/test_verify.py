@@ -12,9 +12,10 @@ from places import TOY
 from safetensors.numpy import load_file, save
 
 from harness.api.execution import Outcome, Predictions
-from harness.api.records import Environment, RunResult, digest
-from harness.benchmark.replay import PROBABILITY, compare
+from harness.api.records import Environment, MetricValue, RunResult, digest
+from harness.benchmark.replay import compare
 from harness.results.package import write_manifest
+from harness.results.verify.agreement import find_agreement
 
 pytestmark = pytest.mark.slow
 
@@ -626,59 +627,170 @@ def nudge(tensors):
     tensors["test.logits"][0] += np.array([0.5, 0, 0], dtype=np.float32)
 
 
-def logits(moved):
-    """Two test samples whose probabilities of class 0 move by `moved` each."""
-    p = np.array([[0.5 + moved, 0.5 - moved]] * 2)
-    return Predictions(
-        logits={"test": np.log(p).astype(np.float32)},
-        targets={"test": np.array([0, 1])},
-        rows={"test": np.array([0, 1], dtype=np.int32)},
+def test_another_machine_is_no_excuse_for_other_figures(folder, toy_cli):
+    """Wrong rows nudged until they are right, and a processor that nobody has here."""
+    path, record = a_run(folder)
+    for other in sorted((folder / "runs").rglob("*.json")):
+        if other != path:
+            other.unlink()
+            other.with_suffix(".safetensors").unlink()
+
+    def nudge_right(tensors):
+        logits, targets = tensors["test.logits"], tensors["test.targets"]
+        rows = np.arange(len(logits))
+        logits[rows, targets] = logits.max(axis=1) + 1e-3
+
+    with_predictions(path, record, nudge_right)
+    record["metrics"] = record["validation"] = {}
+    record["environment"]["processor"] = "SVE"
+    put(path, record)
+    toy_cli("score", folder, "--metric", "*")
+    report = verify(folder, "--replay", 1)
+    (again,) = report["replayed"]
+    (found,) = [one for one in report["problems"] if one["check"] == "replay"]
+
+    assert (again["holds"], again["compared"]) == (False, "figures")
+    assert again["difference"] < 0.1  # probabilities hardly moved
+    assert "figures not confirmed: run twice again with" in found["message"]
+    assert "instead of SVE" in found["message"]
+    assert (
+        "the second time with 2 threads instead of 1 threads, the reference engine"
+        in (found["message"])
     )
 
 
+def test_an_honest_run_of_another_machine_is_confirmed(folder):
+    """Logits moved by about as much as other kernels move them."""
+    rng = np.random.default_rng(0)
+    path, record = a_run(folder, strategy="linear-probe")
+
+    def rounded_elsewhere(tensors):
+        for split in ("test", "validation"):
+            shape = tensors[f"{split}.logits"].shape
+            tensors[f"{split}.logits"] += rng.normal(0, 1e-7, shape).astype(np.float32)
+
+    with_predictions(path, record, rounded_elsewhere)
+    elsewhere(folder, processor="SVE")
+    for other in sorted((folder / "runs").rglob("*.json")):
+        if other != path:
+            other.unlink()
+            other.with_suffix(".safetensors").unlink()
+    Cli((TOY,))("score", folder, "--metric", "*", "--replace")
+    (again,) = verify(folder, "--replay", 1)["replayed"]
+
+    assert (again["holds"], again["compared"]) == (True, "figures"), again["message"]
+    assert "its classes differ in 0 of" in again["message"]
+
+
+ROWS = 40
+
+
+def predictions(wrong=0, shift=0.0):
+    """Forty samples of two classes, the first `wrong` of them taken for the other class."""
+    targets = np.arange(ROWS) % 2
+    taken = np.where(np.arange(ROWS) < wrong, 1 - targets, targets)
+    logits = np.where(np.eye(2)[taken] > 0, 1.0, -1.0) + shift * np.eye(2)[targets]
+    logits = logits.astype(np.float32)
+    return Predictions({"test": logits}, {"test": targets}, {"test": np.arange(ROWS)})
+
+
+def accuracy(found):
+    right = found.logits["test"].argmax(axis=1) == found.targets["test"]
+    return {"accuracy": MetricValue(value=float(right.mean()))}
+
+
+def confidence(found):
+    """A figure that classes do not decide."""
+    logits = found.logits["test"]
+    sure = logits[np.arange(ROWS), found.targets["test"]] - logits.mean(axis=1)
+    return {"confidence": MetricValue(value=float(sure.mean()))}
+
+
 @pytest.mark.parametrize(
-    ("now", "moved", "compared", "holds", "told"),
+    ("stored", "replays", "figures", "holds", "told"),
     [
-        ({}, 0.0, "bits", True, "the same bits"),
-        ({}, 1e-5, "bits", False, "other bits"),
-        ({"device": "cuda:3 (Card A)"}, 0.0, "bits", True, "the same bits"),
-        ({"device": "cuda:3 (Card A)"}, 0.01, "tolerance", True, "cuda (Card A) instead of cpu"),
-        ({"device": "cuda:3 (Card A)"}, 0.05, "tolerance", False, f"at most {PROBABILITY:g}"),
-        ({"libraries": {"torch": "3"}}, 0.01, "tolerance", True, "torch 3 instead of torch 2"),
-        ({"threads": 2}, 0.01, "tolerance", True, "2 threads instead of 1"),
-        ({"processor": "AVX2"}, 0.01, "tolerance", True, "AVX2 instead of AVX512"),
-        ({"platform": "Other"}, 0.01, "tolerance", True, "Other instead of Linux"),
-        ({"engine": "fast"}, 0.0, "bits", True, "the same bits"),
-        ({"engine": "fast"}, 1e-5, "bits", False, "other bits"),
+        (0, (0, 0), accuracy, True, "differ in 0 of 40 predictions, those of the replays in 0"),
+        (2, (0, 2), accuracy, True, "differ in 0 of 40 predictions, those of the replays in 2"),
+        (1, (2, 3), accuracy, True, "differ in 1 of 40 predictions, those of the replays in 1"),
+        (0, (2, 3), accuracy, False, "accuracy is 1 instead of 0.95 and 0.925"),
+        (1, (0, 0), accuracy, False, "accuracy is 0.975 instead of 1 and 1"),
+        (0, (4, 0), accuracy, True, "those of the replays in 4"),
+        (0, (5, 0), accuracy, False, "too many for either to confirm anything"),
+        (0, (0, 0), confidence, True, "no figure differs"),
+    ],
+)
+def test_the_replays_say_how_far_a_record_may_differ(stored, replays, figures, holds, told):
+    found = find_agreement(predictions(stored), tuple(map(predictions, replays)), figures)
+
+    assert found.holds == holds
+    assert told in found.told
+
+
+def test_figures_that_moved_without_a_class_moving_are_tested():
+    """Every row a little surer in one direction is no rounding; rows that move either way are."""
+    replays = predictions(), predictions(shift=1e-6)
+    rng = np.random.default_rng(1)
+    either_way = predictions(shift=rng.normal(0, 1e-4, (ROWS, 1)))
+
+    surer = find_agreement(predictions(shift=1e-4), replays, confidence)
+    assert not surer.holds
+    assert "a paired test rejects confidence" in surer.told
+    assert find_agreement(either_way, replays, confidence).holds
+
+
+@pytest.mark.parametrize(
+    ("now", "wrong", "compared", "holds", "told"),
+    [
+        ({}, 0, "bits", True, "the same bits"),
+        ({}, 1, "bits", False, "other bits"),
+        ({"device": "cuda:3 (Card A)"}, 0, "bits", True, "the same bits"),
+        ({"device": "cuda:3 (Card A)"}, 1, "figures", True, "cuda (Card A) instead of cpu"),
+        ({"device": "cuda:3 (Card A)"}, 4, "figures", False, "figures not confirmed"),
+        ({"libraries": {"torch": "3"}}, 1, "figures", True, "torch 3 instead of torch 2"),
+        ({"threads": 2}, 1, "figures", True, "2 threads instead of 1"),
+        ({"processor": "AVX2"}, 1, "figures", True, "AVX2 instead of AVX512"),
+        ({"platform": "Other"}, 1, "figures", True, "Other instead of Linux"),
+        ({"engine": "fast"}, 0, "bits", True, "the same bits"),
+        ({"engine": "fast"}, 1, "bits", False, "other bits"),
         (
             {"engine": "reference"},
-            0.01,
-            "tolerance",
+            1,
+            "figures",
             True,
             "the reference engine instead of the fast engine",
         ),
-        ({"python": "4"}, 1e-5, "bits", False, "other bits"),
+        ({"python": "4"}, 1, "bits", False, "other bits"),
     ],
 )
-def test_bits_on_the_same_kind_of_machine_else_a_tolerance(
-    folder, now, moved, compared, holds, told
+def test_bits_on_the_same_kind_of_machine_else_two_replays(
+    folder, now, wrong, compared, holds, told
 ):
     made = {"harness": "1", "python": "3", "libraries": {"torch": "2"}, "device": "cpu"}
     made = Environment(**made, threads=1, platform="Linux", processor="AVX512")
     result = RunResult.model_validate(a_run(folder)[1]).model_copy(update={"environment": made})
-    again = result.model_copy(update={"environment": made.model_copy(update=now)})
-    found = compare(result, logits(0.0), Outcome(again, logits(moved)))
+    first = result.model_copy(update={"environment": made.model_copy(update=now)})
+    calls = []
+
+    def again():
+        calls.append(1)
+        return Outcome(result, predictions(wrong + 1))
+
+    outcome = Outcome(first, predictions(wrong))
+    found = compare(result, predictions(0), outcome, again, accuracy)
 
     assert (found.compared, found.holds) == (compared, holds)
     assert told in found.told
-    assert found.difference == pytest.approx(moved, abs=1e-6)
+    assert (found.difference > 0) == (wrong > 0)
+    assert bool(calls) == (compared == "figures")  # a second replay costs as much as the first
 
 
 def test_a_run_that_tested_another_epoch_says_so(folder):
     result = RunResult.model_validate(a_run(folder)[1])
     made = result.environment.model_copy(update={"processor": "other"})
     again = result.model_copy(update={"environment": made, "tested": "last epoch"})
-    found = compare(result, logits(0.0), Outcome(again, logits(0.1)))
+    second = Outcome(again, predictions(4))
+    outcome = Outcome(again, predictions(4))
+    found = compare(result, predictions(0), outcome, lambda: second, accuracy)
 
     assert not found.holds
     assert "it tested 'last epoch' instead of 'best on validation" in found.told
@@ -690,7 +802,8 @@ def test_two_cards_of_one_kind_are_the_same_device(folder):
     other = made.model_copy(update={"device": "cuda:7 (Card A)"})
     again = result.model_copy(update={"environment": other})
 
-    assert compare(result, logits(0.0), Outcome(again, logits(0.1))).compared == "bits"
+    found = compare(result, predictions(0), Outcome(again, predictions(1)), None, accuracy)
+    assert found.compared == "bits"
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ class Replayed:
     """The outcome of a run that was carried out again.
 
     Attributes:
-        compared: 'bits', 'tolerance', or 'nothing': it could not be run again.
+        compared: 'bits', 'figures' (two replays and a paired test), or 'nothing': it could not be run
+            again.
         difference: mean absolute difference of the probabilities; None: nothing was compared.
         told: for people.
     """
