@@ -450,6 +450,9 @@ def _single_threads() -> Iterator[Callable[[], None]]:
     """
     import torch
 
+    # Its parts import each other: threads that begin with different ones would meet it half made.
+    import torchvision.transforms.v2  # noqa: F401
+
     threads = torch.get_num_threads()
     try:
         yield partial(torch.set_num_threads, 1)

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -404,3 +406,24 @@ def test_rows_take_any_other_order_in_place(order, tmp_path_factory):
     np.save(path, rows)
     reorder(path, order)
     assert np.array_equal(np.load(path), rows[list(order)])
+
+
+def test_decoding_begins_with_its_libraries_whole(tmp_path):
+    """Threads that import parts of torchvision at once may find each other's half made."""
+    code = f"""
+import io, sys
+from pathlib import Path
+from PIL import Image
+from harness.data.images import Output, write_arrays
+buffer = io.BytesIO()
+Image.new("RGB", (8, 8)).save(buffer, "png")
+def transform(image):
+    found.append("torchvision.transforms.v2.functional" in sys.modules)
+    return image
+found = []
+output = Output(Path({str(tmp_path / "a.npy")!r}), (3, 8, 8), transform)
+write_arrays([output], 1, lambda run: [buffer.getvalue()] * len(run))
+print(found)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[True]\n"
