@@ -1,6 +1,7 @@
-"""The three full networks under all eight strategies, small: 32 px, a few steps."""
+"""The three full networks, small: 32 px, a few steps; all eight strategies on one of them."""
 
 import math
+from itertools import product
 
 import pytest
 from toys import toy_images, toy_run
@@ -16,8 +17,17 @@ STRATEGIES = LOADED.suites["demo"].strategies
 IMAGES = toy_images((6, 3, 3), size=32)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("backbone", ["resnet50", "densenet121", "vgg19"])
+@pytest.mark.parametrize(
+    ("backbone", "strategy"),
+    [
+        *(("resnet50", strategy) for strategy in STRATEGIES),
+        # What a strategy asks of a network: all of it, its features, its stages, its gradients.
+        *product(
+            ("densenet121", "vgg19"),
+            ("full-ft", "linear-probe", "gradual-last-first", "auto-rgn"),
+        ),
+    ],
+)
 def test_a_full_network_runs(backbone, strategy):
     chosen = LOADED.strategies[strategy]()
     spec, resources = toy_run(

@@ -274,6 +274,9 @@ def add_entry(archive, kind):
     archive.writestr(entry, b"\0" * 30_000_000 if kind == "bomb" else b"/etc/passwd")
 
 
+METRICS = ("balanced-accuracy", "brier", "ece", "per-class-recall")
+
+
 @dataclass
 class Bench:
     """A place to read damaged files in: sound again before each."""
@@ -282,6 +285,9 @@ class Bench:
     loaded: object
 
     def __post_init__(self):
+        # Metrics read no file, and nine of them are most of the time of a case.
+        offered = self.loaded._offers["metrics"]
+        self.loaded._offers["metrics"] = {name: offered[name] for name in METRICS}
         self.sound = small_folder(self.root / "sound")
         package.write_manifest(self.sound, "0.1.0")
         self.folder = self.root / "damaged"
