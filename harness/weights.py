@@ -139,7 +139,7 @@ def load_weights(backbone: Backbone, classes: int, file: WeightsFile) -> Startin
 
 
 def remarks(record: WeightsRecord) -> str:
-    """What there is to say of a user's file before it is used; empty for a plain and whole one."""
+    """Remarks on a user's file before it is used; empty for a plain and whole one."""
     new = ""
     if record.new:
         new = f"lacks {record.new[0]}{_others(list(record.new))}, which start at random"

@@ -167,7 +167,7 @@ def read_samples(path: Path) -> dict[str, np.ndarray]:
 
 
 def take(values: np.ndarray, rows: np.ndarray, path: Path) -> np.ndarray:
-    """What a column of `read_samples(path)` holds in some rows.
+    """The values of a column of `read_samples(path)` in some rows.
 
     Raises:
         StoreError: it has no such row.

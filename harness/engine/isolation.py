@@ -431,7 +431,7 @@ class Patches:
 
 
 def _functions(place: Any) -> dict[str, Any]:  # noqa: ANN401 - a module or a class
-    """What can be called in it, and numbers and texts of harness's own modules."""
+    """The functions of a module or class, and numbers and texts of harness's own modules."""
     own = isinstance(place, types.ModuleType) and place.__name__.split(".")[0] == "harness"
     return {
         name: value
@@ -476,7 +476,7 @@ def _patched_at_import() -> list[str]:
 
 @dataclass
 class Traces:
-    """What a run changed.
+    """Changes that a run made to the process.
 
     Attributes:
         left: names of what it left changed.
@@ -548,7 +548,7 @@ class Isolation:
 
 
 def numerics() -> list[Any] | None:
-    """What decides how numbers are computed, as it is; None: nobody keeps runs apart."""
+    """The state that decides how numbers are computed; None: nobody keeps runs apart."""
     isolation: Isolation | None = getattr(_here, "isolation", None)
     return None if isolation is None else isolation.numerics.read()
 

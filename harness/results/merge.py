@@ -197,7 +197,7 @@ class MergedStore:
 
 
 def _contents(store: Store) -> FolderContents:
-    """What a folder held at one moment."""
+    """The contents of a folder at one moment."""
     with store.unchanged():
         return FolderContents(store.folder, store.results(), store.plan(), store.failures())
 

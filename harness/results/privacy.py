@@ -248,7 +248,7 @@ def _lower(text: str) -> str:
 
 
 def _parts(name: str) -> Iterator[str]:
-    """What else names the same: folders, the file without its end, words with a number in them."""
+    """Other names of the same: folders, the file without its end, words with a number in them."""
     path = PurePosixPath(name)
     yield from path.parts
     yield path.stem

@@ -79,7 +79,7 @@ class Copies(Record):
 
 
 class Pixels(Record):
-    """What is suspicious in the decoded images and their files.
+    """Suspicious things in the decoded images and their files.
 
     Attributes:
         constant: images of one grey level.

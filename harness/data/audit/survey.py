@@ -94,7 +94,7 @@ def _look(source: Source) -> ImageFacts | str:
 
 
 def _unused(image: Image.Image, data: bytes) -> str:
-    """What a file holds beside the image that is used; '' if nothing."""
+    """The content of a file beside the image that is used; '' if nothing."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         return f"{frames - 1} more pages, frames or layers"

@@ -120,7 +120,7 @@ def _too_many(pixels: int) -> DataError:
 
 
 def _unknown(data: bytes) -> str:
-    """Why nothing opens it."""
+    """The reason that nothing opens it."""
     if data.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6", b"%PDF")):
         return "PostScript and PDF are not read; export it as PNG"
     if data.startswith(b"\x89PNG") and (chunk := _damaged_chunk(data)):
@@ -194,7 +194,7 @@ def _check_jpeg(data: bytes, mode: str) -> None:
 
 
 def _damage(reason: str, data: bytes) -> str:
-    """What the decoder found, where pixels are lost; '' where they are not, or it cannot say."""
+    """The decoder's finding, where pixels are lost; '' where they are not, or it cannot say."""
     if found := re.fullmatch(
         r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9", reason
     ):

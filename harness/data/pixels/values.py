@@ -17,7 +17,7 @@ DARKEST = 16.0  # floats that stay below, and go beyond 1, are on no scale of wh
 
 
 def find_range(low: float, high: float, *, whole: bool, depths: Sequence[int] = DEPTHS) -> Range:
-    """What becomes black and white in images whose values run from `low` to `high`; holds both.
+    """The values that become black and white in images whose values run from `low` to `high`; holds both.
 
     0 to the largest value of 8, 10, 12, 14 or 16 bits (`depths`); of floats also 0 to 1, and each of these
     made wider where values run over by up to a quarter, as resizing leaves them.  Whatever fits
