@@ -83,9 +83,24 @@ def _print(report: VerificationReport, replayed: list[Replayed]) -> None:
         f"{report.runs} runs, {report.failed} failed; {report.figures} figures computed again: "
         + (f"{wrong} files do not hold" if wrong else "everything holds")
     )
+    if not wrong:
+        _print_limits(bool(replayed))
+
+
+def _print_limits(replayed: bool) -> None:  # noqa: FBT001
+    """What a folder in which everything holds leaves open."""
+    from harness.results.verify import NOT_SHOWN
+
+    click.echo("not shown by files:")
+    for one in NOT_SHOWN:
+        click.echo(f"- {one}")
+    if not replayed:
+        click.echo("`--replay N` trains N of the runs again and compares their predictions")
 
 
 def _plain(report: VerificationReport, replayed: list[Replayed]) -> dict[str, object]:
+    from harness.results.verify import NOT_SHOWN
+
     return {
         "holds": not report.problems,
         "runs": report.runs,
@@ -94,6 +109,7 @@ def _plain(report: VerificationReport, replayed: list[Replayed]) -> dict[str, ob
         "figures": report.figures,
         "problems": [vars(problem) for problem in report.problems],
         "not_checked": dict(sorted(report.unchecked.items())),
+        "not_shown": list(NOT_SHOWN),
         "replayed": [
             {
                 "run_id": one.result.run_id,

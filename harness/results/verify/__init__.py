@@ -3,7 +3,8 @@
 `verify` reads; it never writes to the folder.
 """
 
+from harness.results.verify.consistency import NOT_SHOWN
 from harness.results.verify.folder import Replay, verify
 from harness.results.verify.report import Problem, Replayed, VerificationReport
 
-__all__ = ["Problem", "Replay", "Replayed", "VerificationReport", "verify"]
+__all__ = ["NOT_SHOWN", "Problem", "Replay", "Replayed", "VerificationReport", "verify"]

@@ -33,12 +33,16 @@ def verify(
         replay: runs some of the runs that hold again; None: none.
     """
     report = VerificationReport(folder)
-    context = VerificationContext(Store(folder), loaded, SplitFiles(folder, report), report)
+    store = Store(folder)
+    plan = _read_plan(store, report)
+    planned = {line.run_id: line for line in plan.runs} if plan else {}
+    context = VerificationContext(store, loaded, SplitFiles(folder, report), report, planned)
     context.splits.check_all()
     runs = [(path, verify_run(path, context)) for path in files.listing(folder / "runs")]
     failures = [(path, _check_failure(path, context)) for path in files.listing(folder / "failed")]
     report.runs, report.failed = len(runs), len(failures)
-    _check_plan(context, {path.stem for path, _ in (*runs, *failures)})
+    if plan is not None:
+        _check_complete(plan, {path.stem for path, _ in (*runs, *failures)}, report)
     _check_strangers(report)
     _check_package(report)
     replayed = _replay(runs, context, replay) if replay else []
@@ -75,21 +79,21 @@ def _check_failure(path: Path, context: VerificationContext) -> RunResult | None
     return failure
 
 
-def _check_plan(context: VerificationContext, there: set[str]) -> None:
-    """Everything that was asked for is there, finished or failed."""
-    path, report = context.store.folder / "plan.json", context.report
+def _read_plan(store: Store, report: VerificationReport) -> Plan | None:
+    """What was asked for; None: the plan is missing or damaged, which is reported."""
+    path = store.folder / "plan.json"
     try:
-        plan = context.store.plan() if files.exists(path) else None
+        if files.exists(path):
+            return store.plan()
     except StoreError as error:
         report.wrong(path, "schema", report.told(error))
-        return
-    if plan is None:
-        report.wrong(path, "completeness", "it is missing: nothing says what was asked for")
-        return
-    _check_complete(plan, there, report)
+        return None
+    report.wrong(path, "completeness", "it is missing: nothing says what was asked for")
+    return None
 
 
 def _check_complete(plan: Plan, there: set[str], report: VerificationReport) -> None:
+    """Everything that was asked for is there, finished or failed."""
     for line in plan.runs:
         if line.run_id not in there:
             place = f"runs/{line.dataset}/{line.backbone}/{line.strategy}/{line.run_id}.json"

@@ -11,8 +11,8 @@ from harness.api.records import RunResult
 from harness.utils.text import clean
 
 Check = Literal[
-    "schema", "name", "split", "predictions", "metrics", "completeness", "stranger", "package",
-    "replay",
+    "schema", "name", "split", "predictions", "metrics", "record", "plan", "repeat",
+    "completeness", "stranger", "package", "replay",
 ]  # fmt: skip
 
 

@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api.execution import Predictions
 from harness.api.metric import metric_fault
-from harness.api.records import MetricValue, RunResult
+from harness.api.records import DataRecord, MetricValue, PlannedRun, RunResult
 from harness.data.split import Splits
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry
@@ -20,6 +20,7 @@ from harness.results import schema
 from harness.results.merge import figures_agree
 from harness.results.rescore import SPLITS, figures
 from harness.results.store import Store
+from harness.results.verify.consistency import Repeats, plan_faults, record_faults
 from harness.results.verify.report import VerificationReport
 from harness.results.verify.splits import SplitFiles
 from harness.utils import files
@@ -35,6 +36,8 @@ class VerificationContext:
     loaded: PluginRegistry
     splits: SplitFiles
     report: VerificationReport
+    planned: Mapping[str, PlannedRun] = field(default_factory=dict)
+    repeats: Repeats = field(default_factory=Repeats)
 
 
 def verify_run(path: Path, context: VerificationContext) -> RunResult | None:
@@ -47,7 +50,15 @@ def verify_run(path: Path, context: VerificationContext) -> RunResult | None:
         return result
     if check_name(path, result, context):
         _check_samples(path, result, context)
+        _check_statements(path, result, context)
     return result
+
+
+def _check_statements(path: Path, result: RunResult, context: VerificationContext) -> None:
+    for fault in record_faults(result, context.loaded):
+        context.report.wrong(path, "record", fault)
+    for fault in plan_faults(result, context.planned.get(result.run_id)):
+        context.report.wrong(path, "plan", fault)
 
 
 def read_record(path: Path, report: VerificationReport) -> RunResult | None:
@@ -93,6 +104,8 @@ def _check_samples(path: Path, result: RunResult, context: VerificationContext) 
     if splits and (fault := _sample_fault(result, predictions, splits, context)):
         context.report.wrong(path.with_suffix(".safetensors"), "split", fault)
     _check_figures(path, result, predictions, context)
+    for fault in context.repeats.faults(result, predictions):
+        context.report.wrong(path, "repeat", fault)
 
 
 def _predictions(path: Path, result: RunResult, report: VerificationReport) -> Predictions | None:
@@ -160,10 +173,16 @@ def _sample_fault(
         if differ:
             return f"{differ} of its {split} targets are not the labels in {data.split_file}"
         counted = Counter(splits.samples[row].label for row in rows.tolist())
-        recorded = {name: count for name, count in data.counts.get(split, {}).items() if count}
-        if counted != recorded:
+        if counted != _recorded(data, split):
             return f"the record counts other {split} images a class than it holds"
+    trained = context.splits.train_counts(data, result.spec)
+    if trained is not None and trained != _recorded(data, "train"):
+        return f"the record counts other train images a class than {data.split_file}"
     return ""
+
+
+def _recorded(data: DataRecord, split: str) -> dict[str, int]:
+    return {name: count for name, count in data.counts.get(split, {}).items() if count}
 
 
 def _check_figures(

@@ -66,10 +66,7 @@ class SplitFiles:
         if spec.limit is not None and all(is_pseudonym(one.id) for one in splits.samples):
             self.report.unchecked[LIMITED] += split == "test"
             return self._quota_fault(given, splits, split, spec.limit, where)
-        key = (data.split_file, spec.limit, spec.protocol.split_seed)
-        if key not in self._limited:
-            self._limited[key] = limited(splits, spec.limit, spec.protocol.split_seed)
-        expected = self._limited[key][split]
+        expected = self._rows(data.split_file, splits, spec)[split]
         if given == expected:
             return ""
         few = f" at the limit of {spec.limit}" if spec.limit else ""
@@ -78,6 +75,22 @@ class SplitFiles:
             f"its {len(given)} {split} samples are not {where}{few}: {foreign} are none of them, "
             f"{len(set(expected) - set(given))} of {len(expected)} are missing"
         )
+
+    def train_counts(self, data: DataRecord, spec: RunSpec) -> Counter[str] | None:
+        """Images a class that a run with this spec trains on; None: the files do not say."""
+        splits = self.read(data.split_file)
+        if splits is None or data.skipped:
+            return None
+        if spec.limit is not None and all(is_pseudonym(one.id) for one in splits.samples):
+            return None
+        rows = self._rows(data.split_file, splits, spec)["train"]
+        return Counter(splits.samples[row].label for row in rows)
+
+    def _rows(self, name: str, splits: Splits, spec: RunSpec) -> dict[Split, list[int]]:
+        key = (name, spec.limit, spec.protocol.split_seed)
+        if key not in self._limited:
+            self._limited[key] = limited(splits, spec.limit, spec.protocol.split_seed)
+        return self._limited[key]
 
     def _quota_fault(
         self, given: list[int], splits: Splits, split: Split, limit: int, where: str
