@@ -82,17 +82,25 @@ def finished(process: subprocess.Popen[str], codes: Sequence[int] = (0,)) -> str
 
 
 def kill(call: Call, place: Path, times: int, seed: int = 0) -> None:
-    """Kill the call at random moments and begin it again; a finished folder is followed by a new."""
+    """Kill the call at random moments, in turn at a random run and by the clock, and begin it again.
+
+    A finished folder is followed by a new one.
+    """
     rng, started = random.Random(seed), time.monotonic()
     reference = place / "reference"
     call.run(reference, place / "cache-reference")
-    longest = time.monotonic() - started
+    longest, total = time.monotonic() - started, len(sound_runs(reference))
     folder, there, done = 0, set[str](), 0
     while done < times:
         out, cache = place / f"killed-{folder}", place / f"cache-{folder}"
         process = call.start(out, cache)
+        if done % 2:  # by the clock, which on a busy machine is often before the first run
+            moment = rng.uniform(0, longest)
+        else:
+            _wait_for(process, out, rng.randrange(1, total + 1))
+            moment = rng.uniform(0, 0.5)
         try:
-            said, _ = process.communicate(timeout=rng.uniform(0, longest))
+            said, _ = process.communicate(timeout=moment)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -110,6 +118,12 @@ def kill(call: Call, place: Path, times: int, seed: int = 0) -> None:
     out, cache = place / f"killed-{folder}", place / f"cache-{folder}"
     call.run(out, cache)
     same(reference, out)
+
+
+def _wait_for(process: subprocess.Popen[str], out: Path, runs: int) -> None:
+    """Wait until so many records are there, or the call has ended."""
+    while process.poll() is None and len(list((out / "runs").rglob("*.json"))) < runs:
+        time.sleep(0.02)
 
 
 RESULTS, CACHES = ("64k", "256k", "1m", "4m"), ("16k", "256k")
