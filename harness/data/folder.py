@@ -472,6 +472,22 @@ def _from_folders(folder: Path, files: Sequence[str], folders: Sequence[str]) ->
     return samples
 
 
+def _nearest(missing: Sequence[str], unlisted: Sequence[str]) -> str:
+    """` (images/im0.jpg is there, unlisted)`: what the first missing name most likely means."""
+    for key in (
+        str.casefold,
+        lambda name: PurePosixPath(name).name,
+        lambda name: PurePosixPath(name).stem,
+    ):
+        there: dict[str, list[str]] = {}
+        for name in unlisted:
+            there.setdefault(key(name), []).append(name)
+        for name in missing:
+            if len(found := there.get(key(name), [])) == 1:
+                return f" ({found[0]} is there, and not listed)"
+    return ""
+
+
 def _from_list(
     folder: Path, files: Iterable[str], rows: Sequence[Listed], *, by_folder: bool
 ) -> list[Listed]:
@@ -484,7 +500,8 @@ def _from_list(
     if without:
         raise DataError(
             f"{folder}: {len(without)} files are listed but there is no such image: "
-            f"{first_few(without)}; add them, or take the rows out"
+            f"{first_few(without)}{_nearest(without, sorted(there - listed))}; add them, or take the "
+            "rows out"
         )
     if unlisted:
         raise DataError(

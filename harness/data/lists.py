@@ -29,10 +29,12 @@ FOLDER = "@folder"  # `label=@folder`: the folder that an image lies in
 
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
+    "training": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
     "test": "test",
+    "testing": "test",
 }
 STEMS = ("manifest", "metadata")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}

@@ -28,7 +28,7 @@ HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)/?$")
 REVISION = re.compile(r"[0-9a-f]{40}")
 SHORTEST = 3  # characters of a name of user or machine that is looked for
 LONG = 4  # characters of an id that is looked for in any case
-SPLIT_WORDS = ("train", "validation", "test", "val", "valid")
+SPLIT_WORDS = ("train", "training", "validation", "test", "testing", "val", "valid")
 # Folders and accounts that are called so everywhere.
 COMMON = frozenset({"images", "image", "data", "dataset", "files", "file", "scan", "scans", "all"})
 SYSTEM = frozenset({"root", "user", "admin", "ubuntu", "runner", "jovyan", "nobody", "localhost"})

@@ -61,6 +61,23 @@ def test_classes_in_splits(validation, folder):
     assert tables["validation"]["id"] == [f"{validation}/a/1.png", f"{validation}/b/1.png"]
 
 
+def test_splits_as_some_sets_call_them(folder):
+    put(folder, *(f"{s}/{c}/1.png" for s in ("Training", "Testing") for c in "ab"))
+    assert {split: table["id"] for split, table in load(folder).items()} == {
+        "train": ["Training/a/1.png", "Training/b/1.png"],
+        "test": ["Testing/a/1.png", "Testing/b/1.png"],
+    }
+
+
+@pytest.mark.parametrize("written", ["scans/IM1.PNG", "im1.png", "scans/im1", "im1.jpg"])
+def test_a_listed_file_that_is_there_under_another_name_is_named(folder, written):
+    put(folder, "scans/im1.png", "scans/im2.png", "scans/im3.png")
+    rows = f"file,label\n{written},a\nscans/im2.png,b\n"
+    (folder / "manifest.csv").write_text(rows)
+    with pytest.raises(DataError, match=r"\(scans/im1\.png is there, and not listed\)"):
+        load(folder)
+
+
 def test_notes_and_hidden_files_are_passed_over(folder):
     put(folder, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/.hidden.png", ".trash/c/1.png")
     put(folder, "__MACOSX/a/1.png")
