@@ -178,7 +178,7 @@ def test_files_that_are_no_images_among_images(folder):
             r"1 images do not lie at class/image: 1\.png; lay it out",
         ),
         (["a/p1/1.png", "b/p1/1.png"], r"2 images do not lie at class/image: a/p1/1\.png, b/p1"),
-        (["Training/a/1.png", "Testing/b/1.png"], "do not lie at class/image: Testing/b"),
+        (["Exam/a/1.png", "Learn/b/1.png"], "do not lie at class/image: Exam/a"),
         (["train/1.png", "test/a/1.png"], r"do not lie at split/class/image: train/1\.png"),
         (["train/a/1.png", "dev/a/1.png"], "unknown split 'dev'; use train, validation or test"),
         (["train/a/1.png", "tets/a/1.png"], r"unknown split 'tets'; did you mean 'test'\?"),
