@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from harness.cli.session import COMMANDS, SHARED, PackageGroup, reported, session_of
+from harness.errors import UsageError
 from harness.utils.streams import guarded, print_traceback
 
 
@@ -33,6 +35,7 @@ class Harness(PackageGroup):
         **extra: Any,  # noqa: ANN401 - click's
     ) -> click.Context:
         with reported():
+            _refuse_empty(args)
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
@@ -52,6 +55,18 @@ class Harness(PackageGroup):
         if super().get_command(ctx, args[0]) is None:
             _read_shared(ctx, args[1:])
         return super().resolve_command(ctx, args)
+
+
+def _refuse_empty(args: Sequence[str]) -> None:
+    """An empty value is a variable of a shell that was not set: the default is not what was asked."""
+    for before, arg in zip(["", *args], args, strict=False):
+        option = before if arg == "" and before.startswith("-") else ""
+        if arg.startswith("--") and arg.endswith("=") and arg.count("=") == 1:
+            option = arg[:-1]
+        if option:
+            raise UsageError(f"{option} was given nothing; leave it out for its default")
+        if arg == "":
+            raise UsageError("an argument is empty; was a variable of the shell not set?")
 
 
 def _read_shared(ctx: click.Context, args: list[str]) -> None:

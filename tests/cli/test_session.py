@@ -521,3 +521,43 @@ def test_exit_codes_reach_the_shell(tmp_path):
     python("-m", "harness", "list", "metrics", cwd=tmp_path)
     told = python("-m", "harness", "--help", cwd=tmp_path).stdout
     assert told.startswith("Usage: harness [OPTIONS] COMMAND")
+
+
+# -- values that are not there ----------------------------------------------------------------
+
+
+def valued_options(group=cli, path=()):
+    """Every option of every command that takes a value: (command's path, option)."""
+    with click.Context(group) as ctx:
+        for name in group.list_commands(ctx):
+            command = group.get_command(ctx, name)
+            if isinstance(command, click.Group):
+                yield from valued_options(command, (*path, name))
+                continue
+            for param in command.params:
+                if isinstance(param, click.Option) and not param.is_flag:
+                    yield (*path, name), param.opts[-1]
+
+
+@pytest.mark.parametrize("form", ["apart", "together"])
+def test_a_value_that_is_empty_is_never_the_default(form):
+    """As a script leaves it whose variable is not set: `--seeds "$SEEDS"`."""
+    options = sorted(set(valued_options()))
+    assert len(options) > 50
+    for path, option in options:
+        if not option.startswith("--") and form == "together":
+            continue
+        given = [option, ""] if form == "apart" else [f"{option}="]
+        done = CliRunner().invoke(cli, [*path, *given])
+        assert (done.exit_code, done.stderr) == (
+            2,
+            f"harness: error: {option} was given nothing; leave it out for its default\n",
+        )
+
+
+def test_an_empty_argument_is_told():
+    done = CliRunner().invoke(cli, ["board", ""])
+    assert done.exit_code == 2
+    assert "an argument is empty" in done.stderr
+    done = CliRunner().invoke(cli, ["list", "strategies", "--set", "a=b="])
+    assert "was given nothing" not in done.stderr
