@@ -157,22 +157,24 @@ class FolderDataset(Dataset):
             )
 
 
-def parse_data_option(text: str) -> FolderDataset:
+def parse_data_option(text: str, where: str = "") -> FolderDataset:
     """The dataset of `--data NAME=FOLDER` or `--data MODALITY:NAME=FOLDER`.
 
     Its id is NAME; without a modality it is `unknown`, a modality of its own on the board.
+    `where`: what a message begins with, if it is not of the command line.
 
     Raises:
         UsageError: another form, or a name that is no id.
     """
+    where = where or f"--data {text!r}"
     left, equals, path = text.partition("=")
     modality, colon, name = left.rpartition(":")
     if not (equals and path and name) or (colon and not modality):
-        raise UsageError(f"--data {text!r}: write NAME=FOLDER or MODALITY:NAME=FOLDER")
+        raise UsageError(f"{where}: write NAME=FOLDER or MODALITY:NAME=FOLDER")
     for word in filter(None, (name, modality)):
         if not re.fullmatch(r"[a-z0-9]+([._-][a-z0-9]+)*", word):
             raise UsageError(
-                f"--data {text!r}: {word!r} is no id; use lower-case letters, digits and hyphens"
+                f"{where}: {word!r} is no id; use lower-case letters, digits and hyphens"
             )
     return FolderDataset(name=name, modality=modality or UNKNOWN_MODALITY, path=Path(path))
 
@@ -397,13 +399,17 @@ def _is_note(file: str) -> bool:
 
 
 def _scans(folder: Path, files: Sequence[str], window: str) -> frozenset[str]:
-    """The DICOM files among images.
+    """The DICOM files among images, whatever their names.
 
     Raises:
         DataError: what reads them is not installed, or a window is declared and there is none.
     """
     known = image_extensions()
-    scans = frozenset(file for file in files if PurePosixPath(file).suffix.lower() not in known)
+    scans = frozenset(
+        file
+        for file in files
+        if PurePosixPath(file).suffix.lower() not in known or dicom.is_read_as_dicom(folder / file)
+    )
     if scans and not dicom.is_installed():
         raise DataError(
             f"{folder} holds {len(scans)} DICOM files ({first_few(sorted(scans))}); install what "

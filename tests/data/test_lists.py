@@ -9,13 +9,22 @@ import pytest
 from PIL import Image
 
 from harness import Access, DataError, FolderDataset, Protocol, UsageError
+from harness.benchmark.request import BenchRequest
+from harness.benchmark.suite import read_suite, resolve_suite
 from harness.data.audit.audit import audit
 from harness.data.audit.terminal import render
-from harness.data.folder import Listed, parse_data_option, read_lists, with_options
+from harness.data.folder import (
+    Listed,
+    parse_data_option,
+    read_lists,
+    with_options,
+    with_windows,
+)
 from harness.data.lists import parse_columns
 from harness.data.preparation import prepare_dataset
 from harness.data.split import Splits
 from harness.data.table import read_table
+from harness.plugins.registry import load_plugins
 
 ROWS = (("a/x.png", "1", "train", "p1"), ("y.png", "é", "test", "p2"))
 LISTED = tuple(
@@ -356,5 +365,64 @@ def test_columns_from_the_command_line_and_a_suite_file(images, toy_cli, tmp_pat
     folder = f'path = "{images}", columns = {{group = "patient_id"}}, join_labels = true'
     suite.write_text(f'extends = "toy"\ndatasets = ["own"]\n[data]\nown = {{{folder}}}\n')
     assert "data own" in toy_cli("bench", suite, "--dry-run", "--out", out / "runs").output
-    suite.write_text(f'extends = "toy"\n[data]\nown = {{path = "{images}", colums = 1}}\n')
-    assert "unknown key 'colums'" in toy_cli("bench", suite, exit_code=2).output
+    for wrong, said in {
+        "colums = 1": "unknown key 'colums'; did you mean 'columns'?",
+        'columns = {grup = "patient_id"}': "unknown role 'grup'; did you mean 'group'?",
+        'columns = {group = ["a", "b"]}': "group takes one column, not 2",
+        'window = "lnug"': "'lnug' is no window; did you mean 'lung'?",
+        "window = 3": "window: Input should be a valid string",
+        'join_labels = "perhaps"': "join_labels: Input should be a valid boolean",
+    }.items():
+        suite.write_text(f'extends = "toy"\n[data]\nown = {{path = "{images}", {wrong}}}\n')
+        message = toy_cli("bench", suite, exit_code=2).output
+        assert "suite file" in message
+        assert "[data] own" in message
+        assert said in message
+    suite.write_text(f'extends = "toy"\n[data]\n"Bad Name" = "{images}"\n')
+    message = toy_cli("bench", suite, exit_code=2).output
+    assert "[data] Bad Name: 'Bad Name' is no id" in message
+    suite.write_text('extends = "toy"\n[data]\nown = {path = "\\u0000"}\n')
+    assert "write a folder, or a table" in toy_cli("bench", suite, exit_code=2).output
+
+
+def test_a_suite_file_says_of_a_folder_what_the_command_line_says(images, tmp_path):
+    """Modality, columns, joined labels and window; an option counts before it."""
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        f"""extends = "demo"
+        [data."mri:own"]
+        path = "{images}"
+        columns = {{group = "patient_id", metadata = ["age", "sex"]}}
+        join_labels = true
+        window = "lung"
+        """
+    )
+    _, (by_file,) = read_suite(suite, load_plugins([]))
+    folder = parse_data_option(f"mri:own={images}")
+    given = with_options(
+        [folder], ["own:group=patient_id", "own:metadata=age,sex"], join_labels=True
+    )
+    assert [by_file] == with_windows(given, ["own:lung"])
+    request = BenchRequest(
+        suite=str(suite), datasets=("own",), window=("own:bone",), columns=("group=mrn",)
+    )
+    chosen = resolve_suite(request, load_plugins([])).datasets["own"]
+    assert chosen.window == "bone"
+    assert chosen.columns["group"] == ("mrn",)
+    assert chosen.columns["metadata"] == ("age", "sex")
+
+
+@pytest.mark.parametrize(
+    ("modality", "options"),
+    [("", {"window": ("lung",)}), ("", {"columns": ("group=a",)}), ("mri:", {})],
+)
+def test_what_a_plugin_declares_is_not_said_again(tmp_path, modality, options):
+    """It was passed over in silence: a window and a modality."""
+    request = BenchRequest(
+        suite="demo",
+        data=(f"{modality}bloodmnist={tmp_path}",),
+        datasets=("bloodmnist",),
+        **options,
+    )
+    with pytest.raises(UsageError, match="its plugin says"):
+        resolve_suite(request, load_plugins([]))
