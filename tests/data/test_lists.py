@@ -84,6 +84,41 @@ def test_parquet_is_read(name, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([2**31 - 1], pa.int32()).cast(pa.date32()),
+        pa.array([2**62], pa.int64()).cast(pa.duration("s")),
+        pa.array([0], pa.int64()).cast(pa.timestamp("us", "No/Where")),
+        pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()),
+    ],
+    ids=["date", "duration", "time zone", "text"],
+)
+def test_parquet_values_that_there_are_none_of(column, tmp_path):
+    table = pa.table({"file": ["x.png"], "label": ["a"], "group": column})
+    pq.write_table(table, tmp_path / "manifest.parquet")
+    with pytest.raises(DataError, match=r"manifest\.parquet cannot be read as a parquet file: \S"):
+        read_lists(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.csv", "x" * 200_000 + ",label\n"),
+        ("manifest.jsonl", json.dumps({"x" * 200_000: 1}) + "\n"),
+        ("manifest.jsonl", json.dumps({"file": "x.png", "label": "a|" * 9000}) + "\n"),
+        ("manifest.jsonl", json.dumps({"file": "/" * 9000, "label": "a"}) + "\n"),
+        ("manifest.csv", ",".join(f"name {number}" for number in range(2000)) + "\n"),
+    ],
+)
+def test_messages_about_damaged_lists_can_be_read(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as error:
+        read_lists(tmp_path)
+    assert name in str(error.value)
+    assert len(str(error.value)) < 2000
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b'{"file": "x.png", "label": "a"}\n{"file"', "line 2: .*; write one JSON object a line"),
