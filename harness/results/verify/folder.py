@@ -40,6 +40,7 @@ def verify(
     report.runs, report.failed = len(runs), len(failures)
     _check_plan(context, {path.stem for path, _ in (*runs, *failures)})
     _check_strangers(report)
+    _check_board(report)
     _check_package(report)
     replayed = _replay(runs, context, replay) if replay else []
     return report, replayed
@@ -114,6 +115,14 @@ def _walk(folder: Path) -> Iterator[Path]:
     for place in PLACES:
         for inside, _, names in sorted(os.walk(folder / place)):
             yield from (Path(inside, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _check_board(report: VerificationReport) -> None:
+    """No call was killed while it replaced the files of the board."""
+    path = report.folder / files.UNFINISHED_BOARD
+    if files.exists(path):
+        why = "the board's files may be of two moments: `harness board` writes all of them again"
+        report.wrong(path, "board", why)
 
 
 def _check_package(report: VerificationReport) -> None:

@@ -12,7 +12,7 @@ from harness.utils.text import clean
 
 Check = Literal[
     "schema", "name", "split", "predictions", "metrics", "completeness", "stranger", "package",
-    "replay",
+    "replay", "board",
 ]  # fmt: skip
 
 
