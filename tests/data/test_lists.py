@@ -352,6 +352,35 @@ def test_beside_a_list_a_folder_is_a_label_only_if_the_user_says_so(images):
     assert (found["label"], found["group"]) == (["a", "a", "b", "b"], ["p", "p", "q", "q"])
 
 
+def test_json_lines_in_the_folder_of_each_split(tmp_path):
+    """As the Hub has it: names from the list's folder, patients, and folders for classes."""
+    for split in ("train", "test"):
+        lines = []
+        for number in range(4):
+            path = tmp_path / split / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4, 4), number).save(path)
+            lines.append(
+                {
+                    "file_name": f"{'ab'[number % 2]}/{number}.png",
+                    "patient": f"{split[:2]}{number // 2}",
+                }
+            )
+        (tmp_path / split / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(
+        DataError, match=r"no column label .*'patient' .it looks like a group"
+    ) as error:
+        load(tmp_path)
+    assert "--columns group=patient, --columns label=@folder if" in str(error.value)
+    given = {"group": "patient", "label": "@folder"}
+    tables = FolderDataset(name="own", modality="m", path=tmp_path, columns=given).load(Access())
+    assert {split: table[:]["group"] for split, table in tables.items()} == {
+        "train": ["tr0", "tr1", "tr0", "tr1"],
+        "test": ["te0", "te1", "te0", "te1"],
+    }
+    assert tables["test"][:]["label"] == ["a", "a", "b", "b"]
+
+
 def test_metadata_stand_in_the_split_file_and_nowhere_else(images, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     for number, place in enumerate(sorted(images.rglob("*.png"))):
