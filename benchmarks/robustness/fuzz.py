@@ -1,6 +1,8 @@
 """Damage sound files in thousands of ways and read them: a table of what came of it, for docs.
 
-    python benchmarks/robustness/fuzz.py [CASES] [SEED]
+    python benchmarks/robustness/fuzz.py [CASES] [SEED] [FILE]
+
+FILE: a kind of file, or what its name begins with, as `list`; without it, all.
 
 Every cell: cases that were read, that some file was said not to hold, that were refused with a
 message, and tracebacks, which are printed and must be none.
@@ -25,14 +27,14 @@ from harness.plugins.registry import load_plugins
 SLOW = 20.0  # seconds that reading one damaged file may take
 
 
-def main(cases: int, number: int) -> int:
+def main(cases: int, number: int, only: str = "") -> int:
     """Print the table; the number of tracebacks."""
     faults: Counter[str] = Counter()
     print("| file | cases | read | said not to hold | refused | tracebacks | slowest |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as place:
         bench = Bench(Path(place), load_plugins([]))
-        for reader in READERS:
+        for reader in filter(lambda name: name.startswith(only), READERS):
             counts, slowest = fuzz(bench, reader, cases, number, faults)
             shown = " | ".join(str(counts[key]) for key in ("read", "not held", "refused", "fault"))
             print(f"| {reader} | {counts.total()} | {shown} | {slowest:.1f} s |", flush=True)
@@ -72,5 +74,6 @@ def fuzz(
 
 
 if __name__ == "__main__":
-    given_cases, given_seed = [*map(int, sys.argv[1:]), *(2000, 0)[len(sys.argv) - 1 :]][:2]
-    sys.exit(bool(main(given_cases, given_seed)))
+    defaults = ("2000", "0", "")
+    words = (*sys.argv[1:4], *defaults[len(sys.argv) - 1 :])
+    sys.exit(bool(main(int(words[0]), int(words[1]), words[2])))

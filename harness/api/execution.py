@@ -86,6 +86,9 @@ class Observer:
     def progress(self, phase: str, done: float) -> None:
         """`done` is the share of the run's budget that is spent, 0 to 1."""
 
+    def predicted(self, outcome: Outcome) -> None:
+        """The run is trained and tested: all but its figures, which follow (`metric.uncomputed`)."""
+
 
 @dataclass(frozen=True)
 class Resources:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.api.records import MetricValue
+from harness.api.records import MetricValue, RunResult
 from harness.errors import PluginError, Undefined
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 LONGEST_REASON = 300
+# Stands in a record that is written before its figures are computed: a metric may end the process.
+PENDING = "its process ended first"
+_NOTHING = "no error and gave no figure: "
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,23 @@ def metric_fault(name: str, value: MetricValue) -> str:
     """The error that a metric raised instead of giving this figure; empty: it raised none."""
     given, start = value.reason or "", _raised(name)
     return given.removeprefix(start) if value.value is None and given.startswith(start) else ""
+
+
+def uncomputed(name: str, why: str = PENDING) -> MetricValue:
+    """In the place of a figure that nothing has computed: a metric's fault to whoever reads it."""
+    return MetricValue(value=None, reason=f"{_raised(name)}{_NOTHING}{why}")
+
+
+def why_uncomputed(name: str, value: MetricValue) -> str:
+    """The `why` of an `uncomputed` figure; empty: the metric was called, and that is what it did."""
+    fault = metric_fault(name, value)
+    return fault.removeprefix(_NOTHING) if fault.startswith(_NOTHING) else ""
+
+
+def is_pending(result: RunResult) -> bool:
+    """True for a record whose figures nobody has computed yet."""
+    values = [*result.metrics.items(), *result.validation.items()]
+    return any(why_uncomputed(name, value) == PENDING for name, value in values)
 
 
 def _raised(name: str) -> str:

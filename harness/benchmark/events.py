@@ -47,6 +47,9 @@ class RunListener:
     def state_left(self, spec: RunSpec, left: StateLeft) -> None:
         """The run changed what is global, and did not put it back."""
 
+    def predicted(self, spec: RunSpec, outcome: Outcome) -> None:
+        """A run is trained and tested; `run_end` follows, unless computing its figures ends it."""
+
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None: ...
 
     def receive(self, spec: RunSpec, event: str, value: Any) -> None:  # noqa: ANN401 - of any event
@@ -55,16 +58,23 @@ class RunListener:
 
 
 class RunObserver(Observer):
-    """The engine's observer of one run: sends each event on with the run it is about."""
+    """The engine's observer of one run: sends each event on with the run it is about.
+
+    `dress`: puts into an outcome what the engine does not know.
+    """
 
     def __init__(self, spec: RunSpec, send: Callable[[RunSpec, str, Any], None]) -> None:
         self.spec, self.send = spec, send
+        self.dress: Callable[[Outcome], Outcome] = lambda outcome: outcome
 
     def epoch_end(self, record: EpochRecord) -> None:
         self.send(self.spec, "epoch_end", record)
 
     def phase_end(self, report: PhaseReport) -> None:
         self.send(self.spec, "phase_end", report)
+
+    def predicted(self, outcome: Outcome) -> None:
+        self.send(self.spec, "predicted", self.dress(outcome))
 
     def weights_lost(self, reason: str) -> None:
         """The tested weights could not be kept."""

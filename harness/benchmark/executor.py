@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -108,6 +108,8 @@ class RunExecutor:
         records: dict[str, PluginRecord] = {}
         try:
             records = plugin_records(self.loaded, spec)
+            if isinstance(observer, RunObserver):
+                observer.dress = partial(self._dressed, records=records)
             outcome = self._carry_out(self._resources(spec, observer, siblings), spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
                 _save_weights(outcome, self.setup.weights_folder, observer)
@@ -115,11 +117,15 @@ class RunExecutor:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a plugin raises, or sys.exit(): this run only
             outcome = Outcome(self.failed(spec, error))
+        return self._dressed(outcome, records)
+
+    def _dressed(self, outcome: Outcome, records: Mapping[str, PluginRecord]) -> Outcome:
+        """With what the engine does not know: suite, origin of the code, machine, time."""
         result = outcome.result.model_copy(
             update={
                 "suite": self.setup.suite,
                 "shortened": self.setup.shortened,
-                "plugins": records,
+                "plugins": dict(records),
                 "environment": provenance.environment(
                     device_name(self.setup.device), self.setup.engine
                 ),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api.execution import Outcome
+from harness.api.metric import is_pending
 from harness.api.records import RunResult, RunSpec
 from harness.benchmark.executor import weights_file
 from harness.benchmark.profile import DecodingCost
 from harness.data.cache import PixelCheck, check_aside
 from harness.data.preparation import PreparedDataset
-from harness.errors import StoreError
+from harness.errors import HarnessError, StoreError
+from harness.plugins.registry import PluginRegistry, load_plugins
+from harness.results.rescore import complete, give_up
 from harness.results.store import Store
 from harness.utils import files
 
@@ -35,6 +40,7 @@ class OutcomeKeeper:
     Attributes:
         checks: dataset -> the check of its images, where it is due.
         kept: ids of what was stored.
+        early: id -> record of a run that was stored before its figures were computed.
     """
 
     store: Store
@@ -43,6 +49,7 @@ class OutcomeKeeper:
     weights_folder: Path | None
     checks: Mapping[str, PixelCheck] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    early: dict[str, RunResult] = field(default_factory=dict)
 
     def carry_out(
         self,
@@ -74,9 +81,17 @@ class OutcomeKeeper:
     def keep(self, outcome: Outcome) -> RunResult:
         """Store an outcome, and return the record that was written.
 
+        One that waits for its figures comes twice: before a metric is called, which may end the
+        process, and with them.  If it fails in between, what it was trained to is kept.
+
         Raises:
             DamagedImages: it follows from other images than those of the dataset.
         """
+        if is_pending(outcome.result):
+            self._keep_early(outcome)
+            return outcome.result
+        if outcome.result.status != "ok" and outcome.result.run_id in self.early:
+            return self._without_figures(outcome.result)
         dataset = outcome.result.spec.dataset
         if dataset in self.checks and self.checks[dataset].damaged():
             raise DamagedImages(dataset)
@@ -90,6 +105,21 @@ class OutcomeKeeper:
         self.kept.add(result.run_id)
         return result
 
+    def _keep_early(self, outcome: Outcome) -> None:
+        run = outcome.result
+        with contextlib.suppress(StoreError):  # met, and told, again at the run's end
+            if run.spec.dataset in self.checks and self.checks[run.spec.dataset].damaged():
+                return
+            self.early[run.run_id] = self.store.add(self.decoding.charge(outcome, settle=False))
+
+    def _without_figures(self, failed: RunResult) -> RunResult:
+        """The record of a run that was trained and ended while its figures were computed."""
+        why = failed.error.headline if failed.error else failed.status
+        result = give_up(self.store, self.early[failed.run_id], why)
+        self.kept.add(result.run_id)
+        self.say(_without_figures(self.store, result))
+        return result
+
     def _drop_weights(self, result: RunResult) -> bool:
         """Give the space of a run's weights to its record and logits; False: it has none."""
         if self.weights_folder is None:
@@ -100,6 +130,43 @@ class OutcomeKeeper:
         files.remove(path)
         self.say(f"weights not kept: {path} was removed, for the disk is full; the run is kept")
         return True
+
+
+def _without_figures(store: Store, result: RunResult) -> str:
+    return (
+        f"{result.spec.cell} (seed {result.spec.seed}) is trained and kept without figures, for a metric "
+        f"ended its process: `harness score {store.folder} --metric NAMES` computes them"
+    )
+
+
+def complete_runs(
+    store: Store, specs: Sequence[RunSpec], loaded: PluginRegistry, say: Callable[[str], None]
+) -> None:
+    """Compute the figures of runs that an earlier call had trained when its process ended.
+
+    In a process of their own, which a metric may end once more; then they are left without.
+    """
+    waiting = store.pending(specs)
+    if not waiting:
+        return
+    say(f"{len(waiting)} runs were trained by a call that ended before their figures: now computed")
+    process = multiprocessing.get_context("spawn").Process(
+        target=_complete, args=(store.folder, specs, loaded.args), daemon=True
+    )
+    process.start()
+    process.join()
+    for result in store.pending(specs):
+        give_up(store, result, f"the process that computed it ended with code {process.exitcode}")
+        say(_without_figures(store, result))
+
+
+def _complete(folder: Path, specs: Sequence[RunSpec], plugins: Sequence[str]) -> None:
+    store, loaded = Store(folder), load_plugins(plugins)
+    for result in store.pending(specs):
+        try:
+            complete(store, result, loaded)
+        except HarnessError as error:
+            give_up(store, result, str(error))
 
 
 def without_weights(store: Store, asked: frozenset[str], folder: Path | None) -> list[RunResult]:

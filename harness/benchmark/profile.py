@@ -39,10 +39,13 @@ class DecodingCost:
         """A dataset was made again."""
         self.seconds[name] = self.owed[name] = seconds
 
-    def charge(self, outcome: Outcome) -> Outcome:
+    def charge(self, outcome: Outcome, *, settle: bool = True) -> Outcome:
+        """`settle`: what was owed is paid by this run."""
         name = outcome.result.spec.dataset
         alone = {"decode": self.seconds.get(name, 0.0)}
-        incurred = {"decode": self.owed.pop(name, 0.0)}
+        incurred = {"decode": self.owed.get(name, 0.0)}
+        if settle:
+            self.owed.pop(name, None)
         return replace(outcome, result=charged(outcome.result, alone=alone, incurred=incurred))
 
 

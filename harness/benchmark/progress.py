@@ -110,6 +110,9 @@ class ProgressReporter(RunListener):
             + (", the runs after it go on in a new process" if left.fresh else "")
         )
 
+    def predicted(self, spec: RunSpec, outcome: Outcome) -> None:
+        self.keep(outcome)
+
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None:
         self.active.pop(spec.run_id, None)
         self.done += 1

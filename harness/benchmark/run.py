@@ -15,7 +15,7 @@ from harness.api.dataset import Dataset
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import RunResult, RunSpec
 from harness.benchmark.executor import WorkerSetup
-from harness.benchmark.keeping import OutcomeKeeper, without_weights
+from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.progress import DecodingProgress, ProgressReporter
@@ -91,6 +91,7 @@ def run_benchmark(
         ids = [spec.run_id for spec in plan.specs]
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
+        complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
     with profile.measure("runs"):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         keeper = OutcomeKeeper(store, decoding, say, weights_folder)

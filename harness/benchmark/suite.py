@@ -20,13 +20,21 @@ from harness.api.dataset import Dataset, LocalDataset
 from harness.api.records import Protocol, Suite
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
-from harness.data.folder import FolderDataset, parse_data_option, with_options, with_windows
+from harness.data.folder import (
+    UNKNOWN_MODALITY,
+    FolderDataset,
+    parse_data_option,
+    with_options,
+    with_windows,
+)
+from harness.data.pixels.dicom import STORED, check_window
 from harness.errors import StoreError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files
 from harness.utils.names import choose, did_you_mean, first_few
 from harness.utils.text import short
 
+FOLDER_KEYS = ("columns", "join_labels", "window")  # of a table in `[data]`, beside its path
 DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
 
 
@@ -107,11 +115,7 @@ def with_folders(
             raise UsageError(f"--data {folder.name}=...: {folder.path} does not exist")
         known = found.get(folder.name)
         if isinstance(known, LocalDataset):
-            if folder.columns or folder.join_labels:
-                raise UsageError(
-                    f"--data {folder.name}=...: its plugin says how this dataset is read; --columns "
-                    "and --join-labels are for folders that no plugin declares"
-                )
+            _check_only_a_place(folder, known)
             found[folder.name] = known.model_copy(update={"path": folder.path})
         elif known is not None:
             raise UsageError(
@@ -121,6 +125,20 @@ def with_folders(
         else:
             found[folder.name] = folder
     return found
+
+
+def _check_only_a_place(folder: FolderDataset, known: LocalDataset) -> None:
+    """Raise UsageError where more than a place is said of a dataset that a plugin declares."""
+    if folder.columns or folder.join_labels or folder.window != STORED:
+        raise UsageError(
+            f"--data {folder.name}=...: its plugin says how this dataset is read; --columns, "
+            "--join-labels and --window are for folders that no plugin declares"
+        )
+    if folder.modality not in {UNKNOWN_MODALITY, known.modality}:
+        raise UsageError(
+            f"--data {folder.modality}:{folder.name}=...: its plugin says that the modality of this "
+            f"dataset is {known.modality}; leave it out"
+        )
 
 
 def strategy_of(loaded: PluginRegistry, name: str, settings: Mapping[str, Any]) -> Strategy:
@@ -242,17 +260,22 @@ def _given(value: object) -> str:
 
 
 def _folder(path: Path, name: str, given: object) -> FolderDataset:
-    """A line of `[data]`: a folder, or a table `{path, columns, join_labels}`; paths from the file."""
+    """A line of `[data]`: a folder, or a table of all that the command line can say of one.
+
+    Paths are from the file; the name may be MODALITY:NAME, as for `--data`.
+    """
     table: dict[str, Any] = given if isinstance(given, dict) else {"path": given}
     where = f"suite file {path}, [data] {name}"
-    _known_keys(table, {"path", "columns", "join_labels"}, where)
-    if not isinstance(table.get("path"), str):
+    _known_keys(table, {"path", *FOLDER_KEYS}, where)
+    if not isinstance(table.get("path"), str) or "\0" in table["path"]:
         raise UsageError(f"{where}: write a folder, or a table with path = FOLDER")
-    folder = parse_data_option(f"{name}={path.parent / table['path']}")
+    folder = parse_data_option(f"{name}={path.parent / table['path']}", where)
     try:
-        return FolderDataset.model_validate({**folder.model_dump(), **table, "path": folder.path})
+        found = FolderDataset.model_validate({**folder.model_dump(), **table, "path": folder.path})
     except ValidationError as error:
         raise UsageError(explain(error, where)) from error
+    check_window(found.window, where)
+    return found
 
 
 def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -184,10 +184,12 @@ def _labels(archive: zipfile.ZipFile, file: Path, part: str) -> list[int] | list
             f"{file} has {many} labels an image ({name} has the shape {list(shape)}); only one can "
             "be used: save class numbers as [N], of one-hot rows their argmax(1)"
         )
-    if kind.kind not in "buifUS":
+    if kind.kind not in "buifUS" or not kind.itemsize:
         raise DataError(f"{file}: {name} holds {kind}; labels are class numbers or class names")
     with archive.open(f"{name}.npy") as stream:
-        values = np.lib.format.read_array(stream, allow_pickle=False).ravel()
+        _start(stream)
+        count = int(np.prod(shape, dtype=object))
+        values = np.frombuffer(_read(stream, file, name, count * kind.itemsize), dtype=kind)
     if kind.kind == "S":
         try:
             return [value.decode() for value in values.tolist()]
@@ -278,7 +280,16 @@ def _images(archive: zipfile.ZipFile, part: _Part) -> Iterator[np.ndarray]:
     with archive.open(f"{part.name}.npy") as stream:
         _start(stream)
         for _ in range(part.shape[0]):
-            yield np.frombuffer(stream.read(size), dtype=kind).reshape(part.shape[1:])
+            data = _read(stream, Path(str(archive.filename)), part.name, size)
+            yield np.frombuffer(data, dtype=kind).reshape(part.shape[1:])
+
+
+def _read(stream: IO[bytes], file: Path, name: str, size: int) -> bytes:
+    """So many bytes of an array; the file's directory may promise more than there are."""
+    data = stream.read(size)
+    if len(data) != size:
+        raise DataError(f"{file}: {name} was not written to the end: save it again")
+    return data
 
 
 def _header(archive: zipfile.ZipFile, file: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:

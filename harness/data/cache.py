@@ -36,6 +36,7 @@ from pydantic import Field, ValidationError
 from harness.api.records import Record, digest
 from harness.data import images
 from harness.data.images import Fetch, Output, Progress, Transform, reorder, write_arrays
+from harness.data.pixels.dicom import DECODERS, decoders
 from harness.errors import StoreError
 from harness.utils import files
 
@@ -123,7 +124,7 @@ class CachedDataset:
     @property
     def current(self) -> bool:
         """True if the libraries of today would still use it."""
-        return self.entry.libraries == libraries()
+        return self.entry.libraries == libraries(dicom=DECODERS[0] in self.entry.libraries)
 
 
 @dataclass(frozen=True)
@@ -223,14 +224,19 @@ def check_aside(checks: Sequence[PixelCheck]) -> None:
         threading.Thread(target=work, name="check of cached images", daemon=True).start()
 
 
-def entry_for(dataset: str, contents: Sequence[str], *, resize: int, crop: int) -> CacheEntry:
-    """The entry for images of these sha256, in row order, after `images.resize_crop`."""
+def entry_for(
+    dataset: str, contents: Sequence[str], *, resize: int, crop: int, dicom: bool = False
+) -> CacheEntry:
+    """The entry for images of these sha256, in row order, after `images.resize_crop`.
+
+    `dicom`: some of the dataset's files are DICOM.
+    """
     return CacheEntry(
         dataset=dataset,
         count=len(contents),
         resize=resize,
         crop=crop,
-        libraries=libraries(),
+        libraries=libraries(dicom=dicom),
         content=digest({"contents": list(contents)}),
     )
 
@@ -296,9 +302,10 @@ def find_entry(cache: Path, entry: CacheEntry) -> CacheEntry | None:
     return stored.entry if stored is not None and stored.holds(entry) else None
 
 
-def libraries() -> dict[str, str]:
-    """Versions of what decodes and resizes."""
-    return {"cache": str(VERSION)} | {name: version(name) for name in LIBRARIES}
+def libraries(*, dicom: bool = False) -> dict[str, str]:
+    """Versions of what decodes and resizes; of what decodes DICOM files only where there are any."""
+    plain = {"cache": str(VERSION)} | {name: version(name) for name in LIBRARIES}
+    return plain | (decoders() if dicom else {})
 
 
 def entries(cache: Path) -> tuple[CachedDataset, ...]:

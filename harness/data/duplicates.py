@@ -110,7 +110,7 @@ def find_duplicates(
         StoreError: the cache cannot be written.
     """
     ids = table.first_ids()
-    place = _place(ids, cache)
+    place = _place(table, cache)
     found = _read(place, tuple(ids))
     if found is None:
         try:
@@ -128,7 +128,7 @@ def find_duplicates(
 def known_duplicates(table: DatasetTable, cache: Path) -> NearDuplicates | None:
     """The near duplicates that were found before; None: nobody has looked among these images."""
     ids = table.first_ids()
-    return _read(_place(ids, cache), tuple(ids))
+    return _read(_place(table, cache), tuple(ids))
 
 
 def nothing() -> NearDuplicates:
@@ -144,8 +144,9 @@ def confirmed_pairs(near: NearDuplicates, samples: Iterable[Sample]) -> list[Pai
     return [(one.id, other.id) for one, other, _ in pairs if one.group != other.group]
 
 
-def _place(ids: dict[str, str], cache: Path) -> Path:
-    what = {"contents": list(ids), "libraries": libraries(), "version": VERSION}
+def _place(table: DatasetTable, cache: Path) -> Path:
+    used = libraries(dicom=table.dicom)
+    what = {"contents": list(table.first_ids()), "libraries": used, "version": VERSION}
     return cache / "twins" / f"{digest(what)[:32]}.npz"
 
 

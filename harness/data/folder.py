@@ -42,6 +42,7 @@ from harness.utils.names import (
     show_spellings,
 )
 from harness.utils.parallel import in_order
+from harness.utils.text import short
 
 if TYPE_CHECKING:
     import datasets
@@ -157,22 +158,24 @@ class FolderDataset(Dataset):
             )
 
 
-def parse_data_option(text: str) -> FolderDataset:
+def parse_data_option(text: str, where: str = "") -> FolderDataset:
     """The dataset of `--data NAME=FOLDER` or `--data MODALITY:NAME=FOLDER`.
 
     Its id is NAME; without a modality it is `unknown`, a modality of its own on the board.
+    `where`: what a message begins with, if it is not of the command line.
 
     Raises:
         UsageError: another form, or a name that is no id.
     """
+    where = where or f"--data {text!r}"
     left, equals, path = text.partition("=")
     modality, colon, name = left.rpartition(":")
     if not (equals and path and name) or (colon and not modality):
-        raise UsageError(f"--data {text!r}: write NAME=FOLDER or MODALITY:NAME=FOLDER")
+        raise UsageError(f"{where}: write NAME=FOLDER or MODALITY:NAME=FOLDER")
     for word in filter(None, (name, modality)):
         if not re.fullmatch(r"[a-z0-9]+([._-][a-z0-9]+)*", word):
             raise UsageError(
-                f"--data {text!r}: {word!r} is no id; use lower-case letters, digits and hyphens"
+                f"{where}: {word!r} is no id; use lower-case letters, digits and hyphens"
             )
     return FolderDataset(name=name, modality=modality or UNKNOWN_MODALITY, path=Path(path))
 
@@ -284,7 +287,9 @@ def split_named(name: str, place: str) -> Split:
     split = SPLIT_NAMES.get(name.lower())
     if split is None:
         hint = did_you_mean(name, SPLIT_NAMES)
-        raise DataError(f"{place}: unknown split {name!r}{hint}; use train, validation or test")
+        raise DataError(
+            f"{place}: unknown split {short(name)!r}{hint}; use train, validation or test"
+        )
     return split
 
 
@@ -293,25 +298,26 @@ def _row(
 ) -> Listed:
     cells = {role: as_text(value) for role, value in values.items()}
     file = _relative(cells["file"], below, place)
+    shown = short(file)
     label = cells.get("label")
     if label == "":
         raise DataError(
-            f"{place}: {file} has no label; write one, or take the row and the image out"
+            f"{place}: {shown} has no label; write one, or take the row and the image out"
         )
     if label is not None and is_placeholder(label):
         raise DataError(
-            f"{place}: {file} has the label {label!r}, which stands for a missing value: write the "
+            f"{place}: {shown} has the label {label!r}, which stands for a missing value: write the "
             "label, or take the row and the image out; a class of that name needs another word"
         )
     if label is not None and ("|" in label or isinstance(values["label"], (list, tuple, dict))):
         raise DataError(
-            f"{place}: {file} has several labels ({label}); only single-label sets can be "
+            f"{place}: {shown} has several labels ({short(label)}); only single-label sets can be "
             "used: keep one label an image"
         )
     group = cells.get("group")
     if group is not None and is_placeholder(group):
         raise DataError(
-            f"{place}: {file} has the group {group!r}, which stands for a missing value: write whose "
+            f"{place}: {shown} has the group {group!r}, which stands for a missing value: write whose "
             "image it is; if that is not known, a name of its own, its file name, say"
         )
     split = cells.get("split")
@@ -328,7 +334,9 @@ def _relative(name: str, below: Path, place: str) -> str:
     """A path from the folder, with forward slashes."""
     path = PurePosixPath(name.replace("\\", "/"))
     if not name or path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{place}: {name!r} is no path from the folder of the list to an image")
+        raise DataError(
+            f"{place}: {short(name)!r} is no path from the folder of the list to an image"
+        )
     return (PurePosixPath(below.as_posix()) / path).as_posix()
 
 
@@ -341,7 +349,8 @@ def _check_once(rows: Iterable[Listed], folder: Path) -> None:
             continue
         if known.label != row.label:
             raise DataError(
-                f"{folder}: {row.file} is listed as {known.label!r} and as {row.label!r}; only "
+                f"{folder}: {short(row.file)} is listed as {short(str(known.label))!r} and as "
+                f"{short(str(row.label))!r}; only "
                 "single-label sets can be used: keep one row an image"
             )
         again.append(row.file)
@@ -397,13 +406,17 @@ def _is_note(file: str) -> bool:
 
 
 def _scans(folder: Path, files: Sequence[str], window: str) -> frozenset[str]:
-    """The DICOM files among images.
+    """The DICOM files among images, whatever their names.
 
     Raises:
         DataError: what reads them is not installed, or a window is declared and there is none.
     """
     known = image_extensions()
-    scans = frozenset(file for file in files if PurePosixPath(file).suffix.lower() not in known)
+    scans = frozenset(
+        file
+        for file in files
+        if PurePosixPath(file).suffix.lower() not in known or dicom.is_read_as_dicom(folder / file)
+    )
     if scans and not dicom.is_installed():
         raise DataError(
             f"{folder} holds {len(scans)} DICOM files ({first_few(sorted(scans))}); install what "
@@ -528,7 +541,9 @@ def _joined(folder: Path, row: Listed, labels: set[str | None], *, by_folder: bo
     if split and row.split and split != row.split:
         raise DataError(f"{folder}: {row.file} lies in {above[0]!r} but is listed as {row.split!r}")
     if label and row.label and label != row.label:
-        raise DataError(f"{folder}: {row.file} lies in {label!r} but is listed as {row.label!r}")
+        raise DataError(
+            f"{folder}: {row.file} lies in {label!r} but is listed as {short(row.label)!r}"
+        )
     if not label and not row.label:
         raise DataError(f"{folder}: {row.file} has no label, neither in the list nor by its folder")
     return replace(row, split=row.split or split, label=row.label or label)

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from harness.api.dataset import Split
 from harness.errors import DataError, UsageError
 from harness.utils.names import did_you_mean, first_few
+from harness.utils.text import short, shorten
 
 Columns = Mapping[str, tuple[str, ...]]  # role -> names of columns
 ROLES = ("file", "label", "split", "group", "metadata", "ignore")
@@ -66,6 +67,7 @@ FILLERS = frozenset(
     {"train", "training", "val", "valid", "validation", "test", "testing", "image", "images", "img"}
     | {"data", "dataset", "file", "files", "my", "all", "of", "the", "and"}
 )
+LONGEST, MOST_NAMES = 200, 30  # characters of a name, and names, that a message has room for
 LOOKED_AT = 1 << 20  # bytes of a text in which names of images are looked for
 
 _NAMES = {
@@ -314,13 +316,13 @@ def _read_text(path: Path, text: str, columns: Columns) -> ListTable:
     first, _, rest = text.partition("\n")
     # A spreadsheet's note of what separates the cells.
     noted = re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE)
-    separator = noted[1] if noted else _separator(path, text, columns)
     try:
+        separator = noted[1] if noted else _separator(path, text, columns)
         reader = csv.reader(
             io.StringIO(rest if noted else text, newline=""), strict=True, delimiter=separator
         )
         rows = [(f"line {reader.line_num + bool(noted)}", cells) for cells in reader if cells]
-    except csv.Error as error:
+    except (csv.Error, ValueError) as error:  # the latter of what cannot separate
         raise DataError(f"{path} cannot be read as comma-separated UTF-8 text: {error}") from error
     header = tuple(rows[0][1]) if rows else ()
     for place, cells in rows[1:]:
@@ -374,19 +376,19 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _read_parquet(path: Path) -> ListTable:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # A file by itself: as a data set, columns would be made of its folders' names.
         table = pq.ParquetFile(path).read()
+        names = tuple(table.column_names)
         columns = [table.column(number).to_pylist() for number in range(table.num_columns)]
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a parquet file: {error}") from error
+    except Exception as error:
+        # Values that Python has none for (years, time zones, texts) raise anything.
+        reason = short(str(error) or type(error).__name__, LONGEST)
+        raise DataError(f"{path} cannot be read as a parquet file: {reason}") from error
     rows = enumerate(zip_longest(*columns), start=1)
-    return ListTable(
-        path, tuple(table.column_names), [(f"row {number}", cells) for number, cells in rows]
-    )
+    return ListTable(path, names, [(f"row {number}", cells) for number, cells in rows])
 
 
 def as_text(cell: object) -> str:
@@ -419,7 +421,7 @@ def assign_roles(table: ListTable, columns: Columns) -> Roles:
     nameless = [at for at, name in enumerate(header) if _NAMELESS.fullmatch(name)]
     twice = sorted({name for name in header if header.count(name) > 1} - {""})
     if twice:
-        raise DataError(f"{table.path} has column {', '.join(twice)} more than once")
+        raise DataError(f"{table.path} has column {first_few(twice)} more than once")
     declared = _declared(table, header, columns)
     single = {role: found[0] for role, found in declared.items() if role in SINGLE}
     used = {at for found in declared.values() for at in found}
@@ -458,7 +460,7 @@ def _declared(table: ListTable, header: Sequence[str], columns: Columns) -> dict
                 near = did_you_mean(fold(name), header)
                 raise DataError(
                     f"{table.path} has no column {name!r}, which is declared as {role}{near}; it has: "
-                    f"{', '.join(table.header)}"
+                    f"{_names(table)}"
                 )
             found.setdefault(role, []).append(header.index(fold(name)))
     return found
@@ -477,7 +479,7 @@ def _unclear(
     """Name what is missing, and what each column without a role looks like."""
     faults = []
     if missing:
-        has = ", ".join(table.header) or "nothing"
+        has = _names(table) or "nothing"
         faults.append(f"has no column {', '.join(missing)} (it has: {has})")
     looks = {at: _looks_like(table, at, single) for at in rest}
     described = [_described(table, at, looks[at]) for at in rest]
@@ -490,7 +492,8 @@ def _unclear(
         if role is None or role in taken or (role == "split" and not _holds_splits(table, at)):
             role = "metadata"
         taken |= {role} & set(SINGLE)
-        options.append(f"--columns {shlex.quote(f'{role}={name}')}")
+        if len(name) <= LONGEST:
+            options.append(f"--columns {shlex.quote(f'{role}={name}')}")
     if "label" in missing and not any(option.startswith("--columns label=") for option in options):
         options.append(f"--columns label={FOLDER} if the folder that an image lies in is its label")
     way = f"; say what it is: {', '.join(options[:5])}" if options else ""
@@ -501,9 +504,13 @@ def _unclear(
     return DataError(f"{table.path} {' and '.join(faults)}{way}{ignore}; {known}")
 
 
+def _names(table: ListTable) -> str:
+    return shorten([short(name) for name in table.header], MOST_NAMES)
+
+
 def _described(table: ListTable, column: int, role: str | None) -> str:
     name = table.header[column].strip()
-    shown = repr(name) if name else f"number {column + 1}, without a name"
+    shown = repr(short(name)) if name else f"number {column + 1}, without a name"
     if role is None:
         near = did_you_mean(fold(name), [one for names in _NAMES.values() for one in names])
         return f"{shown} ({near.removeprefix('; ')})" if near else shown

@@ -253,7 +253,11 @@ def _arrange(
     rows = limited(splits, limit, protocol.split_seed)
     ids = [splits.samples[row].id for split in SPLITS for row in rows[split]]
     entry = cache.entry_for(
-        dataset.name, table.contents(ids), resize=protocol.resize, crop=protocol.crop
+        dataset.name,
+        table.contents(ids),
+        resize=protocol.resize,
+        crop=protocol.crop,
+        dicom=table.dicom,
     )
     return splits, rows, ids, entry
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.data.images import Depth, Fetch, Scaled, Source, find_depth
-from harness.data.pixels.dicom import STORED, WindowedFile
+from harness.data.pixels.dicom import STORED, WindowedFile, is_dicom
 from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range
 from harness.data.stratify import Sample
 from harness.errors import DataError
@@ -44,6 +44,7 @@ class DatasetTable:
         metadata: id -> what a list says of a sample besides, for people.
         window: as a dataset of DICOM files declares it; part of what `sources` give.
         spans: id -> what becomes black and white, of files of more than eight bits.
+        dicom: some files are DICOM.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +56,7 @@ class DatasetTable:
     metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     window: str = STORED
     spans: Mapping[str, Range] = field(default_factory=dict)
+    dicom: bool = False
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -124,6 +126,7 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
         metadata=getattr(loaded, "metadata", {}),
         window=window,
         spans={name: span for name, span in zip(ids, spans, strict=True) if span},
+        dicom=any(found.dicom for found in hashes),
     )
 
 
@@ -313,6 +316,7 @@ class _File:
     sha256: str
     why: str = ""
     depth: Depth | None = None
+    dicom: bool = False
 
 
 def _hashes(images: datasets.Dataset, window: str) -> Iterator[_File]:
@@ -327,7 +331,7 @@ def _hash(source: bytes | Path | WindowedFile) -> _File:
         data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         return _File("", f"cannot be read: {error.strerror}")
-    return _File(hashlib.sha256(data).hexdigest(), depth=find_depth(data))
+    return _File(hashlib.sha256(data).hexdigest(), depth=find_depth(data), dicom=is_dicom(data))
 
 
 def _spans(depths: Sequence[Depth | None]) -> list[Range | None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.api.dataset import Split
 from harness.api.execution import Outcome, Predictions, Resources
-from harness.api.metric import figure
+from harness.api.metric import figure, uncomputed
 from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
 from harness.api.strategy import Directive, Phase, PhaseReport, Phases
 from harness.engine import isolation
@@ -108,15 +108,14 @@ def _finish(state: RunState) -> Outcome:
         "validation": predict_split(state, state.data.validation) if known is None else known,
     }
     predictions = _predictions(state, logits)
-    with state.clock.measure("evaluate"):
-        metrics = {split: _metrics(state, predictions, split) for split in logits}
+    waiting = {name: uncomputed(name) for name in sorted(state.resources.metrics)}
     result = RunResult(
         run_id=state.spec.run_id,
         suite=state.resources.suite,
         spec=state.spec,
         status="ok",
-        metrics=metrics["test"],
-        validation=metrics["validation"],
+        metrics=waiting,
+        validation=waiting,
         history=tuple(state.log.history),
         phases=tuple(state.log.phases),
         tested=tested,
@@ -124,7 +123,27 @@ def _finish(state: RunState) -> Outcome:
         data=state.resources.images.record,
         weights=_weights(state),
     )
+    _hand_over(state, Outcome(result, predictions))
+    with state.clock.measure("evaluate"):
+        metrics = {split: _metrics(state, predictions, split) for split in logits}
+    result = result.model_copy(
+        update={
+            "metrics": metrics["test"],
+            "validation": metrics["validation"],
+            "cost": _cost(state),
+        }
+    )
     return Outcome(result, predictions, _kept(state) if state.resources.keep_state else None)
+
+
+def _hand_over(state: RunState, outcome: Outcome) -> None:
+    """Let it be kept before any metric is called, one that ends the process, say."""
+    if not outcome.result.metrics:
+        return
+    began = state.clock.now()
+    with isolation.aside():
+        state.resources.observer.predicted(outcome)
+    state.clock.started += state.clock.now() - began
 
 
 def _kept(state: RunState) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.api.dataset import Split
 from harness.api.execution import Predictions
-from harness.api.metric import figure, metric_fault
+from harness.api.metric import figure, is_pending, metric_fault, uncomputed
 from harness.api.records import MetricValue, PluginRecord, RunResult
 from harness.errors import HarnessError
 from harness.plugins import provenance
@@ -92,6 +92,40 @@ def figures(
                 owner = loaded.owner("metrics", name)
                 raise HarnessError(f"metric {name!r} of {owner} raised {why}")
     return found
+
+
+def complete(store: Store, result: RunResult, loaded: PluginRegistry) -> None:
+    """Compute the figures that a run waits for, as the run would have: one that raises is undefined.
+
+    Raises:
+        StoreError: its predictions cannot be read.
+    """
+    predictions = store.predictions(result)
+    classes = result.data.classes if result.data else ()
+    found: dict[str, dict[str, MetricValue]] = {
+        split: {
+            name: figure(
+                loaded.metrics[name],
+                predictions.logits[split],
+                predictions.targets[split],
+                classes,
+                present_only=result.spec.present_only,
+            )
+            for name in result.metrics
+            if name in loaded.metrics
+        }
+        for split in SPLITS
+    }
+    store.amend(result, lambda now: _amended(now, found, {}))
+
+
+def give_up(store: Store, result: RunResult, why: str) -> RunResult:
+    """Record why a run waits for its figures no longer; returns its record."""
+    found: dict[str, dict[str, MetricValue]] = {
+        split: {name: uncomputed(name, why) for name in result.metrics} for split in SPLITS
+    }
+    store.amend(result, lambda now: _amended(now, found, {}) if is_pending(now) else now)
+    return store.get(result.run_id)
 
 
 def _has(result: RunResult, name: str) -> bool:

@@ -24,6 +24,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.api.execution import Outcome, Predictions
+from harness.api.metric import PENDING, is_pending
 from harness.api.records import Plan, PredictionsRecord, Record, RunResult, RunSpec
 from harness.errors import StoreError
 from harness.results import predictions as predictions_file
@@ -52,8 +53,8 @@ class Store:
     def add(self, outcome: Outcome) -> RunResult:
         """Keep a finished or failed run, and return its result as it stands on disk.
 
-        A run that is there already stays as it is: equal ids are the same run.  A failed one is
-        replaced, and goes when the run succeeds.
+        A run that is there already stays as it is: equal ids are the same run; one that waits for
+        its figures is replaced.  A failed one is replaced, and goes when the run succeeds.
 
         Raises:
             StoreError: it could not be written, or could not be read again; what was there stays.
@@ -66,10 +67,11 @@ class Store:
             return result
         final = self.place(result)
         with files.locked(self.folder):
-            if files.exists(final):
-                kept = self._read(final)
+            there = self._read(final) if files.exists(final) else None
+            if there is None or is_pending(there):
+                kept = _add_pair(final, result, outcome.predictions, there)
             else:
-                kept = _add_pair(final, result, outcome.predictions)
+                kept = there
             files.remove(failed)
         return kept
 
@@ -100,6 +102,13 @@ class Store:
         """
         with uncollected(), self.unchanged():
             return tuple(self._read(path) for path in self._finished())
+
+    def pending(self, specs: Iterable[RunSpec]) -> list[RunResult]:
+        """Those of some runs that were trained and whose figures were not computed yet."""
+        paths = [self._beside(spec, f"{spec.run_id}.json") for spec in specs]
+        # To look for the words is a hundred times as fast as to read records.
+        marked = [p for p in paths if files.exists(p) and PENDING.encode() in files.read(p)]
+        return [run for run in map(self._read, marked) if is_pending(run)]
 
     def failures(self) -> tuple[RunResult, ...]:
         """Every run that has only failed so far, in the order of run ids."""
@@ -251,7 +260,9 @@ def _safe(name: str, what: str) -> str:
     return name
 
 
-def _add_pair(final: Path, result: RunResult, predictions: Predictions | None) -> RunResult:
+def _add_pair(
+    final: Path, result: RunResult, predictions: Predictions | None, there: RunResult | None
+) -> RunResult:
     if predictions is None:
         raise StoreError(
             f"run {result.run_id} is ok but came without predictions: what carries out a run must "
@@ -262,7 +273,9 @@ def _add_pair(final: Path, result: RunResult, predictions: Predictions | None) -
     stored, content = packed(result, predictions)
     _checked(stored)
     try:
-        files.write(beside, content)
+        # Written already, where the run waited for its figures.
+        if there is None or there.predictions != stored.predictions:
+            files.write(beside, content)
         spent = {"write": time.perf_counter() - started}
         stored = charged(stored, alone=spent, incurred=spent)
         files.write(final, encoded(stored))

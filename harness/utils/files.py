@@ -27,6 +27,8 @@ NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errn
 # Of runs, plan and splits; of the files of a board.
 LOCK, BOARD_LOCK = ".lock", ".board.lock"
 LOCKS = {LOCK, BOARD_LOCK}
+# There while the files of a board are renamed; for ever where that was never finished.
+UNFINISHED_BOARD = "leaderboard.unfinished"
 # Place -> what to do where it cannot be written; any other is a results folder.
 _advice: dict[Path, str] = {}
 
@@ -43,11 +45,14 @@ def write(path: Path, content: bytes) -> None:
         raise unwritable(path, error) from error
 
 
-def write_together(contents: Mapping[Path, bytes]) -> None:
+def write_together(contents: Mapping[Path, bytes], mark: Path, why: str) -> None:
     """Make several files hold what belongs together: all of it is on the disk before any is renamed.
 
+    No file system renames several at once: where `mark` stands, a text that says `why`, some may be
+    as they were before.
+
     Raises:
-        StoreError: one could not be written; the others are as they were.
+        StoreError: one could not be written; the others are as they were, or `mark` is there.
     """
     temporaries: dict[Path, Path] = {}
     path = Path()
@@ -60,6 +65,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
+            put(mark, why.encode())
             for path, temporary in temporaries.items():
                 temporary.replace(path)
         finally:
@@ -68,6 +74,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                     temporary.unlink(missing_ok=True)
         for folder in dict.fromkeys(path.parent for path in contents):
             sync(folder)
+        mark.unlink()
     except OSError as error:
         raise unwritable(path, error) from error
 

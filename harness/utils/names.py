@@ -11,9 +11,11 @@ from difflib import SequenceMatcher, get_close_matches
 from fnmatch import fnmatchcase
 
 from harness.errors import UsageError
+from harness.utils.text import short
 
 _GLOB = frozenset("*?[")
 _FEW = 5  # of many names in a message, the first
+_LONGEST = 400  # characters of each: paths may be long, cells of damaged lists are longer
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d{1,3})?")
 # Texts that pandas, R, spreadsheets and people write where a value is missing, in lower case.
 _PLACEHOLDERS = frozenset(
@@ -96,9 +98,11 @@ def did_you_mean(name: str, available: Iterable[str]) -> str:
 
 
 def first_few(names: Sequence[str]) -> str:
-    """`a, b and 7 more`: the first few, and how many there are."""
+    """`a, b and 7 more`: the first few, shortened where they are long, and how many there are."""
     more = len(names) - _FEW
-    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(short(name, _LONGEST) for name in names[:_FEW]) + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def _matches(pattern: str, names: list[str], what: str, listed: Sequence[str]) -> list[str]:

@@ -1,12 +1,19 @@
 """A plugin that raises, leaves or says nothing ends its run, and nothing else."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 from command import runs
 from odd_plugin import METRIC, STRATEGY, odd_bench
+from places import TOY
 from toys import FULL, accuracy, toy_run
 
+from harness.api.execution import Observer
+from harness.api.metric import is_pending
+from harness.api.records import MetricValue
 from harness.engine import run
 
 BOTH = ("--strategies", "a-odd,linear-probe")
@@ -174,6 +181,100 @@ def test_a_metric_that_was_put_right_is_scored_and_one_that_was_not_holds(tmp_pa
 
     (path,) = runs(out)
     assert json.loads(path.read_text())["metrics"]["odd"]["value"] == 0.5
+
+
+def same_run(one, other):
+    """Two records and their logits, but for seconds, hour and what was measured by the clock."""
+    records = [json.loads(path.read_text()) for path in (one, other)]
+    for record in records:
+        del record["cost"], record["finished"]
+        for part in (*record["phases"], *record["history"]):
+            del part["seconds"]
+    logits = [path.with_suffix(".safetensors").read_bytes() for path in (one, other)]
+    return records[0] == records[1] and logits[0] == logits[1]
+
+
+@pytest.mark.slow
+def test_a_metric_that_ends_the_process_costs_no_training(tmp_path, toy_cli):
+    """Logits are on the disk before it is called; the next call computes what is not there."""
+    plugin, out = tmp_path / "odd.py", tmp_path / "out"
+    bench = ("bench", "toy", "--strategies", "full-ft", "--jobs", "1", "-p", plugin, "--out")
+    plugin.write_text(METRIC.format(line="import os; os._exit(7)"))
+    call = [sys.executable, "-m", "harness", "-p", str(TOY), *map(str, bench), str(out)]
+    assert subprocess.run(call, capture_output=True, check=False).returncode == 7
+    (path,) = runs(out)
+    before = path.with_suffix(".safetensors").read_bytes()
+    figures = json.loads(path.read_text())["metrics"]
+    assert {value["reason"] for value in figures.values()} == {
+        f"metric '{name}' raised no error and gave no figure: its process ended first"
+        for name in figures
+    }
+    checked = toy_cli("verify", out, "-p", plugin)  # without calling it
+    assert "metric odd: not computed; `harness score` does it" in checked.stdout
+    saved = path.read_text()
+
+    again = toy_cli(*bench, out)  # it ends another process, and the call goes on
+    assert "1 runs were trained by a call that ended before their figures" in again.stderr
+    assert f"`harness score {out} --metric NAMES` computes them" in again.stderr
+    assert (out / "leaderboard.json").exists()
+    assert "computed it ended with code 7" in path.read_text()
+    assert "trained by a call" not in toy_cli(*bench, out).stderr  # never again by itself
+    toy_cli("score", out, "--metric", "accuracy", "-p", plugin)
+    assert json.loads(path.read_text())["metrics"]["accuracy"]["value"] is not None
+
+    path.write_text(saved)  # and where the metric is put right before the next call
+    plugin.write_text(METRIC.format(line="pass"))
+    toy_cli(*bench, out)
+    assert path.with_suffix(".safetensors").read_bytes() == before
+    toy_cli(*bench, tmp_path / "sound")
+    assert same_run(path, runs(tmp_path / "sound")[0])
+
+
+@pytest.mark.slow
+def test_a_metric_that_ends_a_worker_costs_no_training(tmp_path, toy_cli):
+    line = "import os; os._exit(7)"
+    done = odd_bench(tmp_path, METRIC, line, "--strategies", "full-ft", jobs=2, exit_code=0)
+    assert "(seed 0) is trained and kept without figures, for a metric ended its process" in (
+        done.stderr
+    )
+    assert not list((tmp_path / "out" / "failed").glob("*"))
+    (path,) = runs(tmp_path / "out")
+    why = json.loads(path.read_text())["metrics"]["odd"]["reason"]
+    assert why.startswith(
+        "metric 'odd' raised no error and gave no figure: the worker process ended"
+    )
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(METRIC.format(line="pass"))
+    toy_cli("score", tmp_path / "out", "--metric", "*", "-p", plugin)
+    odd_bench(tmp_path, METRIC, "pass", "--strategies", "full-ft", exit_code=0, out="sound")
+    (sound,) = runs(tmp_path / "sound")
+    one, other = (json.loads(place.read_text()) for place in (path, sound))
+    assert (one["metrics"], one["validation"]) == (other["metrics"], other["validation"])
+
+
+def test_all_but_the_figures_is_handed_over_before_a_metric_is_called():
+    seen = []
+
+    class Ear(Observer):
+        def predicted(self, outcome):
+            seen.append(outcome)
+
+    class Late(type(accuracy())):
+        def compute(self, logits, targets, classes):
+            seen.append("metric")
+            return MetricValue(value=0.5)
+
+    spec, resources = toy_run(FULL)
+    resources.metrics["late"] = Late(name="late", build=lambda: None)
+    outcome = run(spec, replace(resources, observer=Ear()))
+
+    early = seen[0]
+    assert seen[1:] == ["metric", "metric"]  # test and validation
+    assert early.predictions is outcome.predictions
+    assert is_pending(early.result)
+    assert not is_pending(outcome.result)
+    skip = {"metrics", "validation", "cost"}
+    assert early.result.model_dump(exclude=skip) == outcome.result.model_dump(exclude=skip)
 
 
 def test_the_metric_that_selects_may_raise_too():

@@ -196,3 +196,24 @@ def test_a_file_with_lost_bits_is_named(kind, tmp_path, access):
     dataset.path.write_bytes(data)
     with pytest.raises(DataError, match=r"tiles\.npz"):
         dataset.load(access)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("val_labels", np.uint8), ("val_images", np.uint8), ("val_images", np.float32)],
+)
+def test_an_array_that_the_directory_calls_longer_than_it_is(name, kind, tmp_path, access):
+    """Header and directory agree on a shape, and the bytes end before it."""
+    dataset = saved(tmp_path, kind=kind)
+    inside = members(dataset.path)
+    whole = inside[f"{name}.npy"]
+    inside[f"{name}.npy"] = whole[:-9]
+    with zipfile.ZipFile(dataset.path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, data in inside.items():
+            archive.writestr(member, data)
+    content = bytearray(dataset.path.read_bytes())
+    at_entry = content.rindex(f"{name}.npy".encode()) - 46  # of the directory, at the end
+    content[at_entry + 24 : at_entry + 28] = len(whole).to_bytes(4, "little")
+    dataset.path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"tiles\.npz: .*{name} was not written to the end"):
+        dataset.load(access)

@@ -1,5 +1,6 @@
 """Folders in every layout that is promised, and every way they can be wrong."""
 
+import unicodedata
 from pathlib import Path
 
 import datasets
@@ -84,6 +85,39 @@ def test_notes_and_hidden_files_are_passed_over(folder):
     for name in ("a/.DS_Store", "a/notes.txt", "b/mask.json", "README", "more.zip", "b/Thumbs.db"):
         (folder / name).write_text("")
     assert load(folder)["train"]["id"] == ["a/1.png", "a/2.png", "b/1.png", "b/2.png"]
+
+
+def test_names_as_people_have_them_are_kept(folder):
+    """Capitals, spaces, commas, quotes, signs of LaTeX, line feeds; what macOS and Windows leave."""
+    classes = ("10_50%_{A} & B", '2 "x", y\'s')
+    for name in classes:
+        put(folder, f"{name}/Fall, 1.JPG", f"{name}/two\nlines.png")
+        (folder / name / "._Fall, 1.JPG").write_bytes(b"\0\x05\x16\x07" + bytes(60))
+        (folder / name / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    found = load(folder)["train"]
+    assert found["label"] == [classes[0], classes[0], classes[1], classes[1]]
+    assert found["id"] == [
+        f"{name}/{file}" for name in classes for file in ("Fall, 1.JPG", "two\nlines.png")
+    ]
+
+
+def test_two_class_folders_of_one_name_are_refused(folder):
+    """Composed and decomposed: an eye sees one class."""
+    composed, decomposed = (unicodedata.normalize(form, "bösartig") for form in ("NFC", "NFD"))
+    put(
+        folder,
+        f"{composed}/1.png",
+        f"{composed}/2.png",
+        f"{decomposed}/3.png",
+        f"{decomposed}/4.png",
+    )
+    put(folder, "gutartig/5.png", "gutartig/6.png")
+    with pytest.raises(DataError, match=r"'b\\xf6sartig'.*one class with --join-labels") as error:
+        load(folder)
+    assert "'bo\\u0308sartig'" in str(error.value)
+    joined = load(folder, join_labels=True)["train"]["label"]
+    assert len(set(joined)) == 2
+    assert joined.count("gutartig") == 2
 
 
 def test_linked_class_folders_are_followed(folder, tmp_path):

@@ -213,6 +213,43 @@ def test_class_numbers_are_into_the_declared_classes(hub, access):
     assert loaded(hub, access, {"data/x.parquet": data})["train"]["label"] == list("bababa")
 
 
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_patients_that_are_whole_in_one_split_and_floats_in_another(hub, access, missing):
+    """As pandas writes a column that lacks a value somewhere: 6 in train, 6.0 in test."""
+    import datasets
+
+    def shard(first, kind, *, gap=False):
+        values = [kind(first + number // 3) for number in range(12)]
+        values[:1] = [missing] if gap else values[:1]
+        named = {"label": lambda n: "ab"[n % 2], "patient": values.__getitem__}
+        whole = datasets.Value("int64" if kind is int else "float64")
+        found = rows(12, **named)
+        for number, row in enumerate(found):
+            row["image"]["path"] = f"{first}-{number}.png"
+        return parquet(found, label=text(), patient=whole)
+
+    def given(*, gap):
+        hub.repos["made/up"] = Repo.of(
+            {
+                "data/train.parquet": shard(0, int),
+                f"data/test{gap}.parquet": shard(2, float, gap=gap),
+            }
+        )
+        files = {"train": ("data/train*",), "test": ("data/test*",)}
+        named = f"patients-{gap}".lower()  # one set is locked to one revision
+        return fetched(declared(name=named, files=files, group_column="patient"), access)
+
+    table = read_table(given(gap=False), access)
+    groups = {split: Counter() for split in ("train", "test")}
+    for sample in table.samples:
+        groups[sample.split][sample.group] += 1
+    assert groups["train"] == {"0": 3, "1": 3, "2": 3, "3": 3}
+    assert {name.removesuffix(".0") for name in groups["test"]} == {"2", "3", "4", "5"}
+    assert groups["test"]["2"] == groups["test"]["3"] == 3  # the same patients as in train
+    with pytest.raises(DataError, match=r"has the group .nan.|have no group"):
+        read_table(given(gap=True), access)
+
+
 def test_images_in_plain_folders_and_small_files(hub, access):
     files = {f"train/{'ab'[n % 2]}/{n}.jpeg": picture(n % 2, n) for n in range(6)}
     table = loaded(hub, access, files | {"README.md": b"x"}, "train/*")["train"]

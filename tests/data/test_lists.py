@@ -9,13 +9,22 @@ import pytest
 from PIL import Image
 
 from harness import Access, DataError, FolderDataset, Protocol, UsageError
+from harness.benchmark.request import BenchRequest
+from harness.benchmark.suite import read_suite, resolve_suite
 from harness.data.audit.audit import audit
 from harness.data.audit.terminal import render
-from harness.data.folder import Listed, parse_data_option, read_lists, with_options
+from harness.data.folder import (
+    Listed,
+    parse_data_option,
+    read_lists,
+    with_options,
+    with_windows,
+)
 from harness.data.lists import parse_columns
 from harness.data.preparation import prepare_dataset
 from harness.data.split import Splits
 from harness.data.table import read_table
+from harness.plugins.registry import load_plugins
 
 ROWS = (("a/x.png", "1", "train", "p1"), ("y.png", "é", "test", "p2"))
 LISTED = tuple(
@@ -72,6 +81,41 @@ def test_parquet_is_read(name, tmp_path):
     path.write_bytes(b"PAR1 cut short")
     with pytest.raises(DataError, match=r"metadata|manifest.* cannot be read as a parquet file"):
         read_lists(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([2**31 - 1], pa.int32()).cast(pa.date32()),
+        pa.array([2**62], pa.int64()).cast(pa.duration("s")),
+        pa.array([0], pa.int64()).cast(pa.timestamp("us", "No/Where")),
+        pa.array([b"\xff\xfe"], pa.binary()).view(pa.string()),
+    ],
+    ids=["date", "duration", "time zone", "text"],
+)
+def test_parquet_values_that_there_are_none_of(column, tmp_path):
+    table = pa.table({"file": ["x.png"], "label": ["a"], "group": column})
+    pq.write_table(table, tmp_path / "manifest.parquet")
+    with pytest.raises(DataError, match=r"manifest\.parquet cannot be read as a parquet file: \S"):
+        read_lists(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.csv", "x" * 200_000 + ",label\n"),
+        ("manifest.jsonl", json.dumps({"x" * 200_000: 1}) + "\n"),
+        ("manifest.jsonl", json.dumps({"file": "x.png", "label": "a|" * 9000}) + "\n"),
+        ("manifest.jsonl", json.dumps({"file": "/" * 9000, "label": "a"}) + "\n"),
+        ("manifest.csv", ",".join(f"name {number}" for number in range(2000)) + "\n"),
+    ],
+)
+def test_messages_about_damaged_lists_can_be_read(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as error:
+        read_lists(tmp_path)
+    assert name in str(error.value)
+    assert len(str(error.value)) < 2000
 
 
 @pytest.mark.parametrize(
@@ -308,6 +352,35 @@ def test_beside_a_list_a_folder_is_a_label_only_if_the_user_says_so(images):
     assert (found["label"], found["group"]) == (["a", "a", "b", "b"], ["p", "p", "q", "q"])
 
 
+def test_json_lines_in_the_folder_of_each_split(tmp_path):
+    """As the Hub has it: names from the list's folder, patients, and folders for classes."""
+    for split in ("train", "test"):
+        lines = []
+        for number in range(4):
+            path = tmp_path / split / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4, 4), number).save(path)
+            lines.append(
+                {
+                    "file_name": f"{'ab'[number % 2]}/{number}.png",
+                    "patient": f"{split[:2]}{number // 2}",
+                }
+            )
+        (tmp_path / split / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(
+        DataError, match=r"no column label .*'patient' .it looks like a group"
+    ) as error:
+        load(tmp_path)
+    assert "--columns group=patient, --columns label=@folder if" in str(error.value)
+    given = {"group": "patient", "label": "@folder"}
+    tables = FolderDataset(name="own", modality="m", path=tmp_path, columns=given).load(Access())
+    assert {split: table[:]["group"] for split, table in tables.items()} == {
+        "train": ["tr0", "tr1", "tr0", "tr1"],
+        "test": ["te0", "te1", "te0", "te1"],
+    }
+    assert tables["test"][:]["label"] == ["a", "a", "b", "b"]
+
+
 def test_metadata_stand_in_the_split_file_and_nowhere_else(images, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     for number, place in enumerate(sorted(images.rglob("*.png"))):
@@ -356,5 +429,64 @@ def test_columns_from_the_command_line_and_a_suite_file(images, toy_cli, tmp_pat
     folder = f'path = "{images}", columns = {{group = "patient_id"}}, join_labels = true'
     suite.write_text(f'extends = "toy"\ndatasets = ["own"]\n[data]\nown = {{{folder}}}\n')
     assert "data own" in toy_cli("bench", suite, "--dry-run", "--out", out / "runs").output
-    suite.write_text(f'extends = "toy"\n[data]\nown = {{path = "{images}", colums = 1}}\n')
-    assert "unknown key 'colums'" in toy_cli("bench", suite, exit_code=2).output
+    for wrong, said in {
+        "colums = 1": "unknown key 'colums'; did you mean 'columns'?",
+        'columns = {grup = "patient_id"}': "unknown role 'grup'; did you mean 'group'?",
+        'columns = {group = ["a", "b"]}': "group takes one column, not 2",
+        'window = "lnug"': "'lnug' is no window; did you mean 'lung'?",
+        "window = 3": "window: Input should be a valid string",
+        'join_labels = "perhaps"': "join_labels: Input should be a valid boolean",
+    }.items():
+        suite.write_text(f'extends = "toy"\n[data]\nown = {{path = "{images}", {wrong}}}\n')
+        message = toy_cli("bench", suite, exit_code=2).output
+        assert "suite file" in message
+        assert "[data] own" in message
+        assert said in message
+    suite.write_text(f'extends = "toy"\n[data]\n"Bad Name" = "{images}"\n')
+    message = toy_cli("bench", suite, exit_code=2).output
+    assert "[data] Bad Name: 'Bad Name' is no id" in message
+    suite.write_text('extends = "toy"\n[data]\nown = {path = "\\u0000"}\n')
+    assert "write a folder, or a table" in toy_cli("bench", suite, exit_code=2).output
+
+
+def test_a_suite_file_says_of_a_folder_what_the_command_line_says(images, tmp_path):
+    """Modality, columns, joined labels and window; an option counts before it."""
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        f"""extends = "demo"
+        [data."mri:own"]
+        path = "{images}"
+        columns = {{group = "patient_id", metadata = ["age", "sex"]}}
+        join_labels = true
+        window = "lung"
+        """
+    )
+    _, (by_file,) = read_suite(suite, load_plugins([]))
+    folder = parse_data_option(f"mri:own={images}")
+    given = with_options(
+        [folder], ["own:group=patient_id", "own:metadata=age,sex"], join_labels=True
+    )
+    assert [by_file] == with_windows(given, ["own:lung"])
+    request = BenchRequest(
+        suite=str(suite), datasets=("own",), window=("own:bone",), columns=("group=mrn",)
+    )
+    chosen = resolve_suite(request, load_plugins([])).datasets["own"]
+    assert chosen.window == "bone"
+    assert chosen.columns["group"] == ("mrn",)
+    assert chosen.columns["metadata"] == ("age", "sex")
+
+
+@pytest.mark.parametrize(
+    ("modality", "options"),
+    [("", {"window": ("lung",)}), ("", {"columns": ("group=a",)}), ("mri:", {})],
+)
+def test_what_a_plugin_declares_is_not_said_again(tmp_path, modality, options):
+    """It was passed over in silence: a window and a modality."""
+    request = BenchRequest(
+        suite="demo",
+        data=(f"{modality}bloodmnist={tmp_path}",),
+        datasets=("bloodmnist",),
+        **options,
+    )
+    with pytest.raises(UsageError, match="its plugin says"):
+        resolve_suite(request, load_plugins([]))

@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -142,7 +144,53 @@ def test_a_folder_is_read_as_it_was_at_one_moment(tmp_path, monkeypatch):
     assert later.failures() == ()
 
 
-@pytest.mark.parametrize("step", [1, 2, 6])
+KILLED = """
+import os, sys
+from pathlib import Path
+from harness.leaderboard import boards
+from harness.plugins.registry import load_plugins
+from harness.results.store import Store
+
+replace, left = Path.replace, [int(sys.argv[2])]
+
+def counted(self, target):
+    if Path(target).name.startswith("leaderboard.") and "unfinished" not in Path(target).name:
+        left[0] -= 1
+    replaced = replace(self, target)
+    if left[0] == 0:
+        os.kill(os.getpid(), 9)
+    return replaced
+
+Path.replace = counted
+boards.refresh_board(Store(sys.argv[1]), load_plugins())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("renamed", [1, 6])
+def test_a_board_whose_making_was_killed_says_so_until_the_next(tmp_path, harness_cli, renamed):
+    """Another process is killed after so many of the six files have their names."""
+    store = add(tmp_path, made_result(strategy=STRATEGIES[0]))
+    boards.refresh_board(store, LOADED)
+    mark = tmp_path / "leaderboard.unfinished"
+    assert not mark.exists()
+    before = {path: path.read_bytes() for path in tmp_path.glob("leaderboard.*")}
+    add(tmp_path, made_result(strategy=STRATEGIES[1]))
+    call = [sys.executable, "-c", KILLED, str(tmp_path), str(renamed)]
+    assert subprocess.run(call, check=False).returncode == -9
+    moved = [path for path, content in before.items() if path.read_bytes() != content]
+    assert len(moved) == renamed - (renamed > 2)  # claims.csv: there are none
+    assert "some may be those of" in mark.read_text()
+    told = harness_cli("verify", tmp_path, exit_code=1).stdout
+    assert "leaderboard.unfinished: board: the board's files may be of two moments" in told
+
+    boards.refresh_board(Store(tmp_path), LOADED)
+    assert not mark.exists()
+    assert shown(tmp_path) == [set(STRATEGIES[:2])] * 4
+    assert "of two moments" not in harness_cli("verify", tmp_path, exit_code=None).stdout
+
+
+@pytest.mark.parametrize("step", [1, 2, 6, 7])
 def test_a_disk_that_is_full_at_any_file_leaves_the_board_as_it_was(tmp_path, monkeypatch, step):
     store = add(tmp_path, made_result(strategy=STRATEGIES[0]))
     boards.refresh_board(store, LOADED)

@@ -1,25 +1,30 @@
 """Sound files, damaged: hypothesis strategies that take the bytes of one and give those of another.
 
-`READERS` names every kind of file that the harness reads from a results folder or beside it, with
-the strategy that damages it and what reads it then.
+`READERS` names every kind of file that the harness reads from a results folder, beside it or with a
+dataset, with the strategy that damages it and what reads it then.
 """
 
 import hashlib
 import io
 import json
 import re
+import tempfile
 import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from damaged_bytes import JSON_VALUES, bytes_damaged, directory_damaged
+from damaged_tables import ARRAYS_NPZ, SOUND_TABLES, TABLES, array_set, arrays_damaged
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 from small_folder import records, small_folder
 
+from harness import Access
 from harness.benchmark.suite import read_suite
 from harness.data import lock
+from harness.data.folder import read_lists
 from harness.errors import HarnessError
 from harness.leaderboard import boards, statistics
 from harness.leaderboard.html import html_page, page_data
@@ -35,13 +40,6 @@ from harness.results.store import Store
 from harness.results.verify import verify
 
 LONGEST = 3000  # characters of a message
-JSON_VALUES = [
-    "Infinity", "-Infinity", "NaN", "1e999", "-1e400", "1" * 400, "1" * 5000, "-1", "0", "1", "1.5",
-    "1e308", "5e-324", "9007199254740993", "18446744073709551616", "null", "true", "[]", "{}", '""',
-    '"x"', '"\\u0000"', '"\\ud800"', '"../../x"', '"/etc/passwd"', '"a/b"', '"\\u001b[2J\\n::error::x"',
-    "[" * 300 + "]" * 300, "[" * 100_000, '{"a":' * 50_000, '"' + "x" * 10_000 + '"', '["a", 1, null]',
-    '{"a": {"b": [1]}}', '"NaN"', "[[1, 2], [3]]",
-]  # fmt: skip
 TOML_VALUES = [
     "inf", "-inf", "nan", "1e999", "1" * 400, "1" * 5000, "-1", "0", "1.5", "true", "[]", "{}", '""',
     '"x"', '"\\u0000"', '"../x"', "1979-05-27", "07:32:00", "1979-05-27T07:32:00Z", "[" * 20_000,
@@ -90,33 +88,6 @@ LOCK = {
     },
     "weights": {"b": {"file": "b.pth", "sha256": "1" * 64, "bytes": 9, "source": "x"}},
 }
-
-
-@st.composite
-def bytes_damaged(draw, content):
-    """Bytes flipped, cut, put in, or all others."""
-    kind = draw(st.sampled_from(["flip", "cut", "put", "all", "nul", "utf-16"]))
-    at = draw(st.integers(0, max(0, len(content) - 1)))
-    if kind == "flip":
-        places = draw(
-            st.lists(
-                st.tuples(st.integers(0, len(content) - 1), st.integers(1, 255)),
-                min_size=1,
-                max_size=8,
-            )
-        )
-        found = bytearray(content)
-        for place, bits in places:
-            found[place] ^= bits
-        return bytes(found)
-    if kind == "cut":
-        return content[:at]
-    if kind == "all":
-        return draw(st.binary(max_size=64))
-    if kind == "utf-16":
-        return content.decode("latin-1").encode("utf-16")
-    put = b"\0" * 8 if kind == "nul" else draw(st.binary(min_size=1, max_size=8))
-    return content[:at] + put + content[at:]
 
 
 def paths(value, place=()):
@@ -246,20 +217,6 @@ def archive_damaged(draw, content):
     return into.getvalue()
 
 
-def directory_damaged(content, kind, number):
-    """One entry of the directory at the end, changed in a field."""
-    found = bytearray(content)
-    starts = [match.start() for match in re.finditer(rb"PK\x01\x02", content)]
-    at = starts[number % len(starts)]
-    if kind == "encrypted":
-        found[at + 8] |= 1
-    elif kind == "method":
-        found[at + 10] = (1, 9, 12, 14, 93, 99)[number % 6]
-    else:
-        found[at + 24 : at + 28] = (0xFFFFFFF0, 1, 1 << 30)[number % 3].to_bytes(4, "little")
-    return bytes(found)
-
-
 def add_entry(archive, kind):
     names = {
         "out": "../out.txt", "absolute": "/tmp/out.txt", "long": "a" * 5000, "bomb": "bomb",
@@ -316,6 +273,7 @@ class Bench:
             "suite": SUITE.encode(),
             "lock": json.dumps(LOCK).encode(),
             "archive": (self.root / "sound.zip").read_bytes(),
+            **SOUND_TABLES,
         }[reader]
 
     def read(self, reader, content, only=None):
@@ -327,12 +285,11 @@ class Bench:
                     name: self._folder(reader, content, name)
                     for name in ([only] if only else FOLDER)
                 }
-            place = (
-                self.root
-                / {"suite": "suite.toml", "lock": "harness.lock", "archive": "sent.zip"}[reader]
-            )
+            place = self.root / PLACES[reader]
+            place.parent.mkdir(exist_ok=True)
             place.write_bytes(content)
-            return {reader: outcome(lambda: ALONE[reader](place, self.loaded))}
+            told = place.name if reader in SOUND_TABLES else ""
+            return {reader: outcome(lambda: ALONE[reader](place, self.loaded), told)}
 
     def _folder(self, reader, content, command):
         for path in self.folder.rglob("*"):
@@ -352,14 +309,16 @@ class Bench:
         return outcome(lambda: FOLDER[command](self))
 
 
-def outcome(read):
-    """What reading gave; any error but a message ends the case."""
+def outcome(read, told=""):
+    """What reading gave; any error but a message, one that names the file, ends the case."""
     try:
         return read() or "read"
     except HarnessError as error:
         said = str(error)
     assert said.strip(), "a message that says nothing"
     assert len(said) < LONGEST, "a message that nobody reads"
+    # What rows contradict is said of the folder: they may stand in several lists.
+    assert told in said or "listed" in said, f"a message that names no file: {said}"
     return "refused"
 
 
@@ -406,8 +365,6 @@ def scored(bench):
 
 
 def published(bench):
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir=bench.root) as place:
         build(
             bench.folder,
@@ -422,6 +379,18 @@ def unpacked(place, _):
         Store(folder).results()
 
 
+def listed(place, _):
+    read_lists(place.parent)
+
+
+def arrays(place, _):
+    # A cache of its own: copies of damaged files would be taken for those of the next.
+    with tempfile.TemporaryDirectory(dir=place.parent) as cache:
+        tables = array_set(place).load(Access(cache=Path(cache)))
+        for table in tables.values():
+            list(table)
+
+
 FOLDER = {
     "board": board, "ranks": ranks, "merge": merged, "verify": verified, "check": checked,
     "score": scored, "publish": published,
@@ -430,6 +399,15 @@ ALONE = {
     "suite": lambda place, loaded: read_suite(place, loaded) and None,
     "lock": lambda place, _: lock.read(place) and None,
     "archive": unpacked,
+    **dict.fromkeys(TABLES, listed),
+    ARRAYS_NPZ: arrays,
+}
+PLACES = {
+    "suite": "suite.toml",
+    "lock": "harness.lock",
+    "archive": "sent.zip",
+    **{reader: f"list {number}/{TABLES[reader][0]}" for number, reader in enumerate(TABLES)},
+    ARRAYS_NPZ: "arrays/own.npz",
 }
 READERS = {
     "record": json_damaged,
@@ -441,4 +419,6 @@ READERS = {
     "suite": toml_damaged,
     "lock": json_damaged,
     "archive": archive_damaged,
+    **{reader: damaged for reader, (_, damaged) in TABLES.items()},
+    ARRAYS_NPZ: arrays_damaged,
 }

@@ -16,6 +16,7 @@ import io
 import re
 import warnings
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 EXTENSIONS = frozenset({".dcm", ".dicom", ".ima"})
 DIRECTORY = "DICOMDIR"  # the table of contents of a medium, no image
 INSTALL = "pip install 'finetune-harness[dicom]'"
+# All that pydicom calls: with one more, files may be decoded that could not be.
+DECODERS = (
+    "pydicom",
+    "pylibjpeg",
+    "pylibjpeg-libjpeg",
+    "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
+    "python-gdcm",
+    "pyjpegls",
+)
 PREAMBLE, MAGIC = 128, b"DICM"
 STORED, MIN_MAX = "stored", "min-max"
 # Centre and width in Hounsfield units, as radiologists set them.
@@ -70,6 +81,14 @@ def is_dicom_file(path: Path) -> bool:
     return start[PREAMBLE:] == MAGIC or (named and is_dicom(start))
 
 
+def is_read_as_dicom(path: Path) -> bool:
+    """True for an image file that is decoded as DICOM, whatever its name; False: it cannot be read."""
+    try:
+        return is_dicom(_start(path))
+    except DataError:
+        return False
+
+
 def _start(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -81,6 +100,17 @@ def _start(path: Path) -> bytes:
 def is_installed() -> bool:
     """True if what reads DICOM files is there."""
     return importlib.util.find_spec("pydicom") is not None
+
+
+def decoders() -> dict[str, str]:
+    """Versions of what decodes DICOM files; 'none' for what is not installed."""
+    found = {}
+    for name in DECODERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found
 
 
 def check_window(window: str, where: str) -> str:

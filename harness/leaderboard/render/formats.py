@@ -33,6 +33,12 @@ FILES: Mapping[str, str] = {
 }
 
 
+UNFINISHED = """\
+The files of this board are being replaced, or the call that did it was killed: some may be those of
+the board before.  `harness board FOLDER`, or any `harness bench` here, writes all of them again.
+"""
+
+
 def render(board: Leaderboard, format: str) -> str:  # noqa: A002 - the word users know
     """The board in a format of FORMATS, ended by a line feed.
 
@@ -49,6 +55,8 @@ def write(
 ) -> tuple[Path, ...]:
     """Write `leaderboard.md` and every other file of FILES, all or none.
 
+    Where the process ends among their renames, `leaderboard.unfinished` stays and says so.
+
     Args:
         board: what is ranked.
         folder: where the files go.
@@ -64,5 +72,9 @@ def write(
     texts = {} if page is None else {"html": html_page.page(page)}
     texts |= {name: FORMATS[name](board) for name in FILES if name not in texts}
     paths = {name: folder / f"leaderboard.{end}" for name, end in FILES.items()}
-    files.write_together({path: texts[name].encode() for name, path in paths.items()})
+    files.write_together(
+        {path: texts[name].encode() for name, path in paths.items()},
+        folder / files.UNFINISHED_BOARD,
+        UNFINISHED,
+    )
     return tuple(paths.values())

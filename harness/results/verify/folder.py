@@ -44,6 +44,7 @@ def verify(
     if plan is not None:
         _check_complete(plan, {path.stem for path, _ in (*runs, *failures)}, report)
     _check_strangers(report)
+    _check_board(report)
     _check_package(report)
     replayed = _replay(runs, context, replay) if replay else []
     return report, replayed
@@ -118,6 +119,14 @@ def _walk(folder: Path) -> Iterator[Path]:
     for place in PLACES:
         for inside, _, names in sorted(os.walk(folder / place)):
             yield from (Path(inside, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _check_board(report: VerificationReport) -> None:
+    """No call was killed while it replaced the files of the board."""
+    path = report.folder / files.UNFINISHED_BOARD
+    if files.exists(path):
+        why = "the board's files may be of two moments: `harness board` writes all of them again"
+        report.wrong(path, "board", why)
 
 
 def _check_package(report: VerificationReport) -> None:

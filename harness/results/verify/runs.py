@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api.execution import Predictions
-from harness.api.metric import metric_fault
+from harness.api.metric import metric_fault, why_uncomputed
 from harness.api.records import DataRecord, MetricValue, PlannedRun, RunResult
 from harness.data.split import Splits
 from harness.errors import HarnessError, StoreError
@@ -199,6 +199,9 @@ def _check_figures(
     for name in sorted({*result.metrics, *result.validation}):
         if name not in context.loaded.metrics:
             report.unchecked[f"metric {name}: no plugin that is loaded offers it"] += 1
+            continue
+        if any(why_uncomputed(name, values[name]) for values in stored.values() if name in values):
+            report.unchecked[f"metric {name}: not computed; `harness score` does it"] += 1
             continue
         classes = result.data.classes if result.data else ()
         try:

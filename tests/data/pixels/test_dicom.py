@@ -18,7 +18,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless  # noqa: E402
 from scans import scan, write_scan  # noqa: E402
 
 from harness import Access, DataError, FolderDataset, Protocol, UsageError  # noqa: E402
-from harness.data import images  # noqa: E402
+from harness.data import cache, images  # noqa: E402
 from harness.data.folder import with_windows  # noqa: E402
 from harness.data.pixels import dicom  # noqa: E402
 from harness.data.preparation import prepare_dataset, survey_dataset  # noqa: E402
@@ -425,6 +425,37 @@ def test_a_file_that_may_not_be_read(tmp_path, access):
         folder.load(access)
 
 
+@pytest.mark.parametrize("preamble", [True, False])
+@pytest.mark.parametrize("ending", [".png", ".JPG", ".tiff"])
+def test_patients_of_files_under_the_name_of_another_kind(tmp_path, access, ending, preamble):
+    folder = own(tmp_path / "data", name="{patient}-{number}" + ending)
+    if not preamble:
+        for path in (tmp_path / "data").glob(f"*/*{ending}"):
+            path.write_bytes(path.read_bytes()[132:])
+    found = groups(folder.model_copy(update={"window": "200/400"}), access)
+    for label in ("benign", "malignant"):
+        for patient in range(8):
+            same = {found[f"{label}/{patient}-{number}{ending}"] for number in range(2)}
+            assert len(same) == 1
+            assert same.pop().startswith("patient-")
+    assert len(set(found.values())) == 16
+
+
+def test_other_images_beside_them_stay_groups_of_their_own(tmp_path, access):
+    from PIL import Image
+
+    folder = own(tmp_path / "data", name="{patient}-{number}.png")
+    Image.new("L", (20, 20), 9).save(tmp_path / "data/benign/plain.png")
+    found = groups(folder, access)
+    assert found["benign/plain.png"] == "benign/plain.png"
+    assert len(set(found.values())) == 17
+
+
+def test_a_file_of_another_kind_that_may_not_be_read_is_a_bad_image(tmp_path, monkeypatch):
+    assert dicom.is_read_as_dicom(write_scan(tmp_path / "0.png", RAMP))
+    assert not dicom.is_read_as_dicom(tmp_path / "no-such.png")  # whoever decodes it says so
+
+
 def test_another_window_is_other_data(tmp_path, access):
     folder = own(tmp_path / "data")
     protocol = Protocol(name="p", resize=20, crop=20)
@@ -463,6 +494,54 @@ def test_options():
             with_windows(folders, [option])
     with pytest.raises(UsageError, match="none is given"):
         with_windows([], ["lung"])
+
+
+def other_versions(monkeypatch, **versions):
+    """Another version of what decodes DICOM files is installed, or none."""
+    real = dicom.version
+
+    def version(name):
+        found = versions.get(name.replace("-", "_"), real)
+        if found is None:
+            raise dicom.PackageNotFoundError(name)
+        return found if isinstance(found, str) else found(name)
+
+    monkeypatch.setattr(dicom, "version", version)
+
+
+@pytest.mark.parametrize("versions", [{"pydicom": "99.0"}, {"pylibjpeg": None}])
+def test_pixels_of_another_pydicom_are_decoded_again(tmp_path, access, monkeypatch, versions):
+    """Both what trains and what is compared for near duplicates, and only of sets with DICOM files."""
+    from PIL import Image
+
+    plain = tmp_path / "plain"
+    for number in range(16):
+        for place in ("x", "y"):
+            (plain / place).mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng([number, ord(place)]).integers(0, 255, (20, 20))
+            Image.fromarray(noise.astype(np.uint8)).save(plain / place / f"{number}.png")
+    sets = {
+        "own": own(tmp_path / "data", name="{patient}-{number}.png"),
+        "plain": FolderDataset(name="plain", modality="ct", path=plain),
+    }
+    protocol = Protocol(name="p", resize=20, crop=20)
+
+    def decoded():
+        before = {one: survey_dataset(sets[one], protocol, access).decoded for one in sets}
+        prints = {one: prepare_dataset(sets[one], protocol, access).fingerprint for one in sets}
+        twins = len(list((access.cache / "twins").iterdir()))
+        return before, prints, twins
+
+    first = decoded()
+    assert first[0] == {"own": False, "plain": False}
+    assert decoded()[0] == {"own": True, "plain": True}
+    other_versions(monkeypatch, **versions)
+    assert [one.current for one in cache.entries(access.cache)] == [False, True]
+    again = decoded()
+    assert again[0] == {"own": False, "plain": True}
+    assert again[1] == first[1]
+    assert (first[2], again[2]) == (2, 3)
+    assert decoded()[0] == {"own": True, "plain": True}
 
 
 @pytest.mark.slow
