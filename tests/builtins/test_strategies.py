@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from places import DATA_FILES
-from toys import ToyBackbone, ToyVgg, toy_images, toy_run, toy_start
+from toys import ToyBackbone, ToyVgg, own_network, toy_images, toy_run, toy_start
 
 from harness.engine import run
 from harness.engine.batches import Batches
-from harness.engine.shared import build_network
+from harness.engine.shared import SharedWork
 from harness_auto_rgn import AutoRGN
 from harness_full_ft import FullFineTuning
 from harness_gradual_unfreezing import FirstToLast, LastToFirst
@@ -30,11 +30,11 @@ BATCH = 16
 
 
 class ByHand:
-    """A network, its data and a clock of steps: what a plain script has."""
+    """A network of its own, its data and a clock of steps: what a plain script has."""
 
     def __init__(self, spec, resources):
         self.protocol = spec.protocol
-        self.model = build_network(spec, resources).model
+        self.model = own_network(spec, resources).model
         self.images = resources.images
         self.order = Batches(48, BATCH, spec)
         self.look_order = Batches(48, BATCH, spec, "look")
@@ -172,6 +172,19 @@ def auto_rgn(hand, strategy):
             hand.train_step(adam, hand.cosine())
 
 
+def memory(tensors):
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
+
+
+def engine_memory(resources, outcome):
+    """Where tensors lie that a run trained, started from or gave back."""
+    kept = SharedWork.of(resources.shared).networks.values()
+    networks = [(n.model.state_dict(), n.initial, n.start) for _, n in kept]
+    assert networks, "the run's network is kept elsewhere: look there"
+    parts = [part for network in networks for part in network]
+    return set().union(*map(memory, [*parts, outcome.state, resources.start.state]))
+
+
 ORACLES = {
     "full-ft": full_ft, "linear-probe": linear_probe, "lp-ft": lp_ft,
     "gradual-last-first": last_first, "gradual-first-last": first_last,
@@ -181,12 +194,14 @@ ORACLES = {
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_twelve_steps_give_the_weights_of_a_loop_by_hand(name):
+    """`tests/mutants` empties the loops, and doubles their rate: all eight must fail, both times."""
     spec, resources = toy_run(STRATEGIES[name], checkpoint="last")
     hand = ByHand(spec, resources)
 
     ORACLES[name](hand, STRATEGIES[name])
     outcome = run(spec, resources)
 
+    assert not memory(hand.model.state_dict()) & engine_memory(resources, outcome)
     for tensor, expected in hand.model.state_dict().items():
         # By tensor: a bias before a batch norm has a zero gradient, and Adam makes steps of
         # rounding noise there.
@@ -209,7 +224,7 @@ FROZEN = {
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_what_does_not_learn_is_bit_equal(name):
     spec, resources = toy_run(STRATEGIES[name], checkpoint="last")
-    before = build_network(spec, resources).initial
+    before = own_network(spec, resources).initial
 
     outcome = run(spec, resources)
 
@@ -333,7 +348,7 @@ def test_logistic_probe_of_two_classes_gives_two_logits():
 
 def test_proximal_l1_leaves_weights_exactly_at_the_start():
     spec, resources = toy_run(L1SP(alpha=0.5, step="proximal"), checkpoint="last")
-    before = build_network(spec, resources).initial
+    before = own_network(spec, resources).initial
     state = run(spec, resources).state
 
     kernel = "stem.conv.weight"
@@ -345,7 +360,7 @@ def test_proximal_l1_leaves_weights_exactly_at_the_start():
 
 def test_l2_sp_can_tie_biases_and_norms_too():
     spec, resources = toy_run(L2SP(alpha=100.0, include="all"), checkpoint="last")
-    before = build_network(spec, resources).initial
+    before = own_network(spec, resources).initial
     tied_all = run(spec, resources).state
     free = run(*toy_run(L2SP(alpha=100.0), checkpoint="last")).state
 
