@@ -25,7 +25,7 @@ def test_looking_leaves_no_trace(norm_mode):
 
         return watching(steps)
 
-    given = {"backbone": ToyVgg(), "start": toy_start(ToyVgg())}
+    given = {"backbone": ToyVgg(), "start": toy_start(ToyVgg()), "checkpoint": "last"}
     blind, peeked = (run(*toy_run(peek(looks), **given)) for looks in (0, 3))
 
     assert all(torch.equal(blind.state[n], peeked.state[n]) for n in blind.state)
