@@ -165,28 +165,30 @@ def linked(sound: Path, name: str) -> Path:
 
 
 def pytest_in(copy: Path, tests: Iterable[str]) -> Outcome:
-    """Run tests of a copy, here: for a process of its own.
+    """Run tests of a copy, here: for a process of its own, which it turns upside down.
 
     Raises:
         MutantError: it was not the copy's package that ran.
     """
-    log = os.open(copy / "pytest.txt", os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    log = copy / "pytest.txt"
+    opened = log.open("w", encoding="utf-8", buffering=1)
+    for number in (1, 2):
+        os.dup2(opened.fileno(), number)
+    sys.stdout = sys.stderr = opened
     os.chdir(copy)
     here = [str(copy), str(copy / "plugins")]
     sys.path[:] = here + [path for path in sys.path if not _holds_harness(path)]
     os.environ |= {"PYTHONPATH": os.pathsep.join(here), "CI": "true", "PYTHONHASHSEED": "0"}
     importlib.invalidate_caches()
-    outcome = Outcome()
+    before, outcome = set(sys.modules), Outcome()
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what was imported before
     code = pytest.main([*options, "--rootdir", str(copy), *tests], plugins=[outcome])
     if code not in (0, 1) or not outcome.cases:
-        log_text = (copy / "pytest.txt").read_text(encoding="utf-8").splitlines()
-        outcome.trouble.append(f"pytest ended with {int(code)}: {log_text[-3:]}")
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+        errors = [line for line in log.read_text("utf-8").splitlines() if "ERROR" in line]
+        outcome.trouble.append(f"pytest ended with {int(code)}: {'; '.join(errors[:3])}")
+    for name in sys.modules.keys() - before:
+        file = getattr(sys.modules[name], "__file__", None)
         if name.split(".")[0] == "harness" and file and not file.startswith(str(copy)):
             raise MutantError(f"{name} came from {file}")
     return outcome
@@ -305,6 +307,8 @@ def carry_out(mutants: tuple[Mutant, ...], word: str, jobs: int, *, verbose: boo
         raise click.UsageError(f"no mutant's line holds {word!r}")
     for name in PRELOADED:
         importlib.import_module(name)
+    if "harness" in sys.modules:
+        raise MutantError("harness is imported already: every process would have the sound one")
     report = check(chosen, jobs=jobs)
     for name in report.found if verbose else ():
         click.echo(f"found     {name}")
