@@ -1,7 +1,11 @@
 """The runner of mutants, on a package of one function."""
 
+import re
+import runpy
+
 import pytest
 from mutants import Mutant, MutantError, check
+from places import DOCS, ROOT
 
 SOUND = "def area(width, height):\n    return width * height\n"
 TESTS = """\
@@ -87,12 +91,8 @@ def test_a_file_that_is_not_there_and_a_text_that_changes_nothing_are_refused(ro
         mutant("width * height").applied_to(root)
 
 
-def test_the_table_fits_the_code(tmp_path):
+def test_the_table_fits_the_code():
     """Every old text stands once in its file, and every test is there: no mutant is forgotten."""
-    import runpy
-
-    from places import ROOT
-
     table = runpy.run_path(str(ROOT / "tests" / "mutants" / "table.py"))["MUTANTS"]
     assert len({str(one) for one in table}) == len(table)
     for one in table:
@@ -101,3 +101,8 @@ def test_the_table_fits_the_code(tmp_path):
         for test in one.tests:
             file, name = test.split("::")
             assert f"def {name.split('[')[0]}(" in (ROOT / file).read_text(encoding="utf-8"), test
+    page = (DOCS / "tests.md").read_text(encoding="utf-8")
+    assert f"holds {len(table)} faults" in page
+    rows = re.findall(r"^\| [^|]+ \| (\d+) \| ?(\d*) ?\|$", page, re.MULTILINE)
+    assert sum(int(count) for count, _ in rows) == len(table)
+    assert sum(int(left or 0) for _, left in rows) == sum(bool(one.survives) for one in table)
