@@ -54,6 +54,18 @@ def test(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Faults put into copies of the package, each of which a test must find; `-- -k WORD`: some."""
+    session.run("python", "tests/mutants/run.py", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """All small faults that mutmut makes in a few modules; needs `pip install mutmut==3.8.1`."""
+    session.run("python", "benchmarks/mutation.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The demonstration, trained and held against its baseline; `-- FOLDER` says where it goes."""
     folder = session.posargs[:1] or ["results/demo"]

@@ -1,19 +1,17 @@
 """The eight strategies against loops written by hand in plain PyTorch."""
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import LR, ByHand
 from places import DATA_FILES
-from toys import ToyBackbone, ToyVgg, toy_images, toy_run, toy_start
+from toys import ToyBackbone, ToyVgg, own_network, toy_images, toy_run, toy_start
 
 from harness.engine import run
-from harness.engine.batches import Batches
-from harness.engine.shared import build_network
+from harness.engine.shared import SharedWork
 from harness_auto_rgn import AutoRGN
 from harness_full_ft import FullFineTuning
-from harness_gradual_unfreezing import FirstToLast, LastToFirst
+from harness_gradual_unfreezing import FirstToLast, LastToFirst, unfreeze
 from harness_linear_probe import LinearProbe
 from harness_lp_ft import LpFt
 from harness_starting_point import L1SP, L2SP
@@ -25,49 +23,6 @@ STRATEGIES = {
         L1SP(alpha=1e-3), L2SP(alpha=0.1), AutoRGN(batches=2),
     )
 }  # fmt: skip
-LR = 1e-2
-BATCH = 16
-
-
-class ByHand:
-    """A network, its data and a clock of steps: what a plain script has."""
-
-    def __init__(self, spec, resources):
-        self.protocol = spec.protocol
-        self.model = build_network(spec, resources).model
-        self.images = resources.images
-        self.order = Batches(48, BATCH, spec)
-        self.look_order = Batches(48, BATCH, spec, "look")
-        self.step, self.total = 0, 12
-        self.start = {n: p.detach().clone() for n, p in self.model.named_parameters()}
-
-    def xy(self, index, split="train"):
-        mean = torch.tensor(self.protocol.mean, dtype=torch.float64).view(1, 3, 1, 1)
-        std = torch.tensor(self.protocol.std, dtype=torch.float64).view(1, 3, 1, 1)
-        x = torch.from_numpy(self.images.images[split][index.numpy()]).double() / 255
-        return (x - mean) / std, torch.from_numpy(self.images.labels[split][index.numpy()])
-
-    def cosine(self, first=0, total=None):
-        return 0.5 * (1 + math.cos(math.pi * (self.step - first) / (total or self.total)))
-
-    def train_step(self, optimizer, rate, penalty=lambda: 0.0):
-        x, y = self.xy(self.order.at(self.step))
-        for group in optimizer.param_groups:
-            group["lr"] = LR * rate * group.get("multiplier", 1.0)
-        optimizer.zero_grad()
-        (F.cross_entropy(self.model(x), y) + penalty()).backward()
-        optimizer.step()
-        self.step += 1
-
-    def modes(self, *learning):
-        self.model.eval()
-        for name in learning:
-            getattr(self.model, name).train()
-
-    @torch.no_grad()
-    def validation_accuracy(self):
-        x, y = self.xy(torch.arange(24), "validation")
-        return (self.model(x).argmax(1) == y).double().mean().item()
 
 
 def full_ft(hand, strategy):
@@ -129,6 +84,18 @@ def first_last(hand, strategy):
 KERNELS = ("stem.conv.weight", "layer1.conv.weight", "layer2.conv.weight")
 
 
+def beside_kernels(hand):
+    """Adam, with the protocol's decay on what no penalty ties."""
+    named = dict(hand.model.named_parameters())
+    covered = (*KERNELS, "head.fc.weight")
+    free = [p for n, p in named.items() if n not in covered]
+    groups = [
+        {"params": [named[n] for n in covered]},
+        {"params": free, "weight_decay": hand.protocol.weight_decay},
+    ]
+    return torch.optim.Adam(groups, lr=LR)
+
+
 def tied(hand, strategy, distance):
     named = dict(hand.model.named_parameters())
 
@@ -137,7 +104,7 @@ def tied(hand, strategy, distance):
         return strategy.alpha * old + strategy.beta / 2 * named["head.fc.weight"].square().sum()
 
     hand.modes("stem", "layer1", "layer2", "head")
-    adam = torch.optim.Adam(hand.model.parameters(), lr=LR)
+    adam = beside_kernels(hand)
     for _ in range(12):
         hand.train_step(adam, hand.cosine(), penalty)
 
@@ -172,6 +139,19 @@ def auto_rgn(hand, strategy):
             hand.train_step(adam, hand.cosine())
 
 
+def memory(tensors):
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
+
+
+def engine_memory(resources, outcome):
+    """Where tensors lie that a run trained, started from or gave back."""
+    kept = SharedWork.of(resources.shared).networks.values()
+    networks = [(n.model.state_dict(), n.initial, n.start) for _, n in kept]
+    assert networks, "the run's network is kept elsewhere: look there"
+    parts = [part for network in networks for part in network]
+    return set().union(*map(memory, [*parts, outcome.state, resources.start.state]))
+
+
 ORACLES = {
     "full-ft": full_ft, "linear-probe": linear_probe, "lp-ft": lp_ft,
     "gradual-last-first": last_first, "gradual-first-last": first_last,
@@ -181,17 +161,53 @@ ORACLES = {
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_twelve_steps_give_the_weights_of_a_loop_by_hand(name):
+    """`tests/mutants` empties the loops, and doubles their rate: all eight must fail, both times."""
     spec, resources = toy_run(STRATEGIES[name], checkpoint="last")
     hand = ByHand(spec, resources)
 
     ORACLES[name](hand, STRATEGIES[name])
     outcome = run(spec, resources)
 
-    for tensor, expected in hand.model.state_dict().items():
+    assert not memory(hand.model.state_dict()) & engine_memory(resources, outcome)
+    assert_same_weights(outcome.state, hand.model.state_dict())
+
+
+def assert_same_weights(found, wanted):
+    for tensor, expected in wanted.items():
         # By tensor: a bias before a batch norm has a zero gradient, and Adam makes steps of
         # rounding noise there.
-        apart = (outcome.state[tensor].double() - expected.double()).norm()
+        apart = (found[tensor].double() - expected.double()).norm()
         assert apart <= 1e-8 * expected.double().norm(), tensor
+
+
+@pytest.mark.parametrize("name", ["l1-sp", "l2-sp"])
+def test_what_a_penalty_ties_takes_no_weight_decay(name):
+    spec, resources = toy_run(STRATEGIES[name], checkpoint="last", weight_decay=0.1)
+    hand = ByHand(spec, resources)
+
+    ORACLES[name](hand, STRATEGIES[name])
+
+    assert_same_weights(run(spec, resources).state, hand.model.state_dict())
+
+
+def test_a_proximal_step_is_soft_thresholding():
+    chosen = L1SP(alpha=0.5, step="proximal")
+    spec, resources = toy_run(chosen, checkpoint="last")
+    hand = ByHand(spec, resources)
+    named = dict(hand.model.named_parameters())
+    hand.modes("stem", "layer1", "layer2", "head")
+    adam = torch.optim.Adam(hand.model.parameters(), lr=LR)
+    for _ in range(12):
+        reach = 0.5 * LR * hand.cosine()
+        hand.train_step(
+            adam, hand.cosine(), lambda: chosen.beta / 2 * named["head.fc.weight"].square().sum()
+        )
+        for name in KERNELS:
+            moved = named[name].detach() - hand.start[name]
+            kept = torch.where(moved.abs() > reach, moved - reach * moved.sign(), 0.0)
+            named[name].data = hand.start[name] + kept
+
+    assert_same_weights(run(spec, resources).state, hand.model.state_dict())
 
 
 FROZEN = {
@@ -209,7 +225,7 @@ FROZEN = {
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_what_does_not_learn_is_bit_equal(name):
     spec, resources = toy_run(STRATEGIES[name], checkpoint="last")
-    before = build_network(spec, resources).initial
+    before = own_network(spec, resources).initial
 
     outcome = run(spec, resources)
 
@@ -290,6 +306,12 @@ def test_the_probe_trains_what_its_scope_says(scope, without, learning):
     assert {stage for stage, rate in phase.rates.items() if rate} == learning
 
 
+def test_patience_counts_once_everything_learns():
+    phases = list(unfreeze(["layer2", "layer1"], ["head"], 4.0))
+
+    assert [p.patience for p in phases] == [False, False, True]
+
+
 def test_gradual_counts_a_new_stage_as_head():
     result = run(*vgg(LastToFirst(), without=("fc",))).result
 
@@ -333,7 +355,7 @@ def test_logistic_probe_of_two_classes_gives_two_logits():
 
 def test_proximal_l1_leaves_weights_exactly_at_the_start():
     spec, resources = toy_run(L1SP(alpha=0.5, step="proximal"), checkpoint="last")
-    before = build_network(spec, resources).initial
+    before = own_network(spec, resources).initial
     state = run(spec, resources).state
 
     kernel = "stem.conv.weight"
@@ -345,7 +367,7 @@ def test_proximal_l1_leaves_weights_exactly_at_the_start():
 
 def test_l2_sp_can_tie_biases_and_norms_too():
     spec, resources = toy_run(L2SP(alpha=100.0, include="all"), checkpoint="last")
-    before = build_network(spec, resources).initial
+    before = own_network(spec, resources).initial
     tied_all = run(spec, resources).state
     free = run(*toy_run(L2SP(alpha=100.0), checkpoint="last")).state
 

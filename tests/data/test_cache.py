@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from transformed import transformed
 
 from harness import StoreError
-from harness.data import cache, images
+from harness.data import cache
 
 
 def jpeg(seed, size=(40, 30)):
@@ -52,7 +53,7 @@ def folders(folder):
 
 def test_an_entry_holds_the_transformed_images_and_is_used_again(tmp_path):
     found = build(tmp_path)
-    expected = np.stack([images.resize_crop(images.read(data), 18, 16) for data in SOURCES])
+    expected = np.stack([transformed(data, 18, 16) for data in SOURCES])
     assert np.array_equal(found.images, expected)
     assert found.images.filename  # other processes open it by its name
     again = cache.decoded(tmp_path, describe(), refuse)

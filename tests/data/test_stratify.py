@@ -158,6 +158,28 @@ def test_every_sample_can_come_into_test():
     assert all(15 <= count <= 65 for count in seen.values())
 
 
+def test_the_nearest_of_several_orders_is_taken(monkeypatch):
+    """The first order is one of the sixteen: their best is never further from the shares."""
+
+    def distances():
+        for seed in range(12):
+            units = {f"u{n:02}": Counter({n % 2: 1 + (n * n + seed) % 7}) for n in range(15)}
+            total = sum(units.values(), Counter())
+            found = counts_of(units, assign_splits(units, BOTH, seed))
+            shares = {"train": 0.65, **BOTH}
+            yield sum(
+                (found[part][label] / total[label] - shares[part]) ** 2
+                for part in PARTS
+                for label in total
+            )
+
+    best = list(distances())
+    monkeypatch.setattr(stratify, "ORDERS", 1)
+    first = list(distances())
+    assert all(one <= other + 1e-12 for one, other in zip(best, first, strict=True))
+    assert sum(best) < 0.8 * sum(first)
+
+
 def test_an_order_by_hash_is_the_same_for_ever():
     # sha256sum of split:0/a, /b, /c, /d begins with 2f, 15, d2, af
     assert order_by_hash(["a", "b", "c", "d"], str, "split:0") == ["b", "a", "d", "c"]

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 from toys import FULL, HEAD, distance, strategy, toy_run
 
 from harness import Phase
 from harness.engine import run
-from harness.engine.batches import Batches
+from harness.engine.batches import Batches, augment, draw
 from harness.engine.state import RunState
 
 
@@ -72,20 +73,39 @@ def test_images_are_normalised_as_the_protocol_says():
 
 @pytest.mark.parametrize("kinds", [("flip-horizontal",), ("flip-vertical",), ("affine",)])
 def test_augmentation_is_seeded_per_sample_and_only_for_training(kinds):
-    first, second = (run(*toy_run(HEAD, augment=kinds)) for _ in range(2))
-    plain = run(*toy_run(HEAD))
+    last = {"checkpoint": "last"}
+    first, second = (run(*toy_run(HEAD, augment=kinds, **last)) for _ in range(2))
+    plain = run(*toy_run(HEAD, **last))
 
     assert all(torch.equal(first.state[n], second.state[n]) for n in first.state)
     assert distance(first.state, plain.state) > 0
     assert first.result.phases[0].cached_stages == 0
 
 
-def test_flips_are_exact():
-    from harness.engine.batches import augment, draw
+@pytest.mark.parametrize(("kind", "axis"), [("flip-horizontal", 2), ("flip-vertical", 1)])
+def test_flips_are_exact(kind, axis):
+    images = torch.arange(8 * 3 * 4 * 4, dtype=torch.float64).view(8, 3, 4, 4)
+    flipped = augment(images, [kind], draw(8, [kind], torch.Generator().manual_seed(0)))
+    chosen = torch.rand(8, generator=torch.Generator().manual_seed(0)) < 0.5
+    assert 0 < chosen.sum() < 8
+    for i in range(8):
+        assert torch.equal(flipped[i], images[i].flip(axis) if chosen[i] else images[i])
 
-    images = torch.arange(2 * 3 * 4 * 4, dtype=torch.float64).view(2, 3, 4, 4)
-    rng = torch.Generator().manual_seed(0)
-    flipped = augment(images, ["flip-horizontal"], draw(len(images), ["flip-horizontal"], rng))
-    chosen = torch.rand(2, generator=torch.Generator().manual_seed(0)) < 0.5
-    for i in range(2):
-        assert torch.equal(flipped[i], images[i].flip(2) if chosen[i] else images[i])
+
+def test_affine_turns_scales_and_shifts_as_scipy_does():
+    """Output pixels are looked up where rotation, scale and shift about the centre take them."""
+    rng = np.random.default_rng(0)
+    images, drawn = rng.random((5, 3, 9, 9)), rng.random((5, 6)).astype(np.float32)
+    drawn[0, 2:] = 0.5  # the middle of every range: nothing moves
+    found = augment(torch.from_numpy(images), ["affine"], torch.from_numpy(drawn)).numpy()
+
+    centred = (np.arange(9) + 0.5) / 9 * 2 - 1
+    y, x = np.meshgrid(centred, centred, indexing="ij")
+    for image, row, seen in zip(images, drawn.astype(float) * 2 - 1, found, strict=True):
+        angle, scale = np.deg2rad(10 * row[2]), 1 + 0.1 * row[3]
+        at = scale * np.exp(1j * angle) * (x + 1j * y) + 0.1 * (row[4] + 1j * row[5])
+        places = [(part + 1) / 2 * 9 - 0.5 for part in (at.imag, at.real)]
+        for channel, expected in zip(image, seen, strict=True):
+            moved = ndimage.map_coordinates(channel, places, order=1, mode="nearest")
+            np.testing.assert_allclose(expected, moved, atol=1e-5)
+    np.testing.assert_allclose(found[0], images[0], atol=1e-12)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from toys import HEAD, strategy, toy_run
+from toys import HEAD, ToyVgg, strategy, toy_run, toy_start
 
 from harness import Phase
 from harness.engine import evaluate, run
@@ -22,11 +22,14 @@ def test_caching_frozen_stages_changes_nothing(stages, monkeypatch):
         torch.testing.assert_close(cached.state[name], tensor, rtol=1e-8, atol=1e-12)
 
 
+LAST = {"checkpoint": "last"}  # the best one may be from before anything went wrong
+
+
 def test_runs_share_features_and_end_the_same():
     shared = {}
-    first = run(*toy_run(HEAD, shared=shared))
-    second = run(*toy_run(HEAD, shared=shared, seed=0))
-    alone = run(*toy_run(HEAD))
+    first = run(*toy_run(HEAD, shared=shared, **LAST))
+    second = run(*toy_run(HEAD, shared=shared, seed=0, **LAST))
+    alone = run(*toy_run(HEAD, **LAST))
 
     assert SharedWork.of(shared).features
     assert all(torch.equal(second.state[n], alone.state[n]) for n in alone.state)
@@ -34,11 +37,20 @@ def test_runs_share_features_and_end_the_same():
     assert second.result.cost.alone.features == pytest.approx(first.result.cost.alone.features)
 
 
-def test_features_of_another_starting_point_are_not_taken():
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"start": None},
+        {"backbone": ToyVgg(), "start": toy_start(ToyVgg(), without=("fc",))},
+    ],
+    ids=["drawn", "drawn in part"],
+)
+def test_features_of_another_starting_point_are_not_taken(given):
+    """Random features below the head depend on the seed; here the second run must not take them."""
     shared = {}
-    run(*toy_run(HEAD, shared=shared, start=None, seed=0))
-    mixed = run(*toy_run(HEAD, shared=shared, start=None, seed=1))
-    alone = run(*toy_run(HEAD, start=None, seed=1))
+    run(*toy_run(HEAD, shared=shared, seed=0, **given, **LAST))
+    mixed = run(*toy_run(HEAD, shared=shared, seed=1, **given, **LAST))
+    alone = run(*toy_run(HEAD, seed=1, **given, **LAST))
 
     assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)
 
@@ -46,8 +58,8 @@ def test_features_of_another_starting_point_are_not_taken():
 def test_features_are_not_shared_once_a_stage_has_learned():
     shared = {}
     chosen = strategy(Phase("a", 2, {"*": 1.0}), Phase("b", 2, {"head": 1.0}))
-    run(*toy_run(HEAD, shared=shared))
-    mixed = run(*toy_run(chosen, shared=shared))
-    alone = run(*toy_run(chosen))
+    run(*toy_run(HEAD, shared=shared, **LAST))
+    mixed = run(*toy_run(chosen, shared=shared, **LAST))
+    alone = run(*toy_run(chosen, **LAST))
 
     assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)

@@ -154,7 +154,7 @@ def outcome_after(isolation, first, *, then=HEAD):
     """The second of two runs that share what they can."""
     shared = {}
     for chosen in (first, then) if first else (then,):
-        spec, resources = toy_run(chosen, shared=shared)
+        spec, resources = toy_run(chosen, shared=shared, checkpoint="last")
         with isolation.around(spec):
             outcome = run(spec, resources)
     return outcome
@@ -201,7 +201,7 @@ def test_metrics_and_observers_move_nothing_in_the_run_they_look_at(isolation, c
 
     states = []
     for metric in (accuracy(), Nosy(name="balanced-accuracy", build=lambda: None)):
-        spec, resources = toy_run(chosen)
+        spec, resources = toy_run(chosen, checkpoint="last")
         resources.metrics["balanced-accuracy"] = metric
         with isolation.around(spec) as traces:
             states.append(run(spec, resources).state)

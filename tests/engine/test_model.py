@@ -12,13 +12,15 @@ from harness.engine import run
 from harness.engine.shared import build_network
 
 
-def test_a_frozen_stage_keeps_its_batch_norm_statistics():
+@pytest.mark.parametrize("learning", [("layer2", "head"), ("stem", "head")])
+def test_a_frozen_stage_keeps_its_batch_norm_statistics(learning):
+    """Below all that learns, where it is computed once, and above, where batches pass through it."""
     before = build_network(*toy_run(FULL)).initial
-    after = state_after(strategy(Phase("p", 4, {"layer2": 1.0, "head": 1.0})))
+    after = state_after(strategy(Phase("p", 4, dict.fromkeys(learning, 1.0))))
 
     for name in before:
         changed = not torch.equal(before[name], after[name])
-        assert changed == name.startswith(("layer2", "head")), name
+        assert changed == name.startswith(learning), name
 
 
 def test_norm_eval_keeps_statistics_while_the_stage_learns():

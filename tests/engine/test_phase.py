@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import LR, ByHand
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import FULL, accuracy, distance, state_after, strategy, toy_run, watching
+from toys import FULL, accuracy, distance, own_network, state_after, strategy, toy_run, watching
 
 from harness import Distance, Phase, PhaseError, TrainingError
 from harness.api.execution import Observer
 from harness.api.records import MetricValue
 from harness.engine import run
 from harness.engine.batches import Batches, steps_per_epoch
-from harness.engine.shared import build_network
 from harness.engine.state import Numerics, RunState
 from harness.engine.training import _drive
 
@@ -65,6 +65,11 @@ def test_step_boundaries_add_up(shares):
     assert [p.skipped for p in state.log.phases] == [p.steps == 0 for p in state.log.phases]
 
 
+def test_steps_are_rounded_to_the_nearest():
+    phases = strategy(Phase("a", 0.6, {"*": 1.0}), Phase("b", 3.4, {"*": 1.0}))  # 1.8 and 10.2
+    assert [p.steps for p in run(*toy_run(phases)).result.phases] == [2, 10]
+
+
 def scripted(scores, *, higher_is_better=True):
     """A validation metric that answers from a list; test figures come after it is used up."""
     left = list(scores)
@@ -97,6 +102,31 @@ def test_the_best_epoch_on_validation_is_tested():
     shorter = scored_run(FULL, values(0.2, 0.9, 0.9, 0.3), checkpoint="last")
     assert shorter.result.tested == "last epoch"
     assert distance(outcome.state, shorter.state) > 0
+
+
+def fine_tuned(steps, *, first=0, span=12):
+    """A network from its starting point after some steps of full fine-tuning by hand."""
+    hand = ByHand(*toy_run(FULL))
+    hand.step = first
+    hand.modes("stem", "layer1", "layer2", "head")
+    adam = torch.optim.Adam(hand.model.parameters(), lr=LR)
+    for _ in range(steps):
+        hand.train_step(adam, hand.cosine(first, span))
+    return hand
+
+
+def test_the_weights_of_the_best_epoch_are_tested():
+    outcome = scored_run(FULL, values(0.2, 0.9, 0.9, 0.3))
+    hand = fine_tuned(6)
+    assert distance(outcome.state, hand.model.state_dict()) < 1e-7
+
+    hand.model.eval()
+    rows = torch.arange(24)
+    for split in ("validation", "test"):
+        with torch.no_grad():
+            logits = hand.model(hand.xy(rows, split)[0])
+        found = torch.from_numpy(outcome.predictions.logits[split])
+        torch.testing.assert_close(found, logits.float(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_metric_where_less_is_better_selects_the_least():
@@ -139,6 +169,13 @@ def test_unspent_epochs_stay_on_the_budget():
     assert sum(p.steps for p in result.phases) == 12
 
 
+def test_patience_counts_from_the_best_score():
+    """0.45 is better than the 0.4 before it, and still the second in a row below 0.5."""
+    chosen = strategy(Phase("a", 4, {"*": 1.0}))
+    result = scored_run(chosen, values(0.5, 0.4, 0.45, 0.6), patience=2).result
+    assert (result.phases[0].epochs, result.phases[0].stopped) == (3, True)
+
+
 def test_patience_restarts_with_a_phase_unless_it_continues():
     def stops(continues):
         phases = [Phase(f"e{i}", 1, {"*": 1.0}, continues=continues and i > 0) for i in range(4)]
@@ -155,25 +192,23 @@ def test_a_phase_can_be_spared_from_patience():
     assert result.phases[0].epochs == 4
 
 
-def test_begin_best_and_begin_pretrained():
+def test_begin_best_takes_the_weights_of_the_best_epoch():
     begin = {}
 
     def steps(model, epochs):
-        yield Phase("a", 2, {"*": 1.0})
+        yield Phase("a", 4, {"*": 1.0})
         yield Phase("b", 0, {"*": 1.0}, begin="best")
-        begin["best"] = {n: p.norm for n, p in model.parameters.items()}
-        yield Phase("c", 1, {"*": 1.0}, begin="pretrained")
+        begin.update({n: p.norm for n, p in model.parameters.items()})
 
-    spec, resources = toy_run(watching(steps))
-    start = build_network(spec, resources).initial
-    outcome = scored_run(watching(steps), values(0.9, 0.1, 0.2))
-    assert begin["best"]["stem.conv.weight"] == pytest.approx(
-        outcome.state["stem.conv.weight"].norm().item()
-    )
-    again = state_after(
-        strategy(Phase("a", 3, {"*": 1.0}), Phase("c", 0.34, {"*": 1.0}, begin="pretrained"))
-    )
-    assert distance(again, start) > 0
+    scored_run(watching(steps), values(0.2, 0.9, 0.1, 0.3))
+    best = dict(fine_tuned(6).model.named_parameters())
+    assert begin == pytest.approx({n: p.detach().norm().item() for n, p in best.items()})
+
+
+def test_begin_pretrained_goes_back_to_the_start():
+    chosen = strategy(Phase("a", 2, {"*": 1.0}), Phase("b", 2, {"*": 1.0}, begin="pretrained"))
+    alone = fine_tuned(6, first=6, span=6)  # the second half's batches, from the starting point
+    assert distance(state_after(chosen), alone.model.state_dict()) < 1e-7
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_step():
@@ -252,6 +287,44 @@ def test_an_objective_sees_the_batch_and_a_frozen_reference():
         assert outcome.result.phases[1].cached_stages == (2 if reference == "phase-start" else 0)
         assert [round(p, 3) for p, _, _ in seen[:2]] == [0.5, 0.583]
         assert {same for _, _, same in seen} == {False}
+
+
+@pytest.mark.parametrize("reference", ["pretrained", "phase-start"])
+def test_a_reference_is_the_network_it_says(reference):
+    seen = []
+
+    @dataclass
+    class Spy:
+        capturable: bool = False
+
+        def __call__(self, model, batch):
+            seen.append((batch.inputs, batch.reference(batch.inputs)))
+            return F.cross_entropy(model(batch.inputs), batch.targets)
+
+    phases = [
+        Phase("a", 2, {"*": 1.0}),
+        Phase("b", 2, {"*": 1.0}, objective=Spy(), reference=reference),
+    ]
+    run(*toy_run(strategy(*phases)))
+    at_start = own_network(*toy_run(FULL)).model
+    frozen = at_start if reference == "pretrained" else fine_tuned(6, span=6).model
+    assert len(seen) == 6
+    for inputs, found in seen:
+        torch.testing.assert_close(found, frozen.eval()(inputs).detach(), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_an_average_has_the_statistics_of_a_pass_of_its_own(kind):
+    found = state_after(strategy(Phase("p", 4, {"*": 1.0}, average=kind)))
+    hand = ByHand(*toy_run(FULL))
+    hand.model.load_state_dict(found)
+    hand.model.train()
+    loader = [hand.xy(hand.order.at(number))[0] for number in range(3)]
+    torch.optim.swa_utils.update_bn(loader, hand.model)
+    own = {n: b for n, b in hand.model.named_buffers() if "running" in n}
+    assert len(own) == 6
+    for name, expected in own.items():
+        torch.testing.assert_close(found[name], expected)
 
 
 @pytest.mark.parametrize("kind", ["ema", "swa"])

@@ -71,7 +71,10 @@ def told(state):
 
 
 def bits(outcome):
-    return [*outcome.state.values(), *map(torch.from_numpy, outcome.predictions.logits.values())]
+    """Of the tested network, its predictions, and every epoch's loss: the best may come early."""
+    losses = torch.tensor([e.train_loss for e in outcome.result.history], dtype=torch.float64)
+    logits = map(torch.from_numpy, outcome.predictions.logits.values())
+    return [*outcome.state.values(), *logits, losses]
 
 
 def same_bits(one, other):

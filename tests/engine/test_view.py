@@ -4,12 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from toys import FULL, ToyBackbone, ToyVgg, toy_run, toy_start, watching
+from toys import FULL, ToyBackbone, ToyVgg, own_network, toy_run, toy_start, watching
 
 from harness import Phase
 from harness.engine import run
 from harness.engine.batches import Batches
-from harness.engine.shared import build_network
 from harness.engine.state import RunState
 from harness.engine.view import StrategyView
 
@@ -26,7 +25,7 @@ def test_looking_leaves_no_trace(norm_mode):
 
         return watching(steps)
 
-    given = {"backbone": ToyVgg(), "start": toy_start(ToyVgg())}
+    given = {"backbone": ToyVgg(), "start": toy_start(ToyVgg()), "checkpoint": "last"}
     blind, peeked = (run(*toy_run(peek(looks), **given)) for looks in (0, 3))
 
     assert all(torch.equal(blind.state[n], peeked.state[n]) for n in blind.state)
@@ -38,7 +37,7 @@ def test_gradients_are_those_of_the_loss_in_eval_mode():
     state = RunState(spec, resources)
     (found,) = StrategyView(state).gradients(1)
 
-    model = build_network(spec, resources).model.eval()
+    model = own_network(spec, resources).model.eval()
     index = Batches(48, 16, spec, "look").at(0)
     F.cross_entropy(
         model(state.data.train.inputs(index)), state.data.train.targets(index)

@@ -115,7 +115,7 @@ def test_suites_of_one_name_add_up_and_no_banner_is_lost(tmp_path):
     ]
     whole = merge_contents(parts)
 
-    assert whole == merge_contents(parts[::-1]) or whole.plan == merge_contents(parts[::-1]).plan
+    assert whole.plan == merge_contents(parts[::-1]).plan
     suite = whole.plan.suites["demo"]
     assert set(suite.seeds) == {0, 1}
     assert set(suite.datasets) == {"a", "b"}

@@ -2,6 +2,7 @@
 
 import math
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -151,6 +152,16 @@ def toy_run(
         shared={} if shared is None else shared,
     )
     return spec, resources
+
+
+def own_network(spec, resources):
+    """A network at the run's starting point that no run can reach: for expectations.
+
+    What `build_network` keeps in `resources.shared` is the very network that `run` trains.
+    """
+    from harness.engine.shared import build_network
+
+    return build_network(spec, replace(resources, shared={}))
 
 
 def toy_start(backbone, classes=3, *, without=()):

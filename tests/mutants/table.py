@@ -1,0 +1,153 @@
+"""The mutants: subject, file, text, faulty text, tests that must fail.  One line more is one more.
+
+`python tests/mutants/run.py` carries them out.  A text stands once in its file; a test is named as
+pytest names it, without its cases or with one of them, and takes under two seconds.
+"""
+
+from mutants import Mutant
+
+T = "tests"
+STRATEGIES = f"{T}/builtins/test_strategies.py"
+BY_HAND = f"{STRATEGIES}::test_twelve_steps_give_the_weights_of_a_loop_by_hand"
+PHASE, STEPS, OPTIMIZER = (f"{T}/engine/test_{name}.py" for name in ("phase", "steps", "optimizer"))
+MODEL, BATCHES, VIEW = (f"{T}/engine/test_{name}.py" for name in ("model", "batches", "view"))
+PROBE, EVALUATE, TRAINING = (f"{T}/engine/test_{n}.py" for n in ("probe", "evaluate", "training"))
+SPLIT, STRATIFY = f"{T}/data/test_split.py", f"{T}/data/test_stratify.py"
+METRICS, IDENTITY = f"{T}/builtins/test_metrics.py", f"{T}/benchmark/test_identity.py"
+ESTIMATE, BOOTSTRAP, RANKS = (f"{T}/stats/test_{n}.py" for n in ("estimate", "bootstrap", "ranks"))
+GATE, VERIFY = f"{T}/results/gate/test_check.py", f"{T}/results/test_verify.py"
+TRACKS = f"{T}/leaderboard/test_tracks.py"
+
+
+def by_hand(*names):
+    return tuple(f"{BY_HAND}[{name}]" for name in names)
+
+
+# The loops by hand themselves: emptied, and at twice the rate.
+ORACLES = (
+    Mutant("oracle", STRATEGIES, "    ORACLES[name](hand, STRATEGIES[name])\n    outcome", "    outcome", (BY_HAND,), every=True),
+    Mutant("oracle", "tests/support/by_hand.py", "= LR * rate *", "= 2 * LR * rate *", (BY_HAND,), every=True),
+)  # fmt: skip
+
+PLUGINS = (
+    Mutant("strategies", "plugins/harness_lp_ft/__init__.py", 'begin="best"', 'begin="here"', by_hand("lp-ft")),
+    Mutant("strategies", "plugins/harness_lp_ft/__init__.py", '{"*": self.ft_rate}', '{"*": 1.1 * self.ft_rate}', by_hand("lp-ft")),
+    Mutant("strategies", "plugins/harness_linear_probe/__init__.py", "dict.fromkeys(stages, 1.0)", "dict.fromkeys(model.stages, 1.0)", by_hand("linear-probe")),
+    Mutant("strategies", "plugins/harness_full_ft/__init__.py", 'train={"*": 1.0}', 'train={"head": 1.0}', by_hand("full-ft")),
+    Mutant("strategies", "plugins/harness_gradual_unfreezing/__init__.py", "epochs / (2 * len(order))", "epochs / (2 * len(order) + 2)", by_hand("gradual-last-first", "gradual-first-last")),
+    Mutant("strategies", "plugins/harness_gradual_unfreezing/__init__.py", "below_head(model)[::-1]", "below_head(model)", by_hand("gradual-last-first")),
+    Mutant("strategies", "plugins/harness_gradual_unfreezing/__init__.py", "keep_optimizer=True", "keep_optimizer=False", by_hand("gradual-last-first")),
+    Mutant("strategies", "plugins/harness_gradual_unfreezing/__init__.py", 'anneal="run"', 'anneal="phase"', by_hand("gradual-first-last")),
+    Mutant("strategies", "plugins/harness_gradual_unfreezing/__init__.py", "patience=last", "patience=True", (f"{STRATEGIES}::test_patience_counts_once_everything_learns",)),
+    Mutant("strategies", "plugins/harness_auto_rgn/__init__.py", "value / largest if", "value / sum(rgn.values()) if", by_hand("auto-rgn")),
+    Mutant("strategies", "plugins/harness_auto_rgn/__init__.py", "gradients[name].norm() / norm", "gradients[name].norm()", by_hand("auto-rgn")),
+    Mutant("strategies", "plugins/harness_auto_rgn/__init__.py", '] = "eval"\n', '] = "train"\n', by_hand("auto-rgn")),
+    Mutant("strategies", "plugins/harness_starting_point/__init__.py", 'start = Distance("l2", self.alpha, old)', 'start = Distance("l2", self.alpha, old, towards="zero")', by_hand("l2-sp")),
+    Mutant("strategies", "plugins/harness_starting_point/__init__.py", "if info.pretrained)", "if True)", by_hand("l2-sp", "l1-sp")),
+    Mutant("strategies", "plugins/harness_starting_point/__init__.py", "decay=dict.fromkeys(covered, 0.0)", "decay={}", (f"{STRATEGIES}::test_what_a_penalty_ties_takes_no_weight_decay",)),
+)  # fmt: skip
+
+RATES = (
+    Mutant("rates", "harness/engine/optimizer.py", "1.0 + math.cos(math.pi * progress)", "1.0 + math.cos(math.pi * progress / 2)", by_hand("full-ft")),
+    Mutant("rates", "harness/engine/optimizer.py", "return elapsed / schedule.warmup", "return (elapsed + 1) / schedule.warmup", (f"{OPTIMIZER}::test_rates_over_time",)),
+    Mutant("rates", "harness/engine/optimizer.py", "schedule.floor + (1.0 - schedule.floor) * shape", "max(schedule.floor, shape)", (f"{OPTIMIZER}::test_rates_over_time",)),
+    Mutant("rates", "harness/engine/optimizer.py", "begun = step if over_run else step - self.first", "begun = step", by_hand("lp-ft")),
+    Mutant("rates", "harness/engine/optimizer.py", 'self.lr * group["multiplier"] * factor', "self.lr * factor", by_hand("auto-rgn")),
+    Mutant("rates", "harness/engine/optimizer.py", "number < own and", "number <= own and", (f"{OPTIMIZER}::test_the_first_pattern_that_matches_wins",), survives="a pattern that is a whole name is never among the broad ones: < and <= are the same"),
+    Mutant("rates", "harness/engine/optimizer.py", "return dict.fromkeys(names, default) | first_match(phase.decay, names)", "return dict.fromkeys(names, default)", (f"{OPTIMIZER}::test_decay_and_rates_by_parameter_equal_torch_groups",)),
+    Mutant("rates", "harness/engine/steps.py", "given.optimizer.set_rate(given.schedule.factor(number))", "given.optimizer.set_rate(given.schedule.factor(number + 1))", by_hand("full-ft")),
+    Mutant("rates", "harness/engine/steps.py", "first = max(schedule.first, epoch * length)", "first = epoch * length", (f"{STEPS}::test_optimizers_rates_decays_and_kept_state",)),
+    Mutant("rates", "harness/engine/phase.py", "decays(phase, named, protocol.weight_decay)", "decays(phase, named, 0.0)", (f"{OPTIMIZER}::test_decay_and_rates_by_parameter_equal_torch_groups",)),
+)  # fmt: skip
+
+PHASES = (
+    Mutant("budget", "harness/engine/phase.py", "round(planned * length)", "int(planned * length)", (f"{PHASE}::test_steps_are_rounded_to_the_nearest",)),
+    Mutant("budget", "harness/engine/phase.py", "budget.epochs if self.stopped else budget.spent + self.phase.epochs", "budget.spent + self.phase.epochs", (f"{PHASE}::test_unspent_epochs_stay_on_the_budget",)),
+    Mutant("budget", "harness/engine/phase.py", "if phase.keep_optimizer:", "if True:", (f"{OPTIMIZER}::test_optimizer_state_is_kept_only_if_asked",)),
+    Mutant("budget", "harness/engine/state.py", "if self.protocol.charge_looks:", "if not self.protocol.charge_looks:", (f"{VIEW}::test_looks_cost_budget_where_the_protocol_says_so",)),
+    Mutant("patience", "harness/engine/state.py", "self.waited >= self.limit", "self.waited > self.limit", (f"{PHASE}::test_patience_ends_the_phase_not_the_run",)),
+    Mutant("patience", "harness/engine/state.py", "self.waited, self.waiting_for = 0, score", "self.waited = 0", (f"{PHASE}::test_patience_counts_from_the_best_score",)),
+    Mutant("patience", "harness/engine/state.py", "self.waited += 1", "self.waited, self.waiting_for = self.waited + 1, score", (f"{PHASE}::test_patience_counts_from_the_best_score",)),
+    Mutant("patience", "harness/engine/phase.py", "if not self.phase.continues:", "if self.phase.continues:", (f"{PHASE}::test_patience_restarts_with_a_phase_unless_it_continues",)),
+    Mutant("patience", "harness/engine/phase.py", "return phase.patience and state", "return state", (f"{PHASE}::test_a_phase_can_be_spared_from_patience",)),
+    Mutant("best checkpoint", "harness/engine/state.py", "return score > than if", "return score >= than if", (f"{PHASE}::test_the_best_epoch_on_validation_is_tested",)),
+    Mutant("best checkpoint", "harness/engine/state.py", "if self.metric.higher_is_better else score < than", "if True else score < than", (f"{PHASE}::test_a_metric_where_less_is_better_selects_the_least",)),
+    Mutant("best checkpoint", "harness/engine/state.py", "copy_all([tensors[name] for name in moved], [own[name] for name in moved])", "tensors.update({name: own[name] for name in moved})", (f"{PHASE}::test_the_weights_of_the_best_epoch_are_tested",)),
+    Mutant("best checkpoint", "harness/engine/training.py", "    state.network.load(best.tensors)\n", "", (f"{PHASE}::test_the_weights_of_the_best_epoch_are_tested",)),
+    Mutant("best checkpoint", "harness/engine/phase.py", "if phase.select:", "if True:", (f"{PHASE}::test_a_phase_that_does_not_select_is_never_tested",)),
+    Mutant("best checkpoint", "harness/engine/state.py", 'if phase.begin == "pretrained":', "if False:", (f"{PHASE}::test_begin_pretrained_goes_back_to_the_start",)),
+    Mutant("averages", "harness/engine/phase.py", "self.values[name].lerp_(parameter, 1 / self.count)", "self.values[name].lerp_(parameter, 1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
+    Mutant("averages", "harness/engine/phase.py", "            estimate_norms(network, source, batches)\n", "", (f"{PHASE}::test_an_average_has_the_statistics_of_a_pass_of_its_own",)),
+    Mutant("reference", "harness/engine/phase.py", "frozen.load_state_dict(self.state.network.initial)", "pass", (f"{PHASE}::test_a_reference_is_the_network_it_says",)),
+)  # fmt: skip
+
+NETWORK = (
+    Mutant("batch norm", "harness/engine/phase.py", "stage.train(name in self.learning_stages)", "stage.train()", (f"{MODEL}::test_a_frozen_stage_keeps_its_batch_norm_statistics",)),
+    Mutant("batch norm", "harness/engine/phase.py", 'if self.norm == "eval":', 'if self.norm == "train":', (f"{MODEL}::test_norm_eval_keeps_statistics_while_the_stage_learns",)),
+    Mutant("batch norm", "harness/engine/phase.py", 'protocol.norm if phase.norm == "auto" else phase.norm', "protocol.norm", by_hand("auto-rgn")),
+    Mutant("batch norm", "harness/engine/view.py", 'module.training = norm_mode == "train"', 'module.training = norm_mode == "eval"', (f"{VIEW}::test_gradients_are_those_of_the_loss_in_eval_mode",)),
+    Mutant("batch norm", "harness/engine/model.py", "torch.rsqrt(var + module.eps)", "torch.rsqrt(var)", (f"{STEPS}::test_frozen_norms_go_back_as_torchs_do",)),
+    Mutant("batch norm", "harness/engine/model.py", "not module.training and not module.weight.requires_grad", "not module.weight.requires_grad", (f"{STEPS}::test_norms_that_learn_or_use_the_batch_are_left_alone",)),
+    Mutant("penalties", "harness/engine/optimizer.py", "moved, alpha=term.distance.strength)", "moved, alpha=2 * term.distance.strength)", by_hand("l1-sp", "l2-sp")),
+    Mutant("penalties", "harness/engine/optimizer.py", "                torch._foreach_sign_(moved)\n", "                pass\n", by_hand("l1-sp")),
+    Mutant("penalties", "harness/engine/optimizer.py", "(moved.abs() - reach).clamp_(min=0)", "(moved.abs() - reach)", (f"{STRATEGIES}::test_a_proximal_step_is_soft_thresholding",)),
+    Mutant("penalties", "harness/engine/optimizer.py", "optimizer.rate(name) * term.distance.strength", "term.distance.strength", (f"{STRATEGIES}::test_a_proximal_step_is_soft_thresholding",)),
+    Mutant("penalties", "harness/engine/optimizer.py", "            loss = loss + penalty(self.learning, self.start)\n", "            loss = loss + 0 * penalty(self.learning, self.start)\n", (f"{OPTIMIZER}::test_a_foreign_penalty_goes_through_autograd",)),
+    Mutant("loss", "harness/engine/state.py", "counts.sum() / (len(counts) * counts)", "counts.sum() / counts", (f"{PHASE}::test_class_weights_and_label_smoothing_are_torchs",), survives="a mean weighted by class is the same under any multiple of the weights"),
+    Mutant("loss", "harness/engine/state.py", "spread = -(found * weights).sum()", "spread = -found.sum()", (f"{PHASE}::test_class_weights_and_label_smoothing_are_torchs",)),
+    Mutant("pixels", "harness/engine/batches.py", "x = (x - self.mean) / self.std", "x = x / self.std - self.mean", (f"{BATCHES}::test_images_are_normalised_as_the_protocol_says",)),
+    Mutant("pixels", "harness/engine/batches.py", '(1, "flip-vertical", 2)', '(1, "flip-vertical", 3)', (f"{BATCHES}::test_flips_are_exact",)),
+    Mutant("pixels", "harness/engine/batches.py", "rows = [cos, -sin, draws[:, 2] * 2 * SHIFT", "rows = [cos, sin, draws[:, 2] * 2 * SHIFT", (f"{BATCHES}::test_affine_turns_scales_and_shifts_as_scipy_does",)),
+    Mutant("sharing", "harness/engine/shared.py", 'any(not name.startswith("head.") for name in start.record.new)', "False", (f"{EVALUATE}::test_features_of_another_starting_point_are_not_taken[drawn in part]",)),
+    Mutant("sharing", "harness/engine/evaluate.py", "stage > state.network.touched", "False", (f"{EVALUATE}::test_features_are_not_shared_once_a_stage_has_learned",)),
+    Mutant("sharing", "harness/engine/seeds.py", 'f"{spec.seed}|{spec.dataset}', 'f"{spec.dataset}', (f"{MODEL}::test_all_strategies_share_head_and_order_but_not_over_seeds",)),
+)  # fmt: skip
+
+DATA = (
+    Mutant("splits", "harness/data/stratify.py", "        if sample.content:\n", "        if False:\n", (f"{SPLIT}::test_duplicates_and_twins_join_in_made_splits",)),
+    Mutant("splits", "harness/data/stratify.py", 'for split in ("validation", "test"):  # test', 'for split in ("test", "validation"):  # test', (f"{SPLIT}::test_twins_of_test_and_validation_leave_and_are_counted",)),
+    Mutant("splits", "harness/data/stratify.py", '("group", sample.group), sample.id', '("group", sample.id), sample.id', (f"{STRATIFY}::test_a_cluster_is_what_groups_contents_and_twins_link",)),
+    Mutant("splits", "harness/data/stratify.py", '("train", "test", "validation")\n    there', '("validation", "test", "train")\n    there', (f"{STRATIFY}::test_few_units_go_to_train_then_test_then_validation",)),
+    Mutant("splits", "harness/data/stratify.py", "if cost < best_cost:", "if cost > best_cost or not best:", (f"{STRATIFY}::test_the_nearest_of_several_orders_is_taken",)),
+    Mutant("splits", "harness/data/split.py", 'shares["test"] = protocol.test_share', 'shares["test"] = protocol.validation_share', (f"{SPLIT}::test_imbalance_is_kept_in_proportion",)),
+    Mutant("splits", "harness/data/split.py", 'if "validation" in made:', "if True:", (f"{SPLIT}::test_official_makes_what_is_missing_out_of_train",)),
+    Mutant("splits", "harness/data/split.py", "sample.group, placed[sample.id], sample.content]", 'sample.group, placed[sample.id], ""]', (f"{SPLIT}::test_the_fingerprint_sees_every_field",)),
+    Mutant("splits", "harness/data/split.py", 'f"limit:{seed}"', 'f"limit:0"', (f"{SPLIT}::test_no_limit_takes_all_and_the_seed_decides",)),
+    Mutant("metrics", "plugins/harness_metrics/modules.py", "/ sizes).mean())", "/ sizes.mean()).mean())", (f"{METRICS}::test_by_hand[balanced-accuracy-0.7222222222222222]",)),
+    Mutant("metrics", "plugins/harness_metrics/modules.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
+    Mutant("metrics", "plugins/harness_metrics/modules.py", ".sum(axis=1).mean())\n\n\nclass PerClass", ".mean(axis=1).mean())\n\n\nclass PerClass", (f"{METRICS}::test_calibration_by_hand",)),
+    Mutant("metrics", "plugins/harness_metrics/modules.py", 'labels=labels, average="macro"', 'labels=labels, average="weighted"', (f"{METRICS}::test_by_hand",)),
+    Mutant("metrics", "plugins/harness_metrics/modules.py", "        value = None if reason else self.figure(shares, truth)\n", "        value = float(np.nanmean(recalls))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
+)  # fmt: skip
+
+STATISTICS = (
+    Mutant("statistics", "harness/stats/estimate.py", "(len(p) - place) * p[index]", "len(p) * p[index]", (f"{ESTIMATE}::test_holm_agrees_with_statsmodels",)),
+    Mutant("statistics", "harness/stats/estimate.py", "largest = max(largest, ", "largest = max(0.0, ", (f"{ESTIMATE}::test_holm_by_its_definition",)),
+    Mutant("statistics", "harness/stats/estimate.py", "spread = math.fsum(s**2 / e.df", "spread = math.fsum(s / e.df", (f"{ESTIMATE}::test_mean_of_two_samples_is_welch",)),
+    Mutant("statistics", "harness/stats/estimate.py", "2 * stdtr(self.df, -abs", "stdtr(self.df, -abs", (f"{ESTIMATE}::test_an_estimate_is_students",)),
+    Mutant("statistics", "harness/stats/estimate.py", "if estimate.seeds >= SEEDS", "if estimate.seeds >= 2", (f"{ESTIMATE}::test_verdicts_follow_holm_and_need_three_seeds",)),
+    Mutant("statistics", "harness/stats/bootstrap.py", "max(1, n - 1)))", "n))", (f"{BOOTSTRAP}::test_groups_stay_together_and_keep_to_their_class",)),
+    Mutant("statistics", "harness/stats/bootstrap.py", "np.maximum(0.0, 2 * between - within)", "np.maximum(0.0, between)", (f"{BOOTSTRAP}::test_image_noise_is_counted_once",)),
+    Mutant("statistics", "harness/stats/bootstrap.py", "least = values**2 / self.groups", "least = 0 * values", (f"{BOOTSTRAP}::test_constant_predictors_give_no_warning_and_no_false_certainty",)),
+    Mutant("statistics", "harness/stats/bootstrap.py", "sizes: list[float] = (np.abs(weights).sum(axis=1) / 2)", "sizes: list[float] = np.abs(weights).sum(axis=1)", (f"{BOOTSTRAP}::test_no_interval_leaves_what_is_possible",)),
+    Mutant("statistics", "harness/stats/ranks.py", "(np.cumsum(sizes) - (sizes - 1) / 2)", "np.cumsum(sizes)", (f"{RANKS}::test_ranks_share_places",)),
+    Mutant("statistics", "harness/stats/ranks.py", "k * (k + 1) / (6 * blocks)", "k * (k - 1) / (6 * blocks)", (f"{RANKS}::test_critical_values_are_those_of_demsar_2006",)),
+)  # fmt: skip
+
+RESULTS = (
+    Mutant("gate", "harness/stats/paired.py", "1 / (len(sizes) * sizes[label]) if balanced", "1 / len(label) if balanced", (f"{GATE}::test_balanced_accuracy_weighs_classes",)),
+    Mutant("gate", "harness/results/gate/check.py", 'FAILING = ("worse", "newly-failing", "vanished")', 'FAILING = ("newly-failing", "vanished")', (f"{GATE}::test_losses_and_gains",)),
+    Mutant("gate", "harness/results/gate/check.py", "if not np.array_equal(old, new):", "if len(old) != len(new):", (f"{GATE}::test_other_things_are_not_compared",)),
+    Mutant("run identity", "harness/api/records.py", "return digest(self)[:16]", 'return digest(self.model_dump(mode="json"))[1:17]', (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
+    Mutant("run identity", "harness/api/records.py", "if getattr(self, name) == default:", "if False:", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
+    Mutant("run identity", "harness/api/records.py", "    epochs: PositiveFloat = 15.0\n", "    epochs: PositiveFloat = 15.0\n    cooldown: float = 0.0\n", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
+    Mutant("run identity", "harness/benchmark/identity.py", "settings=settings[strategy],", "settings=suite.settings.get(strategy, {}),", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
+    Mutant("run identity", "harness/benchmark/identity.py", "            limit=request.limit,\n", "", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
+    Mutant("verify", "harness/results/verify/runs.py", "hexdigest() != record.sha256", 'hexdigest() == ""', (f"{VERIFY}::test_a_changed_logit_is_found",)),
+    Mutant("verify", "harness/results/verify/runs.py", "if result.run_id != run_id:", "if False:", (f"{VERIFY}::test_a_changed_spec_is_found_by_the_run_id",)),
+    Mutant("verify", "harness/results/verify/splits.py", "if given == expected:", "if set(given) <= set(expected):", (f"{VERIFY}::test_a_sample_left_out_is_found",)),
+    Mutant("verify", "harness/results/verify/runs.py", "if figures_agree(stored, found):", "if True:", (f"{VERIFY}::test_a_changed_metric_is_found[<lambda>0-metrics]",)),
+    Mutant("verify", "harness/results/verify/agreement.py", "if away > own:", "if away > own + 1:", (f"{VERIFY}::test_the_replays_say_how_far_a_record_may_differ",)),
+)  # fmt: skip
+
+MUTANTS = (*ORACLES, *PLUGINS, *RATES, *PHASES, *NETWORK, *DATA, *STATISTICS, *RESULTS)
