@@ -12,6 +12,7 @@ from harness.stats.aggregate import (
     win_rate,
 )
 from harness.stats.bootstrap import Resampled, Scoring, resample
+from harness.stats.collapse import collapsed
 from harness.stats.estimate import (
     LEVEL,
     POINT,
@@ -22,7 +23,18 @@ from harness.stats.estimate import (
     holm,
     mean_of,
 )
-from harness.stats.paired import TAIL, Change, Pair, compare_pairs, contributions
+from harness.stats.families import FAMILIES, Family, compare_families
+from harness.stats.paired import (
+    Change,
+    Measured,
+    Pair,
+    Sight,
+    compare_pairs,
+    contributions,
+    level,
+    measure,
+    strata,
+)
 from harness.stats.ranks import (
     Blocks,
     Friedman,
@@ -36,34 +48,42 @@ from harness.stats.ranks import (
 )
 
 __all__ = [
+    "FAMILIES",
     "LEVEL",
     "POINT",
-    "TAIL",
     "Blocks",
     "Change",
     "Comparison",
     "Estimate",
+    "Family",
     "Friedman",
+    "Measured",
     "Nemenyi",
     "Pair",
     "Resampled",
     "Scoring",
+    "Sight",
     "Summary",
     "Verdict",
     "WinRate",
+    "collapsed",
     "compare",
     "compare_blocks",
+    "compare_families",
     "compare_pairs",
     "contributions",
     "critical_difference",
     "friedman",
     "holm",
     "interquartile_mean",
+    "level",
     "mean_of",
+    "measure",
     "nemenyi",
     "probability_of_improvement",
     "rank",
     "resample",
+    "strata",
     "wilcoxon",
     "win_rate",
 ]

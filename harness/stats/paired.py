@@ -1,36 +1,100 @@
 """Two sets of runs on the same test samples: a test of whether the second got worse, or better.
 
-Two levels must both agree, and a p-value is the larger of theirs.
+Were the code the same, the runs of both sides could change places; so from two seeds on the spread
+of the runs of a cell is the whole error of its change, whatever its groups.  A few runs say little
+about their spread, so the cells of a call lend each other what they know (`lending`).
 
-- Samples: the paired differences of the groups against their own spread.  One seed a side without
-  groups makes it McNemar's test with continuity correction.
-- Seeds: the same difference, its variance multiplied by how much more the runs of one side vary
-  among themselves than image noise explains (the overdispersion of a quasi-likelihood).  Three runs
-  a side say little about that, so cells lend each other what they know (Smyth 2004: a prior from
-  all cells, here by moments), and none is taken to vary less than its own runs do.
+With one seed a side there is no such spread.  The images' share of it comes from the changes of the
+groups, the seeds' share from what is stated, or, for a hint only, from the other cells.
 
-One-sided p-values are adjusted over all cells of the call (Holm).  `docs/statistics.md` holds how
-often it errs.
+One-sided p-values are adjusted over the cells of the call (Holm).  `docs/statistics.md` holds the
+formulae and how often they err.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from harness.stats.estimate import DIGITS, holm
+from harness.stats.lending import lend, moderate
 
-TAIL = 0.05  # one-sided, of verdicts and of the interval
+TAIL = 0.05  # one-sided, of the interval, and of the verdicts of a call that tests no families
+CELLS = 0.025  # the share of the cells, where families are tested beside them
+FEW = 4  # a call of fewer cells tests no families
+LENDERS = 10  # cells of one seed a side that may lend each other a spread of seeds
+POWER = 0.8  # of the smallest loss that is said to be seen
+
+Basis = Literal["runs", "stated", "lent", "images", "same"]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Contributions of the groups to the metric of each run: before [S, G] and after [S', G]."""
+    """A cell on both sides: what each group adds to the metric of each run.
+
+    Attributes:
+        before, after: [S, G] and [S', G], at least one run each.
+        strata: the class of each group [G]; None: all are of one class.
+        place: dataset, backbone and strategy; None: it shares nothing with other cells.
+        seeds: of the runs before and after; runs of one dataset, backbone and seed share luck.
+        test_set: cells that agree in it have the same groups in the same order; None: its own.
+    """
 
     before: np.ndarray
     after: np.ndarray
+    strata: np.ndarray | None = None
+    place: tuple[str, str, str] | None = None
+    seeds: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    test_set: Hashable = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one cell shows by itself.
+
+    Attributes:
+        moved: change of each group [G]; they add up to `value`.
+        same: every run scores every group as before, so nothing needs a test.
+        step: the least change there can be.
+        factor: what turns the variance of a run into that of the change, 1/S + 1/S'.
+        df: of the spread of runs; 0: one seed a side.
+        variance: of a run's score, pooled over both sides; 0 where df is.
+        noise: the part of it that single images explain, as the runs show it.
+        pooled: the same, with what the changes of the groups say of it under the null.
+        noise_df: of `pooled`.
+    """
+
+    pair: Pair
+    moved: np.ndarray
+    value: float
+    same: bool
+    step: float
+    factor: float
+    df: int
+    variance: float
+    noise: float
+    pooled: float
+    noise_df: float
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a test would have seen.
+
+    Attributes:
+        critical: change from which on it speaks.
+        reach: how far beyond it the truth must lie to be seen with 80 %.
+    """
+
+    critical: float
+    reach: float
+
+    def loss(self, margin: float) -> float:
+        """The smallest loss that is seen with 80 %, where losses within the margin are allowed."""
+        return max(self.critical, margin) + self.reach
 
 
 @dataclass(frozen=True)
@@ -39,8 +103,11 @@ class Change:
 
     Attributes:
         low, high: 90 % interval, not adjusted: inside a margin it shows equality within it (5 %).
-        p_worse, p_better: one-sided, adjusted over all pairs that differ at all.
-        seeds_tested: something is known of how much seeds spread, from this pair or others.
+        p_worse, p_better: one-sided, adjusted over all cells that differ at all.
+        worse_beyond, better_beyond: the same for other images of the same population, too.
+        basis: where the error comes from: the spread of runs, a stated spread of seeds, one lent by
+            other cells (a hint, no more), the images alone, or nothing, since nothing differs.
+        sight: None where the spread of seeds is not known.
     """
 
     value: float
@@ -48,7 +115,10 @@ class Change:
     high: float
     p_worse: float
     p_better: float
-    seeds_tested: bool
+    worse_beyond: float
+    better_beyond: float
+    basis: Basis
+    sight: Sight | None
 
 
 def contributions(
@@ -71,86 +141,269 @@ def contributions(
     return added
 
 
-def compare_pairs(pairs: Sequence[Pair]) -> list[Change]:
-    """Compare every pair; the more there are, the more each must show."""
-    from scipy.special import ndtr, ndtri, stdtr, stdtrit
-
-    changes = np.array([_change(pair) for pair in pairs]).reshape(-1, 3)
-    value, error, step = changes.T
-    excess, df = _seed_excess(pairs)
-    moved = np.sign(value) * np.maximum(0.0, np.abs(value) - step)
-    samples = np.divide(moved, error, out=np.zeros_like(value), where=error > 0)
-    seeds = samples / np.sqrt(excess)
-    moving = error > 0  # a pair without any difference can raise no alarm
-    worse, better = np.ones_like(value), np.ones_like(value)
-    worse[moving] = holm(np.maximum(ndtr(samples), stdtr(df, seeds))[moving].tolist())
-    better[moving] = holm(np.maximum(ndtr(-samples), stdtr(df, -seeds))[moving].tolist())
-    quantile = np.maximum(-ndtri(TAIL), -stdtrit(df, TAIL) * np.sqrt(excess))
-    half = quantile * error + step
-    return [
-        Change(
-            value=float(value[index]),
-            low=float(value[index] - half[index]),
-            high=float(value[index] + half[index]),
-            p_worse=float(worse[index]),
-            p_better=float(better[index]),
-            seeds_tested=bool(np.isfinite(df[index])),
-        )
-        for index in range(len(pairs))
-    ]
+def strata(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The class that most samples of each group have [G], groups in the order of `contributions`."""
+    _, label = np.unique(targets, return_inverse=True)
+    _, group = np.unique(groups, return_inverse=True)
+    counts = np.zeros((group.max() + 1, label.max() + 1), dtype=int)
+    np.add.at(counts, (group, label), 1)
+    most: np.ndarray = counts.argmax(axis=1)
+    return most
 
 
-def _change(pair: Pair) -> tuple[float, float, float]:
-    """The difference, its standard error were it zero, and the least step it can take."""
-    moved = pair.after.mean(axis=0) - pair.before.mean(axis=0)
-    moved = np.round(moved, DIGITS)
+def level(cells: int) -> float:
+    """The error rate that the cells of a call share."""
+    return TAIL if cells < FEW else CELLS
+
+
+def measure(pair: Pair) -> Measured:
+    """Describe one cell; its error is a matter of the whole call."""
+    before, after = pair.before, pair.after
+    runs, others = len(before), len(after)
+    moved = np.round(after.mean(axis=0) - before.mean(axis=0), DIGITS)
     steps = np.abs(moved[moved != 0])
-    return (
-        float(moved.sum()),
-        float((moved**2).sum() ** 0.5),
-        float(steps.min()) if len(steps) else 0.0,
+    same = before.shape == after.shape and bool(np.array_equal(before, after))
+    # The same runs twice say no more than once.
+    df = runs - 1 if same else runs + others - 2
+    factor = 1 / runs + 1 / others
+    variance = noise = pooled = 0.0
+    noise_df = np.inf
+    squares = float((moved**2).sum()) / factor
+    if df:
+        sides = (before,) if same else (before, after)
+        variance = sum(_squares(side.sum(axis=1)) for side in sides) / df
+        by_group = sum(_squares(side) for side in sides) / df
+        noise = float(by_group.sum())
+        pooled = noise if same else (df * noise + squares) / (df + 1)
+        noise_df = _noise_df(by_group, df) * (1 if same else (df + 1) / df)
+    return Measured(
+        pair=pair,
+        moved=moved,
+        value=float(moved.sum()),
+        same=same,
+        step=float(steps.min()) if len(steps) else 0.0,
+        factor=factor,
+        df=df,
+        variance=float(variance),
+        noise=noise,
+        pooled=pooled if df else squares,
+        noise_df=noise_df,
     )
 
 
-def _seed_excess(pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of runs over what image noise explains, for each pair, and its degrees of freedom.
+def _squares(runs: np.ndarray) -> np.ndarray:
+    """Sum over runs of squared deviations from their mean."""
+    found: np.ndarray = ((runs - runs.mean(axis=0)) ** 2).sum(axis=0)
+    return found
 
-    1 with infinitely many where nothing is known of seeds.
+
+def _noise_df(by_group: np.ndarray, df: int) -> float:
+    """Degrees of freedom of a sum of variances of `df` each (Satterthwaite, unbiased)."""
+    squares = float((by_group**2).sum())
+    if not squares:
+        return np.inf
+    return max((df + 2) * float(by_group.sum()) ** 2 / squares - 2, float(df))
+
+
+def centred(moved: np.ndarray, groups: np.ndarray | None) -> tuple[float, float]:
+    """Variance of the sum over groups for other groups of the same classes, and its df.
+
+    Args:
+        moved: [G].
+        groups: the class of each [G]; None: one class.
     """
-    found = np.array([_own_excess(pair) for pair in pairs]).reshape(-1, 2)
-    own, df = found.T
-    known = df > 0
-    if not known.any():
-        return np.ones_like(own), np.full_like(own, np.inf)
-    prior, prior_df = _prior(own[known], float(df[known].mean()))
-    total = df + prior_df
-    weight = np.divide(df, total, out=np.zeros_like(df), where=total > 0)
-    lent = np.where(total > 0, np.maximum(own, prior + weight * (own - prior)), 1.0)
-    least = 1e-12  # runs that happen to score alike
-    return np.maximum(lent, least), np.where(total > 0, np.minimum(total, df.sum()), np.inf)
+    classes = np.zeros(len(moved), dtype=int) if groups is None else groups
+    variance, df = 0.0, 0
+    for one in np.unique(classes):
+        within = moved[classes == one]
+        count = len(within)
+        if count > 1:
+            variance += count / (count - 1) * float(((within - within.mean()) ** 2).sum())
+            df += count - 1
+        else:  # nothing to compare it with: it counts as a whole
+            variance += float((within**2).sum())
+    return variance, float(max(df, 1))
 
 
-def _own_excess(pair: Pair) -> tuple[float, float]:
-    """Pooled over both sides; 0 degrees of freedom where no side has runs that differ."""
-    total = noise = df = 0.0
-    for runs in (pair.before, pair.after):
-        if len(runs) > 1:
-            total += float(runs.sum(axis=1).var(ddof=1)) * (len(runs) - 1)
-            noise += float(runs.var(axis=0, ddof=1).sum()) * (len(runs) - 1)
-            df += len(runs) - 1
-    return (total / noise, df) if noise else (0.0, 0.0)
+@dataclass(frozen=True)
+class _Errors:
+    """Variance of each change [cells], its df, and the part that is luck of seeds, with its df."""
+
+    variance: np.ndarray
+    df: np.ndarray
+    seeds: np.ndarray
+    seeds_df: np.ndarray
+    basis: list[Basis]
 
 
-def _prior(excess: np.ndarray, df: float) -> tuple[float, float]:
-    """Location and degrees of freedom of a scaled F distribution with these moments.
+def compare_pairs(cells: Sequence[Measured], spread: float | None = None) -> list[Change]:
+    """Compare every cell; the more there are, the more each must show.
 
-    Infinitely many: the pairs spread no more than chance has it.  None: a single pair.
+    Args:
+        cells: of one call.
+        spread: standard deviation of a run's score by its seed, for cells of one seed a side.
     """
-    mean = float(excess.mean())
-    if len(excess) == 1:
-        return mean, 0.0
-    spread = float(excess.var(ddof=1)) / mean**2 if mean else 0.0
-    if spread * df <= 2:  # noqa: PLR2004 - the square of a chi-square's coefficient of variation
-        return mean, np.inf
-    prior_df = (2 * df - 4 + 4 * spread * df) / (spread * df - 2)
-    return mean * (prior_df - 2) / prior_df, prior_df
+    from scipy.special import stdtr, stdtrit
+
+    errors = _errors(cells, spread)
+    value, step = (np.array([getattr(cell, name) for cell in cells]) for name in ("value", "step"))
+    error = np.sqrt(errors.variance)
+    moved = np.sign(value) * np.maximum(0.0, np.abs(value) - step)
+    worse = _tail(errors.df, moved, error)
+    better = _tail(errors.df, -moved, error)
+    wide, wide_df = _beyond(cells, errors)
+    tested = np.array([not cell.same for cell in cells], dtype=bool)
+    adjusted = [
+        _adjust(p, tested)
+        for p in (
+            worse,
+            better,
+            np.maximum(worse, _tail(wide_df, moved, wide)),
+            np.maximum(better, _tail(wide_df, -moved, wide)),
+        )
+    ]
+    half = -stdtrit(errors.df, TAIL) * error + step
+    share = level(len(cells)) / max(1, int(tested.sum()))
+    critical = -stdtrit(errors.df, share) * error + step
+    reach = stdtrit(errors.df, POWER) * error
+    known = [basis in {"runs", "stated"} for basis in errors.basis]
+    return [
+        Change(
+            float(value[index]),
+            float(value[index] - half[index]),
+            float(value[index] + half[index]),
+            *(float(p[index]) for p in adjusted),
+            basis="same" if cells[index].same else errors.basis[index],
+            sight=Sight(float(critical[index]), float(reach[index])) if known[index] else None,
+        )
+        for index in range(len(cells))
+    ]
+
+
+def _adjust(p: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    """Holm over the cells that differ at all; the others can raise no alarm and cost nothing."""
+    adjusted = np.ones_like(p)
+    if tested.any():
+        adjusted[tested] = holm(p[tested].tolist())
+    return adjusted
+
+
+def _tail(df: np.ndarray, value: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """One-sided p of a value as low; without any error there is no doubt."""
+    from scipy.special import stdtr
+
+    t = np.divide(value, error, out=np.zeros_like(value), where=error > 0)
+    sure = np.where(value < 0, 0.0, 1.0)
+    found: np.ndarray = np.where(error > 0, stdtr(df, t), sure)
+    return found
+
+
+def _errors(cells: Sequence[Measured], spread: float | None) -> _Errors:
+    found = _Errors(
+        variance=np.zeros(len(cells)),
+        df=np.full(len(cells), np.inf),
+        seeds=np.zeros(len(cells)),
+        seeds_df=np.full(len(cells), np.inf),
+        basis=["runs"] * len(cells),
+    )
+    several = np.array([cell.df > 0 for cell in cells], dtype=bool)
+    _by_runs(cells, several, found)
+    _by_images(cells, several, found, spread)
+    return found
+
+
+def _by_runs(cells: Sequence[Measured], several: np.ndarray, found: _Errors) -> None:
+    """Cells of more than one seed: the spread of their runs, lent between them."""
+    rows = np.array([i for i in np.flatnonzero(several) if cells[i].pooled > 0], dtype=int)
+    if not len(rows):
+        return
+    chosen = [cells[i] for i in rows]
+    variance, noise, noise_df, factor = (
+        np.array([getattr(cell, name) for cell in chosen])
+        for name in ("variance", "pooled", "noise_df", "factor")
+    )
+    df = np.array([float(cell.df) for cell in chosen])
+    base = noise + lend(variance - noise, [cell.pair.place for cell in chosen])
+    own = variance / base
+    ratio, ratio_df = moderate(own, df)
+    # Where its own spread rules, the estimate of its image noise cancels.
+    alone = ratio <= own * (1 + 1e-9)
+    mixed = 1 / (1 / ratio_df + (noise / base) ** 2 / noise_df)
+    found.variance[rows] = base * ratio * factor
+    found.df[rows] = np.maximum(1.0, np.where(alone, ratio_df, mixed))
+    found.seeds[rows] = np.maximum(0.0, base * ratio - noise) * factor
+    found.seeds_df[rows] = ratio_df
+
+
+def _by_images(
+    cells: Sequence[Measured], several: np.ndarray, found: _Errors, spread: float | None
+) -> None:
+    """Cells of one seed a side: what groups changed, and a spread of seeds that is stated or lent."""
+    rows = np.flatnonzero(~several)
+    if not len(rows):
+        return
+    images = np.array([cells[i].pooled * cells[i].factor for i in rows])
+    value = np.array([cells[i].value for i in rows])
+    seeds, seeds_df = np.zeros(len(rows)), np.full(len(rows), np.inf)
+    basis: Basis = "images"
+    moving = np.array([not cells[i].same for i in rows])
+    if spread is not None:
+        seeds[:], basis = 2 * spread**2, "stated"
+    elif several.any():
+        rich = [cells[i] for i in np.flatnonzero(several)]
+        excess = float(np.mean([cell.variance - cell.pooled for cell in rich]))
+        seeds[:], seeds_df[:] = 2 * max(0.0, excess), sum(cell.df for cell in rich)
+        basis = "lent"
+    elif moving.sum() >= LENDERS:
+        places = [cells[i].pair.place for i in rows[moving]]
+        seeds[moving], seeds_df[moving] = _lent(value[moving] ** 2 - images[moving], places)
+        basis = "lent"
+    total = images + seeds
+    share = np.divide(seeds, total, out=np.zeros_like(total), where=total > 0)
+    found.variance[rows], found.seeds[rows], found.seeds_df[rows] = total, seeds, seeds_df
+    found.df[rows] = np.divide(
+        seeds_df, share**2, out=np.full(len(rows), np.inf), where=share > 1e-9
+    )
+    for row in rows:
+        found.basis[row] = basis
+
+
+def _lent(
+    excess: np.ndarray, places: Sequence[tuple[str, str, str] | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of a change by seeds as the *other* cells show it, of the call or of the dataset.
+
+    Returns:
+        The larger of both [cells], and its degrees of freedom [cells].
+    """
+    count = len(excess)
+    lent = np.maximum(0.0, (excess.sum() - excess) / (count - 1))
+    df = np.full(count, count - 1.0)
+    datasets = np.array(["" if place is None else place[0] for place in places])
+    for dataset in np.unique(datasets):
+        (members,) = np.nonzero(datasets == dataset)
+        size = len(members)
+        if dataset and size >= LENDERS:
+            near = (excess[members].sum() - excess[members]) / (size - 1)
+            up = near > lent[members]
+            lent[members[up]], df[members[up]] = near[up], size - 1.0
+    return lent, df
+
+
+def _beyond(cells: Sequence[Measured], errors: _Errors) -> tuple[np.ndarray, np.ndarray]:
+    """Standard error of each change on other images of the same classes, and its df."""
+    images, images_df = np.array(
+        [centred(cell.moved, cell.pair.strata) for cell in cells], dtype=float
+    ).reshape(-1, 2).T
+    variance = images + errors.seeds
+    df = satterthwaite([(images, images_df), (errors.seeds, errors.seeds_df)])
+    return np.sqrt(variance), np.maximum(df, np.minimum(images_df, errors.seeds_df))
+
+
+def satterthwaite(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Degrees of freedom of a sum of variances, each given with its own; infinite for a sum of 0."""
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance**2 / df for variance, df in parts)
+    unknown = np.full(np.shape(total), np.inf)
+    found: np.ndarray = np.divide(total**2, spread, out=unknown, where=spread > 0)
+    return found
