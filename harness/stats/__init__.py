@@ -12,6 +12,7 @@ from harness.stats.aggregate import (
     win_rate,
 )
 from harness.stats.bootstrap import Resampled, Scoring, resample
+from harness.stats.cells import Change, Sight, compare_pairs, level
 from harness.stats.collapse import collapsed
 from harness.stats.estimate import (
     LEVEL,
@@ -24,17 +25,7 @@ from harness.stats.estimate import (
     mean_of,
 )
 from harness.stats.families import FAMILIES, Family, compare_families
-from harness.stats.paired import (
-    Change,
-    Measured,
-    Pair,
-    Sight,
-    compare_pairs,
-    contributions,
-    level,
-    measure,
-    strata,
-)
+from harness.stats.paired import Measured, Pair, contributions, measure, strata
 from harness.stats.ranks import (
     Blocks,
     Friedman,

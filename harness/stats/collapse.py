@@ -29,7 +29,8 @@ def collapsed(
     """Say how the second set of runs collapsed, and what else is to be known.
 
     Args:
-        before, after: class numbers, [S, N] and [S', N].
+        before: class numbers, [S, N].
+        after: class numbers, [S', N].
         targets: class numbers [N].
         balanced: the metric is the mean recall over classes, instead of the share of samples.
         spread: standard deviation of a run's score by its seed, where one is stated.

@@ -20,8 +20,9 @@ from typing import Literal
 
 import numpy as np
 
+from harness.stats.cells import FEW, POWER, Sight
 from harness.stats.estimate import holm
-from harness.stats.paired import FEW, POWER, Measured, Sight, centred
+from harness.stats.paired import Measured, centred
 
 FAMILIES = 0.02  # the share of the families; the cells have the rest of the 5 %
 BLOCKS = 10  # fewest whose signs say anything
@@ -40,6 +41,7 @@ class Family:
         name: of the strategy, backbone or dataset; empty for all cells.
         members: which cells, by number.
         p_worse, p_better: one-sided, adjusted over all families of the call that are tested.
+        same: no group of its cells scores other than before.
         untested: why not; empty: it is.
         sight: None where it is not tested, or where nothing differs and no spread is known.
     """
@@ -50,6 +52,7 @@ class Family:
     value: float
     p_worse: float
     p_better: float
+    same: bool
     untested: str
     sight: Sight | None
 
@@ -78,6 +81,7 @@ def compare_families(cells: Sequence[Measured]) -> list[Family]:
             value=float(np.mean([cells[i].value for i in members])),
             p_worse=adjusted[0][index],
             p_better=adjusted[1][index],
+            same=all(cells[i].same for i in members),
             untested=tests[index].untested,
             sight=_sight(tests[index], FAMILIES / max(1, count)),
         )

@@ -1,34 +1,16 @@
-"""Two sets of runs on the same test samples: a test of whether the second got worse, or better.
+"""Two sets of runs on the same test samples, and what they show of their difference by themselves.
 
-Were the code the same, the runs of both sides could change places; so from two seeds on the spread
-of the runs of a cell is the whole error of its change, whatever its groups.  A few runs say little
-about their spread, so the cells of a call lend each other what they know (`lending`).
-
-With one seed a side there is no such spread.  The images' share of it comes from the changes of the
-groups, the seeds' share from what is stated, or, for a hint only, from the other cells.
-
-One-sided p-values are adjusted over the cells of the call (Holm).  `docs/statistics.md` holds the
-formulae and how often they err.
+What a difference is worth is a matter of the whole call: `cells` and `families`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from harness.stats.estimate import DIGITS, holm
-from harness.stats.lending import lend, moderate
-
-TAIL = 0.05  # one-sided, of the interval, and of the verdicts of a call that tests no families
-CELLS = 0.025  # the share of the cells, where families are tested beside them
-FEW = 4  # a call of fewer cells tests no families
-LENDERS = 10  # cells of one seed a side that may lend each other a spread of seeds
-POWER = 0.8  # of the smallest loss that is said to be seen
-
-Basis = Literal["runs", "stated", "lent", "images", "same"]
+from harness.stats.estimate import DIGITS
 
 
 @dataclass(frozen=True)
@@ -58,6 +40,8 @@ class Measured:
     Attributes:
         moved: change of each group [G]; they add up to `value`.
         same: every run scores every group as before, so nothing needs a test.
+        churn: what groups lose and win, added up, mean over runs; infinite where the seeds are not
+            the same on both sides.
         step: the least change there can be.
         factor: what turns the variance of a run into that of the change, 1/S + 1/S'.
         df: of the spread of runs; 0: one seed a side.
@@ -71,6 +55,7 @@ class Measured:
     moved: np.ndarray
     value: float
     same: bool
+    churn: float
     step: float
     factor: float
     df: int
@@ -78,47 +63,6 @@ class Measured:
     noise: float
     pooled: float
     noise_df: float
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What a test would have seen.
-
-    Attributes:
-        critical: change from which on it speaks.
-        reach: how far beyond it the truth must lie to be seen with 80 %.
-    """
-
-    critical: float
-    reach: float
-
-    def loss(self, margin: float) -> float:
-        """The smallest loss that is seen with 80 %, where losses within the margin are allowed."""
-        return max(self.critical, margin) + self.reach
-
-
-@dataclass(frozen=True)
-class Change:
-    """After less before.
-
-    Attributes:
-        low, high: 90 % interval, not adjusted: inside a margin it shows equality within it (5 %).
-        p_worse, p_better: one-sided, adjusted over all cells that differ at all.
-        worse_beyond, better_beyond: the same for other images of the same population, too.
-        basis: where the error comes from: the spread of runs, a stated spread of seeds, one lent by
-            other cells (a hint, no more), the images alone, or nothing, since nothing differs.
-        sight: None where the spread of seeds is not known.
-    """
-
-    value: float
-    low: float
-    high: float
-    p_worse: float
-    p_better: float
-    worse_beyond: float
-    better_beyond: float
-    basis: Basis
-    sight: Sight | None
 
 
 def contributions(
@@ -151,42 +95,42 @@ def strata(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return most
 
 
-def level(cells: int) -> float:
-    """The error rate that the cells of a call share."""
-    return TAIL if cells < FEW else CELLS
-
-
 def measure(pair: Pair) -> Measured:
     """Describe one cell; its error is a matter of the whole call."""
     before, after = pair.before, pair.after
     runs, others = len(before), len(after)
     moved = np.round(after.mean(axis=0) - before.mean(axis=0), DIGITS)
     steps = np.abs(moved[moved != 0])
-    same = before.shape == after.shape and bool(np.array_equal(before, after))
+    paired = pair.seeds is None or pair.seeds[0] == pair.seeds[1]
+    churn = np.inf
+    if paired and before.shape == after.shape:
+        churn = float(np.abs(after - before).sum(axis=1).mean())
+    same = churn == 0
     # The same runs twice say no more than once.
     df = runs - 1 if same else runs + others - 2
     factor = 1 / runs + 1 / others
-    variance = noise = pooled = 0.0
+    variance = noise = 0.0
     noise_df = np.inf
-    squares = float((moved**2).sum()) / factor
+    pooled = float((moved**2).sum()) / factor
     if df:
         sides = (before,) if same else (before, after)
-        variance = sum(_squares(side.sum(axis=1)) for side in sides) / df
-        by_group = sum(_squares(side) for side in sides) / df
+        variance = sum(float(_squares(side.sum(axis=1))) for side in sides) / df
+        by_group = np.sum([_squares(side) for side in sides], axis=0) / df
         noise = float(by_group.sum())
-        pooled = noise if same else (df * noise + squares) / (df + 1)
+        pooled = noise if same else (df * noise + pooled) / (df + 1)
         noise_df = _noise_df(by_group, df) * (1 if same else (df + 1) / df)
     return Measured(
         pair=pair,
         moved=moved,
         value=float(moved.sum()),
         same=same,
+        churn=churn,
         step=float(steps.min()) if len(steps) else 0.0,
         factor=factor,
         df=df,
-        variance=float(variance),
+        variance=variance,
         noise=noise,
-        pooled=pooled if df else squares,
+        pooled=pooled,
         noise_df=noise_df,
     )
 
@@ -223,187 +167,3 @@ def centred(moved: np.ndarray, groups: np.ndarray | None) -> tuple[float, float]
         else:  # nothing to compare it with: it counts as a whole
             variance += float((within**2).sum())
     return variance, float(max(df, 1))
-
-
-@dataclass(frozen=True)
-class _Errors:
-    """Variance of each change [cells], its df, and the part that is luck of seeds, with its df."""
-
-    variance: np.ndarray
-    df: np.ndarray
-    seeds: np.ndarray
-    seeds_df: np.ndarray
-    basis: list[Basis]
-
-
-def compare_pairs(cells: Sequence[Measured], spread: float | None = None) -> list[Change]:
-    """Compare every cell; the more there are, the more each must show.
-
-    Args:
-        cells: of one call.
-        spread: standard deviation of a run's score by its seed, for cells of one seed a side.
-    """
-    from scipy.special import stdtr, stdtrit
-
-    errors = _errors(cells, spread)
-    value, step = (np.array([getattr(cell, name) for cell in cells]) for name in ("value", "step"))
-    error = np.sqrt(errors.variance)
-    moved = np.sign(value) * np.maximum(0.0, np.abs(value) - step)
-    worse = _tail(errors.df, moved, error)
-    better = _tail(errors.df, -moved, error)
-    wide, wide_df = _beyond(cells, errors)
-    tested = np.array([not cell.same for cell in cells], dtype=bool)
-    adjusted = [
-        _adjust(p, tested)
-        for p in (
-            worse,
-            better,
-            np.maximum(worse, _tail(wide_df, moved, wide)),
-            np.maximum(better, _tail(wide_df, -moved, wide)),
-        )
-    ]
-    half = -stdtrit(errors.df, TAIL) * error + step
-    share = level(len(cells)) / max(1, int(tested.sum()))
-    critical = -stdtrit(errors.df, share) * error + step
-    reach = stdtrit(errors.df, POWER) * error
-    known = [basis in {"runs", "stated"} for basis in errors.basis]
-    return [
-        Change(
-            float(value[index]),
-            float(value[index] - half[index]),
-            float(value[index] + half[index]),
-            *(float(p[index]) for p in adjusted),
-            basis="same" if cells[index].same else errors.basis[index],
-            sight=Sight(float(critical[index]), float(reach[index])) if known[index] else None,
-        )
-        for index in range(len(cells))
-    ]
-
-
-def _adjust(p: np.ndarray, tested: np.ndarray) -> np.ndarray:
-    """Holm over the cells that differ at all; the others can raise no alarm and cost nothing."""
-    adjusted = np.ones_like(p)
-    if tested.any():
-        adjusted[tested] = holm(p[tested].tolist())
-    return adjusted
-
-
-def _tail(df: np.ndarray, value: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """One-sided p of a value as low; without any error there is no doubt."""
-    from scipy.special import stdtr
-
-    t = np.divide(value, error, out=np.zeros_like(value), where=error > 0)
-    sure = np.where(value < 0, 0.0, 1.0)
-    found: np.ndarray = np.where(error > 0, stdtr(df, t), sure)
-    return found
-
-
-def _errors(cells: Sequence[Measured], spread: float | None) -> _Errors:
-    found = _Errors(
-        variance=np.zeros(len(cells)),
-        df=np.full(len(cells), np.inf),
-        seeds=np.zeros(len(cells)),
-        seeds_df=np.full(len(cells), np.inf),
-        basis=["runs"] * len(cells),
-    )
-    several = np.array([cell.df > 0 for cell in cells], dtype=bool)
-    _by_runs(cells, several, found)
-    _by_images(cells, several, found, spread)
-    return found
-
-
-def _by_runs(cells: Sequence[Measured], several: np.ndarray, found: _Errors) -> None:
-    """Cells of more than one seed: the spread of their runs, lent between them."""
-    rows = np.array([i for i in np.flatnonzero(several) if cells[i].pooled > 0], dtype=int)
-    if not len(rows):
-        return
-    chosen = [cells[i] for i in rows]
-    variance, noise, noise_df, factor = (
-        np.array([getattr(cell, name) for cell in chosen])
-        for name in ("variance", "pooled", "noise_df", "factor")
-    )
-    df = np.array([float(cell.df) for cell in chosen])
-    base = noise + lend(variance - noise, [cell.pair.place for cell in chosen])
-    own = variance / base
-    ratio, ratio_df = moderate(own, df)
-    # Where its own spread rules, the estimate of its image noise cancels.
-    alone = ratio <= own * (1 + 1e-9)
-    mixed = 1 / (1 / ratio_df + (noise / base) ** 2 / noise_df)
-    found.variance[rows] = base * ratio * factor
-    found.df[rows] = np.maximum(1.0, np.where(alone, ratio_df, mixed))
-    found.seeds[rows] = np.maximum(0.0, base * ratio - noise) * factor
-    found.seeds_df[rows] = ratio_df
-
-
-def _by_images(
-    cells: Sequence[Measured], several: np.ndarray, found: _Errors, spread: float | None
-) -> None:
-    """Cells of one seed a side: what groups changed, and a spread of seeds that is stated or lent."""
-    rows = np.flatnonzero(~several)
-    if not len(rows):
-        return
-    images = np.array([cells[i].pooled * cells[i].factor for i in rows])
-    value = np.array([cells[i].value for i in rows])
-    seeds, seeds_df = np.zeros(len(rows)), np.full(len(rows), np.inf)
-    basis: Basis = "images"
-    moving = np.array([not cells[i].same for i in rows])
-    if spread is not None:
-        seeds[:], basis = 2 * spread**2, "stated"
-    elif several.any():
-        rich = [cells[i] for i in np.flatnonzero(several)]
-        excess = float(np.mean([cell.variance - cell.pooled for cell in rich]))
-        seeds[:], seeds_df[:] = 2 * max(0.0, excess), sum(cell.df for cell in rich)
-        basis = "lent"
-    elif moving.sum() >= LENDERS:
-        places = [cells[i].pair.place for i in rows[moving]]
-        seeds[moving], seeds_df[moving] = _lent(value[moving] ** 2 - images[moving], places)
-        basis = "lent"
-    total = images + seeds
-    share = np.divide(seeds, total, out=np.zeros_like(total), where=total > 0)
-    found.variance[rows], found.seeds[rows], found.seeds_df[rows] = total, seeds, seeds_df
-    found.df[rows] = np.divide(
-        seeds_df, share**2, out=np.full(len(rows), np.inf), where=share > 1e-9
-    )
-    for row in rows:
-        found.basis[row] = basis
-
-
-def _lent(
-    excess: np.ndarray, places: Sequence[tuple[str, str, str] | None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of a change by seeds as the *other* cells show it, of the call or of the dataset.
-
-    Returns:
-        The larger of both [cells], and its degrees of freedom [cells].
-    """
-    count = len(excess)
-    lent = np.maximum(0.0, (excess.sum() - excess) / (count - 1))
-    df = np.full(count, count - 1.0)
-    datasets = np.array(["" if place is None else place[0] for place in places])
-    for dataset in np.unique(datasets):
-        (members,) = np.nonzero(datasets == dataset)
-        size = len(members)
-        if dataset and size >= LENDERS:
-            near = (excess[members].sum() - excess[members]) / (size - 1)
-            up = near > lent[members]
-            lent[members[up]], df[members[up]] = near[up], size - 1.0
-    return lent, df
-
-
-def _beyond(cells: Sequence[Measured], errors: _Errors) -> tuple[np.ndarray, np.ndarray]:
-    """Standard error of each change on other images of the same classes, and its df."""
-    images, images_df = np.array(
-        [centred(cell.moved, cell.pair.strata) for cell in cells], dtype=float
-    ).reshape(-1, 2).T
-    variance = images + errors.seeds
-    df = satterthwaite([(images, images_df), (errors.seeds, errors.seeds_df)])
-    return np.sqrt(variance), np.maximum(df, np.minimum(images_df, errors.seeds_df))
-
-
-def satterthwaite(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Degrees of freedom of a sum of variances, each given with its own; infinite for a sum of 0."""
-    total = sum(variance for variance, _ in parts)
-    spread = sum(variance**2 / df for variance, df in parts)
-    unknown = np.full(np.shape(total), np.inf)
-    found: np.ndarray = np.divide(total**2, spread, out=unknown, where=spread > 0)
-    return found
