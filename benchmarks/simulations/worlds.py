@@ -136,7 +136,7 @@ def pairs(rng: np.random.Generator, world: World) -> list[Pair]:
         sides = added.astype(float).reshape(-1, 2, world.seeds, added.shape[-1])
         for cell, (before, after) in enumerate(sides):
             backbone, strategy = divmod(cell, world.strategies)
-            place = (f"{index} {name}", f"b{backbone}", f"s{strategy}")
+            place = (name, f"b{backbone}", f"s{strategy}")
             found.append(Pair(before, after, known.strata, place, test_set=index))
     return found
 
