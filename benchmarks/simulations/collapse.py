@@ -86,11 +86,11 @@ def honest(repetitions: int) -> None:
 Broken = Callable[[Predicted, np.ndarray], Predicted]
 
 
-def constant(runs: Predicted, targets: np.ndarray) -> Predicted:
+def constant(runs: Predicted, _: np.ndarray) -> Predicted:
     return np.zeros_like(runs)
 
 
-def one_constant(runs: Predicted, targets: np.ndarray) -> Predicted:
+def one_constant(runs: Predicted, _: np.ndarray) -> Predicted:
     return np.concatenate([np.zeros_like(runs[:1]), runs[1:]])
 
 

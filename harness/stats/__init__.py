@@ -13,7 +13,7 @@ from harness.stats.aggregate import (
 )
 from harness.stats.bootstrap import Resampled, Scoring, resample
 from harness.stats.cells import Change, Sight, compare_pairs, level
-from harness.stats.collapse import collapsed
+from harness.stats.collapse import WEAK, collapsed
 from harness.stats.estimate import (
     LEVEL,
     POINT,
@@ -42,6 +42,7 @@ __all__ = [
     "FAMILIES",
     "LEVEL",
     "POINT",
+    "WEAK",
     "Blocks",
     "Change",
     "Comparison",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from harness.results.gate.records import POINTS, CellReport, FamilyReport, GateReport
+from harness.stats import WEAK
 from harness.utils.text import clean
 
 HEADERS = (
@@ -42,11 +43,11 @@ def sight(report: GateReport) -> list[str]:
 
 
 def table(report: GateReport, style: str = "simple", *, every: bool = False) -> str:
-    """Cells by name; those that are equal only if `every` is asked for."""
+    """Cells by name; those that are equal only if `every` is asked for, or if they are constant."""
     shown = [
         cell
         for cell in clean_report(report).cells
-        if every or cell.verdict != "equal" or "; " in cell.reason
+        if every or cell.verdict != "equal" or WEAK in cell.reason
     ]
     text = _tabulate([_row(cell) for cell in shown], HEADERS, style)
     reasons = [f"- {cell.cell}: {cell.reason}" for cell in shown if cell.reason]

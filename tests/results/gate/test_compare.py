@@ -9,19 +9,24 @@ import numpy as np
 import pytest
 from command import bench, runs
 from made import made_data, made_result, made_spec, made_suite
+from places import ROOT
 
 from harness.api.execution import Outcome, Predictions
 from harness.api.records import Plan, RunSpec
 from harness.results.gate import check as gate
 from harness.results.gate import report
+from harness.results.gate.compare import compare_folders, rules_of
 from harness.results.gate.records import GateCell, GateRun
 from harness.results.store import Store
 
 N = 400
 
 
-def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=()):
-    """A results folder with one cell; `rights`: seed -> which of the 400 samples are right."""
+def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=(), endless=()):
+    """A results folder with one cell; `rights`: seed -> which of the 400 samples are right.
+
+    Runs of the seeds `endless` have an output that is no finite number.
+    """
     store = Store(path)
     targets = np.arange(N) % 2
     samples = [
@@ -37,6 +42,8 @@ def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=()):
             continue
         predicted = np.where(rights(seed), targets, 1 - targets)
         logits = np.eye(2, dtype=np.float32)[predicted]
+        if seed in endless:
+            logits[7] = np.nan
         both = {"test": logits, "validation": logits[:2]}
         predictions = Predictions(
             logits=both,
@@ -255,6 +262,31 @@ def test_a_collapse_is_named_in_every_format(baseline, tmp_path, toy_cli):
     assert told in (tmp_path / "m").read_text()
     (found,) = json.loads((tmp_path / "s").read_text())["runs"][0]["results"]
     assert found["ruleId"] == "collapsed"
+
+
+def test_outputs_that_are_no_numbers_are_a_collapse(baseline, tmp_path, toy_cli):
+    broken = folder(tmp_path / "broken", right(0.9), endless=(1,))
+    done = toy_cli("check", baseline, broken, exit_code=1)
+    assert "collapsed (seed 1: outputs that are no finite numbers)" in done.stdout
+
+
+def test_a_constant_cell_is_told_where_nothing_differs(tmp_path, toy_cli):
+    """It passes, for nothing changed; that the gate can see nothing there is said."""
+    constant = folder(tmp_path / "constant", lambda seed: np.arange(N) % 2 == 0)
+    done = toy_cli("check", constant, constant)
+    assert "PASS: 1 equal" in done.stdout
+    assert "the baseline is too weak to tell" in done.stdout
+
+
+def test_the_demonstration_has_families_of_strategies_backbones_and_datasets():
+    demo = ROOT / "benchmarks" / "results" / "demo"
+    found = compare_folders(demo, demo, rules_of(demo, "balanced-accuracy"))
+    assert found.failures == ()
+    assert {one.verdict for one in found.families} == {"equal"}
+    assert {(one.family.partition(" ")[0], one.cells) for one in found.families} == {
+        ("all", 120), ("strategy", 15), ("backbone", 40), ("dataset", 24)
+    }  # fmt: skip
+    assert len(found.families) == 17
 
 
 STRATEGIES = ("full-ft", "l1-sp", "l2-sp", "lp-ft", "auto-rgn")
