@@ -27,7 +27,7 @@ from worlds import MADE, REAL, World, losses, pairs
 
 from harness.results.gate.families import SHARE
 from harness.results.gate.records import POINTS, TOLERANCE
-from harness.stats import FAMILIES, compare_families, compare_pairs, level, measure
+from harness.stats import FAMILIES, compare_families, compare_pairs, measure
 
 SEED = 20240
 MARGIN = TOLERANCE / POINTS
@@ -67,13 +67,12 @@ def judge(rng: np.random.Generator, world: World, spread: float | None = None) -
     """Draw one call and judge it by the gate's rules."""
     cells = [measure(pair) for pair in pairs(rng, world)]
     changes = compare_pairs(cells, spread)
-    share = level(len(cells))
     lost = np.array([one.value < -MARGIN for one in changes])
     known = np.array([one.basis in {"runs", "stated"} for one in changes])
-    low = lost & np.array([one.p_worse <= share for one in changes])
+    low = lost & np.array([one.p_worse <= one.level for one in changes])
     return Alarms(
         cells=low & known,
-        beyond=lost & known & np.array([one.worse_beyond <= share for one in changes]),
+        beyond=lost & known & np.array([one.worse_beyond <= one.level for one in changes]),
         suspect=low & np.array([one.basis == "lent" for one in changes]),
         families={
             f"{one.kind} {one.name}".strip(): one.p_worse <= FAMILIES

@@ -12,7 +12,7 @@ from harness.stats.aggregate import (
     win_rate,
 )
 from harness.stats.bootstrap import Resampled, Scoring, resample
-from harness.stats.cells import Change, Sight, compare_pairs, level
+from harness.stats.cells import Change, Sight, compare_pairs
 from harness.stats.collapse import WEAK, collapsed
 from harness.stats.estimate import (
     LEVEL,
@@ -68,7 +68,6 @@ __all__ = [
     "friedman",
     "holm",
     "interquartile_mean",
-    "level",
     "mean_of",
     "measure",
     "nemenyi",

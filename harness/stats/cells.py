@@ -25,6 +25,7 @@ from harness.stats.paired import Measured, centred
 
 TAIL = 0.05  # one-sided, of the interval, and of the verdicts of a call that tests no families
 CELLS = 0.025  # the share of the cells, where families are tested beside them
+TWO = 0.015  # the same with two runs a side: a fifth of the cells that spread more deceive them
 FEW = 4  # a call of fewer cells tests no families
 LENDERS = 10  # cells of one seed a side that may lend each other a spread of seeds
 POWER = 0.8  # of the smallest loss that is said to be seen
@@ -57,6 +58,7 @@ class Change:
     Attributes:
         low, high: 90 % interval, not adjusted: inside a margin it shows equality within it (5 %).
         p_worse, p_better: one-sided, adjusted over all cells that differ at all.
+        level: the error rate that they are held to.
         worse_beyond, better_beyond: the same for other images of the same population, too.
         churn: what groups lose and win, added up, mean over runs: no change is larger.
         basis: where the error comes from: the spread of runs, a stated spread of seeds, one lent by
@@ -71,14 +73,17 @@ class Change:
     p_better: float
     worse_beyond: float
     better_beyond: float
+    level: float
     churn: float
     basis: Basis
     sight: Sight | None
 
 
-def level(cells: int) -> float:
+def _level(cells: Sequence[Measured]) -> float:
     """The error rate that the cells of a call share."""
-    return TAIL if cells < FEW else CELLS
+    if len(cells) < FEW:
+        return TAIL
+    return TWO if any(0 < cell.df <= 2 for cell in cells) else CELLS  # noqa: PLR2004 - two runs a side
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ def compare_pairs(cells: Sequence[Measured], spread: float | None = None) -> lis
     }
     p = {name: _adjust(raw, tested) for name, raw in p.items()}
     half = -stdtrit(errors.df, TAIL) * error + step
-    share = level(len(cells)) / max(1, int(tested.sum()))
+    level = _level(cells)
+    share = level / max(1, int(tested.sum()))
     critical = -stdtrit(errors.df, share) * error + step
     reach = stdtrit(errors.df, POWER) * error
     known = [basis in {"runs", "stated"} for basis in errors.basis]
@@ -130,6 +136,7 @@ def compare_pairs(cells: Sequence[Measured], spread: float | None = None) -> lis
             p_better=float(p["p_better"][index]),
             worse_beyond=float(p["worse_beyond"][index]),
             better_beyond=float(p["better_beyond"][index]),
+            level=level,
             churn=cells[index].churn,
             basis="same" if cells[index].same else errors.basis[index],
             sight=Sight(float(critical[index]), float(reach[index])) if known[index] else None,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.stats import Pair, compare_pairs, contributions, level, measure, strata
+from harness.stats import Pair, compare_pairs, contributions, measure, strata
 from harness.stats.paired import centred
 
 
@@ -185,7 +185,7 @@ def test_the_smallest_loss_that_is_seen_is_seen_with_eighty_percent():
         (found,) = changes([Pair(errors[:3], errors[3:])])
         loss = found.sight.loss(0.0)
         (hit,) = changes([Pair(errors[:3], errors[3:] - loss / 200)])
-        seen.append(hit.p_worse <= level(1))
+        seen.append(hit.p_worse <= hit.level)
     assert first.sight.loss(10.0) > 10.0
     assert np.mean(seen) == pytest.approx(0.8, abs=0.1)
 
@@ -197,3 +197,18 @@ def test_a_group_is_of_the_class_that_most_of_its_samples_have():
     added = contributions(np.ones((1, 8), bool), targets, groups, balanced=True)
     assert added.sum() == pytest.approx(1)
     assert added.shape == (1, 3)
+
+
+def test_the_error_rate_that_cells_share():
+    """5 % alone; with families beside them 2.5 %, and less where two runs a side say so little."""
+    for runs, count, expected in (
+        (3, 3, 0.05),
+        (2, 3, 0.05),
+        (3, 4, 0.025),
+        (2, 4, 0.015),
+        (1, 9, 0.025),
+    ):
+        found = changes([pair(i, runs=runs) for i in range(count)])
+        assert {one.level for one in found} == {expected}
+    mixed = changes([*(pair(i) for i in range(9)), pair(9, runs=2)])
+    assert {one.level for one in mixed} == {0.015}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from simulated import collapse, worlds
 
 from harness.stats import collapsed
 
@@ -102,3 +103,31 @@ def test_a_weak_baseline_is_said(before):
     assert found == ""
     assert "too weak to tell" in note
     assert collapsed(np.array([run(90, 90)]), np.array([run(80, 80)]), TARGETS) == ("", "")
+
+
+# Small versions of benchmarks/simulations/collapse.py
+
+
+def named(name, skill, bias, seeds, way=None, calls=200):
+    """In how many calls the rule speaks."""
+    targets = worlds.test_set(name).targets
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(calls):
+        runs = collapse.predict(rng, targets, 2 * seeds, skill, bias)
+        after = runs[seeds:] if way is None else way(runs[seeds:], targets)
+        found += bool(collapsed(runs[:seeds], after, targets)[0])
+    return found
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("name", ["real-mri", "3 of a class"])
+def test_weak_but_honest_cells_are_left_in_peace(name, seeds):
+    """Up to a run's sd of 4.5 points none in 500 was named: two in 200 are already too many."""
+    assert named(name, 0.6, 0.5, seeds) <= 1
+
+
+@pytest.mark.parametrize("way", [collapse.constant, collapse.wrong])
+@pytest.mark.parametrize("name", ["real-mri", "real-histology", "3 of a class"])
+def test_a_collapse_is_always_seen_where_the_baseline_is_clear_of_chance(name, way):
+    assert named(name, 1.8, 0.3, 3, way) == 200

@@ -6,8 +6,9 @@ from places import SIMULATIONS
 
 sys.path.append(str(SIMULATIONS))
 
+import collapse
 import gate
 import truth
 import worlds
 
-__all__ = ["gate", "truth", "worlds"]
+__all__ = ["collapse", "gate", "truth", "worlds"]

@@ -8,7 +8,6 @@ family of cells got worse on average, and when nothing could be compared at all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import median
 from typing import TypeAlias
@@ -27,27 +26,13 @@ from harness.results.gate.records import (
     Rules,
     Verdict,
 )
-from harness.stats import Change, collapsed, compare_pairs, level, measure
+from harness.stats import Change, collapsed, compare_pairs, measure
 
 FAILING = ("worse", "collapsed", "newly-failing", "vanished")
 NEITHER = "no finished run on either side"
 KNOWN = frozenset({"runs", "stated"})  # what a cell's error may come from for it to fail
 UNKNOWN = "one seed a side: the spread of seeds is not known"
 Judged: TypeAlias = "tuple[Verdict, str]"
-
-
-@dataclass(frozen=True)
-class _Call:
-    """The rules of a call, and how many cells it compares."""
-
-    rules: Rules
-    cells: int
-
-    def significant(self, change: Change, *, beyond: bool) -> tuple[bool, bool]:
-        """The change is for the worse, or for the better; beyond: on other images, too."""
-        worse = change.worse_beyond if beyond else change.p_worse
-        better = change.better_beyond if beyond else change.p_better
-        return worse <= level(self.cells), better <= level(self.cells)
 
 
 def check(
@@ -65,16 +50,15 @@ def check(
     }
     spread = None if rules.seed_spread is None else rules.seed_spread / POINTS
     changes = dict(zip(measured, compare_pairs(list(measured.values()), spread), strict=True))
-    call = _Call(rules, len(changes))
     cells = []
     for name in names:
         before, after = sides[name]
         change = changes.get(name)
         judged = barred[name]
         if judged is None and before is not None and after is not None:
-            judged = _judge(before, after, changes[name], call, name)
+            judged = _judge(before, after, changes[name], rules, name)
         cells.append(
-            _report(name, judged or ("not-comparable", NEITHER), change, (before, after), call)
+            _report(name, judged or ("not-comparable", NEITHER), change, (before, after), rules)
         )
     families = judge_families(measured, cells)
     seen = [cell.seen for cell in cells if cell.seen is not None]
@@ -123,7 +107,7 @@ def _lost(before: GateCell, after: GateCell) -> Judged | None:
     return ("vanished", f"seed {', '.join(map(str, lost))}") if lost else None
 
 
-def _judge(before: GateCell, after: GateCell, change: Change, call: _Call, name: str) -> Judged:
+def _judge(before: GateCell, after: GateCell, change: Change, rules: Rules, name: str) -> Judged:
     """The verdict on a cell that can be compared."""
     endless = [seed for seed, run in sorted(after.finished.items()) if not run.finite]
     if endless:
@@ -133,18 +117,18 @@ def _judge(before: GateCell, after: GateCell, change: Change, call: _Call, name:
         before.predicted,
         after.predicted,
         before.targets,
-        balanced=call.rules.metric == BALANCED,
-        spread=(call.rules.seed_spread or 0.0) / POINTS,
+        balanced=rules.metric == BALANCED,
+        spread=(rules.seed_spread or 0.0) / POINTS,
     )
     if collapse:
         return "collapsed", collapse
     if np.array_equal(before.predicted == before.targets, after.predicted == after.targets):
         return "equal", "; ".join(part for part in ("the same samples are right", note) if part)
-    verdict, reason = _compare(change, call, call.rules.tolerance(name) / POINTS)
+    verdict, reason = _compare(change, rules, rules.tolerance(name) / POINTS)
     return verdict, "; ".join(part for part in (reason, note) if part)
 
 
-def _compare(change: Change, call: _Call, margin: float) -> Judged:
+def _compare(change: Change, rules: Rules, margin: float) -> Judged:
     """Worse: significant, and more than the tolerance.
 
     Equal: the interval lies within it, or so few samples differ that no change could be larger.
@@ -156,12 +140,19 @@ def _compare(change: Change, call: _Call, margin: float) -> Judged:
     reason = "" if change.basis in KNOWN else UNKNOWN
     if change.low >= -margin and change.high <= margin:
         return "equal", reason
-    worse, better = call.significant(change, beyond=call.rules.beyond_images)
+    worse, better = _significant(change, beyond=rules.beyond_images)
     if worse and change.value < -margin:
         return _worse(change, reason)
     if better and change.value > margin and change.basis in KNOWN:
         return "better", reason
     return "inconclusive", reason
+
+
+def _significant(change: Change, *, beyond: bool) -> tuple[bool, bool]:
+    """The change is for the worse, or for the better; beyond: on other images, too."""
+    worse = change.worse_beyond if beyond else change.p_worse
+    better = change.better_beyond if beyond else change.p_better
+    return worse <= change.level, better <= change.level
 
 
 def _worse(change: Change, reason: str) -> Judged:
@@ -177,11 +168,10 @@ def _report(
     judged: Judged,
     change: Change | None,
     sides: tuple[GateCell | None, GateCell | None],
-    call: _Call,
+    rules: Rules,
 ) -> CellReport:
     verdict, reason = judged
     before, after = sides
-    rules = call.rules
     tolerance = rules.tolerance(name)
     fails = verdict in FAILING
     if verdict == "not-comparable" and reason != NEITHER:
@@ -189,7 +179,7 @@ def _report(
         reason += "" if fails else "; allowed"
     beyond = seen = None
     if change is not None and verdict in {"worse", "better"}:
-        beyond = any(call.significant(change, beyond=True))
+        beyond = any(_significant(change, beyond=True))
     if change is not None and change.sight is not None:
         seen = change.sight.loss(tolerance / POINTS)
     return CellReport(
