@@ -14,6 +14,7 @@ SPREAD = 0.04  # least standard deviation by seeds that an honest run is taken t
 SHARE = 0.9  # a baseline run with more of its predictions in one class is nearly constant itself
 CLEAR = 2.5  # how far the baseline lies above chance, in standard deviations of a run
 FALL = 4.0  # how far the candidate falls, in standard deviations of the difference
+NOTHING = 1e-9  # sums of weights differ in the last places
 GAIN = 0.05  # least that a baseline is above chance to lose it
 WEAK = "predicts one class only; the baseline is too weak to tell whether that is a collapse"
 
@@ -39,6 +40,8 @@ def collapsed(
         What happened, empty where nothing did; and a note, where the baseline is too weak to tell.
     """
     _, label, sizes = np.unique(targets, return_inverse=True, return_counts=True)
+    if len(sizes) == 1:
+        return "", ""  # to predict one class only is right
     largest = sizes.max() / len(label)
     weights = 1 / (len(sizes) * sizes[label]) if balanced else np.full(len(label), 1 / len(label))
     chance = 1 / len(sizes) if balanced else largest
@@ -63,17 +66,16 @@ def _constant(old: np.ndarray, constant: np.ndarray, error: float) -> str:
     """Of runs that predict one class only, where no run of the baseline does nearly so."""
     if old.min() >= CLEAR * error:
         return f"{constant.sum()} of {len(constant)} runs predict one class only"
-    if len(constant) > 1 and constant.all() and old.min() > 0:
+    if len(constant) > 1 and constant.all() and old.min() > NOTHING:
         return "every run predicts one class only"
     return ""
 
 
 def _fallen(old: np.ndarray, new: np.ndarray, error: float) -> str:
     """From clearly above chance to no better than it: on average, or the worst run."""
-    least = 1e-9  # sums of weights differ in the last places
     pooled = FALL * error * (1 / len(old) + 1 / len(new)) ** 0.5
-    if new.mean() <= least and old.mean() >= max(GAIN, new.mean() + pooled):
+    if new.mean() <= NOTHING and old.mean() >= max(GAIN, new.mean() + pooled):
         return "no better than chance"
-    if new.min() <= least and old.min() >= max(GAIN, new.min() + FALL * error * 2**0.5):
+    if new.min() <= NOTHING and old.min() >= max(GAIN, new.min() + FALL * error * 2**0.5):
         return "its worst run is no better than chance"
     return ""

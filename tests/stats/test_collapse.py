@@ -97,6 +97,11 @@ def test_accuracy_counts_from_the_largest_class():
     assert collapsed(weak, np.zeros((1, 200), int), targets, balanced=False)[0] == ""
 
 
+def test_a_test_set_of_one_class_cannot_show_a_collapse():
+    ones = np.ones((3, 7), dtype=int)
+    assert collapsed(ones, ones, ones[0]) == ("", "")
+
+
 @pytest.mark.parametrize("before", [run(52, 52), CONSTANT])
 def test_a_weak_baseline_is_said(before):
     found, note = collapsed(np.array([before]), np.array([CONSTANT]), TARGETS)

@@ -324,6 +324,55 @@ def test_a_folder_against_itself_passes_and_knows_its_sight():
     assert (report.failures, report.seen) == ((), None)
 
 
+def odd(rng, place):
+    """A sound cell, however odd: few images, one group, one class, constant or perfect runs."""
+    size, classes, seeds = rng.integers(1, 40), rng.integers(1, 4), rng.integers(1, 5)
+    targets = rng.integers(0, classes, size)
+    kind = rng.choice(["random", "constant", "right", "wrong", "good"])
+    made = []
+    for seed in range(seeds):
+        predicted = {
+            "random": rng.integers(0, 3, size),
+            "constant": np.full(size, rng.integers(0, 3)),
+            "right": targets,
+            "wrong": targets + 1,
+            "good": np.where(rng.random(size) < 0.9, targets, targets + 1),
+        }[kind]
+        made.append(GateRun(seed, predicted=predicted))
+    if rng.random() < 0.2:
+        made.append(GateRun(9, failure="out of memory"))
+    groups = rng.integers(0, rng.integers(1, size + 1), size) if rng.random() < 0.5 else None
+    return GateCell({}, "cpu", np.arange(size), targets, tuple(made), groups, place)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_sound_folder_passes_against_itself(seed):
+    rng = np.random.default_rng(seed)
+    count = rng.integers(1, 30)
+    cells = {}
+    for index in range(count):
+        place = (f"d{rng.integers(3)}", f"b{rng.integers(3)}", f"s{rng.integers(3)}")
+        cells[f"{index}"] = odd(rng, place)
+    for metric in ("accuracy", "balanced-accuracy"):
+        spread = rng.choice([None, 0.0, 2.0])
+        found = check(cells, cells, Rules(metric=metric, seed_spread=spread))
+        assert found.failures == ()
+        assert {one.verdict for one in found.cells} == {"equal"}
+        assert all(np.isfinite(one.seen) for one in found.cells if one.seen is not None)
+
+
+def test_a_lent_spread_of_seeds_only_makes_a_cell_suspect():
+    names = [f"c{number:02d}" for number in range(12)]
+    before = {name: cell(runs(seeds=1, seed=i)) for i, name in enumerate(names)}
+    after = {name: cell(runs(seeds=1, seed=i + 50)) for i, name in enumerate(names)}
+    after["c03"] = cell(flip(runs(seeds=1, seed=3), lost=60))
+    report = check(before, after, ACCURACY)
+    assert [one.cell for one in report.cells if one.verdict == "suspect"] == ["c03"]
+    assert not any("c03" in told for told in report.failures)
+    stated = check(before, after, replace(ACCURACY, seed_spread=1.0))
+    assert [one.cell for one in stated.cells if one.verdict == "worse"] == ["c03"]
+
+
 # Cells that cannot be compared
 
 
