@@ -33,6 +33,7 @@ def test_one_constant_run_of_several():
     good = run(85, 85)
     assert said([above, above], [CONSTANT, good]) == "1 of 2 runs predict one class only"
     assert said([above, below], [CONSTANT, good]) == ""
+    assert said([good, below], [CONSTANT, good]) == ""  # no run may be near chance
     assert said([good] * 2, [good] * 2) == ""
 
 

@@ -166,6 +166,8 @@ def test_seeds_that_differ_within_a_block_share_all_the_luck_there_may_be():
     error = 7.0 / 4  # factor 1, four cells
     df = 2.0  # all of it from one block of two runs a side
     assert whole.sight.reach == pytest.approx(error * stats.t.ppf(0.8, df))
+    # Two percent for five families: all, two strategies, two datasets.
+    assert whole.sight.critical == pytest.approx(error * stats.t.isf(0.02 / 5, df))
 
 
 def test_nothing_differs():
