@@ -63,7 +63,7 @@ class Change:
         churn: what groups lose and win, added up, mean over runs: no change is larger.
         basis: where the error comes from: the spread of runs, a stated spread of seeds, one lent by
             other cells (a hint, no more), the images alone, or nothing, since nothing differs.
-        sight: None where the spread of seeds is not known.
+        sight: None where the spread of seeds, or with one seed the noise of images, is not known.
     """
 
     value: float
@@ -126,7 +126,11 @@ def compare_pairs(cells: Sequence[Measured], spread: float | None = None) -> lis
     share = level / max(1, int(tested.sum()))
     critical = -stdtrit(errors.df, share) * error + step
     reach = stdtrit(errors.df, POWER) * error
-    known = [basis in {"runs", "stated"} for basis in errors.basis]
+    # One seed a side without any change shows nothing of image noise.
+    known = [
+        basis == "runs" or (basis == "stated" and moves)
+        for basis, moves in zip(errors.basis, tested, strict=True)
+    ]
     return [
         Change(
             value=float(value[index]),

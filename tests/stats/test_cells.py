@@ -135,6 +135,8 @@ def test_a_stated_spread_of_seeds_adds_to_that_of_images():
         assert (found.basis, found.sight is None) == ("stated", False)
     (unknown,) = changes([given])
     assert (unknown.basis, unknown.sight) == ("images", None)
+    # Where nothing differs, nothing tells how much images do.
+    assert changes([Pair(given.before, given.before)], 0.1)[0].sight is None
 
 
 def test_one_seed_borrows_from_the_others_never_from_itself():

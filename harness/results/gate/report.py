@@ -31,7 +31,7 @@ def summary(report: GateReport) -> str:
 def sight(report: GateReport) -> list[str]:
     """What loss would have been seen: in a typical cell, and in each family."""
     if report.seen is None:
-        cell = "not known in a cell, for nothing tells how much seeds spread"
+        cell = "not known in a cell, for nothing tells how much runs spread"
     else:
         cell = f"{report.seen * POINTS:.1f} points in a typical cell"
     families = [
