@@ -12,6 +12,8 @@ from harness.stats.aggregate import (
     win_rate,
 )
 from harness.stats.bootstrap import Resampled, Scoring, resample
+from harness.stats.cells import Change, Sight, compare_pairs
+from harness.stats.collapse import WEAK, collapsed
 from harness.stats.estimate import (
     LEVEL,
     POINT,
@@ -22,7 +24,8 @@ from harness.stats.estimate import (
     holm,
     mean_of,
 )
-from harness.stats.paired import TAIL, Change, Pair, compare_pairs, contributions
+from harness.stats.families import FAMILIES, Family, compare_families
+from harness.stats.paired import Measured, Pair, contributions, measure, strata
 from harness.stats.ranks import (
     Blocks,
     Friedman,
@@ -36,23 +39,29 @@ from harness.stats.ranks import (
 )
 
 __all__ = [
+    "FAMILIES",
     "LEVEL",
     "POINT",
-    "TAIL",
+    "WEAK",
     "Blocks",
     "Change",
     "Comparison",
     "Estimate",
+    "Family",
     "Friedman",
+    "Measured",
     "Nemenyi",
     "Pair",
     "Resampled",
     "Scoring",
+    "Sight",
     "Summary",
     "Verdict",
     "WinRate",
+    "collapsed",
     "compare",
     "compare_blocks",
+    "compare_families",
     "compare_pairs",
     "contributions",
     "critical_difference",
@@ -60,10 +69,12 @@ __all__ = [
     "holm",
     "interquartile_mean",
     "mean_of",
+    "measure",
     "nemenyi",
     "probability_of_improvement",
     "rank",
     "resample",
+    "strata",
     "wilcoxon",
     "win_rate",
 ]

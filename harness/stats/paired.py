@@ -1,54 +1,68 @@
-"""Two sets of runs on the same test samples: a test of whether the second got worse, or better.
+"""Two sets of runs on the same test samples, and what they show of their difference by themselves.
 
-Two levels must both agree, and a p-value is the larger of theirs.
-
-- Samples: the paired differences of the groups against their own spread.  One seed a side without
-  groups makes it McNemar's test with continuity correction.
-- Seeds: the same difference, its variance multiplied by how much more the runs of one side vary
-  among themselves than image noise explains (the overdispersion of a quasi-likelihood).  Three runs
-  a side say little about that, so cells lend each other what they know (Smyth 2004: a prior from
-  all cells, here by moments), and none is taken to vary less than its own runs do.
-
-One-sided p-values are adjusted over all cells of the call (Holm).  `docs/statistics.md` holds how
-often it errs.
+What a difference is worth is a matter of the whole call: `cells` and `families`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.stats.estimate import DIGITS, holm
-
-TAIL = 0.05  # one-sided, of verdicts and of the interval
+from harness.stats.estimate import DIGITS
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Contributions of the groups to the metric of each run: before [S, G] and after [S', G]."""
+    """A cell on both sides: what each group adds to the metric of each run.
+
+    Attributes:
+        before, after: [S, G] and [S', G], at least one run each.
+        strata: the class of each group [G]; None: all are of one class.
+        place: dataset, backbone and strategy; None: it shares nothing with other cells.
+        seeds: of the runs before and after; runs of one dataset, backbone and seed share luck.
+        test_set: cells that agree in it have the same groups in the same order; None: its own.
+    """
 
     before: np.ndarray
     after: np.ndarray
+    strata: np.ndarray | None = None
+    place: tuple[str, str, str] | None = None
+    seeds: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    test_set: Hashable = None
 
 
 @dataclass(frozen=True)
-class Change:
-    """After less before.
+class Measured:
+    """What one cell shows by itself.
 
     Attributes:
-        low, high: 90 % interval, not adjusted: inside a margin it shows equality within it (5 %).
-        p_worse, p_better: one-sided, adjusted over all pairs that differ at all.
-        seeds_tested: something is known of how much seeds spread, from this pair or others.
+        moved: change of each group [G]; they add up to `value`.
+        same: every run scores every group as before, so nothing needs a test.
+        churn: what groups lose and win, added up, mean over runs; infinite where the seeds are not
+            the same on both sides.
+        step: the least change there can be.
+        factor: what turns the variance of a run into that of the change, 1/S + 1/S'.
+        df: of the spread of runs; 0: one seed a side.
+        variance: of a run's score, pooled over both sides; 0 where df is.
+        noise: the part of it that single images explain, as the runs show it.
+        pooled: the same, with what the changes of the groups say of it under the null.
+        noise_df: of `pooled`.
     """
 
+    pair: Pair
+    moved: np.ndarray
     value: float
-    low: float
-    high: float
-    p_worse: float
-    p_better: float
-    seeds_tested: bool
+    same: bool
+    churn: float
+    step: float
+    factor: float
+    df: int
+    variance: float
+    noise: float
+    pooled: float
+    noise_df: float
 
 
 def contributions(
@@ -71,86 +85,85 @@ def contributions(
     return added
 
 
-def compare_pairs(pairs: Sequence[Pair]) -> list[Change]:
-    """Compare every pair; the more there are, the more each must show."""
-    from scipy.special import ndtr, ndtri, stdtr, stdtrit
-
-    changes = np.array([_change(pair) for pair in pairs]).reshape(-1, 3)
-    value, error, step = changes.T
-    excess, df = _seed_excess(pairs)
-    moved = np.sign(value) * np.maximum(0.0, np.abs(value) - step)
-    samples = np.divide(moved, error, out=np.zeros_like(value), where=error > 0)
-    seeds = samples / np.sqrt(excess)
-    moving = error > 0  # a pair without any difference can raise no alarm
-    worse, better = np.ones_like(value), np.ones_like(value)
-    worse[moving] = holm(np.maximum(ndtr(samples), stdtr(df, seeds))[moving].tolist())
-    better[moving] = holm(np.maximum(ndtr(-samples), stdtr(df, -seeds))[moving].tolist())
-    quantile = np.maximum(-ndtri(TAIL), -stdtrit(df, TAIL) * np.sqrt(excess))
-    half = quantile * error + step
-    return [
-        Change(
-            value=float(value[index]),
-            low=float(value[index] - half[index]),
-            high=float(value[index] + half[index]),
-            p_worse=float(worse[index]),
-            p_better=float(better[index]),
-            seeds_tested=bool(np.isfinite(df[index])),
-        )
-        for index in range(len(pairs))
-    ]
+def strata(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The class that most samples of each group have [G], groups in the order of `contributions`."""
+    _, label = np.unique(targets, return_inverse=True)
+    _, group = np.unique(groups, return_inverse=True)
+    counts = np.zeros((group.max() + 1, label.max() + 1), dtype=int)
+    np.add.at(counts, (group, label), 1)
+    most: np.ndarray = counts.argmax(axis=1)
+    return most
 
 
-def _change(pair: Pair) -> tuple[float, float, float]:
-    """The difference, its standard error were it zero, and the least step it can take."""
-    moved = pair.after.mean(axis=0) - pair.before.mean(axis=0)
-    moved = np.round(moved, DIGITS)
+def measure(pair: Pair) -> Measured:
+    """Describe one cell; its error is a matter of the whole call."""
+    before, after = pair.before, pair.after
+    runs, others = len(before), len(after)
+    moved = np.round(after.mean(axis=0) - before.mean(axis=0), DIGITS)
     steps = np.abs(moved[moved != 0])
-    return (
-        float(moved.sum()),
-        float((moved**2).sum() ** 0.5),
-        float(steps.min()) if len(steps) else 0.0,
+    paired = pair.seeds is None or pair.seeds[0] == pair.seeds[1]
+    churn = np.inf
+    if paired and before.shape == after.shape:
+        churn = float(np.abs(after - before).sum(axis=1).mean())
+    same = churn == 0
+    # The same runs twice say no more than once.
+    df = runs - 1 if same else runs + others - 2
+    factor = 1 / runs + 1 / others
+    variance = noise = 0.0
+    noise_df = np.inf
+    pooled = float((moved**2).sum()) / factor
+    if df:
+        sides = (before,) if same else (before, after)
+        variance = sum(float(_squares(side.sum(axis=1))) for side in sides) / df
+        by_group = np.sum([_squares(side) for side in sides], axis=0) / df
+        noise = float(by_group.sum())
+        pooled = noise if same else (df * noise + pooled) / (df + 1)
+        noise_df = _noise_df(by_group, df) * (1 if same else (df + 1) / df)
+    return Measured(
+        pair=pair,
+        moved=moved,
+        value=float(moved.sum()),
+        same=same,
+        churn=churn,
+        step=float(steps.min()) if len(steps) else 0.0,
+        factor=factor,
+        df=df,
+        variance=variance,
+        noise=noise,
+        pooled=pooled,
+        noise_df=noise_df,
     )
 
 
-def _seed_excess(pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of runs over what image noise explains, for each pair, and its degrees of freedom.
+def _squares(runs: np.ndarray) -> np.ndarray:
+    """Sum over runs of squared deviations from their mean."""
+    found: np.ndarray = ((runs - runs.mean(axis=0)) ** 2).sum(axis=0)
+    return found
 
-    1 with infinitely many where nothing is known of seeds.
+
+def _noise_df(by_group: np.ndarray, df: int) -> float:
+    """Degrees of freedom of a sum of variances of `df` each (Satterthwaite, unbiased)."""
+    squares = float((by_group**2).sum())
+    if not squares:
+        return np.inf
+    return max((df + 2) * float(by_group.sum()) ** 2 / squares - 2, float(df))
+
+
+def centred(moved: np.ndarray, groups: np.ndarray | None) -> tuple[float, float]:
+    """Variance of the sum over groups for other groups of the same classes, and its df.
+
+    Args:
+        moved: [G].
+        groups: the class of each [G]; None: one class.
     """
-    found = np.array([_own_excess(pair) for pair in pairs]).reshape(-1, 2)
-    own, df = found.T
-    known = df > 0
-    if not known.any():
-        return np.ones_like(own), np.full_like(own, np.inf)
-    prior, prior_df = _prior(own[known], float(df[known].mean()))
-    total = df + prior_df
-    weight = np.divide(df, total, out=np.zeros_like(df), where=total > 0)
-    lent = np.where(total > 0, np.maximum(own, prior + weight * (own - prior)), 1.0)
-    least = 1e-12  # runs that happen to score alike
-    return np.maximum(lent, least), np.where(total > 0, np.minimum(total, df.sum()), np.inf)
-
-
-def _own_excess(pair: Pair) -> tuple[float, float]:
-    """Pooled over both sides; 0 degrees of freedom where no side has runs that differ."""
-    total = noise = df = 0.0
-    for runs in (pair.before, pair.after):
-        if len(runs) > 1:
-            total += float(runs.sum(axis=1).var(ddof=1)) * (len(runs) - 1)
-            noise += float(runs.var(axis=0, ddof=1).sum()) * (len(runs) - 1)
-            df += len(runs) - 1
-    return (total / noise, df) if noise else (0.0, 0.0)
-
-
-def _prior(excess: np.ndarray, df: float) -> tuple[float, float]:
-    """Location and degrees of freedom of a scaled F distribution with these moments.
-
-    Infinitely many: the pairs spread no more than chance has it.  None: a single pair.
-    """
-    mean = float(excess.mean())
-    if len(excess) == 1:
-        return mean, 0.0
-    spread = float(excess.var(ddof=1)) / mean**2 if mean else 0.0
-    if spread * df <= 2:  # noqa: PLR2004 - the square of a chi-square's coefficient of variation
-        return mean, np.inf
-    prior_df = (2 * df - 4 + 4 * spread * df) / (spread * df - 2)
-    return mean * (prior_df - 2) / prior_df, prior_df
+    classes = np.zeros(len(moved), dtype=int) if groups is None else groups
+    variance, df = 0.0, 0
+    for one in np.unique(classes):
+        within = moved[classes == one]
+        count = len(within)
+        if count > 1:
+            variance += count / (count - 1) * float(((within - within.mean()) ** 2).sum())
+            df += count - 1
+        else:  # nothing to compare it with: it counts as a whole
+            variance += float((within**2).sum())
+    return variance, float(max(df, 1))

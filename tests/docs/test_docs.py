@@ -220,15 +220,24 @@ def test_the_action_gets_its_inputs_from_the_environment():
 
 
 @pytest.mark.parametrize(
-    ("tolerance", "cost", "more"),
-    [("", "", []), ("xray/*=2", "0.2", ["--tolerance", "xray/*=2", "--cost", "0.2"])],
-)
-def test_the_action_calls_the_gate(tmp_path, tolerance, cost, more):
+    ("inputs", "more"),
+    [
+        ({}, []),
+        ({"BEYOND": "false"}, []),
+        (
+            {"TOLERANCE": "xray/*=2", "COST": "0.2", "ALLOWED": "mri/* x", "BEYOND": "true",
+             "SPREAD": "1.5"},
+            ["--tolerance", "xray/*=2", "--cost", "0.2", "--allow-not-comparable", "mri/* x",
+             "--beyond-images", "--seed-spread", "1.5"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_action_calls_the_gate(tmp_path, inputs, more):
     """Its script, in bash, with a `harness` that notes its arguments and fails."""
     action = yaml.safe_load((DOCS / "ci" / "action.yml").read_text(encoding="utf-8"))
     step = action["runs"]["steps"][0]
     given = {"BASELINE": "a b", "CANDIDATE": "$(c)", "METRIC": "accuracy", "REPORT": "out"}
-    given |= {"TOLERANCE": tolerance, "COST": cost}
+    given |= dict.fromkeys(("TOLERANCE", "COST", "ALLOWED", "BEYOND", "SPREAD"), "") | inputs
     assert step["env"].keys() == given.keys()
     fake = tmp_path / "harness"
     fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > called\nexit 1\n')

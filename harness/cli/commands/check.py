@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,24 @@ FOLDER = click.Path(path_type=Path)
     metavar="SHARE",
     help="Fail if seconds grow by more: 0.2.  [the suite's, if any]",
 )
+@click.option(
+    "--allow-not-comparable",
+    "allowed",
+    multiple=True,
+    metavar="CELLS",
+    help="Cells (a glob) that need not be comparable: 'xray/*'.",
+)
+@click.option(
+    "--beyond-images",
+    is_flag=True,
+    help="A cell fails only if it is worse on other images of the same kind, too.",
+)
+@click.option(
+    "--seed-spread",
+    type=Finite(),
+    metavar="POINTS",
+    help="How much a run's score varies with its seed (standard deviation); for one seed a side.",
+)
 @click.option("--junit", type=FOLDER, help="Write JUnit XML here.")
 @click.option("--markdown", type=FOLDER, help="Write a pull request comment here.")
 @click.option("--json", "figures", type=FOLDER, help="Write figures for github-action-benchmark.")
@@ -41,8 +60,10 @@ FOLDER = click.Path(path_type=Path)
 def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
     """Compare a CANDIDATE results folder with a BASELINE; exit 1 if something got worse.
 
-    Fails when a cell is worse, newly fails or vanished, and when nothing could be compared.  In a
-    GitHub workflow it also writes annotations and the step summary.
+    Fails when a cell is worse, collapsed, newly fails, vanished or is not comparable, when a
+    strategy, backbone, dataset or all cells are worse on average, and when nothing could be
+    compared.  A call that passes says what loss it would have seen.  In a GitHub workflow it also
+    writes annotations and the step summary.
     """
     from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
@@ -51,7 +72,12 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
     from harness.utils.streams import unguarded
 
     said = dict(map(_tolerance, given["tolerance"]))
-    rules = rules_of(baseline, given["metric"], said, given["cost"])
+    rules = replace(
+        rules_of(baseline, given["metric"], said, given["cost"]),
+        allowed=given["allowed"],
+        beyond_images=given["beyond_images"],
+        seed_spread=given["seed_spread"],
+    )
     comparison = compare_folders(baseline, candidate, rules)
     click.echo(report.terminal(comparison, every=given["every"]))
     for path, option, render in (

@@ -1,31 +1,37 @@
-"""The regression gate: a baseline and a candidate compared cell by cell.
+"""The regression gate: a baseline and a candidate compared cell by cell, and in families of cells.
 
 A cell is (dataset, backbone, strategy with its settings).  The gate fails when a cell got worse,
-newly fails or vanished, and when nothing could be compared at all.  Seconds are compared where
-they can be.
+collapsed, newly fails, vanished or cannot be compared (unless that is allowed by name), when a
+family of cells got worse on average, and when nothing could be compared at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from statistics import median
 from typing import TypeAlias
 
 import numpy as np
 
+from harness.results.gate.cost import compare_cost
+from harness.results.gate.families import judge_families
 from harness.results.gate.records import (
+    BALANCED,
     POINTS,
     CellReport,
-    CostChange,
-    CostVerdict,
+    FamilyReport,
     GateCell,
     GateReport,
     Rules,
     Verdict,
 )
-from harness.stats import TAIL, Change, Pair, compare_pairs
+from harness.stats import Change, collapsed, compare_pairs, measure
 
-FAILING = ("worse", "newly-failing", "vanished")
+FAILING = ("worse", "collapsed", "newly-failing", "vanished")
+NEITHER = "no finished run on either side"
+KNOWN = frozenset({"runs", "stated"})  # what a cell's error may come from for it to fail
+UNKNOWN = "one seed a side: the spread of seeds is not known"
 Judged: TypeAlias = "tuple[Verdict, str]"
 
 
@@ -36,43 +42,40 @@ def check(
     rules = rules or Rules()
     names = sorted({*baseline, *candidate})
     sides = {name: (baseline.get(name), candidate.get(name)) for name in names}
-    scores = {
-        name: tuple(_scores(cell, rules.metric) for cell in cells) for name, cells in sides.items()
-    }
     barred = {name: _barred(*cells) for name, cells in sides.items()}
-    pairs = {
-        name: Pair(before, after)
-        for name, (before, after) in scores.items()
+    measured = {
+        name: measure(before.against(after, rules.metric))
+        for name, (before, after) in sides.items()
         if barred[name] is None and before is not None and after is not None
     }
-    changes = dict(zip(pairs, compare_pairs(list(pairs.values())), strict=True))
+    spread = None if rules.seed_spread is None else rules.seed_spread / POINTS
+    changes = dict(zip(measured, compare_pairs(list(measured.values()), spread), strict=True))
     cells = []
     for name in names:
-        tolerance = rules.tolerance(name)
-        verdict, reason = barred[name] or _judge(changes[name], tolerance)
         before, after = sides[name]
-        scored = [None if runs is None else float(runs.sum(axis=1).mean()) for runs in scores[name]]
+        change = changes.get(name)
+        judged = barred[name]
+        if judged is None and before is not None and after is not None:
+            judged = _judge(before, after, changes[name], rules, name)
         cells.append(
-            CellReport(
-                cell=name,
-                verdict=verdict,
-                reason=reason,
-                before=scored[0],
-                after=scored[1],
-                change=changes.get(name),
-                tolerance=tolerance,
-                seeds=(_count(before), _count(after)),
-                cost=compare_cost(before, after, rules.cost),
-            )
+            _report(name, judged or ("not-comparable", NEITHER), change, (before, after), rules)
         )
-    return GateReport(tuple(cells), tuple(_failures(cells)))
+    families = judge_families(measured, cells)
+    seen = [cell.seen for cell in cells if cell.seen is not None]
+    return GateReport(
+        cells=tuple(cells),
+        failures=tuple(_failures(cells, families)),
+        families=tuple(families),
+        seen=median(seen) if seen else None,
+        notes=tuple(_notes(cells, rules)),
+    )
 
 
 def _barred(before: GateCell | None, after: GateCell | None) -> Judged | None:
     """The verdict on a cell that cannot be compared."""
     if not _count(before):
         if not _count(after):
-            return "not-comparable", "no finished run on either side"
+            return "not-comparable", NEITHER
         return "new", "not in the baseline" if before is None else "failed in the baseline"
     if before is None or after is None:
         return "vanished", "not in the candidate"
@@ -104,65 +107,133 @@ def _lost(before: GateCell, after: GateCell) -> Judged | None:
     return ("vanished", f"seed {', '.join(map(str, lost))}") if lost else None
 
 
-def _judge(change: Change, tolerance: float) -> Judged:
-    """Worse: significant, and more than the tolerance.  Equal: the interval lies within it."""
-    if change.low == change.high:
-        return "equal", "the same samples are right"
-    reason = "" if change.seeds_tested else "one seed a side: the spread of seeds is not known"
-    margin = tolerance / POINTS
+def _judge(before: GateCell, after: GateCell, change: Change, rules: Rules, name: str) -> Judged:
+    """The verdict on a cell that can be compared."""
+    endless = [seed for seed, run in sorted(after.finished.items()) if not run.finite]
+    if endless:
+        told = ", ".join(map(str, endless))
+        return "collapsed", f"seed {told}: outputs that are no finite numbers"
+    collapse, note = collapsed(
+        before.predicted,
+        after.predicted,
+        before.targets,
+        balanced=rules.metric == BALANCED,
+        spread=(rules.seed_spread or 0.0) / POINTS,
+    )
+    if collapse:
+        return "collapsed", collapse
+    if np.array_equal(before.predicted == before.targets, after.predicted == after.targets):
+        return "equal", "; ".join(part for part in ("the same samples are right", note) if part)
+    verdict, reason = _compare(change, rules, rules.tolerance(name) / POINTS)
+    return verdict, "; ".join(part for part in (reason, note) if part)
+
+
+def _compare(change: Change, rules: Rules, margin: float) -> Judged:
+    """Worse: significant, and more than the tolerance.
+
+    Equal: the interval lies within it, or so few samples differ that no change could be larger.
+    """
+    if change.basis == "same":
+        return "equal", "as many samples of each group are right"
+    if change.churn <= margin:
+        return "equal", ""
+    reason = "" if change.basis in KNOWN else UNKNOWN
     if change.low >= -margin and change.high <= margin:
         return "equal", reason
-    if change.p_worse <= TAIL and change.value < -margin:
-        return "worse", reason
-    if change.p_better <= TAIL and change.value > margin:
+    worse, better = _significant(change, beyond=rules.beyond_images)
+    if worse and change.value < -margin:
+        return _worse(change, reason)
+    if better and change.value > margin and change.basis in KNOWN:
         return "better", reason
     return "inconclusive", reason
+
+
+def _significant(change: Change, *, beyond: bool) -> tuple[bool, bool]:
+    """The change is for the worse, or for the better; beyond: on other images, too."""
+    worse = change.worse_beyond if beyond else change.p_worse
+    better = change.better_beyond if beyond else change.p_better
+    return worse <= change.level, better <= change.level
+
+
+def _worse(change: Change, reason: str) -> Judged:
+    if change.basis in KNOWN:
+        return "worse", reason
+    if change.basis == "lent":
+        return "suspect", f"{reason}; if it is that of the other cells, this one is worse"
+    return "inconclusive", reason
+
+
+def _report(
+    name: str,
+    judged: Judged,
+    change: Change | None,
+    sides: tuple[GateCell | None, GateCell | None],
+    rules: Rules,
+) -> CellReport:
+    verdict, reason = judged
+    before, after = sides
+    tolerance = rules.tolerance(name)
+    fails = verdict in FAILING
+    if verdict == "not-comparable" and reason != NEITHER:
+        fails = not rules.allows(name)
+        reason += "" if fails else "; allowed"
+    beyond = seen = None
+    if change is not None and verdict in {"worse", "better"}:
+        beyond = any(_significant(change, beyond=True))
+    if change is not None and change.sight is not None:
+        seen = change.sight.loss(tolerance / POINTS)
+    return CellReport(
+        cell=name,
+        verdict=verdict,
+        reason=reason,
+        before=_score(before, rules.metric),
+        after=_score(after, rules.metric),
+        change=change,
+        tolerance=tolerance,
+        seeds=(_count(before), _count(after)),
+        cost=compare_cost(before, after, rules.cost),
+        fails=fails,
+        beyond=beyond,
+        seen=seen,
+    )
 
 
 def _count(cell: GateCell | None) -> int:
     return len(cell.finished) if cell else 0
 
 
-def _scores(cell: GateCell | None, metric: str) -> np.ndarray | None:
-    return cell.contributions(metric) if cell and cell.finished else None
+def _score(cell: GateCell | None, metric: str) -> float | None:
+    if cell is None or not cell.finished:
+        return None
+    return float(cell.contributions(metric).sum(axis=1).mean())
 
 
-def _failures(cells: Sequence[CellReport]) -> Iterator[str]:
+def _failures(cells: Sequence[CellReport], families: Sequence[FamilyReport]) -> Iterator[str]:
     for cell in cells:
-        if cell.verdict in FAILING:
+        if cell.fails:
             yield f"{cell.cell}: {cell.verdict}" + (f" ({cell.reason})" if cell.reason else "")
         if cell.cost.verdict == "worse":
             yield f"{cell.cell}: costs {cell.cost.ratio:.2f} times as much"
+    for family in families:
+        if family.fails:
+            lost = -POINTS * family.change
+            yield f"{family.family}: worse by {lost:.1f} points on average over {family.cells} cells"
     if not any(cell.change for cell in cells):
         yield "nothing could be compared"
 
 
-def compare_cost(
-    before: GateCell | None, after: GateCell | None, tolerance: float | None
-) -> CostChange:
-    if before is None or after is None or not before.finished or not after.finished:
-        return CostChange("not-comparable", None, "no runs on both sides")
-    if before.device != after.device:
-        return CostChange("not-comparable", None, f"{before.device} and {after.device}")
-    runs = [*before.finished.values(), *after.finished.values()]
-    if any(run.packed for run in runs):
-        return CostChange("not-comparable", None, "runs that shared a device")
-    old, new = _seconds(before), _seconds(after)
-    if not old or not new:
-        return CostChange("not-comparable", None, "seconds are not known")
-    ratio = new / old
-    if tolerance is None:
-        return CostChange("not-judged", ratio)
-    return CostChange(_judge_cost(ratio, tolerance), ratio)
-
-
-def _seconds(cell: GateCell) -> float | None:
-    given = [run.seconds for run in cell.finished.values()]
-    known = [seconds for seconds in given if seconds is not None]
-    return median(known) if len(known) == len(given) else None
-
-
-def _judge_cost(ratio: float, tolerance: float) -> CostVerdict:
-    if ratio > 1 + tolerance:
-        return "worse"
-    return "better" if ratio < 1 / (1 + tolerance) else "equal"
+def _notes(cells: Sequence[CellReport], rules: Rules) -> Iterator[str]:
+    for glob in rules.allowed:
+        unlike = (cell for cell in cells if cell.verdict == "not-comparable")
+        if not any(fnmatchcase(cell.cell, glob) for cell in unlike):
+            yield f"--allow-not-comparable {glob}: no such cell is not comparable"
+    single = [cell for cell in cells if cell.change is not None and cell.seeds == (1, 1)]
+    if rules.seed_spread is not None and not single:
+        yield "--seed-spread is not used: no cell that is compared has one seed a side"
+    moved = [cell for cell in single if cell.change is not None and cell.change.basis != "same"]
+    if moved and rules.seed_spread is None:
+        yield (
+            f"cells of one seed a side ({len(moved)} that differ): nothing tells how much seeds "
+            "spread, so only a collapse or a family fails; state it with --seed-spread, or train "
+            "three seeds"
+        )

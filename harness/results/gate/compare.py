@@ -144,6 +144,7 @@ def _gate_cell(
         samples=samples,
         targets=targets,
         groups=groups if len(groups) else None,
+        place=_slot(first),
         runs=tuple(_run(store, run) for run in runs),
     )
 
@@ -163,9 +164,11 @@ def _run(store: Store, run: RunResult) -> GateRun:
     if run.status != "ok":
         reason = run.error.headline if run.error else run.status
         return GateRun(run.spec.seed, failure=reason)
+    logits = store.predictions(run).logits["test"]
     return GateRun(
         seed=run.spec.seed,
-        predicted=store.predictions(run).logits["test"].argmax(axis=1),
+        predicted=logits.argmax(axis=1),
+        finite=bool(np.isfinite(logits).all()),
         seconds=run.cost.alone.total,
         packed=run.cost.packed,
     )

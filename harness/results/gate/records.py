@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,21 +11,25 @@ from typing import Literal
 import numpy as np
 
 from harness.errors import StoreError, UsageError
-from harness.stats import Change, contributions
+from harness.stats import Change, Pair, contributions, strata
 
 Verdict = Literal[
     "better",
     "worse",
     "equal",
     "inconclusive",
+    "suspect",
+    "collapsed",
     "newly-failing",
     "vanished",
     "not-comparable",
     "new",
 ]
 CostVerdict = Literal["better", "worse", "equal", "not-judged", "not-comparable"]
+FamilyVerdict = Literal["better", "worse", "equal", "inconclusive", "not-tested"]
 
-METRICS = ("balanced-accuracy", "accuracy")
+BALANCED = "balanced-accuracy"
+METRICS = (BALANCED, "accuracy")
 POINTS = 100.0
 TOLERANCE = 1.0  # points
 
@@ -38,6 +43,7 @@ class GateRun:
         predicted: class numbers [N] on the test samples; None where it failed.
         seconds: what it would cost alone; None: not known.
         packed: it shared its device, so that its seconds are not its own.
+        finite: every output on the test samples is a number.
     """
 
     seed: int
@@ -45,6 +51,7 @@ class GateRun:
     predicted: np.ndarray | None = None
     seconds: float | None = None
     packed: bool = False
+    finite: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class GateCell:
         device: what must agree for a comparison of cost.
         samples: ids of the test samples [N], in the order of `targets` and of every prediction.
         groups: a label for each sample; None: every sample stands for itself.
+        place: dataset, backbone and strategy; None: it belongs to no family but that of all.
     """
 
     facts: Mapping[str, str]
@@ -64,6 +72,7 @@ class GateCell:
     targets: np.ndarray
     runs: tuple[GateRun, ...]
     groups: np.ndarray | None = None
+    place: tuple[str, str, str] | None = None
 
     def __post_init__(self) -> None:
         if len({run.seed for run in self.runs}) < len(self.runs):
@@ -77,17 +86,42 @@ class GateCell:
         """Runs with a result, by seed."""
         return {run.seed: run for run in self.runs if not run.failure}
 
+    @property
+    def predicted(self) -> np.ndarray:
+        """Class numbers of the finished runs, in order of seeds, [S, N]."""
+        return np.stack([run.predicted for _, run in sorted(self.finished.items())])  # type: ignore[misc]
+
     def contributions(self, metric: str) -> np.ndarray:
         """Split each finished run's metric into what each group adds, [S, G], in order of seeds."""
-        runs = [run for _, run in sorted(self.finished.items())]
-        right = np.stack([run.predicted == self.targets for run in runs])
-        balanced = metric == "balanced-accuracy"
+        right = self.predicted == self.targets
+        balanced = metric == BALANCED
         return contributions(right, self.targets, self.grouping, balanced=balanced)
+
+    def against(self, after: GateCell, metric: str) -> Pair:
+        """This cell and the same one on the other side, with the same test samples."""
+        groups = self.grouping
+        return Pair(
+            before=self.contributions(metric),
+            after=after.contributions(metric),
+            strata=strata(self.targets, groups),
+            place=self.place,
+            seeds=(tuple(sorted(self.finished)), tuple(sorted(after.finished))),
+            test_set=_digest(self.samples, self.targets, groups),
+        )
 
     @property
     def grouping(self) -> np.ndarray:
         """A label for each sample [N]."""
         return np.arange(len(self.targets)) if self.groups is None else self.groups
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    """A name for arrays that only equal ones share."""
+    found = hashlib.sha256()
+    for array in arrays:
+        plain = array.astype(str) if array.dtype == object else np.ascontiguousarray(array)
+        found.update(f"{plain.dtype} {plain.shape} ".encode() + plain.tobytes())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -98,11 +132,18 @@ class Rules:
         metric: one that adds up over samples.
         tolerances: cell glob -> points that may be lost; the first match wins, else it is 1 point.
         cost: share by which seconds may grow (0.2: a fifth); None: they are shown, not judged.
+        allowed: globs of cells that need not be comparable.
+        beyond_images: a cell is worse only if it would be on other images of the same kind, too.
+        seed_spread: points by which a run's metric varies with its seed (standard deviation), for
+            cells of one seed a side; None: it is not known.
     """
 
-    metric: str = "balanced-accuracy"
+    metric: str = BALANCED
     tolerances: Mapping[str, float] = field(default_factory=dict)
     cost: float | None = None
+    allowed: tuple[str, ...] = ()
+    beyond_images: bool = False
+    seed_spread: float | None = None
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -111,6 +152,12 @@ class Rules:
         for name, value in given.items():
             if not value >= 0:
                 raise UsageError(f"tolerance of {name}: {value}.  Give a number that is 0 or more.")
+        if self.seed_spread is not None and not 0 <= self.seed_spread <= POINTS:
+            raise UsageError(f"a spread of seeds of {self.seed_spread}: give points, from 0 to 100")
+
+    def allows(self, cell: str) -> bool:
+        """It may be left out where it cannot be compared."""
+        return any(fnmatchcase(cell, glob) for glob in self.allowed)
 
     def tolerance(self, cell: str) -> float:
         """In points."""
@@ -136,6 +183,10 @@ class CellReport:
         change: in the metric's units; None where nothing was compared.
         tolerance: in points.
         seeds: finished runs before and after.
+        fails: it makes the gate fail, apart from its cost.
+        beyond: a cell that is worse or better would be so on other images of the same kind, too;
+            None: it is neither.
+        seen: the smallest loss that would have been seen with 80 %; None: not known.
     """
 
     cell: str
@@ -147,11 +198,53 @@ class CellReport:
     tolerance: float
     seeds: tuple[int, int]
     cost: CostChange
+    fails: bool = False
+    beyond: bool | None = None
+    seen: float | None = None
+
+
+@dataclass(frozen=True)
+class FamilyReport:
+    """The verdict on the mean of several cells; equal: nothing differs in any of them.
+
+    Attributes:
+        family: 'all cells', or what the cells share: 'strategy lp-ft'.
+        reason: why it was not tested.
+        cells: how many.
+        before, after, change: mean over the cells, in the metric's units.
+        tolerance: in points.
+        seen: the smallest mean loss that would have been seen with 80 %; None: not known.
+    """
+
+    family: str
+    verdict: FamilyVerdict
+    reason: str
+    cells: int
+    before: float
+    after: float
+    change: float
+    tolerance: float
+    seen: float | None
+
+    @property
+    def fails(self) -> bool:
+        """It makes the gate fail."""
+        return self.verdict == "worse"
 
 
 @dataclass(frozen=True)
 class GateReport:
-    """All cells by name, and why the gate fails; no failures: it passes."""
+    """All cells by name, and why the gate fails; no failures: it passes.
+
+    Attributes:
+        families: of a call of four cells or more.
+        seen: the smallest loss that would have been seen with 80 % in a typical cell (the median);
+            None: not known.
+        notes: what a reader must know of the call as a whole.
+    """
 
     cells: tuple[CellReport, ...]
     failures: tuple[str, ...]
+    families: tuple[FamilyReport, ...] = ()
+    seen: float | None = None
+    notes: tuple[str, ...] = ()

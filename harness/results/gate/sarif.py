@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.results.gate.check import FAILING
-from harness.results.gate.records import CellReport, GateReport
-from harness.results.gate.report import clean_report
+from harness.results.gate.records import POINTS, CellReport, GateReport
+from harness.results.gate.report import SHARE, clean_report, sight, summary
 
 RULES = {
     "worse": "A cell scores significantly lower than in the baseline, by more than the tolerance.",
+    "collapsed": "A cell predicts one class only, or is no better than chance any more.",
+    "family": "A strategy, backbone, dataset or all cells score significantly lower on average.",
     "newly-failing": "A run that finished in the baseline has failed.",
     "vanished": "A cell, or a seed of it, is in the baseline only.",
+    "not-comparable": "A cell's data, protocol, limit, weights or test samples are not the same.",
     "cost": "A cell takes longer than the tolerance allows.",
     "nothing-compared": "No cell could be compared, so nothing is known.",
 }
@@ -24,6 +26,8 @@ Result = dict[str, object]
 
 def sarif(report: GateReport, baseline: Path) -> str:
     """A result for everything that makes the gate fail, located at the baseline's plan.
+
+    The run's properties hold the summary, notes, and the smallest loss that would have been seen.
 
     Args:
         report: of `harness check`.
@@ -34,7 +38,15 @@ def sarif(report: GateReport, baseline: Path) -> str:
         "rules": [{"id": name, "shortDescription": {"text": text}} for name, text in RULES.items()],
     }
     place = quote((baseline / "plan.json").as_posix())
-    run = {"tool": {"driver": driver}, "results": list(_results(report, place))}
+    run = {
+        "tool": {"driver": driver},
+        "results": list(_results(report, place)),
+        "properties": {
+            "summary": summary(report),
+            "notes": list(clean_report(report).notes),
+            f"loss that would have been seen {SHARE}": sight(clean_report(report)),
+        },
+    }
     whole = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -44,18 +56,23 @@ def sarif(report: GateReport, baseline: Path) -> str:
 
 
 def _results(report: GateReport, place: str) -> Iterator[Result]:
-    for cell in clean_report(report).cells:
-        if cell.verdict in FAILING:
+    report = clean_report(report)
+    for cell in report.cells:
+        if cell.fails:
             yield _result(cell.verdict, cell.cell, _told(cell), place)
         if cell.cost.verdict == "worse":
             told = f"{cell.cell}: costs {cell.cost.ratio:.2f} times as much"
             yield _result("cost", cell.cell, told, place)
+    for family in report.families:
+        if family.fails:
+            lost = f"{-POINTS * family.change:.1f} points on average over {family.cells} cells"
+            yield _result("family", family.family, f"{family.family}: worse by {lost}", place)
     if not any(cell.change for cell in report.cells):
         yield _result("nothing-compared", "gate", RULES["nothing-compared"], place)
 
 
 def _told(cell: CellReport) -> str:
-    change = "" if cell.change is None else f" by {-100 * cell.change.value:.1f} points"
+    change = "" if cell.change is None else f" by {-POINTS * cell.change.value:.1f} points"
     reason = f" ({cell.reason})" if cell.reason else ""
     return f"{cell.cell}: {cell.verdict}{change}{reason}"
 

@@ -9,19 +9,24 @@ import numpy as np
 import pytest
 from command import bench, runs
 from made import made_data, made_result, made_spec, made_suite
+from places import ROOT
 
 from harness.api.execution import Outcome, Predictions
 from harness.api.records import Plan, RunSpec
 from harness.results.gate import check as gate
 from harness.results.gate import report
+from harness.results.gate.compare import compare_folders, rules_of
 from harness.results.gate.records import GateCell, GateRun
 from harness.results.store import Store
 
 N = 400
 
 
-def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=()):
-    """A results folder with one cell; `rights`: seed -> which of the 400 samples are right."""
+def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=(), endless=()):
+    """A results folder with one cell; `rights`: seed -> which of the 400 samples are right.
+
+    Runs of the seeds `endless` have an output that is no finite number.
+    """
     store = Store(path)
     targets = np.arange(N) % 2
     samples = [
@@ -37,6 +42,8 @@ def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=()):
             continue
         predicted = np.where(rights(seed), targets, 1 - targets)
         logits = np.eye(2, dtype=np.float32)[predicted]
+        if seed in endless:
+            logits[7] = np.nan
         both = {"test": logits, "validation": logits[:2]}
         predictions = Predictions(
             logits=both,
@@ -64,10 +71,27 @@ def baseline(tmp_path):
     return folder(tmp_path / "baseline", right(0.9))
 
 
-def test_the_same_results_are_equal(baseline, toy_cli):
-    done = toy_cli("check", baseline, baseline)
+def test_the_same_results_are_equal(baseline, tmp_path, toy_cli):
+    """And the loss that it would have seen is said, in every format."""
+    files = {name: tmp_path / name for name in ("junit", "markdown", "json", "sarif")}
+    options = [part for name, path in files.items() for part in (f"--{name}", path)]
+    done = toy_cli("check", baseline, baseline, *options)
 
-    assert done.stdout.strip() == "PASS: 1 equal"
+    *_, seen, _, last = done.stdout.strip().splitlines()
+    assert last == "PASS: 1 equal"
+    told, points = re.fullmatch(
+        r"(loss that .* 80 % certainty): ([\d.]+) points in .*", seen
+    ).groups()
+    assert 1 < float(points) < 10
+    assert f"A {told}: {points} points in a typical cell." in files["markdown"].read_text()
+    gate = ET.parse(files["junit"]).find("testcase[@classname='gate']/system-out").text
+    assert f"{points} points in a typical cell" in gate
+    (figure,) = json.loads(files["json"].read_text())
+    assert figure["loss_seen"] == pytest.approx(float(points), abs=0.05)
+    assert (figure["fails"], figure["extra"]) == (False, "equal")
+    properties = json.loads(files["sarif"].read_text())["runs"][0]["properties"]
+    assert properties["summary"] == "PASS: 1 equal"
+    assert properties[told] == [f"{points} points in a typical cell"]
 
 
 def test_a_clear_loss_fails_and_is_named(baseline, tmp_path, toy_cli):
@@ -205,6 +229,121 @@ def test_other_data_are_not_comparable_and_nothing_compared_fails(baseline, tmp_
     assert "other data" in done.stdout
 
 
+def test_cells_that_cannot_be_compared_fail_unless_they_are_named(baseline, tmp_path, toy_cli):
+    folder(baseline, right(0.9), strategy="l1-sp")
+    other = shutil.copytree(baseline, tmp_path / "other")
+    for path in runs(other):
+        record = json.loads(path.read_text())
+        if record["spec"]["strategy"] == "l1-sp":
+            record["spec"]["data"] = "0" * 64
+            path.write_text(json.dumps(record))
+    options = ("--sarif", tmp_path / "s", "--junit", tmp_path / "j")
+    done = toy_cli("check", baseline, other, *options, exit_code=1)
+    assert "fails: demo-xray/resnet50-mini/l1-sp: not-comparable (other data)" in done.stdout
+    (found,) = json.loads((tmp_path / "s").read_text())["runs"][0]["results"]
+    assert found["ruleId"] == "not-comparable"
+    failed = ET.parse(tmp_path / "j").findall("testcase[failure]")
+    assert [one.get("name") for one in failed] == ["demo-xray/resnet50-mini/l1-sp", "gate"]
+
+    done = toy_cli("check", baseline, other, "--allow-not-comparable", "*/l1-sp", *options)
+    assert "other data; allowed" in done.stdout
+    assert json.loads((tmp_path / "s").read_text())["runs"][0]["results"] == []
+    assert ET.parse(tmp_path / "j").find("testcase[skipped]") is not None
+    done = toy_cli("check", baseline, baseline, "--allow-not-comparable", "*/l2-sp")
+    assert "note: --allow-not-comparable */l2-sp: no such cell is not comparable" in done.stdout
+
+
+def test_a_collapse_is_named_in_every_format(baseline, tmp_path, toy_cli):
+    constant = folder(tmp_path / "constant", lambda seed: np.arange(N) % 2 == 0)
+    options = ("--sarif", tmp_path / "s", "--markdown", tmp_path / "m")
+    done = toy_cli("check", baseline, constant, *options, exit_code=1)
+    told = "collapsed (3 of 3 runs predict one class only)"
+    assert f"fails: demo-xray/resnet50-mini/lp-ft: {told}" in done.stdout
+    assert told in (tmp_path / "m").read_text()
+    (found,) = json.loads((tmp_path / "s").read_text())["runs"][0]["results"]
+    assert found["ruleId"] == "collapsed"
+
+
+def test_outputs_that_are_no_numbers_are_a_collapse(baseline, tmp_path, toy_cli):
+    broken = folder(tmp_path / "broken", right(0.9), endless=(1,))
+    done = toy_cli("check", baseline, broken, exit_code=1)
+    assert "collapsed (seed 1: outputs that are no finite numbers)" in done.stdout
+
+
+def test_a_constant_cell_is_told_where_nothing_differs(tmp_path, toy_cli):
+    """It passes, for nothing changed; that the gate can see nothing there is said."""
+    constant = folder(tmp_path / "constant", lambda seed: np.arange(N) % 2 == 0)
+    done = toy_cli("check", constant, constant)
+    assert "PASS: 1 equal" in done.stdout
+    assert "the baseline is too weak to tell" in done.stdout
+
+
+def test_the_demonstration_has_families_of_strategies_backbones_and_datasets():
+    demo = ROOT / "benchmarks" / "results" / "demo"
+    found = compare_folders(demo, demo, rules_of(demo, "balanced-accuracy"))
+    assert found.failures == ()
+    assert {one.verdict for one in found.families} == {"equal"}
+    assert {(one.family.partition(" ")[0], one.cells) for one in found.families} == {
+        ("all", 120), ("strategy", 15), ("backbone", 40), ("dataset", 24)
+    }  # fmt: skip
+    assert len(found.families) == 17
+
+
+STRATEGIES = ("full-ft", "l1-sp", "l2-sp", "lp-ft", "auto-rgn")
+
+
+def test_a_family_fails_where_no_cell_does(tmp_path, toy_cli, monkeypatch):
+    """Every strategy loses two points: what a cell may lose, and more than they may on average."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    before, after = tmp_path / "before", tmp_path / "after"
+    for number, strategy in enumerate(STRATEGIES):
+        noise = [10 * number + 1000 * side for side in (1, 2)]
+        folder(before, lambda seed, at=noise[0]: right(0.9)(seed + at), strategy=strategy)
+        folder(after, lambda seed, at=noise[1]: right(0.88)(seed + at), strategy=strategy)
+    files = {name: tmp_path / name for name in ("junit", "markdown", "json", "sarif")}
+    options = [part for name, path in files.items() for part in (f"--{name}", path)]
+    done = toy_cli("check", before, after, "--tolerance", "3", *options, exit_code=1)
+
+    (told,) = re.findall(r"^fails: (.*)$", done.stdout, re.MULTILINE)
+    assert re.fullmatch(r"all cells: worse by \d\.\d points on average over 5 cells", told)
+    assert f"::error title=harness check::{told}" in done.stdout
+    assert told in files["markdown"].read_text()
+    (found,) = json.loads(files["sarif"].read_text())["runs"][0]["results"]
+    assert (found["ruleId"], found["message"]["text"]) == ("family", told)
+    names = [one.get("name") for one in ET.parse(files["junit"]).findall("testcase[failure]")]
+    assert names == ["all cells", "gate"]
+    figures = {one["name"]: one for one in json.loads(files["json"].read_text())}
+    assert figures["mean over all cells"]["fails"]
+    assert figures["mean over all cells"]["loss_seen"] < figures[f"{CELL}/lp-ft"]["loss_seen"]
+
+    done = toy_cli("check", before, before)
+    (notice,) = re.findall(
+        r"^::notice title=harness check::PASS: 5 equal; (.*)$", done.stdout, re.MULTILINE
+    )
+    assert "points in a typical cell; " in notice
+    assert "points on average over all cells (5 cells)" in notice
+
+
+CELL = "demo-xray/resnet50-mini"
+
+
+def test_other_images_and_stated_seeds_are_options(tmp_path, toy_cli):
+    """A seed a side and one patient lost: the three verdicts that the options make of it."""
+    before = folder(tmp_path / "before", right(0.9), seeds=(0,))
+    after = folder(tmp_path / "after", right(0.82), seeds=(0,))
+    plain = toy_cli("check", before, after)
+    assert "inconclusive" in plain.stdout
+    assert "state it with --seed-spread, or train three seeds" in plain.stdout
+    assert "not known in a cell" in plain.stdout
+    toy_cli("check", before, after, "--seed-spread", "0.5", exit_code=1)
+    toy_cli("check", before, after, "--seed-spread", "9")
+    told = toy_cli("check", before, after, "--seed-spread", "0.5", "--beyond-images", exit_code=1)
+    assert "yes" in told.stdout
+    three = folder(tmp_path / "three", right(0.9))
+    unused = toy_cli("check", three, three, "--seed-spread", "1")
+    assert "note: --seed-spread is not used" in unused.stdout
+
+
 def test_a_ci_service_gets_annotations_and_a_summary(baseline, tmp_path, monkeypatch, toy_cli):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
@@ -219,6 +358,7 @@ def test_a_ci_service_gets_annotations_and_a_summary(baseline, tmp_path, monkeyp
     [
         (["--tolerance", "much"], "give points"),
         (["--tolerance", "-1"], "Give a number that is 0 or more"),
+        (["--seed-spread", "-1"], "give points, from 0 to 100"),
         (["--metric", "ece"], "the gate compares balanced-accuracy or accuracy"),
     ],
 )
