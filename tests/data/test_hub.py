@@ -246,7 +246,7 @@ def test_patients_that_are_whole_in_one_split_and_floats_in_another(hub, access,
     assert groups["train"] == {"0": 3, "1": 3, "2": 3, "3": 3}
     assert {name.removesuffix(".0") for name in groups["test"]} == {"2", "3", "4", "5"}
     assert groups["test"]["2"] == groups["test"]["3"] == 3  # the same patients as in train
-    with pytest.raises(DataError, match="has the group .nan.|have no group"):
+    with pytest.raises(DataError, match=r"has the group .nan.|have no group"):
         read_table(given(gap=True), access)
 
 
