@@ -233,7 +233,10 @@ def _few_threads(threads: int) -> Iterator[None]:
 
 def _serve(connection: Connection, setup: WorkerSetup, environ: dict[str, str]) -> None:
     """A worker: one run after another until there are none.  The parent handles Ctrl-C."""
-    os.environ.update(environ)  # the fork server keeps the one it was started with
+    # The fork server keeps the environment that it was started with.
+    for name in os.environ.keys() - environ.keys() - {*THREAD_VARIABLES}:
+        del os.environ[name]
+    os.environ.update(environ)
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -535,6 +535,7 @@ def test_pixels_of_another_pydicom_are_decoded_again(tmp_path, access, monkeypat
     first = decoded()
     assert first[0] == {"own": False, "plain": False}
     assert decoded()[0] == {"own": True, "plain": True}
+    assert all(one.current for one in cache.entries(access.cache))
     other_versions(monkeypatch, **versions)
     assert [one.current for one in cache.entries(access.cache)] == [False, True]
     again = decoded()
