@@ -201,6 +201,26 @@ def test_quotas_are_proportional_with_one_of_each(counts, limit):
             assert abs(take[name] - ideal) < 1
 
 
+@pytest.mark.parametrize(
+    ("counts", "limit", "taken"),
+    [
+        ("a50 b30 c20", 7, "a4 b2 c1"),  # 3.5, 2.1, 1.4: the largest rest is a's
+        ("a50 b30 c20", 8, "a4 b2 c2"),  # 4, 2.4, 1.6: it is c's
+        ("a50 b30 c20", 10, "a5 b3 c2"),
+        ("a5 b5 c5", 5, "a2 b2 c1"),  # two are short by one
+        ("b5 a5", 3, "b1 a2"),  # a tie goes to the first name
+        ("a1 b1 c98", 10, "a1 b1 c8"),  # 0.1, 0.1, 9.8
+        # 5.2, 2.6 and three of less than one: a is least short, and after it b.
+        ("a60 b30 c1 d1 e1", 8, "a4 b1 c1 d1 e1"),
+        ("b60 a30 c1 d1 e1", 8, "b4 a1 c1 d1 e1"),
+        ("a40 b40 c1 d1 e1", 4, "a1 b1 c1 d1 e1"),
+    ],
+)
+def test_quotas_by_hand(counts, limit, taken):
+    given, expected = ({w[0]: int(w[1:]) for w in text.split()} for text in (counts, taken))
+    assert split_quotas(given, limit) == expected
+
+
 def test_many_rare_classes_take_from_the_large_one():
     rare = dict.fromkeys("bcdefghijk", 1)
     assert split_quotas({"a": 10} | rare, 12) == {"a": 2} | rare

@@ -1,14 +1,16 @@
 """The runner of mutants, on a package of one function."""
 
+import json
 import re
 import runpy
 
 import pytest
-from mutants import Mutant, MutantError, check
-from places import DOCS, ROOT
+from command import python
+from mutants import Mutant, MutantError
+from places import DOCS, ROOT, TESTS
 
 SOUND = "def area(width, height):\n    return width * height\n"
-TESTS = """\
+CHECKS = """\
 import pytest
 from shapes import area
 
@@ -31,8 +33,9 @@ def test_of_nothing():
 def root(tmp_path):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "shapes.py").write_text(SOUND)
+    (tmp_path / "plugins" / "harness_pytest.py").touch()  # pytest asks for it, wherever it runs
     (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "test_shapes.py").write_text(TESTS)
+    (tmp_path / "tests" / "test_shapes.py").write_text(CHECKS)
     return tmp_path
 
 
@@ -41,10 +44,21 @@ def mutant(new, *names, old="width * height", **given):
     return Mutant("shapes", "plugins/shapes.py", old, new, tests, **given)
 
 
+def checked(root, *mutants):
+    """(found, wrong) of a process of its own: it forks, and has nothing of this project."""
+    code = (
+        f"import json, sys; sys.path.insert(0, {str(TESTS / 'support')!r})\n"
+        "from pathlib import Path; from mutants import Mutant, check\n"
+        f"report = check({mutants!r}, Path({str(root)!r}))\n"
+        "print(json.dumps([report.found, report.wrong]))"
+    )
+    return json.loads(python("-c", code).stdout)
+
+
 def said(root, *mutants):
     """What is wrong with each, in their order; empty: it is as the table says."""
-    report = check(mutants, root)
-    return [report.wrong.get(str(one), "") for one in mutants]
+    _, wrong = checked(root, *mutants)
+    return [wrong.get(str(one), "") for one in mutants]
 
 
 @pytest.mark.slow
@@ -76,12 +90,13 @@ def test_a_mutant_is_found_by_every_test_that_is_named_or_told(root):
 
 @pytest.mark.slow
 def test_tests_that_fail_or_are_not_there_find_nothing(root):
-    (gone,) = check([mutant("width - height", "test_gone")], root).wrong.values()
+    _, wrong = checked(root, mutant("width - height", "test_gone"))
+    (gone,) = wrong.values()
     assert "test_shapes.py::test_gone" in gone
     (root / "plugins" / "shapes.py").write_text(SOUND.replace("*", "+"))
-    report = check([mutant("width - height", "test_by_hand", old="width + height")], root)
-    assert report.found == []
-    assert report.wrong == {"without a mutant": "tests/test_shapes.py::test_by_hand fails"}
+    found, wrong = checked(root, mutant("width - height", "test_by_hand", old="width + height"))
+    assert found == []
+    assert wrong == {"without a mutant": "tests/test_shapes.py::test_by_hand fails"}
 
 
 def test_a_file_that_is_not_there_and_a_text_that_changes_nothing_are_refused(root):
