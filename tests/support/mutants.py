@@ -171,6 +171,7 @@ def pytest_in(copy: Path, tests: Iterable[str]) -> Outcome:
         MutantError: it was not the copy's package that ran.
     """
     log = copy / "pytest.txt"
+    log.unlink(missing_ok=True)  # that of the sound copy, to which it is a link
     opened = log.open("w", encoding="utf-8", buffering=1)
     for number in (1, 2):
         os.dup2(opened.fileno(), number)
