@@ -264,17 +264,25 @@ class BoardRun(Record):
         return f"{self.block} / {self.row}, seed {self.seed}"
 
 
-class ClaimAnswer(Record):
+class ClaimAnswer(Extended):
     """The answer of the results to a claim of the study.
 
     Attributes:
         reason: why it is undecided, in short; may be empty.
         unit: of effect and interval: `points`, `share of cells`.
-        low, high: 95 % interval.
+        effect: as measured on seeds that did not choose it; None: not known.
+        low, high: bounds, 2.5 % each.
         cells, of: n of N blocks that speak.
         seeds: paired seeds a block.
         track: title of the track it was answered on; empty where there is one only.
+        average, average_low, average_high: the average gain beside it in points, with its 95 %
+            interval, of `average_of`.
+        basis: what the intervals hold: `images and seeds`, or `test images only`.
     """
+
+    _later: ClassVar[tuple[str, ...]] = (
+        "average", "average_low", "average_high", "average_of", "basis",
+    )  # fmt: skip
 
     claim: str
     text: str
@@ -289,6 +297,11 @@ class ClaimAnswer(Record):
     seeds: int
     detail: str = ""
     track: str = ""
+    average: float | None = None
+    average_low: float | None = None
+    average_high: float | None = None
+    average_of: str = ""
+    basis: str = ""
 
 
 class Leaderboard(Record):
@@ -305,7 +318,7 @@ class Leaderboard(Record):
         claims: None: none was answered, for no predictions were read.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     title: str
     suites: tuple[str, ...]
     metric: str
