@@ -32,7 +32,7 @@ def ease_scale() -> float:
 
 
 @cache
-def _slope() -> float:
+def slope() -> float:
     """Accuracy a unit of luck."""
     return float(norm.pdf(ndtri(ACCURACY)) / (1 + ease_scale() ** 2) ** 0.5)
 
@@ -49,7 +49,7 @@ def runs(
         accuracy: expected over samples, luck and noise.
     """
     scale = ease_scale()
-    luck = spread / _slope()
+    luck = spread / slope()
     mean = ndtri(accuracy) * (1 + scale**2 + luck**2) ** 0.5
     right: np.ndarray = mean + scale * ease + luck * normals[:, :1] + normals[:, 1:] > 0
     return right

@@ -48,7 +48,7 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
     for track in board.tracks:
         blocks = list(_blocks(board, track, results, store))
         if blocks:
-            found[track.id] = _statistics(board.metric, track, blocks, judged)
+            found[track.id] = track_statistics(board.metric, track, blocks, judged)
         if track.control is not None and board.metric in CLAIMED:
             title = track.title if len(board.tracks) > 1 else ""
             places = [(block.dataset, block.backbone) for block in track.blocks]
@@ -151,10 +151,16 @@ def _groups(split: Path) -> np.ndarray:
 # -- statistics ---------------------------------------------------------------------------------
 
 
-def _statistics(
-    metric: str, track: Track, blocks: Sequence[Labelled], tracks: int
+def track_statistics(
+    metric: str, track: Track, blocks: Sequence[Labelled], tracks: int = 1
 ) -> dict[str, Json]:
     """Records of `harness.stats` as plain JSON, by labels of rows and blocks.
+
+    Args:
+        metric: of `stats.SCORED`.
+        track: what is judged.
+        blocks: label and runs of each.
+        tracks: how many of the board share its error rate.
 
     Returns:
         `level` of every interval; `basis`: what they hold; `cells` and `datasets`: how many these

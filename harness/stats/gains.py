@@ -98,7 +98,7 @@ def _describe(gain: Gain) -> _Cell:
         place=gain.place,
         widest=gain.widest,
         seeds=count,
-        value=float(np.round(moved.sum(), DIGITS)),
+        value=_mean(gain),
         images=images,
         images_df=images_df,
         step=float(steps.min()) if len(steps) else 0.0,
@@ -106,6 +106,11 @@ def _describe(gain: Gain) -> _Cell:
         noise=float(added.var(axis=0, ddof=1).sum()) if count > 1 else 0.0,
         alike=not added.any(),
     )
+
+
+def _mean(gain: Gain) -> float:
+    """Over seeds; from numbers as they are, for those of many groups would add up what they lost."""
+    return float(np.round(gain.added.sum(axis=1).mean(), DIGITS))
 
 
 def _luck(cells: Sequence[_Cell]) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +141,7 @@ def _lend(
     """
     chosen = np.flatnonzero(known)
     lent = np.full(len(cells), max(0.0, float(excess[chosen].mean())) if len(chosen) else 0.0)
-    df = np.full(len(cells), max(1.0, _seeds_behind([cells[i] for i in chosen])))
+    df = np.full(len(cells), max(1.0, _seeds_behind(cells, chosen)))
     for part in range(3):
         labels = np.array([cell.place[part] for cell in cells])
         for label in np.unique(labels):
@@ -144,12 +149,14 @@ def _lend(
             if len(kin) >= KIN:
                 mean = float(excess[kin].mean())
                 up = (labels == label) & (lent < mean)
-                lent[up], df[up] = mean, _seeds_behind([cells[i] for i in kin])
+                lent[up], df[up] = mean, _seeds_behind(cells, kin)
     return lent, df
 
 
-def _seeds_behind(cells: Sequence[_Cell]) -> float:
-    return float(sum({cell.place[:2]: cell.seeds - 1 for cell in cells}.values()))
+def _seeds_behind(cells: Sequence[_Cell], chosen: np.ndarray) -> float:
+    """Degrees of freedom of these cells' seeds, each block's once."""
+    some = (cells[int(index)] for index in chosen)
+    return float(sum({cell.place[:2]: cell.seeds - 1 for cell in some}.values()))
 
 
 def _estimate(cell: _Cell, seeds: float, seeds_df: float) -> Estimate:
@@ -200,7 +207,7 @@ def average_gain(gains: Iterable[Gain]) -> Estimate:
     whole = sum(part for part, _, _ in spread)
     limits = [gain.widest for gain in given if gain.widest is not None]
     return Estimate(
-        value=float(np.round(sum(float(total.sum()) for total, _ in sums.values()), DIGITS)),
+        value=float(np.round(sum(map(_mean, given)) / len(given), DIGITS)),
         se=variance**0.5,
         # The error of luck is that of the whole spread of runs, of which it is what noise leaves.
         df=_degrees(variance, [*images, (whole if seeds else 0.0, seeds_df)]),

@@ -64,7 +64,8 @@ def group_scores(
     if metric in {"accuracy", "balanced-accuracy"}:
         right = (shares.argmax(axis=1) == targets)[None]
         balanced = metric == "balanced-accuracy"
-        return contributions(right, targets, groups, balanced=balanced)[0]
+        whole: np.ndarray = contributions(right, targets, groups, balanced=balanced)[0]
+        return whole
     _, member = np.unique(groups, return_inverse=True)
     count = int(member.max()) + 1
     if metric == "macro-auroc":

@@ -61,7 +61,10 @@ def _table(track: Track, found: Plain) -> Table:
         columns.append((CELLS, _verdicts(found)))
     if ranks:
         columns += [
-            (f"rank, these datasets\n{_over(found)}places", _each(ranks, lambda one: _places(one["these"]))),
+            (
+                f"rank, these datasets\n{_over(found)}places",
+                _each(ranks, lambda one: _places(one["these"])),
+            ),
             ("rank, in\ngeneral", _each(ranks, lambda one: _places(one["general"]))),
         ]
     if found.get("improvement"):

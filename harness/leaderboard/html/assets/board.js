@@ -12,7 +12,7 @@ function boardColumns() {
     { id: "value", title: metric.id.replace(/-/g, " "), key: (one) => one.value, down: metric.higher !== false },
     { id: "difference", title: `vs ${control?.label ?? page.control}\n(points)`, key: (one) => one.difference, down: metric.higher !== false },
     { id: "won", title: "won/tied/lost", key: (one) => (one.won ? one.won[0] - one.won[2] : null), down: true },
-    { id: "tested", title: "on these datasets", words: true, key: (one) => averagesNow("these").get(one.number)?.value, down: true, hint: "Average gain over the control, its interval, and what the whole board's error rate of 5 % allows to say" },
+    { id: "tested", title: `on these datasets${trackNow().statistics?.basis === basisOf(1) ? "\n(test images only)" : ""}`, words: true, key: (one) => averagesNow("these").get(one.number)?.value, down: true, hint: "Average gain over the control, its interval, and what the whole board's error rate of 5 % allows to say" },
     { id: "runs", title: "runs", key: (one) => one.defined, down: true },
     { id: "seconds", title: "s/run", key: (one) => one.seconds, hint: "Median seconds a run, as if it had been alone" },
     { id: "trainable", title: "parameters\nthat learn", key: (one) => one.trainable && Math.max(...one.trainable) },
@@ -72,8 +72,7 @@ function testedText(row) {
   const found = averagesNow("these").get(row);
   if (!found) return NOTHING;
   const mark = { better: "\u25b2 better", worse: "\u25bc worse", undecided: "\u25cb undecided", untested: "\u25cb not tested" }[found.verdict];
-  const basis = found.seeds === 1 ? ` (${basisOf(1)})` : "";
-  return el("span", { class: { better: "up", worse: "down" }[found.verdict] ?? "muted" }, `${intervalText(found)}${basis}, ${mark}`);
+  return el("span", { class: { better: "up", worse: "down" }[found.verdict] ?? "muted" }, `${intervalText(found)}, ${mark}`);
 }
 
 function toggleRow(label) {

@@ -169,5 +169,5 @@ function averagesNow(scope) {
 }
 
 const intervalText = (one) => `${points(one.low)} to ${points(one.high)}`;
-const verdictText = (one) => (one.verdict === "untested" ? "not tested: fewer than three seeds" : `${one.verdict}, ${pText(one.p)}`);
+const verdictText = (one) => (one.verdict !== "untested" ? `${one.verdict}, ${pText(one.p)}` : one.seeds < 3 ? "not tested: fewer than three seeds" : "no verdict");
 const levelText = () => percent(trackNow().statistics?.level ?? 0.95);
