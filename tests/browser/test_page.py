@@ -149,7 +149,7 @@ def test_every_plot_is_drawn_in_both_themes_at_both_widths(opened, tmp_path, siz
     page = opened(dark=dark, **size)
     draw_all(page)
     drawn = page.run("document.querySelectorAll('.plot[data-drawn] svg').length")
-    assert drawn == page.run("document.querySelectorAll('.plot').length") == 12
+    assert drawn == page.run("document.querySelectorAll('.plot').length") == 13
     assert page.run("document.documentElement.scrollWidth") == size["width"]
     place = Path(os.environ.get("HARNESS_SCREENSHOTS") or tmp_path)
     name = f"{'dark' if dark else 'light'}-{'phone' if size is PHONE else 'desktop'}.png"
