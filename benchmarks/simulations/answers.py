@@ -133,7 +133,10 @@ def no_universal_winner() -> Iterator[Line]:
     for points in (5, 8):
         each = np.zeros_like(each)
         each[np.arange(15), np.arange(15) % len(STRATEGIES)] = points
-        yield f"each best in one or two cells by {points} (true) | 1", World(each.reshape(ahead.shape))
+        yield (
+            f"each best in one or two cells by {points} (true) | 1",
+            World(each.reshape(ahead.shape)),
+        )
     yield "all alike (neither) | 1", World(none())
     yield "two tie everywhere, six are 10 behind (neither) | 1", World(tied)
     yield "one 10 ahead everywhere (false) | 1", World(ahead)

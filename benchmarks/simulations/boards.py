@@ -89,7 +89,9 @@ def draw(rng: np.random.Generator, board: Board) -> list[CellBlock]:
             mine = ALIKE**0.5 * common + (1 - ALIKE) ** 0.5 * ease(rng, known, ())
             apart = ease(rng, known, (len(STRATEGIES),)) if board.own else 0.0
             easy = (1 - board.own) ** 0.5 * mine + board.own**0.5 * apart
-            blocks.append(_block(rng, board, (index, network), float(spread), easy, gains[index, place]))  # type: ignore[arg-type]
+            blocks.append(
+                _block(rng, board, (index, network), float(spread), easy, gains[index, place])
+            )  # type: ignore[arg-type]
     return blocks
 
 

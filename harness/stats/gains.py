@@ -173,11 +173,15 @@ def _degrees(total: float, parts: Sequence[tuple[float, float]]) -> float:
     return total**2 / spread if spread else np.inf
 
 
-def average_gain(gains: Iterable[Gain]) -> Estimate:
+def average_gain(gains: Iterable[Gain], stretch: float = 1.0) -> Estimate:
     """The mean over the cells of one strategy, on these datasets with these backbones.
 
     Images count by group, summed over the cells of a test set: backbones find the same ones hard.
     Seeds count block by block.
+
+    Args:
+        gains: of the cells.
+        stretch: factor on the variance by luck, where seeds are not independent of each other.
 
     Raises:
         UsageError: no cell, or a score that is not finite.
@@ -201,6 +205,7 @@ def average_gain(gains: Iterable[Gain]) -> Estimate:
     step = min((one[one > 10.0**-DIGITS].min(initial=np.inf) for one in moved), default=np.inf)
     images = [centred(total, strata) for total, strata in sums.values()]
     seeds, seeds_df = _block_luck(spread)
+    seeds *= stretch
     variance = sum(part for part, _ in images) + seeds
     if np.isfinite(step):
         variance = max(variance, float(step) ** 2)
@@ -210,7 +215,7 @@ def average_gain(gains: Iterable[Gain]) -> Estimate:
         value=float(np.round(sum(map(_mean, given)) / len(given), DIGITS)),
         se=variance**0.5,
         # The error of luck is that of the whole spread of runs, of which it is what noise leaves.
-        df=_degrees(variance, [*images, (whole if seeds else 0.0, seeds_df)]),
+        df=_degrees(variance, [*images, (whole * stretch if seeds else 0.0, seeds_df)]),
         seeds=min(len(gain.added) for gain in given),
         widest=sum(limits) / len(limits) if len(limits) == len(given) else None,
     )

@@ -145,6 +145,14 @@ def test_the_average_adds_groups_over_backbones_and_luck_over_blocks():
     assert found.se == pytest.approx((images + luck - noise) ** 0.5)
 
 
+def test_luck_of_seeds_that_are_not_independent_is_stretched():
+    cells = [made(np.random.default_rng(7), luck=0.2)]
+    plain, stretched = average_gain(cells), average_gain(cells, 1.5)
+    images = by_hand(cells[0].added.mean(axis=0), cells[0].strata)
+    assert stretched.se**2 - images == pytest.approx(1.5 * (plain.se**2 - images))
+    assert stretched.value == plain.value
+
+
 def test_backbones_that_share_hard_images_are_not_taken_for_independent():
     """Three times the same gains on one test set: no more is known than from one."""
     rng = np.random.default_rng(8)
