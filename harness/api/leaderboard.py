@@ -314,11 +314,12 @@ class Leaderboard(Record):
         superseded: runs in the folder that the plan no longer asks for.
         duplicates: runs that another run of the same row, block and seed stands for.
         runs: every run that counts, failed ones included; the csv's rows.
-        statistics: track id -> what was tested on the stored predictions; None: nothing was.
+        statistics: track id -> what was tested on the stored predictions, by the rules whose number
+            is `rules` there; None: nothing was.
         claims: None: none was answered, for no predictions were read.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[1] = 1
     title: str
     suites: tuple[str, ...]
     metric: str

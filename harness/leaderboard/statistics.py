@@ -163,7 +163,7 @@ def track_statistics(
         tracks: how many of the board share its error rate.
 
     Returns:
-        `level` of every interval; `basis`: what they hold; `cells` and `datasets`: how many these
+        `rules`: the number of these rules; `level` of every interval; `basis`: what they hold; `cells` and `datasets`: how many these
         are.  If there is a control, `differences`: what is `Judged` for every row and block.  And,
         for rows that are in every block, `averages` (row -> `these`, `general`), `others` (metric
         -> row -> interval of the average gain), `ranks` (row -> `these`, `general`),
@@ -175,6 +175,7 @@ def track_statistics(
     shared = [row for row in rows if all(row in block.strategies for block in given)]
     fewest = min(len(block.seeds) for block in given)
     found: dict[str, Json] = {
+        "rules": stats.RULES,
         "level": stats.LEVEL,
         "basis": "images and seeds" if fewest > 1 else "test images only",
         "cells": len(given),

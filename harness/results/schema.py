@@ -13,7 +13,6 @@ from typing import TypeVar, get_args
 
 from pydantic import ValidationError
 
-from harness.api.leaderboard import Leaderboard
 from harness.api.records import Json, Record
 from harness.errors import StoreError
 from harness.utils import files
@@ -27,10 +26,7 @@ HUGE = re.compile(rb"[eE]\+?\d{3,}[,\s\]}]|\d{300}")
 MOST_BYTES = 1 << 30  # of a record; a split file of a million samples has a fifth of it
 # Record -> schema version -> what turns the JSON of that version into the next one.  A step is
 # never removed: every file that was ever written loads.
-MIGRATIONS: dict[type[Record], dict[int, Step]] = {
-    # Its statistics were of other tests, which `harness board` no longer makes.
-    Leaderboard: {1: lambda board: {**board, "statistics": None}},
-}
+MIGRATIONS: dict[type[Record], dict[int, Step]] = {}
 
 
 def load(path: Path, model: type[R]) -> R:

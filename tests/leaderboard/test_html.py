@@ -367,7 +367,7 @@ def test_statistics_go_by_number_and_in_points():
 
 def test_statistics_of_a_row_that_is_not_there_are_an_error():
     board, *_ = study()
-    bad = {"improvement": {"nobody": 0.5}}
+    bad = {"rules": 2, "improvement": {"nobody": 0.5}}
     with pytest.raises(UsageError, match="'nobody', which is not in the track"):
         page_data.page_data(board.model_copy(update={"statistics": {board.tracks[0].id: bad}}))
 

@@ -4,11 +4,9 @@ import json
 from typing import Literal
 
 import pytest
-from made_board import small_board
 
 from harness import StoreError
-from harness.api.leaderboard import Leaderboard
-from harness.api.records import Plan, Record, RunResult, compact
+from harness.api.records import Plan, Record, RunResult
 from harness.results import schema
 
 
@@ -93,19 +91,3 @@ def test_bytes_that_are_no_text(tmp_path):
 @pytest.mark.parametrize("record", [RunResult, Plan])
 def test_every_step_up_to_today_is_there(record):
     assert sorted(schema.MIGRATIONS.get(record, {})) == list(range(1, schema.current(record)))
-
-
-def test_a_board_of_schema_1_loads_without_its_old_statistics(tmp_path):
-    """As 0.1 wrote them: other tests, other claims, everything else as it is."""
-    board = small_board()
-    plain = json.loads(compact(board))
-    old = {"iqm": {"full-ft": {"value": 0.7, "low": 0.6, "high": 0.8}}, "level": 0.95}
-    later = {"average", "average_low", "average_high", "average_of", "basis"}
-    claims = [{k: v for k, v in one.items() if k not in later} for one in plain["claims"]]
-    written = {**plain, "schema_version": 1, "statistics": {"0123": old}, "claims": claims}
-    path = tmp_path / "leaderboard.json"
-    path.write_text(json.dumps(written))
-    found = schema.load(path, Leaderboard)
-    assert (found.schema_version, found.statistics) == (2, None)
-    assert (found.tracks, found.runs) == (board.tracks, board.runs)
-    assert [one.text for one in found.claims] == [one.text for one in board.claims]

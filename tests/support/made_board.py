@@ -72,6 +72,7 @@ def with_evidence(board):
     verdicts = dict(zip(others, itertools.cycle(["better", "undecided", "worse"])))
     judged = {name: {**gain, "p": 0.04, "verdict": verdict} for name, verdict in verdicts.items()}
     statistics = {
+        "rules": 2,
         "level": 0.95,
         "basis": "images and seeds",
         "cells": 4,
