@@ -88,24 +88,40 @@ def estimate_gains(gains: Iterable[Gain]) -> list[Estimate]:
 
 
 def _describe(gain: Gain) -> _Cell:
-    added = np.round(gain.added, DIGITS)
-    refuse_nan(added, f"gains of {' / '.join(gain.place)} (seed, group)")
-    count = len(added)
-    moved = added.mean(axis=0)
+    added = _settled(gain)
+    moved, variance, noise = _spread(added)
     images, images_df = centred(moved, gain.strata)
     steps = np.abs(moved[np.abs(moved) > 10.0**-DIGITS])
     return _Cell(
         place=gain.place,
         widest=gain.widest,
-        seeds=count,
+        seeds=len(added),
         value=_mean(gain),
         images=images,
         images_df=images_df,
         step=float(steps.min()) if len(steps) else 0.0,
-        variance=float(added.sum(axis=1).var(ddof=1)) if count > 1 else 0.0,
-        noise=float(added.var(axis=0, ddof=1).sum()) if count > 1 else 0.0,
+        variance=variance,
+        noise=noise,
         alike=not added.any(),
     )
+
+
+def _settled(gain: Gain) -> np.ndarray:
+    """What groups add, rounded so that equal is equal."""
+    if not np.isfinite(gain.added).all():
+        refuse_nan(gain.added, f"gains of {' / '.join(gain.place)} (seed, group)")
+    rounded: np.ndarray = np.round(gain.added, DIGITS)
+    return rounded
+
+
+def _spread(added: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Mean over seeds [G]; variance over seeds of the sum, and summed over groups (0 of one seed)."""
+    moved: np.ndarray = added.mean(axis=0)
+    if len(added) == 1:
+        return moved, 0.0, 0.0
+    around, df = added - moved, len(added) - 1
+    totals = around.sum(axis=1)
+    return moved, float(totals @ totals) / df, float((around * around).sum()) / df
 
 
 def _mean(gain: Gain) -> float:
@@ -192,30 +208,27 @@ def average_gain(gains: Iterable[Gain], stretch: float = 1.0) -> Estimate:
     sums: dict[Hashable, tuple[np.ndarray, np.ndarray]] = {}
     spread: list[tuple[float, float, int]] = []  # variance, noise, df of each block
     for gain in given:
-        added = np.round(gain.added, DIGITS) / len(given)
-        refuse_nan(added, f"gains of {' / '.join(gain.place)} (seed, group)")
-        count = len(added)
+        moved, variance, noise = _spread(_settled(gain) / len(given))
+        count = len(gain.added)
         before, strata = sums.get(gain.test_set, (0.0, gain.strata))
-        sums[gain.test_set] = (before + added.mean(axis=0), strata)
+        sums[gain.test_set] = (before + moved, strata)
         if count > 1:
-            variance = float(added.sum(axis=1).var(ddof=1))
-            noise = float(added.var(axis=0, ddof=1).sum())
             spread.append((variance / count, noise / count, count - 1))
-    moved = [np.abs(total) for total, _ in sums.values()]
-    step = min((one[one > 10.0**-DIGITS].min(initial=np.inf) for one in moved), default=np.inf)
+    sizes = [np.abs(total) for total, _ in sums.values()]
+    step = min((one[one > 10.0**-DIGITS].min(initial=np.inf) for one in sizes), default=np.inf)
     images = [centred(total, strata) for total, strata in sums.values()]
     seeds, seeds_df = _block_luck(spread)
     seeds *= stretch
-    variance = sum(part for part, _ in images) + seeds
+    total = sum(part for part, _ in images) + seeds
     if np.isfinite(step):
-        variance = max(variance, float(step) ** 2)
+        total = max(total, float(step) ** 2)
     whole = sum(part for part, _, _ in spread)
     limits = [gain.widest for gain in given if gain.widest is not None]
     return Estimate(
         value=float(np.round(sum(map(_mean, given)) / len(given), DIGITS)),
-        se=variance**0.5,
+        se=total**0.5,
         # The error of luck is that of the whole spread of runs, of which it is what noise leaves.
-        df=_degrees(variance, [*images, (whole * stretch if seeds else 0.0, seeds_df)]),
+        df=_degrees(total, [*images, (whole * stretch if seeds else 0.0, seeds_df)]),
         seeds=min(len(gain.added) for gain in given),
         widest=sum(limits) / len(limits) if len(limits) == len(given) else None,
     )
