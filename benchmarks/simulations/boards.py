@@ -146,6 +146,7 @@ def judge(blocks: Sequence[CellBlock], seeds: int) -> dict[str, object]:
 
 
 DECIDED = ("better", "worse")
+SINGLE = 2  # test set of a single cell that gains
 
 
 def errors(blocks: Sequence[CellBlock], seeds: int) -> list[float]:
@@ -223,7 +224,7 @@ def seen(board: Board, n: int) -> list[str]:
         counted = shares(replace(board, gains=gains), _first, n)
         found += counted if points == 10 else counted[:1]
     gains = np.zeros(shape)
-    gains[0, 0, 1] = 0.15
+    gains[SINGLE, 0, 1] = 0.15
     return found + shares(replace(board, gains=gains), _single, n)
 
 
@@ -234,9 +235,10 @@ def _first(blocks: list[CellBlock], seeds: int) -> list[float]:
 
 
 def _single(blocks: list[CellBlock], seeds: int) -> list[float]:
+    place = (STRATEGIES[1], f"d{SINGLE} / {NETWORKS[0]}")
     found = judge(blocks, seeds)["differences"]
     return [
-        next(one["verdict"] == "better" for one in found if one["row"] == STRATEGIES[1])  # type: ignore[attr-defined]
+        next(one["verdict"] == "better" for one in found if (one["row"], one["block"]) == place)  # type: ignore[attr-defined]
     ]
 
 
