@@ -264,17 +264,25 @@ class BoardRun(Record):
         return f"{self.block} / {self.row}, seed {self.seed}"
 
 
-class ClaimAnswer(Record):
+class ClaimAnswer(Extended):
     """The answer of the results to a claim of the study.
 
     Attributes:
         reason: why it is undecided, in short; may be empty.
         unit: of effect and interval: `points`, `share of cells`.
-        low, high: 95 % interval.
+        effect: as measured on seeds that did not choose it; None: not known.
+        low, high: bounds, 2.5 % each.
         cells, of: n of N blocks that speak.
         seeds: paired seeds a block.
         track: title of the track it was answered on; empty where there is one only.
+        average, average_low, average_high: the average gain beside it in points, with its 95 %
+            interval, of `average_of`.
+        basis: what the intervals hold: `images and seeds`, or `test images only`.
     """
+
+    _later: ClassVar[tuple[str, ...]] = (
+        "average", "average_low", "average_high", "average_of", "basis",
+    )  # fmt: skip
 
     claim: str
     text: str
@@ -289,6 +297,11 @@ class ClaimAnswer(Record):
     seeds: int
     detail: str = ""
     track: str = ""
+    average: float | None = None
+    average_low: float | None = None
+    average_high: float | None = None
+    average_of: str = ""
+    basis: str = ""
 
 
 class Leaderboard(Record):
@@ -301,7 +314,8 @@ class Leaderboard(Record):
         superseded: runs in the folder that the plan no longer asks for.
         duplicates: runs that another run of the same row, block and seed stands for.
         runs: every run that counts, failed ones included; the csv's rows.
-        statistics: track id -> what was tested on the stored predictions; None: nothing was.
+        statistics: track id -> what was tested on the stored predictions, by the rules whose number
+            is `rules` there; None: nothing was.
         claims: None: none was answered, for no predictions were read.
     """
 

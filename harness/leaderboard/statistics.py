@@ -1,54 +1,68 @@
 """Statistics and claims of a leaderboard, from the predictions that are stored for every sample.
 
 Computed over groups of the shared test sets and over seeds, for the ranked rows of each track.
-Scores are balanced accuracy or accuracy: a positive difference is a gain, 0.01 is a point.
+Scores are turned so that higher is better: a positive difference is a gain, 0.01 is a point.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from harness import stats
+from harness.api.execution import Predictions
 from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
+from harness.api.metric import softmax
 from harness.api.records import Json, RunResult
 from harness.data.split import read_samples, take
 from harness.leaderboard import claims
-from harness.leaderboard.claims import ClaimBlock
+from harness.leaderboard.cells import CellBlock, RunScores, make_block
 from harness.results.merge import MergedStore
-from harness.stats import Scoring
 
-NAMED: dict[str, Scoring] = {"balanced-accuracy": "balanced-accuracy", "accuracy": "accuracy"}
-FEWEST = 2  # rows, and blocks, that can be compared
+CLAIMED = ("balanced-accuracy", "accuracy")  # metrics in which a point is what claims mean by it
+OTHERS = ("macro-auroc", "ece", "brier")  # shown beside the board's own
+FEWEST = 2  # rows, and datasets, that can be compared
+Labelled = tuple[str, CellBlock]
 
 
 def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
-    """The board with its statistics and claims; as it is where its metric is no share of samples.
+    """The board with its statistics and claims; as it is where its metric has no shares of groups.
 
     Raises:
         StoreError: predictions or splits of a run cannot be read.
     """
-    if board.metric not in NAMED:
+    if board.metric not in stats.SCORED:
         return board
     results = {result.run_id: result for result in store.results()}
     names = dict.fromkeys(name for suite in store.plan().suites.values() for name in suite.claims)
     found: dict[str, Json] = {}
     answers: list[ClaimAnswer] = []
+    judged = sum(_is_judged(track) for track in board.tracks)
     for track in board.tracks:
         blocks = list(_blocks(board, track, results, store))
         if blocks:
-            found[track.id] = _statistics(track, blocks)
-        if track.control is not None:
+            found[track.id] = track_statistics(board.metric, track, blocks, judged)
+        if track.control is not None and board.metric in CLAIMED:
             title = track.title if len(board.tracks) > 1 else ""
-            answers += claims.answer(
-                list(names), [block for _, block in blocks], len(track.blocks), title
-            )
-    return board.model_copy(update={"statistics": found, "claims": tuple(answers)})
+            places = [(block.dataset, block.backbone) for block in track.blocks]
+            given = [block for _, block in blocks]
+            answers += claims.answer(list(names), given, places, title, board.metric)
+    answered = tuple(answers) if board.metric in CLAIMED else None
+    return board.model_copy(update={"statistics": found, "claims": answered})
+
+
+def _is_judged(track: Track) -> bool:
+    """Something of it may be decided, so it takes a share of the board's error rate."""
+    seeds = max((len(block.seeds) for block in track.blocks), default=0)
+    ranked = sum(row.ranked for row in track.rows)
+    return track.control is not None and seeds >= stats.SEEDS and ranked >= FEWEST
 
 
 # -- from files to blocks -----------------------------------------------------------------------
@@ -59,7 +73,7 @@ def _blocks(
     track: Track,
     results: Mapping[str, RunResult],
     store: MergedStore,
-) -> Iterator[tuple[str, ClaimBlock]]:
+) -> Iterator[Labelled]:
     """(label, block) of every block in which two ranked rows have all their seeds."""
     groups = cache(_groups)
     by_block: dict[str, list[BoardRun]] = defaultdict(list)
@@ -68,7 +82,7 @@ def _blocks(
             by_block[run.block].append(run)
     for place in track.blocks:
         runs = by_block[place.label]
-        block = _block(runs, place.seeds, results, store, groups, NAMED[board.metric])
+        block = _block(runs, place.seeds, results, store, groups, board.metric)
         if block is not None and len(block.strategies) >= FEWEST:
             yield place.label, block
 
@@ -79,29 +93,55 @@ def _block(
     results: Mapping[str, RunResult],
     store: MergedStore,
     groups: Callable[[Path], np.ndarray],
-    metric: Scoring,
-) -> ClaimBlock | None:
+    metric: str,
+) -> CellBlock | None:
     if not runs:
         return None
     first = results[runs[0].run_id]
     predictions = store.predictions(first)
     rows, targets = predictions.rows["test"], predictions.targets["test"]
-    found: dict[str, dict[int, claims.Run]] = defaultdict(dict)
+    split = store.home(first).split_file(first)
+    member = take(groups(split), rows, split)
+    found: dict[str, dict[int, RunScores]] = defaultdict(dict)
     for run in runs:
-        figure = run.validation.get(str(metric))
+        figure = run.validation.get(metric)
         if figure is None or figure.value is None:
             continue
         stored = store.predictions(results[run.run_id])
         # Row numbers of another split file, as where ids were replaced, are of other samples.
         same = run.split_sha256 == runs[0].split_sha256
         if same and np.array_equal(stored.rows["test"], rows):
-            predicted = stored.logits["test"].argmax(axis=1)
-            found[run.row][run.seed] = claims.Run(figure.value, predicted)
-    split = store.home(first).split_file(first)
-    cell = (runs[0].dataset, runs[0].backbone)
-    return claims.make_block(
-        cell, found, seeds, targets, take(groups(split), rows, split), metric=metric
+            added = _added(run, stored, member, metric)
+            found[run.row][run.seed] = RunScores(figure.value, added)
+    drawn = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+    return make_block(
+        (runs[0].dataset, runs[0].backbone),
+        found,
+        seeds,
+        stats.strata(targets, member),
+        (runs[0].dataset, runs[0].split_sha256, drawn),
     )
+
+
+def _added(
+    run: BoardRun, stored: Predictions, groups: np.ndarray, metric: str
+) -> dict[str, np.ndarray]:
+    """What each group adds to the board's metric and, in single precision, to the others."""
+    logits, targets = stored.logits["test"], stored.targets["test"]
+    shares = softmax(logits)
+    added = {metric: stats.group_scores(metric, shares, targets, groups)}
+    for name in OTHERS:
+        if name != metric and _is_defined(run, name):
+            found = stats.group_scores(name, shares, targets, groups)
+            added[name] = found.astype(np.float32)
+    return added
+
+
+def _is_defined(run: BoardRun, metric: str) -> bool:
+    figure = run.metrics.get(metric)
+    if figure is None or figure.value is None:
+        return False
+    return not (stats.SCORED[metric].every_class and figure.reason)
 
 
 def _groups(split: Path) -> np.ndarray:
@@ -111,68 +151,156 @@ def _groups(split: Path) -> np.ndarray:
 # -- statistics ---------------------------------------------------------------------------------
 
 
-def _statistics(track: Track, blocks: Sequence[tuple[str, ClaimBlock]]) -> dict[str, Json]:
+def track_statistics(
+    metric: str, track: Track, blocks: Sequence[Labelled], tracks: int = 1
+) -> dict[str, Json]:
     """Records of `harness.stats` as plain JSON, by labels of rows and blocks.
 
+    Args:
+        metric: of `stats.SCORED`.
+        track: what is judged.
+        blocks: label and runs of each.
+        tracks: how many of the board share its error rate.
+
     Returns:
-        `level` of every interval; `differences`, if there is a control: a `Comparison` with it for
-        every row and block; and, where there are rows and blocks enough, `comparisons`: `Blocks`
-        over all blocks and over those of each backbone, `iqm`, `improvement` (row -> `Summary`)
-        and `wins` (row -> `WinRate`), the last two against the control.
+        `rules`: the number of these rules; `level` of every interval; `basis`: what they hold; `cells` and `datasets`: how many these
+        are.  If there is a control, `differences`: what is `Judged` for every row and block.  And,
+        for rows that are in every block, `averages` (row -> `these`, `general`), `others` (metric
+        -> row -> interval of the average gain), `ranks` (row -> `these`, `general`),
+        `improvement` (row -> chance to beat the control), `comparisons`: `Blocks` over datasets
+        with all backbones and with each.  `general` is null with fewer than four datasets.
     """
     rows = [row.label for row in track.rows if row.ranked]
-    shared = [row for row in rows if all(row in block.strategies for _, block in blocks)]
-    found: dict[str, Json] = {"level": stats.LEVEL}
+    given = [block for _, block in blocks]
+    shared = [row for row in rows if all(row in block.strategies for block in given)]
+    fewest = min(len(block.seeds) for block in given)
+    found: dict[str, Json] = {
+        "rules": stats.RULES,
+        "level": stats.LEVEL,
+        "basis": "images and seeds" if fewest > 1 else "test images only",
+        "cells": len(given),
+        "datasets": len({block.dataset for block in given}),
+    }
     if track.control is not None:
-        found["differences"] = list(_differences(track.control, blocks))
-    if len(blocks) < FEWEST or len(shared) < FEWEST:
-        return found
-    control = track.control if track.control in shared else None
-    found["comparisons"] = list(_comparisons(shared, control, [block for _, block in blocks]))
-    scores = {row: _scores(row, [block for _, block in blocks]) for row in shared}
-    found["iqm"] = {row: asdict(stats.interquartile_mean(s)) for row, s in scores.items()}
-    if control is not None:
-        base = scores.pop(control)
-        found["improvement"] = {
-            row: asdict(stats.probability_of_improvement(s, base)) for row, s in scores.items()
-        }
-        found["wins"] = {
-            row: asdict(stats.win_rate((s.mean(axis=0) - base.mean(axis=0)).tolist()))
-            for row, s in scores.items()
-        }
+        found |= _gains(metric, track.control, blocks, shared, tracks)
+    if len(shared) >= FEWEST:
+        found["ranks"] = _ranks(metric, shared, given)
+        found["comparisons"] = list(_comparisons(metric, shared, given))
     return found
 
 
-def _scores(row: str, blocks: Sequence[ClaimBlock]) -> np.ndarray:
-    """Test scores of a row, [S, blocks]; blocks with fewer seeds set S."""
+def _gains(
+    metric: str, control: str, blocks: Sequence[Labelled], shared: Sequence[str], tracks: int
+) -> dict[str, Json]:
+    """Everything against the control."""
+    places = [
+        (label, row, block)
+        for label, block in blocks
+        if control in block.strategies
+        for row in block.strategies
+        if row != control
+    ]
+    cells = stats.estimate_gains(block.gain(row, control, metric) for _, row, block in places)
+    given = [block for _, block in blocks]
+    others = [row for row in shared if row != control] if control in shared else []
+    averages = {row: _average(given, row, control, metric) for row in others}
+    general = dict(zip(others, _general(metric, control, others, given), strict=True))
+    named = [(row, one) for (_, row, _), one in zip(places, cells, strict=True)]
+    judged = stats.judge(named, averages, general, tracks)
+    return {
+        "differences": [
+            {"row": row, "block": label, **asdict(one)}
+            for (label, row, _), one in zip(places, judged.cells, strict=True)
+        ],
+        "averages": {row: _both(row, judged) for row in others},
+        "others": {
+            name: {
+                row: asdict(stats.judged_as(_average(given, row, control, name), None))
+                for row in others
+            }
+            for name in OTHERS
+            if name != metric and others and all(name in block.added for block in given)
+        },
+        "improvement": {row: _improvement(metric, row, control, given) for row in others},
+    }
+
+
+def _average(blocks: Sequence[CellBlock], of: str, over: str, metric: str) -> stats.Estimate:
+    return stats.average_gain(block.gain(of, over, metric) for block in blocks)
+
+
+def _both(row: str, judged: stats.Verdicts) -> dict[str, Json]:
+    general = judged.general[row]
+    return {
+        "these": asdict(judged.averages[row]),
+        "general": None if general is None else asdict(general),
+    }
+
+
+def _general(
+    metric: str, control: str, rows: Sequence[str], blocks: Sequence[CellBlock]
+) -> list[stats.Estimate | None]:
+    if not rows:
+        return []
+    scores = _by_dataset(metric, [control, *rows], blocks)
     seeds = min(len(block.seeds) for block in blocks)
-    return np.stack([block.test.points[:seeds, block.column(row)] for block in blocks], axis=1)
+    widest = stats.SCORED[metric].widest
+    return stats.in_general(scores[:, 1:] - scores[:, :1], seeds, widest)
 
 
-def _differences(
-    control: str, blocks: Iterable[tuple[str, ClaimBlock]]
-) -> Iterator[dict[str, Json]]:
-    """Every row against the control in each block; Holm over the rows of a block."""
-    for label, block in blocks:
-        if control not in block.strategies:
-            continue
-        others = {row: block.difference(row, control) for row in block.strategies if row != control}
-        for row, compared in stats.compare(others).items():
-            yield {"row": row, "block": label, **asdict(compared)}
+def _by_dataset(metric: str, rows: Sequence[str], blocks: Sequence[CellBlock]) -> np.ndarray:
+    """Scores, mean over seeds and backbones, [datasets, rows]."""
+    by_set: dict[str, list[list[float]]] = defaultdict(list)
+    for block in blocks:
+        means = [float(block.points(row, metric).mean()) for row in rows]
+        by_set[block.dataset].append(means)
+    return np.array([np.mean(by_set[name], axis=0) for name in sorted(by_set)])
+
+
+def _improvement(metric: str, of: str, over: str, blocks: Sequence[CellBlock]) -> float:
+    """By the seeds that every block has."""
+    seeds = min(len(block.seeds) for block in blocks)
+    scores, base = (
+        np.stack([block.points(row, metric)[:seeds] for block in blocks], axis=1)
+        for row in (of, over)
+    )
+    return stats.probability_of_improvement(scores, base)
+
+
+def _ranks(metric: str, rows: Sequence[str], blocks: Sequence[CellBlock]) -> dict[str, Json]:
+    """The places by average score that each row may have."""
+    pairs = np.ones((len(rows), len(rows)))
+    for first, second in combinations(range(len(rows)), 2):
+        found = _average(blocks, rows[first], rows[second], metric)
+        pairs[first, second] = pairs[second, first] = found.p
+    scores = [
+        float(np.mean([block.points(row, metric).mean() for block in blocks])) for row in rows
+    ]
+    these = stats.rank_sets(scores, pairs)
+    by_set = _by_dataset(metric, rows, blocks)
+    general = (
+        stats.rank_sets(by_set.mean(axis=0).tolist(), stats.general_pairs(by_set))
+        if len(by_set) >= stats.FEWEST_SETS
+        else None
+    )
+    return {
+        row: {"these": list(these[n]), "general": list(general[n]) if general else None}
+        for n, row in enumerate(rows)
+    }
 
 
 def _comparisons(
-    rows: Sequence[str], control: str | None, blocks: Sequence[ClaimBlock]
+    metric: str, rows: Sequence[str], blocks: Sequence[CellBlock]
 ) -> Iterator[dict[str, Json]]:
-    """Over all blocks (scope: empty), and over those of each backbone."""
+    """Datasets with all backbones (scope: empty), and with each: a description."""
     scopes = {"": list(blocks)}
     for block in blocks:
         scopes.setdefault(block.backbone, []).append(block)
     for scope, chosen in scopes.items():
-        if len(chosen) < FEWEST or (scope and len(scopes) == FEWEST):
+        scores = _by_dataset(metric, rows, chosen)
+        if len(scores) < FEWEST or (scope and len(scopes) == FEWEST):
             continue
-        means = {row: _scores(row, chosen).mean(axis=0).tolist() for row in rows}
-        compared = asdict(stats.compare_blocks(means, control))
+        compared = asdict(stats.compare_blocks(dict(zip(rows, scores.T.tolist(), strict=True))))
         del compared["strategies"], compared["nemenyi"]["p"]
         compared["nemenyi"]["cliques"] = list(map(list, compared["nemenyi"]["cliques"]))
         yield {"scope": scope, **compared}

@@ -4,27 +4,24 @@ Scores are higher-is-better everywhere: negate those of another metric.  Definit
 each procedure errs, stand in `docs/statistics.md`.
 """
 
-from harness.stats.aggregate import (
-    Summary,
-    WinRate,
-    interquartile_mean,
-    probability_of_improvement,
-    win_rate,
-)
-from harness.stats.bootstrap import Resampled, Scoring, resample
+from harness.stats.aggregate import probability_of_improvement
 from harness.stats.cells import Change, Sight, compare_pairs
 from harness.stats.collapse import WEAK, collapsed
+from harness.stats.conjunction import partial_conjunction, share
 from harness.stats.estimate import (
     LEVEL,
     POINT,
-    Comparison,
+    SEEDS,
     Estimate,
     Verdict,
-    compare,
+    benjamini_hochberg,
     holm,
     mean_of,
 )
 from harness.stats.families import FAMILIES, Family, compare_families
+from harness.stats.gains import Gain, average_gain, estimate_gains
+from harness.stats.general import FEWEST as FEWEST_SETS
+from harness.stats.general import general_pairs, in_general, rank_sets
 from harness.stats.paired import Measured, Pair, contributions, measure, strata
 from harness.stats.ranks import (
     Blocks,
@@ -35,46 +32,55 @@ from harness.stats.ranks import (
     friedman,
     nemenyi,
     rank,
-    wilcoxon,
 )
+from harness.stats.scores import SCORED, group_scores
+from harness.stats.verdicts import RULES, Judged, Verdicts, judge, judged_as
 
 __all__ = [
     "FAMILIES",
+    "FEWEST_SETS",
     "LEVEL",
     "POINT",
+    "RULES",
+    "SCORED",
+    "SEEDS",
     "WEAK",
     "Blocks",
     "Change",
-    "Comparison",
     "Estimate",
     "Family",
     "Friedman",
+    "Gain",
+    "Judged",
     "Measured",
     "Nemenyi",
     "Pair",
-    "Resampled",
-    "Scoring",
     "Sight",
-    "Summary",
     "Verdict",
-    "WinRate",
+    "Verdicts",
+    "average_gain",
+    "benjamini_hochberg",
     "collapsed",
-    "compare",
     "compare_blocks",
     "compare_families",
     "compare_pairs",
     "contributions",
     "critical_difference",
+    "estimate_gains",
     "friedman",
+    "general_pairs",
+    "group_scores",
     "holm",
-    "interquartile_mean",
+    "in_general",
+    "judge",
+    "judged_as",
     "mean_of",
     "measure",
     "nemenyi",
+    "partial_conjunction",
     "probability_of_improvement",
     "rank",
-    "resample",
+    "rank_sets",
+    "share",
     "strata",
-    "wilcoxon",
-    "win_rate",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,8 @@ SEEDS = 3  # fewest that decide about a cell
 EXACT = 2**24  # whole numbers below it are exact in float32
 DIGITS = 12  # decimals in which equal scores agree: sums of seeds differ in the last place
 
-Verdict = Literal["better", "worse", "undecided"]
+Verdict = Literal["better", "worse", "undecided", "untested"]
+Basis = Literal["images and seeds", "test images only", "datasets"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Estimate:
         seeds: training seeds behind it; with a single one the error holds nothing of training.
         widest: largest value, up or down, that there can be: no bound lies beyond it.  None: no
             limit is known.
+        step: the least change there can be; tests take it off the value.
     """
 
     value: float
@@ -35,6 +37,7 @@ class Estimate:
     df: float
     seeds: int
     widest: float | None = None
+    step: float = 0.0
 
     def bound(self, level: float) -> float:
         """The value below which the truth lies with probability `level` (one-sided)."""
@@ -53,9 +56,28 @@ class Estimate:
         """Two-sided, of the hypothesis that the truth is zero."""
         from scipy.special import stdtr
 
-        if self.value == 0:
-            return 1.0
-        return float(2 * stdtr(self.df, -abs(self.value) / self.se))
+        moved = max(0.0, abs(self.value) - self.step)
+        if not moved or not self.se:
+            return 0.0 if moved else 1.0
+        return float(2 * stdtr(self.df, -moved / self.se))
+
+    def exceeds(self, least: float) -> float:
+        """One-sided p of the hypothesis that the truth is no more than `least`."""
+        from scipy.special import stdtr
+
+        beyond = self.value - least
+        if not self.se:
+            return 0.0 if beyond > 0 else 1.0
+        return float(stdtr(self.df, -beyond / self.se))
+
+    def mirrored(self) -> Estimate:
+        """The same with its sign turned: over, less of."""
+        return replace(self, value=-self.value)
+
+    @property
+    def basis(self) -> Basis:
+        """What the error holds."""
+        return "images and seeds" if self.seeds > 1 else "test images only"
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
@@ -85,42 +107,19 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A strategy against the control in one cell; `p` is adjusted (Holm), the interval is not."""
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Adjusted p-values, in the order given: of those at most a, a share of a errs on average.
 
-    value: float
-    low: float
-    high: float
-    p: float
-    seeds: int
-    verdict: Verdict
-
-
-def compare(differences: Mapping[str, Estimate], level: float = LEVEL) -> dict[str, Comparison]:
-    """Verdicts over a family of differences to one control.
-
-    With fewer than SEEDS seeds nothing is decided: two training runs differ, whatever their
-    strategies, and the spread of two says too little (`docs/statistics.md`).
+    Benjamini and Hochberg 1995; where nothing differs, any is found in a share of a.
     """
-    adjusted = holm([estimate.p for estimate in differences.values()])
-    return {
-        name: Comparison(
-            estimate.value,
-            *estimate.interval(level),
-            p=p,
-            seeds=estimate.seeds,
-            verdict=decide(estimate.value, p, level) if estimate.seeds >= SEEDS else "undecided",
-        )
-        for (name, estimate), p in zip(differences.items(), adjusted, strict=True)
-    }
-
-
-def decide(value: float, p: float, level: float = LEVEL) -> Verdict:
-    """The direction of a difference, where its p-value allows one."""
-    if p > 1 - level or value == 0:
-        return "undecided"
-    return "better" if value > 0 else "worse"
+    if len(p):
+        refuse_nan(np.asarray(p), "p-values")
+    adjusted = [0.0] * len(p)
+    least = 1.0
+    for place, index in enumerate(sorted(range(len(p)), key=p.__getitem__, reverse=True)):
+        least = min(least, p[index] * len(p) / (len(p) - place))
+        adjusted[index] = least
+    return adjusted
 
 
 def refuse_nan(values: np.ndarray, what: str) -> None:

@@ -149,7 +149,7 @@ def test_every_plot_is_drawn_in_both_themes_at_both_widths(opened, tmp_path, siz
     page = opened(dark=dark, **size)
     draw_all(page)
     drawn = page.run("document.querySelectorAll('.plot[data-drawn] svg').length")
-    assert drawn == page.run("document.querySelectorAll('.plot').length") == 12
+    assert drawn == page.run("document.querySelectorAll('.plot').length") == 13
     assert page.run("document.documentElement.scrollWidth") == size["width"]
     place = Path(os.environ.get("HARNESS_SCREENSHOTS") or tmp_path)
     name = f"{'dark' if dark else 'light'}-{'phone' if size is PHONE else 'desktop'}.png"
@@ -354,6 +354,62 @@ def test_differences_and_verdicts_are_those_of_the_statistics(opened):
         )
 
 
+@pytest.mark.parametrize(
+    ("title", "scope"),
+    [
+        ("Average gain on these datasets", "these"),
+        ("Average gain on datasets in general", "general"),
+    ],
+)
+def test_average_gains_are_those_of_the_statistics(opened, title, scope):
+    _, _, statistics, _ = study()
+    (given,) = statistics.values()
+    shown = {row[0]: row[1:] for row in unfold(opened(), title)}
+    assert set(shown) == set(given["averages"])
+    for row, (value, interval, verdict) in shown.items():
+        one = given["averages"][row][scope]
+        assert abs(float(value.split()[0]) - one["value"] * 100) <= 0.051
+        ends = [float(end) for end in interval.split(" to ")]
+        assert ends == pytest.approx([one["low"] * 100, one["high"] * 100], abs=0.051)
+        assert verdict.startswith(one["verdict"])
+
+
+def test_gains_in_another_metric_have_intervals_and_no_verdicts(opened):
+    _, _, statistics, _ = study()
+    (given,) = statistics.values()
+    page = opened()
+    names = page.run("[...document.getElementById('metric').options].map((one) => one.textContent)")
+    set_value(page, "metric", str(names.index("Brier score, summed over classes")))
+    shown = {row[0]: row[1:] for row in unfold(page, "Average gain on these datasets")}
+    for row, (value, _, verdict) in shown.items():
+        assert abs(float(value.split()[0]) - given["others"]["brier"][row]["value"] * 100) <= 0.051
+        assert verdict == "no verdict"
+    assert set(shown) == set(given["others"]["brier"])
+
+
+def test_places_are_those_of_the_statistics(opened):
+    _, _, statistics, _ = study()
+    (given,) = statistics.values()
+    shown = {row[0]: row[1:] for row in unfold(opened(), "Places by average")}
+    assert shown == {
+        row: [" to ".join(map(str, one[scope])) for scope in ("these", "general")]
+        for row, one in given["ranks"].items()
+    }
+
+
+def test_a_page_of_one_seed_says_what_its_intervals_hold(connection, tmp_path):
+    board, results, *_ = study(1)
+    path = tmp_path / "one.html"
+    path.write_text(html_page.page(page_data.page_data(board, results, metrics=KNOWN)))
+    page = chromium.Page(connection, path)
+    text = page.run("document.body.innerText")
+    assert "on these datasets\n(test images only)" in text
+    assert "○ not tested" in text
+    assert "▲ better" not in text
+    assert "over test images only" in page.run("document.getElementById('significance').innerText")
+    page.close()
+
+
 def test_the_open_cell_shows_its_predictions(opened):
     page = opened()
     set_value(page, "cell-row", "1")
@@ -449,10 +505,12 @@ def test_claims_say_verdict_effect_interval_and_n(opened):
     shown = " | ".join(line.strip() for line in text if line.strip())
     assert "✓ supported | lp-ft improves on full-ft" in shown
     assert (
-        "80 % of cells (95 % interval 52 % to 96 %) | n: 15 of 15 cells; 3 seeds; 12 won" in shown
-    )
+        "80 % of cells (bounds 52 % to 96 %) | Average gain: +2.1 points (95 % interval +0.4 to +3.8, "
+        "images and seeds), lp-ft over full-ft | n: 15 of 15 cells; 3 seeds; 12 won"
+    ) in shown
+    assert "effect not known (bounds -0.7 to +8.9)" in shown
     assert "✗ contradicted" in shown
-    assert "-1.8 points (95 % interval -3.1 to -0.6)" in shown
+    assert "-1.8 points (bounds -3.1 to -0.6)" in shown
     assert "? undecided 3 of 5 seeds" in shown
 
 

@@ -345,6 +345,14 @@ def test_statistics_go_by_number_and_in_points():
     assert track["blocks"][found[1]]["label"] == first["block"]
     assert found[2:5] == [round(first[key] * 100, 4) for key in ("value", "low", "high")]
     assert found[6:] == [first["verdict"], 3]
+    for scope in ("these", "general"):
+        for row, value, low, high, *_, verdict, seeds in track["statistics"]["averages"][scope]:
+            one = given["averages"][track["rows"][row]["label"]][scope]
+            assert (verdict, seeds) == (one["verdict"], 3)
+            assert [value, low, high] == [round(one[k] * 100, 4) for k in ("value", "low", "high")]
+    assert {name: len(rows) for name, rows in track["statistics"]["others"].items()} == {
+        "macro-auroc": 7, "ece": 7, "brier": 7,
+    }  # fmt: skip
     whole = track["statistics"]["comparisons"][0]
     labels = [row["label"] for row in track["rows"]]
     assert {labels[row]: rank for row, rank in whole["ranks"]} == pytest.approx(
@@ -359,7 +367,7 @@ def test_statistics_go_by_number_and_in_points():
 
 def test_statistics_of_a_row_that_is_not_there_are_an_error():
     board, *_ = study()
-    bad = {"improvement": {"nobody": {"value": 0.5, "low": None, "high": None}}}
+    bad = {"rules": 2, "improvement": {"nobody": 0.5}}
     with pytest.raises(UsageError, match="'nobody', which is not in the track"):
         page_data.page_data(board.model_copy(update={"statistics": {board.tracks[0].id: bad}}))
 

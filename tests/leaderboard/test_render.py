@@ -137,11 +137,73 @@ def test_claims_are_the_same_in_every_format():
         row["text"] for row in rows
     ]
     (shown,) = [t for t in markdown_tables(formats.render(board, "md")) if t[0][0] == "claim"]
-    assert [row[1:6] for row in shown[1:]] == [
-        ["undecided (2 of 5 seeds); nearest: x_y", "+1.2", "-1.0 to +3.0", "4 of 4", "5"],
-        ["supported", "80%", "60% to 90%", "4 of 4", "5"],
-        ["undecided (0 of 4 cells)", "-", "-", "0 of 4", "5"],
+    average = r"-0.5 \[-1.5, +0.4\] x_y over full-ft"
+    first = "undecided (2 of 5 seeds); nearest: x_y; test images only"
+    assert [row[1:7] for row in shown[1:]] == [
+        [first, "+1.2", "-1.0 to +3.0", average, "4 of 4", "5"],
+        ["supported", "80%", "60% to 90%", "-", "4 of 4", "5"],
+        ["undecided (0 of 4 cells)", "-", "-", "-", "0 of 4", "5"],
     ]
+
+
+@pytest.mark.parametrize("name", ["terminal", "md", "latex", "claims", "json"])
+def test_an_interval_of_one_seed_is_named_in_every_format(name):
+    board = small_board()
+    (track, given), *_ = board.statistics.items()
+    one = given | {"basis": "test images only"}
+    text = formats.render(board.model_copy(update={"statistics": {track: one}}), name)
+    # The claim says so by itself; the tables besides.
+    assert text.count("test images only") >= (1 if name == "claims" else 2)
+    claims = tuple(claim.model_copy(update={"basis": ""}) for claim in board.claims)
+    plain = board.model_copy(update={"claims": claims})
+    assert "test images only" not in formats.render(plain, name)
+
+
+def test_these_datasets_and_datasets_in_general_stand_apart():
+    board = small_board()
+    track = board.tracks[0]
+    statistics = board.statistics[track.id]
+    row = next(iter(statistics["averages"]))
+    wide = {"value": 0.01, "low": -0.05, "high": 0.07, "seeds": 3, "p": 0.5, "verdict": "undecided"}
+    statistics["averages"][row]["general"] = {**wide, "basis": "datasets"}
+    (table,) = [
+        t for t in markdown_tables(formats.render(board, "md")) if "these datasets" in t[0][1]
+    ]
+    assert table[0][1:3] == ["these datasets points", "datasets in general, points"]
+    (shown,) = [line for line in table if line[0] == row]
+    assert shown[1:3] == [r"+1.0 \[-1.0, +3.0\] better", r"+1.0 \[-5.0, +7.0\]"]
+    assert {line[2] for line in table[1:] if line[0] != row} == {"-"}
+
+
+def test_what_was_not_tested_has_no_verdict():
+    board = small_board()
+    track = board.tracks[0]
+    statistics = board.statistics[track.id]
+    for one in statistics["differences"]:
+        one.update(seeds=2, p=None, verdict="untested")
+    for one in statistics["averages"].values():
+        one["these"].update(seeds=2, p=None, verdict="untested")
+    text = formats.render(board, "md")
+    (table,) = [t for t in markdown_tables(text) if "these datasets" in t[0][1]]
+    shown = " ".join(cell for line in table[1:] for cell in line)
+    assert not any(word in shown for word in ("better", "worse", "0/0"))
+    assert "Fewer than three seeds: nothing is decided" in text
+
+
+def test_a_board_that_an_older_harness_wrote_loads_and_shows_no_tests_of_its_rules():
+    """Its statistics had other tests under some of the same names, and claims fewer fields."""
+    board = small_board()
+    plain = json.loads(compact(board))
+    old = {"level": 0.95, "iqm": {}, "improvement": {"lp-ft": {"value": 0.5, "low": None}}}
+    old |= {"differences": plain["statistics"][board.tracks[0].id]["differences"]}
+    later = {"average", "average_low", "average_high", "average_of", "basis"}
+    claims = [{k: v for k, v in one.items() if k not in later} for one in plain["claims"]]
+    written = {**plain, "statistics": {board.tracks[0].id: old}, "claims": claims}
+    found = Leaderboard.model_validate_json(json.dumps(written))
+    assert (found.tracks, found.runs) == (board.tracks, board.runs)
+    assert [one.text for one in found.claims] == [one.text for one in board.claims]
+    for name in ("terminal", "md", "latex", "html"):
+        assert "Tested on the stored predictions" not in formats.render(found, name)
 
 
 def test_the_same_figures_are_marked_best():

@@ -51,12 +51,42 @@ def test_differences_are_those_of_the_stored_predictions(made):
         assert one["low"] <= one["value"] <= one["high"]
         assert one["seeds"] == 2
     moody = next(d for d in differences if d["row"] == "moody")
-    assert (moody["value"], moody["verdict"]) == (0, "undecided")  # moody is full-ft
+    # moody is full-ft: what is the same, seed by seed, has nothing uncertain about it.
+    assert (moody["value"], moody["low"], moody["high"]) == (0, 0, 0)
+    assert {one["verdict"] for one in differences} == {"untested"}  # two seeds
+    assert {one["basis"] for one in differences} == {"images and seeds"}
+
+
+def test_averages_of_one_cell_are_its_differences(made):
+    board, _ = analysed(made)
+    given = board.statistics[board.tracks[0].id]
+    assert (given["cells"], given["datasets"]) == (1, 1)
+    for one in given["differences"]:
+        average = given["averages"][one["row"]]
+        assert average["these"]["value"] == pytest.approx(one["value"])
+        assert average["general"] is None  # one dataset
+    assert set(given["ranks"]) == {"full-ft", "linear-probe", "moody"}
+    assert {one["general"] for one in given["ranks"].values()} == {None}
+
+
+def test_other_metrics_have_intervals_of_their_average_gain(made):
+    board, store = analysed(made)
+    given = board.statistics[board.tracks[0].id]
+    for metric, sign in (("macro-auroc", 1), ("ece", -1), ("brier", -1)):
+        for row, one in given["others"][metric].items():
+            scores = {
+                name: np.mean([r.metrics[metric].value for r in store.results() if r.spec.strategy == name])
+                for name in (row, "full-ft")
+            }  # fmt: skip
+            expected = sign * (scores[row] - scores["full-ft"])
+            assert one["value"] == pytest.approx(expected, abs=1e-6)
+            assert one["low"] <= one["value"] <= one["high"]
+            assert one["verdict"] == "untested"
 
 
 def test_a_single_block_is_not_compared_across_blocks(made):
     board, _ = analysed(made)
-    assert "comparisons" not in board.statistics[board.tracks[0].id]
+    assert board.statistics[board.tracks[0].id]["comparisons"] == []
 
 
 def test_the_board_is_the_same_whoever_asks(made):
@@ -64,8 +94,22 @@ def test_the_board_is_the_same_whoever_asks(made):
     assert first == second
 
 
-def test_a_metric_that_is_no_share_of_samples_has_no_statistics(made):
-    board, _ = analysed(made, "ece")
+def test_a_board_of_a_calibration_error_has_statistics_and_no_claims(made):
+    board, store = analysed(made, "ece")
+    (track,) = board.tracks
+    given = board.statistics[track.id]
+    for one in given["differences"]:
+        scores = {
+            name: np.mean([r.metrics["ece"].value for r in store.results() if r.spec.strategy == name])
+            for name in (one["row"], "full-ft")
+        }  # fmt: skip
+        assert one["value"] == pytest.approx(scores["full-ft"] - scores[one["row"]])  # a gain
+    assert set(given["others"]) == {"macro-auroc", "brier"}
+    assert board.claims is None
+
+
+def test_a_metric_whose_score_no_groups_add_up_to_has_no_statistics(made):
+    board, _ = analysed(made, "cohen-kappa")
     assert (board.statistics, board.claims) == (None, None)
 
 

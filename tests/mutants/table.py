@@ -14,7 +14,9 @@ MODEL, BATCHES, VIEW = (f"{T}/engine/test_{name}.py" for name in ("model", "batc
 PROBE, EVALUATE, TRAINING = (f"{T}/engine/test_{n}.py" for n in ("probe", "evaluate", "training"))
 SPLIT, STRATIFY = f"{T}/data/test_split.py", f"{T}/data/test_stratify.py"
 METRICS, IDENTITY = f"{T}/builtins/test_metrics.py", f"{T}/benchmark/test_identity.py"
-ESTIMATE, BOOTSTRAP, RANKS = (f"{T}/stats/test_{n}.py" for n in ("estimate", "bootstrap", "ranks"))
+ESTIMATE, RANKS, GAINS = (f"{T}/stats/test_{n}.py" for n in ("estimate", "ranks", "gains"))
+VERDICTS, GENERAL = (f"{T}/stats/test_{name}.py" for name in ("verdicts", "general"))
+CONJUNCTION, COLLAPSE = (f"{T}/stats/test_{name}.py" for name in ("conjunction", "collapse"))
 GATE, VERIFY = f"{T}/results/gate/test_check.py", f"{T}/results/test_verify.py"
 TRACKS = f"{T}/leaderboard/test_tracks.py"
 
@@ -124,25 +126,31 @@ STATISTICS = (
     Mutant("statistics", "harness/stats/estimate.py", "(len(p) - place) * p[index]", "len(p) * p[index]", (f"{ESTIMATE}::test_holm_agrees_with_statsmodels",)),
     Mutant("statistics", "harness/stats/estimate.py", "largest = max(largest, ", "largest = max(0.0, ", (f"{ESTIMATE}::test_holm_by_its_definition",)),
     Mutant("statistics", "harness/stats/estimate.py", "spread = math.fsum(s**2 / e.df", "spread = math.fsum(s / e.df", (f"{ESTIMATE}::test_mean_of_two_samples_is_welch",)),
-    Mutant("statistics", "harness/stats/estimate.py", "2 * stdtr(self.df, -abs", "stdtr(self.df, -abs", (f"{ESTIMATE}::test_an_estimate_is_students",)),
-    Mutant("statistics", "harness/stats/estimate.py", "if estimate.seeds >= SEEDS", "if estimate.seeds >= 2", (f"{ESTIMATE}::test_verdicts_follow_holm_and_need_three_seeds",)),
-    Mutant("statistics", "harness/stats/bootstrap.py", "max(1, n - 1)))", "n))", (f"{BOOTSTRAP}::test_groups_stay_together_and_keep_to_their_class",)),
-    Mutant("statistics", "harness/stats/bootstrap.py", "np.maximum(0.0, 2 * between - within)", "np.maximum(0.0, between)", (f"{BOOTSTRAP}::test_image_noise_is_counted_once",)),
-    Mutant("statistics", "harness/stats/bootstrap.py", "least = values**2 / self.groups", "least = 0 * values", (f"{BOOTSTRAP}::test_constant_predictors_give_no_warning_and_no_false_certainty",)),
-    Mutant("statistics", "harness/stats/bootstrap.py", "sizes: list[float] = (np.abs(weights).sum(axis=1) / 2)", "sizes: list[float] = np.abs(weights).sum(axis=1)", (f"{BOOTSTRAP}::test_no_interval_leaves_what_is_possible",)),
+    Mutant("statistics", "harness/stats/estimate.py", "2 * stdtr(self.df, -moved", "stdtr(self.df, -moved", (f"{ESTIMATE}::test_an_estimate_is_students",)),
+    Mutant("statistics", "harness/stats/verdicts.py", "for name, one in given.items() if one.seeds >= SEEDS]", "for name, one in given.items() if one.seeds >= 2]", (f"{VERDICTS}::test_fewer_than_three_seeds_are_not_tested",)),
+    Mutant("statistics", "harness/stats/verdicts.py", "_scaled(_adjusted(averages), AVERAGES, tracks)", "_scaled(_adjusted(averages), BOARD, tracks)", (f"{VERDICTS}::test_averages_are_adjusted_after_holm_at_three_hundredths",)),
+    Mutant("statistics", "harness/stats/gains.py", "least = max(cell.noise / cell.seeds, cell.step**2)", "least = 0.0", (f"{GAINS}::test_groups_that_all_gain_alike_are_no_certainty",)),
+    Mutant("statistics", "harness/stats/gains.py", "np.maximum(0.0, ratio * base - noise) / count", "np.maximum(0.0, ratio * base) / count", (f"{GAINS}::test_luck_of_seeds_by_hand",)),
+    Mutant("statistics", "harness/stats/general.py", "df = np.minimum(df, (sets - 1) * (1 + strategies) / 2)", "df = np.minimum(df, np.inf)", (f"{GENERAL}::test_strategies_that_vary_alike_lend_all_they_know",)),
+    Mutant("statistics", "harness/stats/general.py", "variance = np.maximum(own, own[first, second].mean())", "variance = own", (f"{GENERAL}::test_pairs_by_hand",)),
+    Mutant("statistics", "harness/stats/conjunction.py", "largest = given[least - 1 :]", "largest = given[:least]", (f"{CONJUNCTION}::test_cells_that_stand_alone_are_fishers",)),
     Mutant("statistics", "harness/stats/ranks.py", "(np.cumsum(sizes) - (sizes - 1) / 2)", "np.cumsum(sizes)", (f"{RANKS}::test_ranks_share_places",)),
     Mutant("statistics", "harness/stats/ranks.py", "k * (k + 1) / (6 * blocks)", "k * (k - 1) / (6 * blocks)", (f"{RANKS}::test_critical_values_are_those_of_demsar_2006",)),
 )  # fmt: skip
 
 RESULTS = (
     Mutant("gate", "harness/stats/paired.py", "1 / (len(sizes) * sizes[label]) if balanced", "1 / len(label) if balanced", (f"{GATE}::test_balanced_accuracy_weighs_classes",)),
-    Mutant("gate", "harness/results/gate/check.py", 'FAILING = ("worse", "newly-failing", "vanished")', 'FAILING = ("newly-failing", "vanished")', (f"{GATE}::test_losses_and_gains",)),
+    Mutant("gate", "harness/results/gate/check.py", 'FAILING = ("worse", "collapsed",', 'FAILING = ("collapsed",', (f"{GATE}::test_losses_and_gains",)),
+    Mutant("gate", "harness/results/gate/check.py", 'FAILING = ("worse", "collapsed",', 'FAILING = ("worse",', (f"{GATE}::test_a_collapse_is_named_however_few_the_groups",)),
+    Mutant("gate", "harness/stats/cells.py", "p = {name: _adjust(raw, tested) for name, raw in p.items()}", "p = dict(p)", (f"{GATE}::test_more_cells_ask_for_more",)),
+    Mutant("gate", "harness/stats/collapse.py", "if old.min() >= CLEAR * error:", "if old.min() >= 0 * error:", (f"{COLLAPSE}::test_a_weak_baseline_is_said",)),
     Mutant("gate", "harness/results/gate/check.py", "if not np.array_equal(old, new):", "if len(old) != len(new):", (f"{GATE}::test_other_things_are_not_compared",)),
     Mutant("run identity", "harness/api/records.py", "return digest(self)[:16]", 'return digest(self.model_dump(mode="json"))[1:17]', (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
     Mutant("run identity", "harness/api/records.py", "if getattr(self, name) == default:", "if False:", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
     Mutant("run identity", "harness/api/records.py", "    epochs: PositiveFloat = 15.0\n", "    epochs: PositiveFloat = 15.0\n    cooldown: float = 0.0\n", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
     Mutant("run identity", "harness/benchmark/identity.py", "settings=settings[strategy],", "settings=suite.settings.get(strategy, {}),", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
     Mutant("run identity", "harness/benchmark/identity.py", "            limit=request.limit,\n", "", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
+    Mutant("verify", "harness/results/verify/agreement.py", "if away > own:", "if away > total:", (f"{VERIFY}::test_the_replays_say_how_far_a_record_may_differ",)),
     Mutant("verify", "harness/results/verify/runs.py", "hexdigest() != record.sha256", 'hexdigest() == ""', (f"{VERIFY}::test_a_changed_logit_is_found",)),
     Mutant("verify", "harness/results/verify/runs.py", "if result.run_id != run_id:", "if False:", (f"{VERIFY}::test_a_changed_spec_is_found_by_the_run_id",)),
     Mutant("verify", "harness/results/verify/splits.py", "if given == expected:", "if set(given) <= set(expected):", (f"{VERIFY}::test_a_sample_left_out_is_found",)),

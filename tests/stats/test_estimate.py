@@ -8,8 +8,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from harness.errors import UsageError
-from harness.stats import Estimate, compare, holm, mean_of
-from harness.stats.estimate import decide, refuse_nan
+from harness.stats import Estimate, benjamini_hochberg, holm, mean_of
+from harness.stats.estimate import refuse_nan
 
 P_VALUES = [0.01, 0.04, 0.03, 0.005, 0.2, 0.9, 1.0, 0.0007, 0.03]
 
@@ -66,32 +66,30 @@ def test_holm_by_its_definition(p):
     assert holm(p) == pytest.approx(expected.tolist())
 
 
-def test_verdicts_follow_holm_and_need_three_seeds():
-    sure = Estimate(0.05, 0.01, 100, 5)
-    close = Estimate(-0.022, 0.01, 100, 5)  # p = .03: not with a second test beside it
-    found = compare({"a": sure, "b": close, "c": Estimate(0.0, 0.0, 100, 5)})
-    assert [found[name].verdict for name in "abc"] == ["better", "undecided", "undecided"]
-    assert compare({"b": close})["b"].verdict == "worse"
-    for seeds, verdict in ((1, "undecided"), (2, "undecided"), (3, "better")):
-        assert compare({"a": Estimate(0.05, 0.01, 100, seeds)})["a"].verdict == verdict
-    assert (found["a"].low, found["a"].high) == pytest.approx(sure.interval())
-    assert [(one.value, one.seeds) for one in found.values()] == [(0.05, 5), (-0.022, 5), (0.0, 5)]
-    assert [found[name].p for name in "abc"] == pytest.approx(
-        [3 * 2 * stats.t(100).sf(5), 2 * 2 * stats.t(100).sf(2.2), 1.0]
-    )
-    assert compare({"b": close}, level=0.99)["b"].verdict == "undecided"
-    assert compare({"b": close}, level=0.99)["b"].low == pytest.approx(close.interval(0.99)[0])
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_benjamini_and_hochberg_is_scipys(p):
+    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p).tolist())
+    assert benjamini_hochberg([]) == []
 
 
-def test_a_verdict_needs_a_direction_and_a_small_p():
-    assert [decide(value, 0.01) for value in (1.0, 0.1, 0.0, -0.1)] == [
-        "better",
-        "better",
-        "undecided",
-        "worse",
-    ]
-    assert decide(0.1, 1 - 0.95) == "better"
-    assert decide(0.1, 0.06) == decide(-0.1, 0.06) == "undecided"
+def test_the_least_step_is_taken_off_the_value():
+    estimate = Estimate(0.03, 0.01, 4, 5, step=0.01)
+    assert estimate.p == pytest.approx(2 * stats.t(4).sf(2))
+    assert Estimate(-0.01, 0.01, 4, 5, step=0.01).p == 1.0
+    assert estimate.interval() == pytest.approx(stats.t(4, 0.03, 0.01).interval(0.95))
+
+
+def test_one_side_against_a_threshold():
+    estimate = Estimate(0.03, 0.01, 4, 5)
+    assert estimate.exceeds(0.01) == pytest.approx(stats.t(4).sf(2))
+    assert estimate.mirrored().exceeds(-0.01) == pytest.approx(stats.t(4).cdf(2))
+    without_doubt = Estimate(0.03, 0.0, 4, 5)
+    assert (without_doubt.exceeds(0.01), without_doubt.exceeds(0.03)) == (0.0, 1.0)
+
+
+def test_an_estimate_of_one_seed_names_its_basis():
+    assert Estimate(0.0, 0.1, 4, 1).basis == "test images only"
+    assert Estimate(0.0, 0.1, 4, 2).basis == "images and seeds"
 
 
 def test_what_is_not_there_is_named():

@@ -54,7 +54,8 @@ def with_evidence(board):
     answers = (
         ClaimAnswer(
             claim="a", text="it helps by 1 % & more", verdict="undecided", reason="2 of 5 seeds",
-            effect=1.25, low=-1.0, high=3.0, detail="nearest: x_y", **shared,
+            effect=1.25, low=-1.0, high=3.0, detail="nearest: x_y", average=-0.5, average_low=-1.5,
+            average_high=0.4, average_of="x_y over full-ft", basis="test images only", **shared,
         ),
         ClaimAnswer(
             claim="b", text="it wins", verdict="supported", effect=0.8, low=0.6, high=0.9,
@@ -67,32 +68,35 @@ def with_evidence(board):
     )  # fmt: skip
     names = [row.label for row in track.rows if row.ranked]
     others = [name for name in names if name != track.control]
-    difference = {"block": track.blocks[0].label, "low": -0.01, "high": 0.03, "p": 0.2, "seeds": 3}
+    gain = {"value": 0.01, "low": -0.01, "high": 0.03, "seeds": 3, "basis": "images and seeds"}
+    verdicts = dict(zip(others, itertools.cycle(["better", "undecided", "worse"])))
+    judged = {name: {**gain, "p": 0.04, "verdict": verdict} for name, verdict in verdicts.items()}
     statistics = {
+        "rules": 2,
         "level": 0.95,
+        "basis": "images and seeds",
+        "cells": 4,
+        "datasets": 2,
         "differences": [
-            {"row": name, "value": 0.01, "verdict": verdict, **difference}
-            for name, verdict in zip(others, itertools.cycle(["better", "undecided", "worse"]))
+            {"row": name, "block": track.blocks[0].label, **one} for name, one in judged.items()
         ],
+        "averages": {name: {"these": one, "general": None} for name, one in judged.items()},
+        "others": {
+            "ece": {name: {**gain, "p": None, "verdict": "untested"} for name in others},
+        },
+        "ranks": {
+            name: {"these": [1, 1 + place], "general": None} for place, name in enumerate(names)
+        },
+        "improvement": dict.fromkeys(others, 0.625),
         "comparisons": [
             {
                 "scope": scope, "blocks": blocks, "ranks": dict(zip(names, itertools.count(1.0, 0.5), strict=False)),
                 "friedman": {"statistic": 4.5, "p": p},
                 "nemenyi": {"difference": 1.386, "cliques": [names]},
-                "wilcoxon": {name: {"p": 0.0004, "verdict": "better"} for name in others},
                 "note": note,
             }
             for scope, blocks, p, note in (("", 4, 0.034, ""), (BACKBONES[0], 2, 0.5, "N = 2: too few."))
         ],
-        "iqm": {name: {"value": 0.71, "low": 0.69, "high": 0.73} for name in names},
-        "improvement": {name: {"value": 0.5, "low": None, "high": None} for name in others},
-        "wins": {
-            name: {
-                "wins": 3, "losses": 1, "cells": 4, "share": 0.75, "low": 0.19, "high": 0.99,
-                "least": 0.01,
-            }
-            for name in others
-        },
     }  # fmt: skip
     return board.model_copy(update={"statistics": {track.id: statistics}, "claims": answers})
 

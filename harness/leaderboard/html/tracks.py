@@ -15,6 +15,7 @@ from harness.api.records import Json
 from harness.errors import UsageError
 from harness.leaderboard.html.runs import decimals, figures
 from harness.leaderboard.ranking import mean, rank_values
+from harness.stats.verdicts import RULES
 
 LEVEL = 0.95  # of intervals, where statistics do not say
 GAPS = 50  # a row's gaps that are spelled out; all are counted
@@ -117,15 +118,36 @@ def _statistics(
     Raises:
         UsageError: a row or a block that the track does not have.
     """
-    if given is None:
+    if given is None or given.get("rules") != RULES:  # of an older harness: other tests
         return None
+    others = given.get("others", {})
     return {
         "level": given.get("level", LEVEL),
+        "basis": given.get("basis", ""),
+        "datasets": given.get("datasets", 0),
+        "cells": given.get("cells", 0),
         "differences": [_difference(one, rows, blocks) for one in given.get("differences", ())],
+        "averages": {
+            scope: [
+                [_number(rows, row), *_judged(one[scope])]
+                for row, one in given.get("averages", {}).items()
+                if one[scope] is not None
+            ]
+            for scope in ("these", "general")
+        },
+        "others": {
+            name: [[_number(rows, row), *_judged(one)] for row, one in others[name].items()]
+            for name in others
+        },
+        "ranks": [
+            [_number(rows, row), one["these"], one["general"]]
+            for row, one in given.get("ranks", {}).items()
+        ],
+        "improvement": [
+            [_number(rows, row), decimals(value)]
+            for row, value in given.get("improvement", {}).items()
+        ],
         "comparisons": [_comparison(one, rows) for one in given.get("comparisons", ())],
-        "improvement": _intervals(given.get("improvement", {}), rows),
-        "iqm": _intervals(given.get("iqm", {}), rows),
-        "wins": [_wins(_number(rows, row), one) for row, one in given.get("wins", {}).items()],
     }
 
 
@@ -137,13 +159,17 @@ def _number(numbers: Numbers, label: str) -> int:
 
 def _difference(one: Mapping[str, Json], rows: Numbers, blocks: Numbers) -> list[Json]:
     """[row, block, gain, low, high in points, p, verdict, seeds]."""
+    return [_number(rows, one["row"]), _number(blocks, one["block"]), *_judged(one)]
+
+
+def _judged(one: Mapping[str, Json]) -> list[Json]:
+    """[gain, low, high in points, p, verdict, seeds]."""
     points = [decimals(one[key] * 100, POINTS) for key in ("value", "low", "high")]
-    place = [_number(rows, one["row"]), _number(blocks, one["block"])]
-    return [*place, *points, figures(one["p"]), one["verdict"], one["seeds"]]
+    return [*points, figures(one["p"]), one["verdict"], one["seeds"]]
 
 
 def _comparison(one: Mapping[str, Json], rows: Numbers) -> dict[str, Json]:
-    nemenyi, signed = one["nemenyi"], one["wilcoxon"]
+    nemenyi = one["nemenyi"]
     return {
         "scope": one["scope"],
         "blocks": one["blocks"],
@@ -151,24 +177,5 @@ def _comparison(one: Mapping[str, Json], rows: Numbers) -> dict[str, Json]:
         "friedman": [figures(one["friedman"]["statistic"]), figures(one["friedman"]["p"])],
         "difference": decimals(nemenyi["difference"]),
         "cliques": [[_number(rows, row) for row in clique] for clique in nemenyi["cliques"]],
-        "wilcoxon": None
-        if signed is None
-        else [
-            [_number(rows, row), figures(test["p"]), test["verdict"]]
-            for row, test in signed.items()
-        ],
         "note": one["note"],
     }
-
-
-def _intervals(given: Mapping[str, Mapping[str, Json]], rows: Numbers) -> list[Json]:
-    return [
-        [_number(rows, row), *(decimals(one[key]) for key in ("value", "low", "high"))]
-        for row, one in given.items()
-    ]
-
-
-def _wins(row: int, one: Mapping[str, Json]) -> list[Json]:
-    """[row, wins, losses, cells, share, low, high, least]."""
-    shares = [decimals(one[key]) for key in ("share", "low", "high", "least")]
-    return [row, one["wins"], one["losses"], one["cells"], *shares]

@@ -12,17 +12,12 @@ function boardColumns() {
     { id: "value", title: metric.id.replace(/-/g, " "), key: (one) => one.value, down: metric.higher !== false },
     { id: "difference", title: `vs ${control?.label ?? page.control}\n(points)`, key: (one) => one.difference, down: metric.higher !== false },
     { id: "won", title: "won/tied/lost", key: (one) => (one.won ? one.won[0] - one.won[2] : null), down: true },
-    { id: "tested", title: "tested\n(Holm)", words: true, key: (one) => wilcoxonOf(one.number)?.p, hint: "Wilcoxon signed-rank test over blocks against the control, adjusted after Holm" },
+    { id: "tested", title: `on these datasets${trackNow().statistics?.basis === basisOf(1) ? "\n(test images only)" : ""}`, words: true, key: (one) => averagesNow("these").get(one.number)?.value, down: true, hint: "Average gain over the control, its interval, and what the whole board's error rate of 5 % allows to say" },
     { id: "runs", title: "runs", key: (one) => one.defined, down: true },
     { id: "seconds", title: "s/run", key: (one) => one.seconds, hint: "Median seconds a run, as if it had been alone" },
     { id: "trainable", title: "parameters\nthat learn", key: (one) => one.trainable && Math.max(...one.trainable) },
   ];
-  return found.filter(({ id }) => id !== "tested" || comparisonNow()?.wilcoxon);
-}
-
-function wilcoxonOf(row) {
-  const found = comparisonNow()?.wilcoxon?.find(([number]) => number === row);
-  return found && { p: found[1], verdict: found[2] };
+  return found.filter(({ id }) => id !== "tested" || (isWhole() && averagesNow("these").size));
 }
 
 // Every text that reads as the best one does is marked, unless that is everybody.
@@ -74,10 +69,10 @@ function gain(value, widest) {
 
 function testedText(row) {
   if (row === trackNow().control) return "control";
-  const found = wilcoxonOf(row);
+  const found = averagesNow("these").get(row);
   if (!found) return NOTHING;
-  const mark = { better: "\u25b2 better", worse: "\u25bc worse", undecided: "\u25cb undecided" }[found.verdict];
-  return el("span", { class: { better: "up", worse: "down" }[found.verdict] ?? "muted" }, `${mark}, ${pText(found.p)}`);
+  const mark = { better: "\u25b2 better", worse: "\u25bc worse", undecided: "\u25cb undecided", untested: "\u25cb not tested" }[found.verdict];
+  return el("span", { class: { better: "up", worse: "down" }[found.verdict] ?? "muted" }, `${intervalText(found)}, ${mark}`);
 }
 
 function toggleRow(label) {
@@ -101,15 +96,31 @@ function rowDetails({ row, number, runs }) {
       pairs.push([name, groups.map((one) => `${one.group} ${metricText(one.value)}${isNumber(one.rank) ? ` (rank ${rankText(one.rank)})` : ""}`).join(", ")]);
     }
   }
-  const middle = isWhole() && trackNow().statistics?.iqm.find(([one]) => one === number);
-  if (middle) {
-    const [, value, low, high] = middle;
-    pairs.push(["Interquartile mean", `${metricText(value)}${isNumber(low) ? ` (${levelText()} interval ${metricText(low)} to ${metricText(high)}, over seeds)` : ""}`]);
-  }
+  if (isWhole()) pairs.push(...rowStatistics(number));
   const why = whyIncomplete(row);
   if (why) pairs.push(["Not ranked", why]);
   const open = el("button", { type: "button", onclick: () => openCell(number, blocksNow()[0] ?? 0) }, "Open a cell of this row");
   return el("div", {}, definitions(pairs), el("p", {}), runs.length ? open : null);
+}
+
+// What was tested of a row: these datasets and datasets in general, named apart.
+function rowStatistics(number) {
+  const given = trackNow().statistics;
+  if (!given) return [];
+  const pairs = [];
+  const gain = (one, basis) => `${points(one.value)} points (${levelText()} interval ${intervalText(one)}, ${basis}): ${verdictText(one)}`;
+  const [these, general] = ["these", "general"].map((scope) => averagesNow(scope).get(number));
+  if (these) pairs.push(["Gain on these datasets", gain(these, basisOf(these.seeds))]);
+  if (these) pairs.push(["Gain on datasets in general", general ? gain(general, "other datasets") : "needs four datasets"]);
+  const places = given.ranks.find(([row]) => row === number);
+  if (places) {
+    const [, own, beyond] = places;
+    const span = ([low, high]) => (low === high ? String(low) : `${low} to ${high}`);
+    pairs.push(["Place by average", `${span(own)} on these datasets${given.basis === basisOf(1) ? ` (${given.basis})` : ""}, ${beyond ? span(beyond) : "not known"} on datasets in general`]);
+  }
+  const chance = given.improvement.find(([row]) => row === number);
+  if (chance) pairs.push(["P(better than control)", `${fixed(chance[1], 2)} of one run against another in the same block, as measured`]);
+  return pairs;
 }
 
 function whyIncomplete(row) {

@@ -1,6 +1,6 @@
 // What can be told apart: critical differences, improvement over the control, the heat map.
 
-const VERDICTS = { better: "\u25b2", worse: "\u25bc", undecided: "\u25cb" };
+const VERDICTS = { better: "\u25b2", worse: "\u25bc", undecided: "\u25cb", untested: "\u25cb" };
 const noStatistics = () =>
   trackNow().statistics
     ? "Tests were made on the board's own metric, over all blocks and per backbone: choose that metric and all modalities to see them."
@@ -19,8 +19,8 @@ function criticalCaption() {
   const tested = comparisonNow();
   if (!tested) return `Mean ranks over ${plural(blocksNow().length, "block")}, 1 is best. ${noStatistics()}`;
   const [statistic, p] = tested.friedman;
-  const over = tested.scope ? `the ${tested.blocks} blocks of ${tested.scope}` : plural(tested.blocks, "block");
-  return `Mean ranks over ${over}, 1 is best. Strategies under a common bar are no further apart than the critical difference (CD) of ${fixed(tested.difference, 2)} ranks (Nemenyi, ${levelText()}). Friedman: chi-square ${fixed(statistic, 1)}, ${pText(p)}. ${tested.note}`;
+  const over = `${plural(tested.blocks, "dataset")}${tested.scope ? ` with ${tested.scope}` : ", mean over backbones"}`;
+  return `A description: mean ranks over ${over}, 1 is best. Strategies under a common bar are no further apart than the critical difference (CD) of ${fixed(tested.difference, 2)} ranks (Nemenyi, ${levelText()}). Friedman: chi-square ${fixed(statistic, 1)}, ${pText(p)}. ${tested.note}`;
 }
 
 // As Demsar draws it, with all names on one side: stems go down from the axis, in order of rank, and
@@ -82,7 +82,7 @@ const critical = figure({
   },
 });
 
-// -- over the control: probability of improvement, share of blocks won -----------------------------
+// -- over the control: average gains, places ------------------------------------------------------
 
 const forest = (rows, { title, domain, reference, format }) => (width, c) => {
   const values = rows();
@@ -91,8 +91,8 @@ const forest = (rows, { title, domain, reference, format }) => (width, c) => {
   const y = { field: "name", type: "nominal", title: null, sort: null, axis: { labelColor: c.ink, labelLimit: 160, labelPadding: 8, domain: false, ticks: false } };
   const hue = { condition: [{ test: "datum.verdict === 'better'", value: c.good }, { test: "datum.verdict === 'worse'", value: c.bad }], value: c.muted };
   const known = values.filter((one) => isNumber(one.low));
-  const fields = tip(["name", "strategy"], ["text", "value"], ["interval", "interval"], ...(values[0]?.p ? [["p", "p (Holm)"]] : []));
-  const shape = { field: "verdict", type: "nominal", legend: null, scale: { domain: ["better", "worse", "undecided"], range: ["triangle-up", "triangle-down", "circle"] } };
+  const fields = tip(["name", "strategy"], ["text", "value"], ["interval", "interval"], ...(values[0]?.p ? [["p", "verdict"]] : []));
+  const shape = { field: "verdict", type: "nominal", legend: null, scale: { domain: ["better", "worse", "undecided", "untested"], range: ["triangle-up", "triangle-down", "circle", "circle"] } };
   return {
     spec: {
       width: width - 4, height: values.length * 24 + 52, autosize: { type: "fit", contains: "padding" },
@@ -115,43 +115,75 @@ function reach(values) {
   return [low - edge, high + edge];
 }
 
-function overControl(part, text) {
-  const given = isWhole() ? trackNow().statistics?.[part] ?? [] : [];
-  return given
-    .map(text)
-    .map((one) => ({ ...one, name: trackNow().rows[one.row].label, verdict: side(one) }))
+function gainRows(scope) {
+  return [...averagesNow(scope)]
+    .map(([row, one]) => ({
+      ...one, row, name: trackNow().rows[row].label, text: `${points(one.value)} points`, interval: intervalText(one), p: verdictText(one),
+    }))
     .sort((a, b) => b.value - a.value);
 }
 
-// By the interval alone: whether it leaves one half out.
-const side = ({ low, high }) => (isNumber(low) && low > 0.5 ? "better" : isNumber(high) && high < 0.5 ? "worse" : "undecided");
-const withInterval = (row, value, low, high, format) => ({
-  row, value, low, high, text: format(value), interval: isNumber(low) ? `${format(low)} to ${format(high)}` : "one seed: none",
-});
-const improvementRows = () => overControl("improvement", ([row, ...given]) => withInterval(row, ...given, (value) => fixed(value, 2)));
-const winRows = () =>
-  overControl("wins", ([row, wins, losses, cells, share, low, high, least]) => ({
-    ...withInterval(row, share, low, high, percent), text: `${wins} of ${cells} (${percent(share)})`, wins, losses, cells, least,
-  }));
-const orWhy = (rows) => () => {
-  const found = rows();
-  if (found.length) return found;
-  return trackNow().statistics && !isWhole() ? "Computed over all blocks on the board's own metric: choose Show all to see it." : noStatistics();
-};
 const controlName = () => controlOf(trackNow())?.label ?? page.control;
-const intervalTable = (rows) => () => ({
-  head: ["strategy", "value", "interval"], words: [0], rows: rows().map((one) => [one.name, one.text, one.interval]),
-});
+function whyNoGains(scope) {
+  const given = trackNow().statistics;
+  if (!given) return noStatistics();
+  if (isFiltered()) return "Computed over all blocks: choose Show all to see it.";
+  if (scope === "general" && chosen.metric !== 0) return "Computed on the board's own metric only.";
+  if (scope === "general" && given.datasets < 4) return `${plural(given.datasets, "dataset")}: nothing can be said of others. It takes four.`;
+  return "Not computed for this metric.";
+}
+const gainFigure = (scope, title, caption) =>
+  figure({
+    title,
+    caption,
+    draw: forest(() => (gainRows(scope).length ? gainRows(scope) : whyNoGains(scope)), { title: "average gain (points)", reference: 0 }),
+    table: () => ({
+      head: ["strategy", "average gain", "interval", "verdict"], words: [0, 3],
+      rows: gainRows(scope).map((one) => [one.name, one.text, one.interval, one.p]),
+    }),
+  });
 
-const improvement = figure({
-  title: "Probability of improvement",
-  caption: () => `Chance that a run of a strategy beats one of ${controlName()} in the same block, mean over blocks; a tie counts one half. Bars: ${levelText()} intervals over seeds; without a bar: one seed. Dashed: no improvement.`,
-  draw: forest(orWhy(improvementRows), { title: "probability", domain: [0, 1], reference: 0.5, format: ".1f" }),
-  table: intervalTable(improvementRows),
+const theseGains = gainFigure("these", "Average gain on these datasets", () => {
+  const given = trackNow().statistics;
+  const seeds = gainRows("these")[0]?.seeds;
+  const over = given ? ` over ${controlName()} in these ${plural(given.cells, "block")} of ${plural(given.datasets, "dataset")}` : "";
+  const holds = seeds ? ` Bars: ${levelText()} intervals over ${basisOf(seeds)}${seeds === 1 ? ": they hold nothing of what another seed would have changed" : ""}.` : "";
+  const said = seeds < 3 ? " Nothing is decided on fewer than three seeds." : chosen.metric === 0 ? " Triangles: decided; where no strategy differed, at most 5 % of boards would decide anything." : " No verdicts on this metric.";
+  return `${metricNow().title}: average gain${over}, positive is better.${holds}${said}`;
 });
-const wins = figure({
-  title: "Share of blocks won",
-  caption: () => `Blocks in which a strategy beats ${controlName()} by more than a point. Bars: exact ${levelText()} intervals (Clopper-Pearson). Dashed: half of the blocks.`,
-  draw: forest(orWhy(winRows), { title: "share of blocks won", domain: [0, 1], reference: 0.5, format: "%" }),
-  table: intervalTable(winRows),
+const generalGains = gainFigure("general", "Average gain on datasets in general", () =>
+  `The same on datasets like these. Bars: ${levelText()} intervals; they hold how much gains vary from dataset to dataset. Decided only where these datasets decide, too.`);
+
+const places = figure({
+  title: "Places by average",
+  caption: () => {
+    const given = trackNow().statistics;
+    const only = given?.basis === basisOf(1) ? " Of one seed: over test images only." : "";
+    return `The places that each strategy may have by its average score, 1 is best; all of them are right in ${levelText()}. Filled: on these datasets; line: on datasets in general.${only}`;
+  },
+  draw: (width, c) => {
+    const given = isWhole() ? trackNow().statistics?.ranks ?? [] : [];
+    if (!given.length) return isWhole() ? noStatistics() : "Computed over all blocks on the board's own metric: choose Show all to see it.";
+    const values = given.map(([row, own, beyond]) => ({
+      name: trackNow().rows[row].label, low: own[0] - 0.2, high: own[1] + 0.2, from: beyond ? beyond[0] - 0.2 : null, to: beyond ? beyond[1] + 0.2 : null,
+      these: own.join(" to "), general: beyond ? beyond.join(" to ") : "not known",
+    }));
+    const x = { type: "quantitative", title: "place", scale: { domain: [0.5, values.length + 0.5], nice: false, zero: false }, axis: { values: values.map((_, n) => n + 1), format: "d" } };
+    const y = { field: "name", type: "nominal", title: null, sort: null, axis: { labelColor: c.ink, labelLimit: 160, labelPadding: 8, domain: false, ticks: false } };
+    const tooltip = tip(["name", "strategy"], ["these", "these datasets"], ["general", "datasets in general"]);
+    const wide = values.filter((one) => isNumber(one.from));
+    return {
+      spec: {
+        width: width - 4, height: values.length * 24 + 52, autosize: { type: "fit", contains: "padding" },
+        layer: [
+          ...(wide.length ? [{ data: { values: wide }, mark: { type: "rule", strokeWidth: 2, color: c.muted }, encoding: { x: { ...x, field: "from" }, x2: { field: "to" }, y } }] : []),
+          { data: { values }, mark: { type: "bar", height: 10, color: c.accent, cornerRadius: 3, tooltip: true }, encoding: { x: { ...x, field: "low" }, x2: { field: "high" }, y, tooltip } },
+        ],
+      },
+    };
+  },
+  table: () => ({
+    head: ["strategy", "these datasets", "datasets in general"], words: [0],
+    rows: (isWhole() ? trackNow().statistics?.ranks ?? [] : []).map(([row, own, beyond]) => [trackNow().rows[row].label, own.join(" to "), beyond ? beyond.join(" to ") : NOTHING]),
+  }),
 });

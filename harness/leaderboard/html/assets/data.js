@@ -138,16 +138,36 @@ function comparisonNow() {
   return given.comparisons.find((one) => one.scope === chosen.backbone) ?? null;
 }
 
-// row -> block -> {low, high, p, verdict, seeds}: differences to the control in points, raw.
+// What the intervals of so many seeds hold.
+const basisOf = (seeds) => (seeds === 1 ? "test images only" : "other test images and seeds");
+const turned = () => (metricNow().higher === false ? -1 : 1);
+
+// A gain in points, raw, of [gain, low, high, p, verdict, seeds]; the statistics' gains are better
+// when positive, whatever the metric.
+function judged([value, low, high, p, verdict, seeds], sign = 1) {
+  const ends = [sign * low, sign * high].sort((a, b) => a - b);
+  return { value: sign * value, low: ends[0], high: ends[1], p, verdict, seeds };
+}
+
+// row -> block -> a judged difference to the control.
 function intervalsNow() {
   const found = new Map();
   if (chosen.metric !== 0) return found;
-  const sign = metricNow().higher === false ? -1 : 1;
-  for (const [row, block, value, low, high, p, verdict, seeds] of trackNow().statistics?.differences ?? []) {
-    const ends = [sign * low, sign * high].sort((a, b) => a - b);
-    found.set(`${row} ${block}`, { value: sign * value, low: ends[0], high: ends[1], p, verdict, seeds });
+  for (const [row, block, ...given] of trackNow().statistics?.differences ?? []) {
+    found.set(`${row} ${block}`, judged(given, turned()));
   }
   return found;
 }
 
+// row -> its average gain over all blocks, positive is better; `scope`: "these" datasets or
+// "general".  Of another metric than the board's there is one over these datasets.
+function averagesNow(scope) {
+  const given = trackNow().statistics;
+  if (!given || isFiltered()) return new Map();
+  const own = chosen.metric === 0 ? given.averages[scope] : scope === "these" ? given.others[metricNow().id] ?? [] : [];
+  return new Map(own.map(([row, ...one]) => [row, judged(one)]));
+}
+
+const intervalText = (one) => `${points(one.low)} to ${points(one.high)}`;
+const verdictText = (one) => (one.verdict !== "untested" ? `${one.verdict}, ${pText(one.p)}` : one.seeds < 3 ? "not tested: fewer than three seeds" : "no verdict");
 const levelText = () => percent(trackNow().statistics?.level ?? 0.95);

@@ -63,7 +63,7 @@ function span(low, high) {
 
 const plural = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const short = (hash) => (hash ? hash.slice(0, 8) : "unknown");
-const pText = (p) => (p < 0.001 ? "p < .001" : `p = ${fixed(p, 3).replace(/^0/, "")}`);
+const pText = (p) => (!isNumber(p) ? "not tested" : p < 0.001 ? "p < .001" : `p = ${fixed(p, 3).replace(/^0/, "")}`);
 const unique = (values) => [...new Set(values)];
 
 function list(items, most = 6) {

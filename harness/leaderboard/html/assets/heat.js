@@ -4,6 +4,8 @@ const MOST_ACROSS = 24; // blocks that fit beside each other; more of them go do
 const MANY = 60; // blocks that stand in a box of their own, in low rows
 const LABELS_FROM = 26; // pixels a cell needs for its text
 
+const isDecided = (tested) => ["better", "worse"].includes(tested?.verdict);
+
 function heatValues() {
   const track = trackNow();
   const intervals = intervalsNow();
@@ -17,9 +19,9 @@ function heatValues() {
           row: one.number, block, value, strategy: one.row.label, label: track.blocks[block].label,
           dataset: track.blocks[block].dataset, backbone: track.blocks[block].backbone,
           text: points(value),
-          interval: tested ? `${points(tested.low)} to ${points(tested.high)}` : "not computed",
-          verdict: tested ? `${tested.verdict}, ${pText(tested.p)} (Holm), ${plural(tested.seeds, "seed")}` : "not tested",
-          decided: Boolean(tested && tested.verdict !== "undecided"),
+          interval: tested ? `${intervalText(tested)}, ${basisOf(tested.seeds)}` : "not computed",
+          verdict: tested ? `${verdictText(tested)}, ${plural(tested.seeds, "seed")}` : "not tested",
+          decided: isDecided(tested),
         };
       }),
     );
@@ -34,7 +36,7 @@ function heatLimit(values) {
 function heatCaption() {
   const control = controlOf(trackNow());
   if (!control) return "No complete control, so there are no differences.";
-  const tested = intervalsNow().size ? `Framed cells differ by test (paired bootstrap over groups and seeds, Holm in each cell's family, ${levelText()}; nothing is decided on fewer than three seeds).` : "Nothing was tested here: sizes alone say little.";
+  const tested = intervalsNow().size ? `Framed cells are decided: where no strategy differed, at most 5 % of boards would decide anything. Fewer than three seeds decide nothing; intervals of one seed are over test images only.` : "Nothing was tested here: sizes alone say little.";
   const good = { true: "blue is better", false: "blue is better: lower values", null: "which side is better is not known" }[metricNow().higher];
   return `${metricNow().title} minus that of ${control.label}, in points, mean over seeds; ${good}, orange is worse. ${tested} Choose a cell to open it.`;
 }
@@ -92,7 +94,7 @@ const heat = figure({
     const intervals = intervalsNow();
     const cell = (row, block) => {
       const tested = intervals.get(`${row} ${block}`);
-      const mark = tested && tested.verdict !== "undecided" ? ` ${VERDICTS[tested.verdict]} ${tested.verdict}` : "";
+      const mark = isDecided(tested) ? ` ${VERDICTS[tested.verdict]} ${tested.verdict}` : "";
       const text = row === track.control ? metricText(track.cells[chosen.metric].values[row][block]) : points(difference(row, block));
       const label = `Open ${track.rows[row].label} on ${track.blocks[block].label}: ${text}${mark}`;
       return el("button", { type: "button", class: "link", "aria-label": label, onclick: () => openCell(row, block) }, `${text}${mark}`);

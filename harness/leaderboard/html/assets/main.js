@@ -31,7 +31,7 @@ function nextTheme() {
 
 function build() {
   bodyOf("ranking").replaceChildren(ranking.element, el("div", { id: "ranking-notes", class: "block" }));
-  bodyOf("significance").replaceChildren(critical.element, el("div", { class: "pair block" }, improvement.element, wins.element));
+  bodyOf("significance").replaceChildren(el("div", { class: "pair" }, theseGains.element, generalGains.element), el("div", { class: "pair block" }, places.element, critical.element));
   bodyOf("differences").replaceChildren(heat.element);
   bodyOf("cost").replaceChildren(el("div", { class: "pair" }, byTime.element, bySize.element), el("div", { class: "block" }, costParts.element));
   bodyOf("cell").replaceChildren(
@@ -43,7 +43,7 @@ function build() {
   drawRuns();
 }
 
-const overall = [critical, improvement, wins, heat, byTime, bySize, costParts];
+const overall = [theseGains, generalGains, places, critical, heat, byTime, bySize, costParts];
 const FILTERS = ["track", "modality", "backbone", "metric"];
 
 function refresh(changes) {

@@ -42,11 +42,16 @@ function drawSections() {
 // -- claims -------------------------------------------------------------------------------------
 
 function effectText({ unit, effect, low, high }) {
-  if (!isNumber(effect)) return null;
+  if (!isNumber(effect) && !isNumber(low)) return null;
   const share = unit.startsWith("share");
   const text = (value) => (share ? percent(value) : points(value));
-  const interval = isNumber(low) && isNumber(high) ? ` (95 % interval ${text(low)} to ${text(high)})` : "";
-  return [el("span", { class: "effect" }, `${text(effect)}${share ? ` ${unit.replace("share ", "")}` : ` ${unit}`}`), el("span", { class: "muted" }, interval)];
+  const interval = isNumber(low) && isNumber(high) ? ` (bounds ${text(low)} to ${text(high)})` : "";
+  return [el("span", { class: "effect" }, isNumber(effect) ? `${text(effect)}${share ? ` ${unit.replace("share ", "")}` : ` ${unit}`}` : "effect not known"), el("span", { class: "muted" }, interval)];
+}
+
+function averageText({ average, average_low: low, average_high: high, average_of: of, basis }) {
+  if (!isNumber(average)) return null;
+  return el("p", { class: "small" }, `Average gain: ${points(average)} points (95 % interval ${points(low)} to ${points(high)}, ${basis}), ${of}`);
 }
 
 function claimItem(claim) {
@@ -57,6 +62,7 @@ function claimItem(claim) {
     el("p", {}, el("span", { class: `badge ${["supported", "contradicted"].includes(claim.verdict) ? claim.verdict : ""}` }, `${mark} ${claim.verdict}`), claim.reason ? el("span", { class: "muted small" }, ` ${claim.reason}`) : null),
     el("p", {}, claim.text),
     effectText(claim) ? el("p", {}, effectText(claim)) : null,
+    averageText(claim),
     el("p", { class: "muted small" }, `n: ${n.join("; ")}`),
   );
 }
@@ -69,7 +75,7 @@ function drawClaims() {
     body.replaceChildren(el("p", { class: "none" }, "The suites of this board carry no claims."));
   } else {
     body.replaceChildren(
-      el("p", { class: "intro" }, "Sentences from the study this benchmark extends, each answered from the runs: supported where the whole interval lies beyond the claim's threshold, contradicted where it lies short of it."),
+      el("p", { class: "intro" }, "Sentences from the study this benchmark extends, each answered from the runs: supported where the lower bound lies beyond the claim's threshold, contradicted where the upper one lies short of it; each errs in at most 2.5 %."),
       el("ul", { class: "claims" }, page.claims.map(claimItem)),
     );
   }

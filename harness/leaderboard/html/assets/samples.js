@@ -137,8 +137,8 @@ function blockRows() {
     const tested = intervals.get(`${number} ${block}`);
     return [{
       row: number, name: row.label, value, text: `${points(value)} points`, low: tested?.low, high: tested?.high,
-      interval: tested ? `${points(tested.low)} to ${points(tested.high)}` : "not computed",
-      verdict: tested?.verdict ?? "undecided", p: tested ? `${pText(tested.p)}, ${tested.verdict}` : null,
+      interval: tested ? `${intervalText(tested)}${tested.seeds === 1 ? `, ${basisOf(1)}` : ""}` : "not computed",
+      verdict: tested?.verdict ?? "untested", p: tested ? verdictText(tested) : null,
     }];
   });
 }
@@ -147,11 +147,11 @@ const blockForest = figure({
   title: "This block: every strategy against the control",
   caption: () => {
     const { label } = trackNow().blocks[chosen.block];
-    const tested = intervalsNow().size ? `Bars: ${levelText()} intervals, paired bootstrap over groups and seeds; triangles: different after Holm, which takes three seeds.` : "No intervals were computed.";
+    const tested = intervalsNow().size ? `Bars: ${levelText()} intervals over ${basisOf(Math.min(...[...intervalsNow().values()].map((one) => one.seeds)))}; triangles: decided under the board's error rate of 5 %, which takes three seeds.` : "No intervals were computed.";
     return `${label}: ${metricNow().title} minus that of ${controlName()}, in points, mean over seeds. ${tested}`;
   },
   draw: (width, c) => forest(() => (blockRows().length ? blockRows() : "There is nothing to compare in this block."), { title: "difference (points)", reference: 0 })(width, c),
-  table: () => ({ head: ["strategy", "difference", "interval", "tested (Holm)"], words: [0, 3], rows: blockRows().map((one) => [one.name, one.text, one.interval, one.p ?? "not tested"]) }),
+  table: () => ({ head: ["strategy", "difference", "interval", "verdict"], words: [0, 3], rows: blockRows().map((one) => [one.name, one.text, one.interval, one.p ?? "not tested"]) }),
 });
 
 const cellFigures = [blockForest, scoreCurve, lossCurve, matrix, calibration];

@@ -1,0 +1,244 @@
+"""Gains of one strategy on another: in one cell, and on average over the cells of a board.
+
+Two things are uncertain: other images might have been tested, and other seeds drawn.  The images'
+part is the spread of the groups' gains within class (the closed form of a bootstrap over groups),
+the seeds' part what paired runs spread beyond the noise of single images.  A few seeds say little
+about that, so the cells of a board lend each other what they know (`lending`).
+
+With one seed the error holds the images alone.  Formulae, and how often they err, stand in
+`docs/statistics.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import UsageError
+from harness.stats.estimate import DIGITS, Estimate, refuse_nan
+from harness.stats.lending import KIN, moderate
+from harness.stats.paired import centred
+
+Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What each group adds to the gain of each paired seed in one cell, [S, G].
+
+    Attributes:
+        strata: the class of each group [G].
+        place: dataset, backbone, and the name of what is compared.
+        test_set: cells that agree in it have the same groups in the same order.
+        widest: the largest difference that the metric allows; None: no limit is known.
+    """
+
+    added: np.ndarray
+    strata: np.ndarray
+    place: Place
+    test_set: Hashable
+    widest: float | None = 1.0
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What one cell shows by itself.
+
+    Attributes:
+        images: variance of `value` on other groups of the same classes, and `images_df`.
+        step: the least change there can be; the error is never taken to be smaller.
+        variance: of the gain of a paired seed; `noise`: the part that single images explain.
+        alike: both strategies give every group the same in every seed.
+    """
+
+    place: Place
+    widest: float | None
+    seeds: int
+    value: float
+    images: float
+    images_df: float
+    step: float
+    variance: float
+    noise: float
+    alike: bool
+
+
+def estimate_gains(gains: Iterable[Gain]) -> list[Estimate]:
+    """The gain of every cell, mean over its seeds, with what the others know of seeds.
+
+    Args:
+        gains: of one board, taken one by one.
+
+    Raises:
+        UsageError: a score that is not finite.
+    """
+    cells = [_describe(gain) for gain in gains]
+    seeds, seeds_df = np.zeros(len(cells)), np.full(len(cells), np.inf)
+    rows = np.array(
+        [i for i, one in enumerate(cells) if one.seeds > 1 and not one.alike], dtype=int
+    )
+    if len(rows):
+        seeds[rows], seeds_df[rows] = _luck([cells[i] for i in rows])
+    return [
+        _estimate(cell, float(luck), float(df))
+        for cell, luck, df in zip(cells, seeds, seeds_df, strict=True)
+    ]
+
+
+def _describe(gain: Gain) -> _Cell:
+    added = _settled(gain)
+    moved, variance, noise = _spread(added)
+    images, images_df = centred(moved, gain.strata)
+    steps = np.abs(moved[np.abs(moved) > 10.0**-DIGITS])
+    return _Cell(
+        place=gain.place,
+        widest=gain.widest,
+        seeds=len(added),
+        value=_mean(gain),
+        images=images,
+        images_df=images_df,
+        step=float(steps.min()) if len(steps) else 0.0,
+        variance=variance,
+        noise=noise,
+        alike=not added.any(),
+    )
+
+
+def _settled(gain: Gain) -> np.ndarray:
+    """What groups add, rounded so that equal is equal."""
+    if not np.isfinite(gain.added).all():
+        refuse_nan(gain.added, f"gains of {' / '.join(gain.place)} (seed, group)")
+    rounded: np.ndarray = np.round(gain.added, DIGITS)
+    return rounded
+
+
+def _spread(added: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Mean over seeds [G]; variance over seeds of the sum, and summed over groups (0 of one seed)."""
+    moved: np.ndarray = added.mean(axis=0)
+    if len(added) == 1:
+        return moved, 0.0, 0.0
+    around, df = added - moved, len(added) - 1
+    totals = around.sum(axis=1)
+    return moved, float(totals @ totals) / df, float((around * around).sum()) / df
+
+
+def _mean(gain: Gain) -> float:
+    """Over seeds; from numbers as they are, for those of many groups would add up what they lost."""
+    return float(np.round(gain.added.sum(axis=1).mean(), DIGITS))
+
+
+def _luck(cells: Sequence[_Cell]) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of each gain by luck of seeds, beyond image noise, and its df, [cells] each."""
+    variance, noise = (
+        np.array([getattr(cell, name) for cell in cells]) for name in ("variance", "noise")
+    )
+    count = np.array([cell.seeds for cell in cells], dtype=float)
+    lent, pool = _lend(variance - noise, cells, noise > 0)
+    base = noise + lent
+    ratio = np.divide(variance, base, out=np.zeros_like(variance), where=base > 0)
+    ratio, df = moderate(ratio, count - 1)
+    return np.maximum(0.0, ratio * base - noise) / count, np.minimum(df, pool)
+
+
+def _lend(
+    excess: np.ndarray, cells: Sequence[_Cell], known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variance by seeds that each cell is taken to have, and the df behind it.
+
+    As `lending.lend` has it; but cells of a block share the control, so that the seeds of a block
+    count once, however many strategies were compared there.
+
+    Args:
+        excess: variance of seeds less image noise.
+        cells: where they lie.
+        known: cells that say something; the others are only lent to.
+    """
+    chosen = np.flatnonzero(known)
+    lent = np.full(len(cells), max(0.0, float(excess[chosen].mean())) if len(chosen) else 0.0)
+    df = np.full(len(cells), max(1.0, _seeds_behind(cells, chosen)))
+    for part in range(3):
+        labels = np.array([cell.place[part] for cell in cells])
+        for label in np.unique(labels):
+            kin = np.flatnonzero((labels == label) & known)
+            if len(kin) >= KIN:
+                mean = float(excess[kin].mean())
+                up = (labels == label) & (lent < mean)
+                lent[up], df[up] = mean, _seeds_behind(cells, kin)
+    return lent, df
+
+
+def _seeds_behind(cells: Sequence[_Cell], chosen: np.ndarray) -> float:
+    """Degrees of freedom of these cells' seeds, each block's once."""
+    some = (cells[int(index)] for index in chosen)
+    return float(sum({cell.place[:2]: cell.seeds - 1 for cell in some}.values()))
+
+
+def _estimate(cell: _Cell, seeds: float, seeds_df: float) -> Estimate:
+    least = max(cell.noise / cell.seeds, cell.step**2)
+    variance = max(cell.images + seeds, least)
+    df = _degrees(variance, [(cell.images, cell.images_df), (seeds, seeds_df)])
+    df = max(df, min(seeds_df, cell.images_df))
+    return Estimate(cell.value, variance**0.5, df, cell.seeds, cell.widest, cell.step)
+
+
+def _degrees(total: float, parts: Sequence[tuple[float, float]]) -> float:
+    """Satterthwaite's degrees of freedom of a variance that is the sum of these parts."""
+    spread = sum(variance**2 / df for variance, df in parts)
+    return total**2 / spread if spread else np.inf
+
+
+def average_gain(gains: Iterable[Gain], stretch: float = 1.0) -> Estimate:
+    """The mean over the cells of one strategy, on these datasets with these backbones.
+
+    Images count by group, summed over the cells of a test set: backbones find the same ones hard.
+    Seeds count block by block.
+
+    Args:
+        gains: of the cells.
+        stretch: factor on the variance by luck, where seeds are not independent of each other.
+
+    Raises:
+        UsageError: no cell, or a score that is not finite.
+    """
+    given = list(gains)
+    if not given:
+        raise UsageError("the average of no cells.  Give at least one.")
+    sums: dict[Hashable, tuple[np.ndarray, np.ndarray]] = {}
+    spread: list[tuple[float, float, int]] = []  # variance, noise, df of each block
+    for gain in given:
+        moved, variance, noise = _spread(_settled(gain) / len(given))
+        count = len(gain.added)
+        before, strata = sums.get(gain.test_set, (0.0, gain.strata))
+        sums[gain.test_set] = (before + moved, strata)
+        if count > 1:
+            spread.append((variance / count, noise / count, count - 1))
+    sizes = [np.abs(total) for total, _ in sums.values()]
+    step = min((one[one > 10.0**-DIGITS].min(initial=np.inf) for one in sizes), default=np.inf)
+    images = [centred(total, strata) for total, strata in sums.values()]
+    seeds, seeds_df = _block_luck(spread)
+    seeds *= stretch
+    total = sum(part for part, _ in images) + seeds
+    if np.isfinite(step):
+        total = max(total, float(step) ** 2)
+    whole = sum(part for part, _, _ in spread)
+    limits = [gain.widest for gain in given if gain.widest is not None]
+    return Estimate(
+        value=float(np.round(sum(map(_mean, given)) / len(given), DIGITS)),
+        se=total**0.5,
+        # The error of luck is that of the whole spread of runs, of which it is what noise leaves.
+        df=_degrees(total, [*images, (whole * stretch if seeds else 0.0, seeds_df)]),
+        seeds=min(len(gain.added) for gain in given),
+        widest=sum(limits) / len(limits) if len(limits) == len(given) else None,
+    )
+
+
+def _block_luck(spread: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
+    """Variance by luck of seeds, summed over blocks, and its df."""
+    if not spread:
+        return 0.0, np.inf
+    variance, noise = (sum(one[part] for one in spread) for part in (0, 1))
+    squares = sum(one[0] ** 2 / (one[2] + 2) for one in spread)
+    least = float(min(df for _, _, df in spread))
+    return max(0.0, variance - noise), max(variance**2 / squares - 2, least) if squares else np.inf

@@ -1,0 +1,124 @@
+"""Small versions of the tables of docs/statistics.md: 200 calls, of which 5 % may err.
+
+A rule that errs in 5 % has more than 21 hits of 200 once in a thousand times.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_boards import answers, boards
+
+pytestmark = pytest.mark.slow
+
+CALLS, MOST = 200, 21
+DECIDED = {"better", "worse"}
+
+
+@pytest.fixture(scope="module")
+def alike():
+    """Statistics of boards of eight strategies that do not differ."""
+    rng = np.random.default_rng(1)
+    board = boards.Board(seeds=3, spread=0.02, shared=0.5)
+    return [boards.judge(boards.draw(rng, board), 3) for _ in range(CALLS)]
+
+
+def test_a_board_of_identical_strategies_says_nothing(alike):
+    hits = sum(
+        any(one["verdict"] in DECIDED for one in found["differences"])
+        or any(
+            one[scope]["verdict"] in DECIDED for one in found["averages"].values() for scope in one
+        )
+        for found in alike
+    )
+    assert hits <= MOST
+
+
+@pytest.mark.parametrize("scope", ["these", "general"])
+def test_the_interval_of_an_average_holds_the_truth(alike, scope):
+    given = [found["averages"]["lp-ft"][scope] for found in alike]
+    assert sum(not one["low"] <= 0 <= one["high"] for one in given) <= MOST
+
+
+def test_the_interval_of_a_cell_holds_the_truth(alike):
+    """A cell of another dataset and strategy in every board."""
+    given = [found["differences"][call % 105] for call, found in enumerate(alike)]
+    assert sum(not one["low"] <= 0 <= one["high"] for one in given) <= MOST
+
+
+@pytest.mark.parametrize("scope", ["these", "general"])
+def test_all_true_ranks_lie_in_their_sets(alike, scope):
+    """Of equal strategies every rank is true."""
+    wrong = sum(any(one[scope] != [1, 8] for one in found["ranks"].values()) for found in alike)
+    assert wrong <= MOST
+
+
+def test_a_gain_of_five_points_is_found():
+    """Were nothing ever said, the tests above would pass."""
+    rng = np.random.default_rng(2)
+    gains = np.zeros((5, 3, 8))
+    gains[..., 1] = 0.05
+    board = boards.Board(seeds=3, spread=0.01, gains=gains)
+    found = [boards.judge(boards.draw(rng, board), 3)["averages"]["auto-rgn"] for _ in range(10)]
+    assert sum(one["these"]["verdict"] == "better" for one in found) >= 8
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.02, 0.04])
+def test_datasets_in_general_hold_whatever_effects_vary(tau):
+    rng = np.random.default_rng(3)
+    missed = found = 0
+    for _ in range(CALLS):
+        scores = boards.scores(rng, tau, "normal")
+        first, *_ = one = boards.in_general(scores[:, 1:] - scores[:, :1], 3)
+        low, high = first.interval()
+        missed += not low <= 0 <= high
+        found += min(boards.holm([each.p for each in one])) <= 0.05
+    assert missed <= MOST
+    assert found <= MOST
+
+
+def false(claim, world, verdict, calls=CALLS):
+    rng = np.random.default_rng(4)
+    found = [answers.answers(rng, claim, world) for _ in range(calls)]
+    return sum(one[("supported", "contradicted").index(verdict)] for one in found)
+
+
+def world(table, name):
+    lines, _ = answers.TABLES[table]
+    return next(given for line, given in lines() if line.startswith(name))
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "verdict"),
+    [
+        ("lp-ft-improves", "7 of +10, 8 of +1", "supported"),
+        ("auto-rgn-gain", "all +1", "supported"),
+        ("densenet-gains-most", "lead 0 (neither) | 4, others 0.5", "supported"),
+    ],
+)
+def test_a_claim_at_its_edge_is_not_supported(claim, name, verdict):
+    assert false(claim, world(claim, name), verdict) <= MOST
+
+
+def test_a_lead_of_nothing_is_not_contradicted():
+    even = world("densenet-gains-most", "lead 0 (neither) | 0.5, others 4")
+    assert false("densenet-gains-most", even, "contradicted") <= MOST
+
+
+def test_strategies_alike_are_no_claim_of_many_winners():
+    alike = world("no-universal-winner", "all alike")
+    # 100 calls: more than 13 of 5 % come once in a thousand times.
+    assert false("no-universal-winner", alike, "supported", calls=100) <= 13
+
+
+@pytest.mark.parametrize(
+    ("claim", "name"),
+    [
+        ("lp-ft-improves", "all +5"),
+        ("auto-rgn-gain", "one +10"),
+        ("densenet-gains-most", "lead +4"),
+        ("no-universal-winner", "each best in one or two cells by 8"),
+    ],
+)
+def test_a_claim_that_is_true_is_supported(claim, name):
+    assert false(claim, replace(world(claim, name), spread=(1.0,) * 3), "supported", calls=10) >= 8
