@@ -162,11 +162,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("claim", choices=CLAIMS)
     parser.add_argument("--repetitions", type=int, default=400)
+    parser.add_argument("--lines", type=int, nargs="+", help="of the table, from 1")
     given = parser.parse_args()
     lines, head = TABLES[given.claim]
     print(f"n = {given.repetitions}; numpy {np.__version__}, scipy {scipy.__version__}\n")
     print(f"| {head} | supported | contradicted | effect, mean |\n|---|---|---|---|---|")
-    for name, world in lines():
+    for number, (name, world) in enumerate(lines(), start=1):
+        if given.lines and number not in given.lines:
+            continue
         rng = np.random.default_rng(16)
         found = np.array([answers(rng, given.claim, world) for _ in range(given.repetitions)])
         shares = f"{percent(found[:, 0])} | {percent(found[:, 1])} | {found[:, 2].mean():.2f}"

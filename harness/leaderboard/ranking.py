@@ -17,6 +17,7 @@ from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns
 Groups: TypeAlias = Mapping[str, Sequence[BlockKey]]
 
 CONTROL = "full-ft"
+RULES = 2  # of the statistics of a board; the first judged cell by cell
 POINTS = 100.0  # a point is a hundredth of the metric
 WIN = 1.0  # points; a smaller difference is none
 DIGITS = 12  # decimals in which tied means agree: sums of seeds differ in the last place

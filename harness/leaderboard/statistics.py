@@ -24,6 +24,7 @@ from harness.api.records import Json, RunResult
 from harness.data.split import read_samples, take
 from harness.leaderboard import claims
 from harness.leaderboard.cells import CellBlock, RunScores, make_block
+from harness.leaderboard.ranking import RULES
 from harness.results.merge import MergedStore
 
 CLAIMED = ("balanced-accuracy", "accuracy")  # metrics in which a point is what claims mean by it
@@ -175,7 +176,7 @@ def track_statistics(
     shared = [row for row in rows if all(row in block.strategies for block in given)]
     fewest = min(len(block.seeds) for block in given)
     found: dict[str, Json] = {
-        "rules": stats.RULES,
+        "rules": RULES,
         "level": stats.LEVEL,
         "basis": "images and seeds" if fewest > 1 else "test images only",
         "cells": len(given),

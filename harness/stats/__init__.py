@@ -34,14 +34,13 @@ from harness.stats.ranks import (
     rank,
 )
 from harness.stats.scores import SCORED, group_scores
-from harness.stats.verdicts import RULES, Judged, Verdicts, judge, judged_as
+from harness.stats.verdicts import Judged, Verdicts, judge, judged_as
 
 __all__ = [
     "FAMILIES",
     "FEWEST_SETS",
     "LEVEL",
     "POINT",
-    "RULES",
     "SCORED",
     "SEEDS",
     "WEAK",

@@ -28,7 +28,6 @@ from harness.stats.estimate import (
     holm,
 )
 
-RULES = 2  # of a board's statistics; the first judged cells one by one
 BOARD = 1 - LEVEL
 AVERAGES = 0.03
 CELLS = 0.02

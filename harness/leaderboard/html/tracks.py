@@ -14,8 +14,7 @@ from harness.api.metric import Metric
 from harness.api.records import Json
 from harness.errors import UsageError
 from harness.leaderboard.html.runs import decimals, figures
-from harness.leaderboard.ranking import mean, rank_values
-from harness.stats.verdicts import RULES
+from harness.leaderboard.ranking import RULES, mean, rank_values
 
 LEVEL = 0.95  # of intervals, where statistics do not say
 GAPS = 50  # a row's gaps that are spelled out; all are counted

@@ -8,6 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from harness.api.leaderboard import ClaimAnswer, Leaderboard, Track
 from harness.api.records import Json
+from harness.leaderboard.ranking import RULES
 from harness.leaderboard.render.document import (
     Bullets,
     Cell,
@@ -17,8 +18,6 @@ from harness.leaderboard.render.document import (
     Part,
     Table,
 )
-from harness.stats.estimate import SEEDS
-from harness.stats.verdicts import RULES
 from harness.utils import text
 from harness.utils.text import NOTHING
 
@@ -102,8 +101,8 @@ def _caption(track: Track, found: Plain) -> str:
         "vary from dataset to dataset, and takes four of them."
     )
     said = [these, general]
-    seeds = [one["seeds"] for one in found.get("differences", ())]
-    if not seeds or max(seeds) >= SEEDS:
+    verdicts = {one["verdict"] for one in found.get("differences", ())}
+    if verdicts != {"untested"}:
         said.append(
             "better, worse: where no strategy differed, any such word would stand on at most 5% "
             "of boards. Intervals are not adjusted for their number."
