@@ -81,15 +81,17 @@ def finished(process: subprocess.Popen[str], codes: Sequence[int] = (0,)) -> str
     return said
 
 
-def kill(call: Call, place: Path, times: int, seed: int = 0) -> None:
+def kill(call: Call, place: Path, times: int, seed: int = 0, reference: Path | None = None) -> None:
     """Kill the call at random moments, in turn at a random run and by the clock, and begin it again.
 
     A finished folder is followed by a new one.
     """
     rng, started = random.Random(seed), time.monotonic()
-    reference = place / "reference"
-    call.run(reference, place / "cache-reference")
-    longest, total = time.monotonic() - started, len(sound_runs(reference))
+    longest = 10.0  # seconds of a call, where it was carried out before
+    if reference is None:
+        reference = untroubled(call, place)
+        longest = time.monotonic() - started
+    total = len(sound_runs(reference))
     folder, there, done = 0, set[str](), 0
     while done < times:
         out, cache = place / f"killed-{folder}", place / f"cache-{folder}"
@@ -120,6 +122,12 @@ def kill(call: Call, place: Path, times: int, seed: int = 0) -> None:
     same(reference, out)
 
 
+def untroubled(call: Call, place: Path, *more: str) -> Path:
+    """The folder of a call that nothing happens to, and its cache beside it."""
+    call.run(place / "reference", place / "cache-reference", *more)
+    return place / "reference"
+
+
 def _wait_for(process: subprocess.Popen[str], out: Path, runs: int) -> None:
     """Wait until so many records are there, or the call has ended."""
     while process.poll() is None and len(list((out / "runs").rglob("*.json"))) < runs:
@@ -130,11 +138,15 @@ RESULTS, CACHES = ("64k", "256k", "1m", "4m"), ("16k", "256k")
 
 
 def full(
-    call: Call, place: Path, results: Sequence[str] = RESULTS, caches: Sequence[str] = CACHES
+    call: Call,
+    place: Path,
+    results: Sequence[str] = RESULTS,
+    caches: Sequence[str] = CACHES,
+    reference: Path | None = None,
 ) -> None:
     """Results, cache and TMPDIR on disks of several sizes; then they grow."""
-    reference, cache = place / "reference", place / "cache"
-    call.run(reference, cache, "--save-weights")
+    reference = reference or untroubled(call, place, "--save-weights")
+    cache = reference.parent / "cache-reference"
     for size in results:
         with mounted(place / "small", size) as (small, change):
             out = small / "out"
@@ -164,9 +176,8 @@ def full(
         print("TMPDIR on 16k: named", flush=True)
 
 
-def read_only(call: Call, place: Path) -> None:
+def read_only(call: Call, place: Path, reference: Path | None = None) -> None:
     """Results that can be read only; a cache that can be read only."""
-    reference = place / "reference"
     with mounted(place / "small", "1g") as (small, change):
         out, cache = small / "out", small / "cache"
         call.run(out, cache)
@@ -175,15 +186,17 @@ def read_only(call: Call, place: Path) -> None:
         if "no permission to write" not in said:
             raise Lost(f"a read-only folder is not named:\n{said}")
         call.other("board", str(out), "--format", "md", cache=cache)
-        call.run(reference, cache)
-        same(reference, out)
+        again = place / "again"
+        call.run(again, cache)
+        same(again, out)
+        if reference is not None:
+            same(reference, again, but=("weights/",))
     print("read-only results and cache: the same", flush=True)
 
 
-def together(call: Call, place: Path, processes: int) -> None:
+def together(call: Call, place: Path, processes: int, reference: Path | None = None) -> None:
     """The same call so many times, and boards of its folder, at once."""
-    reference, out = place / "reference", place / "together"
-    call.run(reference, place / "cache-reference")
+    reference, out = reference or untroubled(call, place), place / "together"
     calls = [call.start(out, place / "cache") for _ in range(processes)]
     while any(one.poll() is None for one in calls):
         if sound_runs(out):

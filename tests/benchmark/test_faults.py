@@ -21,24 +21,30 @@ def faults():
     del sys.modules["faults"]
 
 
-@pytest.fixture
-def call(faults, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    return faults.Call(("bench", "toy", "--strategies", "full-ft,moody"), (TOY,))
+@pytest.fixture(scope="module")
+def call(faults):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        yield faults.Call(("bench", "toy", "--strategies", "full-ft,moody"), (TOY,))
 
 
-def test_what_is_killed_goes_on_and_comes_to_the_same(faults, call, tmp_path):
-    faults.kill(call, tmp_path, times=1, seed=1)
+@pytest.fixture(scope="module")
+def reference(faults, call, tmp_path_factory):
+    return faults.untroubled(call, tmp_path_factory.mktemp("untroubled"))
 
 
-def test_several_at_once_come_to_the_same(faults, call, tmp_path):
-    faults.together(call, tmp_path, processes=2)
+def test_what_is_killed_goes_on_and_comes_to_the_same(faults, call, reference, tmp_path):
+    faults.kill(call, tmp_path, times=1, seed=1, reference=reference)
+
+
+def test_several_at_once_come_to_the_same(faults, call, reference, tmp_path):
+    faults.together(call, tmp_path, processes=2, reference=reference)
 
 
 @pytest.mark.parametrize("fault", ["full", "read_only"])
-def test_disks_that_take_nothing(faults, call, tmp_path, fault):
+def test_disks_that_take_nothing(faults, call, reference, tmp_path, fault):
     sizes = {"results": ("64k",), "caches": ("16k",)} if fault == "full" else {}
     try:
-        getattr(faults, fault)(call, tmp_path, **sizes)
+        getattr(faults, fault)(call, tmp_path, reference=reference, **sizes)
     except faults.CannotMount:
         pytest.skip("a file system cannot be mounted here")

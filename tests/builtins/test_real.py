@@ -23,7 +23,8 @@ def probe(out, *args):
     folder = Path(DATA or "") / "mri"
     Cli()(
         "bench", "--data", f"mri:brain={folder}", "--backbones", "resnet50", "--strategies",
-        "linear-probe", "--limit", "24", "--set", "protocol.lr=0.01", "--out", out, "--jobs", 1,
+        "linear-probe", "--limit", "24", "--set", "protocol.lr=0.01", "--set", "protocol.resize=128",
+        "--set", "protocol.crop=112", "--out", out, "--jobs", 1,
         *args,
     )  # fmt: skip
     return json.loads(runs(out)[0].read_text(encoding="utf-8"))
