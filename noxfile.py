@@ -61,7 +61,11 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """All small faults that mutmut makes in a few modules; needs `pip install mutmut==3.8.1`."""
+    """Tests of more sets and networks, and all small faults that mutmut makes in a few modules.
+
+    It needs `pip install mutmut==3.8.1`.
+    """
+    session.run("python", "-m", "pytest", "-n", "2", "-m", "nightly")
     session.run("python", "benchmarks/mutation.py", *session.posargs)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import hub_server
 import numpy as np
 import pytest
+from cases import nightly
 from command import Cli
 from PIL import Image
 from scenes import encoded, half, scene
@@ -438,8 +439,16 @@ def real(name):
     return FolderDataset(name=name, modality="m", path=Path(root) / name)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
-@pytest.mark.parametrize("name", ["xray", "mri", "histology", "dermoscopy", "endoscopy-patches"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "xray",
+        "dermoscopy",
+        *(nightly(name) for name in ("mri", "histology", "endoscopy-patches")),
+    ],
+)
 def test_real_sets_without_a_crossing(name, access):
     report = audit(real(name), access).report
     assert not report.crosses
@@ -448,6 +457,7 @@ def test_real_sets_without_a_crossing(name, access):
     assert not report.bad
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_three_pairs_of_frames_that_cross_in_endoscopy(access):
     report = audit(real("endoscopy"), access).report

@@ -6,6 +6,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+from cases import nightly
 from datasets import Features, Value
 from PIL import Image, ImageEnhance
 from scenes import TURNS, encoded, half, scene
@@ -122,15 +123,15 @@ def test_the_hash_is_that_of_the_definition_in_every_orientation(orientation):
 @pytest.mark.slow
 def test_candidates_and_correlations_are_those_of_plain_loops(monkeypatch):
     monkeypatch.setattr(duplicates, "COLUMNS", 16)  # several chunks in a block, several blocks
-    copies = copies_of(90, levels=3)
+    copies = copies_of(60, levels=3)
     copies[40:60] = copies[:20] // 2 + 30
     found = {
         (row["one"], row["other"]): row
         for row in np.concatenate([*duplicates.candidate_pairs(copies)])
     }
     expected = {}
-    for one in range(90):
-        for other in range(one + 1, 90):
+    for one in range(60):
+        for other in range(one + 1, 60):
             options = [turn(copies[other]) for turn in TURNED]
             close = [x for x in options if (bits(copies[one]) != bits(x)).sum() <= 8]
             if close and copies[one].std() and copies[other].std():
@@ -382,12 +383,12 @@ def test_a_bad_image_that_is_skipped_takes_no_twin_along(tmp_path):
 @pytest.mark.parametrize(
     ("name", "confirmed"),
     [
-        ("xray", 0),
+        nightly("xray", 0),
         ("mri", 9),
-        ("histology", 2),
-        ("dermoscopy", 0),
+        nightly("histology", 2),
+        nightly("dermoscopy", 0),
         ("endoscopy", 4),
-        ("endoscopy-patches", 1),
+        nightly("endoscopy-patches", 1),
     ],
 )
 def test_the_hash_misses_nothing_that_a_correlation_of_all_pairs_finds(name, confirmed, tmp_path):

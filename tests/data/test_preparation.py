@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+from cases import nightly
 from datasets import Features, Value
 from PIL import Image
 from transformed import transformed
@@ -357,10 +358,10 @@ def test_a_class_in_test_that_train_lacks_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("name", "pairs", "left_out"),
     [
-        ("xray", "none", 0),
+        nightly("xray", "none", 0),
         ("mri", "1 pair", 0),
-        ("histology", "none", 0),
-        ("dermoscopy", "none", 0),
+        nightly("histology", "none", 0),
+        nightly("dermoscopy", "none", 0),
         ("endoscopy", "4 pairs", 3),
     ],
 )
