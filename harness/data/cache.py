@@ -177,11 +177,13 @@ class PixelCheck:
         with self._lock:
             if self._damaged is None:
                 self._damaged = self._differs()
-                self._file.close()
                 if not self._damaged:
                     self._note()
-            if self._damaged:
-                self._remove()
+            if not self._file.closed:
+                if self._damaged:
+                    self._remove()
+                # Not before, and never again: a new file may have the number of one that is gone.
+                self._file.close()
             return self._damaged
 
     def _differs(self) -> bool:

@@ -9,6 +9,8 @@ from places import ROOT, TOY
 
 pytestmark = pytest.mark.slow
 
+BENCH = ("bench", "toy", "--strategies", "full-ft,moody")
+
 
 @pytest.fixture(scope="module")
 def faults():
@@ -25,7 +27,7 @@ def faults():
 def call(faults):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-        yield faults.Call(("bench", "toy", "--strategies", "full-ft,moody"), (TOY,))
+        yield faults.Call((*BENCH, "--jobs", "1"), (TOY,))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def reference(faults, call, tmp_path_factory):
 
 
 def test_what_is_killed_goes_on_and_comes_to_the_same(faults, call, reference, tmp_path):
-    faults.kill(call, tmp_path, times=1, seed=1, reference=reference)
+    workers = faults.Call((*BENCH, "--jobs", "2"), (TOY,))
+    faults.kill(workers, tmp_path, times=1, seed=1, reference=reference)
 
 
 def test_several_at_once_come_to_the_same(faults, call, reference, tmp_path):

@@ -111,8 +111,8 @@ def test_a_cell_that_falls_to_chance_fails(tmp_path, toy_cli):
     store.add(Outcome(spoilt, type(kept)(constant, kept.targets, kept.rows)))
 
     done = toy_cli("check", BASELINE, tmp_path / "now", exit_code=1)
-    assert f"fails: {CELL}: worse" in done.stdout
-    assert "FAIL: 119 equal, 1 worse" in done.stdout
+    assert f"fails: {CELL}: collapsed" in done.stdout
+    assert "FAIL: 1 collapsed, 119 equal" in done.stdout
 
 
 def test_it_was_renewed_with_a_changelog_entry_of_kind_result():

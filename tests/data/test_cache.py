@@ -257,6 +257,18 @@ def test_a_check_is_of_the_file_that_is_mapped_whoever_replaces_it(tmp_path):
     assert np.array_equal(cache.decoded(tmp_path, describe(), refuse).images, expected)
 
 
+def test_what_took_the_place_of_a_damaged_entry_stays_whatever_its_number(tmp_path):
+    """File systems give the number of a file that is gone to the next one."""
+    expected = np.array(build(tmp_path).images)
+    change(pixels_file(tmp_path), zeroed)
+    found = cache.decoded(tmp_path, describe(), refuse, defer_check=True)
+    assert found.check.damaged()
+    build(tmp_path)
+    found.check._status = pixels_file(tmp_path).stat()
+    assert found.check.damaged()
+    assert np.array_equal(cache.decoded(tmp_path, describe(), refuse).images, expected)
+
+
 def test_a_sound_entry_in_a_read_only_cache_is_checked_and_used(tmp_path, monkeypatch):
     expected = np.array(build(tmp_path).images)
     age(tmp_path, cache.CHECKED_FOR + 1)

@@ -21,7 +21,7 @@ WORDS = ("a", "b", "A ", "1", "1.0", "01", "2", "bö", "bo\u0308", "nan", "NA", 
 GROUPS = ("p1", "p2", "P2", "6", "6.0", "06", "7", "", "None", "#N/A", "?")
 # What a person reads in these, written out: by no code of the project.
 SAME = {"A": "a", "1.0": "1", "01": "1", "bo\u0308": "bö", "6.0": "6", "06": "6", "P2": "p2"}
-STAND_FOR_NOTHING = ("nan", "NA", "-", "none", "None", "#N/A", "?")
+STAND_FOR_NOTHING = ("", "nan", "NA", "-", "none", "None", "#N/A", "?")
 SPLIT_TEXTS = ("train", "val", "Valid", "test", "validation", "tset", "dev", "")
 MEANT = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation"}
 MEANT |= {"test": "test"}

@@ -160,7 +160,7 @@ def test_what_is_written_is_tidy(tmp_path, kind, harness_cli):
         ("MyStrategy", "'MyStrategy' is no name for a plugin: .*; did you mean 'my-strategy'?"),
         ("my_strategy", "did you mean 'my-strategy'?"),
         ("-x", "Error"),
-        ("", "'' is no name for a plugin"),
+        ("", "an argument is empty"),
         ("../up", "did you mean 'up'?"),
         ("lp-ft", "there is a plugin 'lp-ft' (finetune-harness .*) already; choose another name"),
         ("l2-sp", "there is a strategy 'l2-sp' already, of plugin 'starting-point'"),

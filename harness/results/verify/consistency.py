@@ -79,7 +79,8 @@ def _training_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]
     epochs = [epoch.epoch for epoch in result.history]
     if epochs != sorted(epochs):
         yield "the epochs of its history are not in order"
-    if not sum(phase.steps for phase in result.phases) and result.phases:
+    stepping = [phase for phase in result.phases if phase.kind == "phase" and not phase.skipped]
+    if stepping and not sum(phase.steps for phase in stepping):
         yield "it finished without a single step"
     trained = [phase.trainable for phase in result.phases if not phase.skipped]
     if result.cost.trainable != max(trained, default=0):
