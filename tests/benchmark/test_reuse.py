@@ -1,8 +1,13 @@
+"""`harness why`: what in a run is as it was, and what is not."""
+
 import json
 import shutil
 
 import pytest
 from command import bench, runs
+
+from harness.benchmark.reuse import find_run
+from harness.errors import StoreError
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +74,12 @@ def test_what_cannot_be_told_is_said(made, toy_cli):
     shutil.rmtree(run.parent)
 
     assert "no loaded plugin offers it" in toy_cli("why", run.stem, "--out", folder).stdout
+
+
+def test_a_beginning_that_several_runs_share_is_not_one(tmp_path):
+    bench(tmp_path, "--strategies", "moody,full-ft")
+    with pytest.raises(StoreError, match=r"2 runs in .* start with .*give more digits"):
+        find_run([tmp_path], "")
 
 
 def test_a_run_that_is_not_there(tmp_path, toy_cli):
