@@ -445,8 +445,7 @@ def real(name):
     "name",
     [
         "xray",
-        "dermoscopy",
-        *(nightly(name) for name in ("mri", "histology", "endoscopy-patches")),
+        *map(nightly, ("dermoscopy", "mri", "histology", "endoscopy-patches")),
     ],
 )
 def test_real_sets_without_a_crossing(name, access):

@@ -501,6 +501,7 @@ def test_write_takes_the_page_it_is_given(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_ten_thousand_runs_stay_below_five_megabytes():
     """With nine classes, thirty epochs and nine metrics; a cell has five seeds, so each is kept."""
     results = large_study()
