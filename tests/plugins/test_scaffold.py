@@ -70,6 +70,7 @@ def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_every_kind_installs_passes_its_tests_and_is_benched(environment, harness_cli):
     for kind in KINDS:
         harness_cli("plugins", "new", f"my-{kind}", "--kind", kind, "--into", environment.folder)
