@@ -332,6 +332,7 @@ class TestLoad:
         start = loaded(VGG, tmp_path)
         assert torch.equal(start.state["block1.0.weight"], state["features.0.weight"])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "my_net.backbone."])
     @pytest.mark.parametrize("name", MINIATURES)
     def test_prefixes_by_what_fits(self, tmp_path, name, prefix):

@@ -81,6 +81,7 @@ def test_options(tmp_path, monkeypatch, path, option, number):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NO_NUMBERS)
 @pytest.mark.parametrize(("command", "option", "text"), IN_TEXTS)
 def test_texts_with_numbers(tmp_path, monkeypatch, command, option, text, number):
@@ -93,6 +94,7 @@ def test_texts_with_numbers(tmp_path, monkeypatch, command, option, text, number
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999", '"nan"', '"inf"'])
 @pytest.mark.parametrize(
     "lines",

@@ -408,6 +408,7 @@ def test_rows_take_any_other_order_in_place(order, tmp_path_factory):
     assert np.array_equal(np.load(path), rows[list(order)])
 
 
+@pytest.mark.slow
 def test_decoding_begins_with_its_libraries_whole(tmp_path):
     """Threads that import parts of torchvision at once may find each other's half made."""
     code = f"""

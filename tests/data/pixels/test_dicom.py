@@ -509,6 +509,7 @@ def other_versions(monkeypatch, **versions):
     monkeypatch.setattr(dicom, "version", version)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("versions", [{"pydicom": "99.0"}, {"pylibjpeg": None}])
 def test_pixels_of_another_pydicom_are_decoded_again(tmp_path, access, monkeypatch, versions):
     """Both what trains and what is compared for near duplicates, and only of sets with DICOM files."""
