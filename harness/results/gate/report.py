@@ -12,8 +12,9 @@ from harness.results.gate.records import POINTS, CellReport, FamilyReport, GateR
 from harness.stats import WEAK
 from harness.utils.text import clean
 
+BEYOND = "beyond these images"
 HEADERS = (
-    "cell", "verdict", "before", "after", "change (points)", "beyond these images", "allowed",
+    "cell", "verdict", "before", "after", "change (points)", BEYOND, "allowed",
     "seeds", "cost",
 )  # fmt: skip
 FAMILY_HEADERS = ("mean over", "cells", "verdict", "change (points)", "allowed", "loss seen")
@@ -72,9 +73,15 @@ def families(report: GateReport, style: str = "simple") -> str:
 def _tabulate(rows: list[list[str]], headers: tuple[str, ...], style: str) -> str:
     from tabulate import tabulate
 
+    if not rows:
+        return ""
     if style == "github":
         rows = [[text.replace("|", "\\|") for text in row] for row in rows]
-    return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True) if rows else ""
+    elif BEYOND in headers and all(row[headers.index(BEYOND)] == "-" for row in rows):
+        at = headers.index(BEYOND)  # a terminal is narrow
+        rows = [row[:at] + row[at + 1 :] for row in rows]
+        headers = headers[:at] + headers[at + 1 :]
+    return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
 
 
 def _seen(report: GateReport) -> str:
