@@ -1,6 +1,7 @@
 """A plugin that raises, leaves or says nothing ends its run, and nothing else."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -201,7 +202,8 @@ def test_a_metric_that_ends_the_process_costs_no_training(tmp_path, toy_cli):
     bench = ("bench", "toy", "--strategies", "full-ft", "--jobs", "1", "-p", plugin, "--out")
     plugin.write_text(METRIC.format(line="import os; os._exit(7)"))
     call = [sys.executable, "-m", "harness", "-p", str(TOY), *map(str, bench), str(out)]
-    assert subprocess.run(call, capture_output=True, check=False).returncode == 7
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    assert subprocess.run(call, capture_output=True, check=False, env=env).returncode == 7
     (path,) = runs(out)
     before = path.with_suffix(".safetensors").read_bytes()
     figures = json.loads(path.read_text())["metrics"]
