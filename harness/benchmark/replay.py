@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from harness import weights
 from harness.api.dataset import Access, Dataset
 from harness.api.execution import ENGINE_VERSION, Engine, Outcome, Predictions
-from harness.api.metric import figure
 from harness.api.records import MetricValue, RunResult, RunSpec, canonical
 from harness.benchmark import workers
 from harness.benchmark.events import RunListener
@@ -21,6 +20,7 @@ from harness.data.folder import parse_data_option, with_options, with_windows
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
+from harness.results.rescore import compute
 from harness.results.store import Store
 from harness.results.verify import Replayed
 from harness.results.verify.agreement import Figures, find_agreement, mean_distance
@@ -73,17 +73,8 @@ def _replay(result: RunResult, store: Store, runner: _Runner) -> Replayed:
     names = [name for name in sorted(result.metrics) if name in runner.loaded.metrics]
 
     def figures(predictions: Predictions) -> Mapping[str, MetricValue]:
-        values: Mapping[str, MetricValue] = {
-            name: figure(
-                runner.loaded.metrics[name],
-                predictions.logits["test"],
-                predictions.targets["test"],
-                classes,
-                present_only=result.spec.present_only,
-            )
-            for name in names
-        }
-        return values
+        few = result.spec.present_only
+        return compute(names, predictions, "test", classes, runner.loaded, present_only=few)
 
     def again() -> Outcome:
         return runner.run(result, rounding_differently=True)

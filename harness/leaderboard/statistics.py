@@ -127,7 +127,7 @@ def _block(
 def _added(
     run: BoardRun, stored: Predictions, groups: np.ndarray, metric: str
 ) -> dict[str, np.ndarray]:
-    """What each group adds to the board's metric and, in single precision, to the others."""
+    """The share of each group in the board's metric and, in single precision, to the others."""
     logits, targets = stored.logits["test"], stored.targets["test"]
     shares = softmax(logits)
     added = {metric: stats.group_scores(metric, shares, targets, groups)}

@@ -41,6 +41,16 @@ class Package:
     replaced: tuple[str, ...]
     short: Mapping[str, int]
 
+    @property
+    def notes(self) -> list[str]:
+        """Lines for whoever sends it: what became of ids, and what to look through."""
+        replaced = [f"ids replaced by keyed hashes: {', '.join(self.replaced)}"]
+        return (replaced if self.replaced else []) + [
+            f"{count} ids of {name} are shorter than 4 characters: replaced in their own fields, and "
+            "not looked for in titles, settings and notes; look through these yourself"
+            for name, count in self.short.items()
+        ]
+
 
 def build(
     source: Path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api.dataset import Split
@@ -80,18 +80,33 @@ def figures(
     Raises:
         HarnessError: a metric raised; says whose it is.
     """
-    found: dict[str, dict[str, MetricValue]] = {}
-    for split in SPLITS:
-        logits, targets = predictions.logits[split], predictions.targets[split]
-        found[split] = {}
-        for name in names:
-            found[split][name] = figure(
-                loaded.metrics[name], logits, targets, classes, present_only=present_only
-            )
-            if why := metric_fault(name, found[split][name]):
+    found: dict[str, dict[str, MetricValue]] = {
+        split: compute(names, predictions, split, classes, loaded, present_only=present_only)
+        for split in SPLITS
+    }
+    for values in found.values():
+        for name, value in values.items():
+            if why := metric_fault(name, value):
                 owner = loaded.owner("metrics", name)
                 raise HarnessError(f"metric {name!r} of {owner} raised {why}")
     return found
+
+
+def compute(
+    names: Iterable[str],
+    predictions: Predictions,
+    split: Split,
+    classes: Sequence[str],
+    loaded: PluginRegistry,
+    *,
+    present_only: bool = False,
+) -> dict[str, MetricValue]:
+    """Metric -> its value on one split; one that raises is undefined, with its error as the reason."""
+    logits, targets = predictions.logits[split], predictions.targets[split]
+    return {
+        name: figure(loaded.metrics[name], logits, targets, classes, present_only=present_only)
+        for name in names
+    }
 
 
 def complete(store: Store, result: RunResult, loaded: PluginRegistry) -> None:
@@ -102,18 +117,10 @@ def complete(store: Store, result: RunResult, loaded: PluginRegistry) -> None:
     """
     predictions = store.predictions(result)
     classes = result.data.classes if result.data else ()
+    names = [name for name in result.metrics if name in loaded.metrics]
+    few = result.spec.present_only
     found: dict[str, dict[str, MetricValue]] = {
-        split: {
-            name: figure(
-                loaded.metrics[name],
-                predictions.logits[split],
-                predictions.targets[split],
-                classes,
-                present_only=result.spec.present_only,
-            )
-            for name in result.metrics
-            if name in loaded.metrics
-        }
+        split: compute(names, predictions, split, classes, loaded, present_only=few)
         for split in SPLITS
     }
     store.amend(result, lambda now: _amended(now, found, {}))

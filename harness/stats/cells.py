@@ -36,7 +36,7 @@ Basis = Literal["runs", "stated", "lent", "images", "same"]
 
 @dataclass(frozen=True)
 class Sight:
-    """What a test would have seen.
+    """The losses that a test would have seen.
 
     Attributes:
         critical: change from which on it speaks.

@@ -76,7 +76,7 @@ class Estimate:
 
     @property
     def basis(self) -> Basis:
-        """What the error holds."""
+        """The sources of variation that the error holds."""
         return "images and seeds" if self.seeds > 1 else "test images only"
 
 

@@ -26,7 +26,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Gain:
-    """What each group adds to the gain of each paired seed in one cell, [S, G].
+    """The part of each group in the gain of each paired seed in one cell, [S, G].
 
     Attributes:
         strata: the class of each group [G].
@@ -44,7 +44,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What one cell shows by itself.
+    """One cell by itself.
 
     Attributes:
         images: variance of `value` on other groups of the same classes, and `images_df`.
@@ -107,7 +107,7 @@ def _describe(gain: Gain) -> _Cell:
 
 
 def _settled(gain: Gain) -> np.ndarray:
-    """What groups add, rounded so that equal is equal."""
+    """The parts of the groups, rounded so that equal is equal."""
     if not np.isfinite(gain.added).all():
         refuse_nan(gain.added, f"gains of {' / '.join(gain.place)} (seed, group)")
     rounded: np.ndarray = np.round(gain.added, DIGITS)

@@ -1,4 +1,4 @@
-"""What cells know of the spread of their runs, lent between them.
+"""The spread of runs by their seeds, lent between cells.
 
 A few runs say little about their spread.  Two things are lent: the part that seeds add to the noise
 of single images, additive and common to the cells of a call (or of a dataset, backbone or

@@ -35,7 +35,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one cell shows by itself.
+    """One cell by itself.
 
     Attributes:
         moved: change of each group [G]; they add up to `value`.

@@ -201,7 +201,7 @@ def _cliques(
 
 
 def _weakness(blocks: int, strategies: int, level: float) -> str:
-    """What so few blocks cannot show, whatever the scores; empty: nothing of the kind."""
+    """A note on what so few blocks cannot show, whatever the scores; empty: nothing of the kind."""
     difference = critical_difference(strategies, blocks, level)
     if difference < strategies - 1:
         return ""

@@ -1,4 +1,4 @@
-"""What each group of a test set adds to the score of one run, for the metrics that boards compare.
+"""The part of each group of a test set in the score of one run, for the metrics that boards compare.
 
 Groups' shares add up to the score.  Accuracy, the Brier score and, once its bins are filled, the
 calibration error are sums over images as they stand.  The area under the ROC curve is not: an image
@@ -48,7 +48,7 @@ SCORED: Mapping[str, Scored] = {
 def group_scores(
     metric: str, shares: np.ndarray, targets: np.ndarray, groups: np.ndarray
 ) -> np.ndarray:
-    """What each group adds, [G], groups in the order of `np.unique`.
+    """The part of each group, [G], groups in the order of `np.unique`.
 
     Args:
         metric: of SCORED.

@@ -54,11 +54,12 @@ def faults(run):
 def test_what_a_run_leaves_contradicts_nothing(folder):
     repeats, store = Repeats(), Store(folder)
     planned = {line.run_id: line for line in store.plan().runs}
+    suite = store.plan().suites["toy"]
     results = store.results()
     assert len(results) == 4
     for one in results:
         assert faults(one) == []
-        assert list(plan_faults(one, planned[one.run_id])) == []
+        assert list(plan_faults(one, planned[one.run_id], suite, LOADED)) == []
         assert list(repeats.faults(one, store.predictions(one))) == []
 
 
@@ -68,7 +69,6 @@ def test_what_a_run_leaves_contradicts_nothing(folder):
         ("plugins/strategy/source", "1" * 64, "plugins.strategy.source is not sources.strategy"),
         ("plugins/backbone/source", "1" * 64, "plugins.backbone.source is not sources.backbone"),
         ("weights/sha256", "f" * 64, "weights.sha256 is not the weights of its spec"),
-        ("weights", None, "does not say what weights it started from"),
         ("weights/miniature", None, "weights.miniature is"),
         ("data/procedural", None, "data.procedural is"),
         ("data/modality", "mri-of-the-knee", "data.modality is 'mri-of-the-knee'"),
@@ -107,12 +107,38 @@ def test_the_tested_epoch_has_the_validation_figure_and_is_the_best(run):
 
 
 def test_a_run_of_another_budget_than_its_suites_is_marked(run):
-    fewer = changed(run, "spec/protocol/epochs", run.spec.protocol.epochs / 2)
-    (found,) = faults(fewer)
+    suite = LOADED.suites["demo"]
+
+    def said(run, suite=suite):
+        return list(plan_faults(run, None, suite, LOADED))
+
+    full = changed(changed(run, "suite", "demo"), "spec/protocol/epochs", suite.protocol.epochs)
+    fewer = changed(full, "spec/protocol/epochs", suite.protocol.epochs / 2)
+    assert said(full) == []
+    (found,) = said(fewer)
     assert "shortened is false" in found
-    assert faults(changed(fewer, "shortened", True)) == []
+    assert said(changed(fewer, "shortened", True)) == []
     elsewhere = changed(fewer, "environment/harness", "0.0.1")  # whose suite may have been another
-    assert faults(elsewhere) == []
+    assert said(elsewhere) == []
+    assert said(fewer, None) == []
+    assert said(fewer, suite.model_copy(update={"title": ""})) == []  # of a suite file
+
+
+def test_a_suite_file_may_bear_the_name_of_a_suite(tmp_path, toy_cli):
+    (tmp_path / "toy.toml").write_text('extends = "toy"\n[protocol]\nepochs = 1\n')
+    out = tmp_path / "out"
+    toy_cli("bench", tmp_path / "toy.toml", "--strategies", "full-ft", "--jobs", 1, "--out", out)
+    (made,) = Store(out).results()
+    assert (made.suite, made.shortened, made.spec.protocol.epochs) == ("toy", False, 1)
+    toy_cli("verify", out)
+
+
+def test_who_carries_runs_out_need_not_count_what_learns_or_name_no_weights(run):
+    assert run.spec.weights == "none"
+    assert faults(changed(run, "weights", None)) == []
+    assert faults(changed(run, "cost/trainable", 0)) == []
+    named = changed(changed(run, "weights", None), "spec/weights", "f" * 64)
+    assert faults(named) == ["its spec names weights, and it does not say which"]
 
 
 @pytest.mark.parametrize("name", ["full_ft", "Full-FT", "fullft", "fu11-ft", "full.ft"])
@@ -129,7 +155,8 @@ def test_a_strategy_of_somebody_else_cannot_bear_our_name(run):
 
 def test_a_plan_that_asks_for_something_else_is_found(folder, run):
     (line,) = [one for one in Store(folder).plan().runs if one.run_id == run.run_id]
-    (found,) = plan_faults(run, line.model_copy(update={"seed": 7, "strategy": "lp-ft"}))
+    other = line.model_copy(update={"seed": 7, "strategy": "lp-ft"})
+    (found,) = plan_faults(run, other, None, LOADED)
     assert found == "plan.json asks for its run id with another strategy, seed"
 
 

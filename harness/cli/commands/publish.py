@@ -46,13 +46,8 @@ def command(
         f"{len(done.package.files)} files ({done.package.bytes / 1e6:.1f} MB; "
         f"{done.package.runs} runs, {done.package.failed} failed) {verb} in {done.address or target}"
     )
-    if done.package.replaced:
-        click.echo(f"ids replaced by keyed hashes: {', '.join(done.package.replaced)}")
-    for name, count in done.package.short.items():
-        click.echo(
-            f"{count} ids of {name} are shorter than 4 characters: replaced in their own fields, and "
-            "not looked for in titles, settings and notes; look through these yourself"
-        )
+    for note in done.package.notes:
+        click.echo(note)
     if dry_run:
         for name in done.package.files:
             click.echo(f"  {clean(name)}")

@@ -40,10 +40,5 @@ def command(session: Session, folder: Path, target: Path, hide: tuple[str, ...])
         f"{done.address}: {done.package.runs} runs, {done.package.failed} failed, "
         f"{len(done.package.files)} files ({done.package.bytes / 1e6:.1f} MB unpacked)"
     )
-    if done.package.replaced:
-        click.echo(f"ids replaced by keyed hashes: {', '.join(done.package.replaced)}")
-    for name, count in done.package.short.items():
-        click.echo(
-            f"{count} ids of {name} are shorter than 4 characters: replaced in their own fields, and "
-            "not looked for in titles, settings and notes; look through these yourself"
-        )
+    for note in done.package.notes:
+        click.echo(note)

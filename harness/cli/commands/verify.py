@@ -88,7 +88,7 @@ def _print(report: VerificationReport, replayed: list[Replayed]) -> None:
 
 
 def _print_limits(replayed: bool) -> None:  # noqa: FBT001
-    """What a folder in which everything holds leaves open."""
+    """Print the questions that a folder in which everything holds leaves open."""
     from harness.results.verify import NOT_SHOWN
 
     click.echo("not shown by files:")

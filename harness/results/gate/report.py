@@ -30,7 +30,7 @@ def summary(report: GateReport) -> str:
 
 
 def sight(report: GateReport) -> list[str]:
-    """What loss would have been seen: in a typical cell, and in each family."""
+    """The loss that would have been seen: in a typical cell, and in each family."""
     if report.seen is None:
         cell = "not known in a cell, for nothing tells how much runs spread"
     else:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from harness.api.execution import Predictions
-from harness.api.records import EpochRecord, PlannedRun, RunResult
+from harness.api.records import EpochRecord, PlannedRun, RunResult, Suite
 from harness.plugins import provenance
 from harness.plugins.discovery import DISTRIBUTION
 from harness.plugins.registry import PluginRegistry
@@ -45,15 +45,36 @@ def record_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]:
     yield from _name_faults(result, loaded)
 
 
-def plan_faults(result: RunResult, planned: PlannedRun | None) -> Iterator[str]:
-    """Differences of a run from the line of the plan that has its id; None: there is none."""
-    if planned is None or result.data is None:
+def plan_faults(
+    result: RunResult, planned: PlannedRun | None, suite: Suite | None, loaded: PluginRegistry
+) -> Iterator[str]:
+    """Differences of a run from what was asked for.
+
+    Args:
+        result: its record.
+        planned: the line of the plan that has its id; None: there is none.
+        suite: the suite of the plan that it names; None: there is none.
+        loaded: where suites come from.
+    """
+    if planned is not None and result.data is not None:
+        run = PlannedRun.of(result.spec, result.data.modality)
+        ours, asked = run.model_dump(), planned.model_dump()
+        differ = [name for name in ours if ours[name] != asked[name]]
+        if differ:
+            yield f"plan.json asks for its run id with another {first_few(differ)}"
+    registered = loaded.suites.get(result.suite)
+    # A suite file may bear the name of a registered suite; it has another title, or none.
+    if suite is None or registered is None or not registered.title:
         return
-    run = PlannedRun.of(result.spec, result.data.modality)
-    ours, asked = run.model_dump(), planned.model_dump()
-    differ = [name for name in ours if ours[name] != asked[name]]
-    if differ:
-        yield f"plan.json asks for its run id with another {first_few(differ)}"
+    if (suite.title, suite.notes) != (registered.title, registered.notes):
+        return
+    epochs, asked_epochs = result.spec.protocol.epochs, registered.protocol.epochs
+    here = result.environment and result.environment.harness == provenance.environment("").harness
+    if here and epochs < asked_epochs and not result.shortened:
+        yield (
+            f"shortened is false, and it had {epochs:g} epochs of the {asked_epochs:g} of suite "
+            f"{result.suite!r}"
+        )
 
 
 # -- what a record says twice -----------------------------------------------------------------
@@ -66,7 +87,8 @@ def _source_faults(result: RunResult) -> Iterator[str]:
         if plugin is not None and plugin.source != source:
             yield f"plugins.{role}.source is not sources.{role} of its spec"
     if result.weights is None:
-        yield "it does not say what weights it started from"
+        if result.spec.weights != "none":
+            yield "its spec names weights, and it does not say which"
     elif result.weights.sha256 != result.spec.weights:
         yield "weights.sha256 is not the weights of its spec"
 
@@ -83,7 +105,8 @@ def _training_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]
     if stepping and not sum(phase.steps for phase in stepping):
         yield "it finished without a single step"
     trained = [phase.trainable for phase in result.phases if not phase.skipped]
-    if result.cost.trainable != max(trained, default=0):
+    # Whoever carries runs out need not count it.
+    if result.cost.trainable and result.cost.trainable != max(trained, default=0):
         yield "cost.trainable is not the most that a phase trained"
     figures = result.cost.alone, result.cost.incurred
     if any(seconds < 0 for one in figures for seconds in one.model_dump().values()):
@@ -140,7 +163,7 @@ def _date_faults(result: RunResult) -> Iterator[str]:
 
 
 def _declaration_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]:
-    """Data, weights and budget against the declarations of the same code, where it is loaded."""
+    """Data and weights against the declarations of the same code, where it is loaded."""
     spec, data, weights = result.spec, result.data, result.weights
     dataset, backbone = loaded.datasets.get(spec.dataset), loaded.backbones.get(spec.backbone)
     if data is not None and dataset is not None and _same_code(result, loaded, "dataset"):
@@ -166,30 +189,12 @@ def _declaration_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[s
                 ),
             },
         )
-    yield from _budget_faults(result, loaded)
 
 
 def _different(who: str, figures: Mapping[str, tuple[object, object]]) -> Iterator[str]:
     for name, (recorded, declared) in figures.items():
         if recorded != declared:
             yield f"{name} is {_shown(recorded)}, {who} declares {_shown(declared)}"
-
-
-def _budget_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]:
-    """A run of fewer epochs than its suite has is marked, by every version that makes it."""
-    suite, protocol, made = (
-        loaded.suites.get(result.suite),
-        result.spec.protocol,
-        result.environment,
-    )
-    if suite is None or made is None or made.harness != provenance.environment("").harness:
-        return
-    planned = suite.protocol
-    if protocol.name == planned.name and protocol.epochs < planned.epochs and not result.shortened:
-        yield (
-            f"shortened is false, and it had {protocol.epochs:g} epochs of the {planned.epochs:g} of "
-            f"suite {result.suite!r}"
-        )
 
 
 def _same_code(result: RunResult, loaded: PluginRegistry, role: str) -> bool:
@@ -265,7 +270,7 @@ class Repeats:
 
 
 def _independent(one: RunResult, other: RunResult) -> str:
-    """What sets two runs apart that cannot come to the same bits; '' where they can."""
+    """The part that sets two runs apart which cannot come to the same bits; '' where they can."""
     if one.spec.data != other.spec.data:
         return "dataset"
     if one.spec.backbone != other.spec.backbone:

@@ -35,8 +35,7 @@ def verify(
     report = VerificationReport(folder)
     store = Store(folder)
     plan = _read_plan(store, report)
-    planned = {line.run_id: line for line in plan.runs} if plan else {}
-    context = VerificationContext(store, loaded, SplitFiles(folder, report), report, planned)
+    context = VerificationContext(store, loaded, SplitFiles(folder, report), report, plan)
     context.splits.check_all()
     runs = [(path, verify_run(path, context)) for path in files.listing(folder / "runs")]
     failures = [(path, _check_failure(path, context)) for path in files.listing(folder / "failed")]
@@ -81,7 +80,7 @@ def _check_failure(path: Path, context: VerificationContext) -> RunResult | None
 
 
 def _read_plan(store: Store, report: VerificationReport) -> Plan | None:
-    """What was asked for; None: the plan is missing or damaged, which is reported."""
+    """The plan of the folder; None: the plan is missing or damaged, which is reported."""
     path = store.folder / "plan.json"
     try:
         if files.exists(path):

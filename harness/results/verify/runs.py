@@ -7,11 +7,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from harness.api.execution import Predictions
 from harness.api.metric import metric_fault, why_uncomputed
-from harness.api.records import DataRecord, MetricValue, PlannedRun, RunResult
+from harness.api.records import DataRecord, MetricValue, Plan, PlannedRun, RunResult
 from harness.data.split import Splits
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry
@@ -36,8 +37,13 @@ class VerificationContext:
     loaded: PluginRegistry
     splits: SplitFiles
     report: VerificationReport
-    planned: Mapping[str, PlannedRun] = field(default_factory=dict)
+    plan: Plan | None = None
     repeats: Repeats = field(default_factory=Repeats)
+
+    @cached_property
+    def planned(self) -> Mapping[str, PlannedRun]:
+        """Run id -> the line of the plan that asks for it."""
+        return {line.run_id: line for line in self.plan.runs} if self.plan else {}
 
 
 def verify_run(path: Path, context: VerificationContext) -> RunResult | None:
@@ -57,7 +63,9 @@ def verify_run(path: Path, context: VerificationContext) -> RunResult | None:
 def _check_statements(path: Path, result: RunResult, context: VerificationContext) -> None:
     for fault in record_faults(result, context.loaded):
         context.report.wrong(path, "record", fault)
-    for fault in plan_faults(result, context.planned.get(result.run_id)):
+    plan, run_id = context.plan, result.run_id
+    suite = plan.suites.get(result.suite) if plan else None
+    for fault in plan_faults(result, context.planned.get(run_id), suite, context.loaded):
         context.report.wrong(path, "plan", fault)
 
 
