@@ -41,7 +41,9 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def quick(session: nox.Session) -> None:
     """Tests that are not marked slow; arguments after `--` go to pytest."""
-    session.run("python", "-m", "pytest", "-n", "2", "-m", "not slow", *session.posargs)
+    session.run(
+        "python", "-m", "pytest", "-n", "2", "-m", "not slow and not nightly", *session.posargs
+    )
 
 
 @nox.session

@@ -156,15 +156,16 @@ class ProcessWorkers:
             )
             group = max(free, key=lambda g: len(self.queue.waiting[g]))
         if group is None:
-            worker.connection.send(None)
-            worker.process.join()
-            self._forget(worker)
+            self._end(worker)
             return
         elsewhere = set[str]().union(*(w.families for w in self.workers if w is not worker))
         worker.spec, worker.group = self.queue.take(group, elsewhere), group
         worker.families.add(self.queue.families[worker.spec.run_id])
         self.events.run_start(worker.spec)
-        worker.connection.send((worker.spec, self.queue.siblings(worker.spec)))
+        try:
+            worker.connection.send((worker.spec, self.queue.siblings(worker.spec)))
+        except ConnectionError:  # it died with nothing in hand: while it started, or between runs
+            self._bury(worker, worker.spec)
 
     def _listen(self, worker: _Worker) -> None:
         spec = worker.spec
@@ -172,7 +173,7 @@ class ProcessWorkers:
             raise HarnessError("a worker spoke without a run in hand")
         try:
             kind, value = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionError):
             self._bury(worker, spec)
             return
         self.events.receive(spec, kind, value)
@@ -184,11 +185,16 @@ class ProcessWorkers:
 
     def _renew(self, worker: _Worker) -> None:
         """Another process in the place of one in which something may still be changed."""
-        worker.connection.send(None)
-        worker.process.join()
-        self._forget(worker)
+        self._end(worker)
         if self.queue.waiting:
             self._start()
+
+    def _end(self, worker: _Worker) -> None:
+        """There is nothing left for this worker."""
+        with contextlib.suppress(ConnectionError):  # it has died after its last run
+            worker.connection.send(None)
+        worker.process.join()
+        self._forget(worker)
 
     def _bury(self, worker: _Worker, spec: RunSpec) -> None:
         """The worker is gone: its run has failed, and another takes its place."""
@@ -196,7 +202,7 @@ class ProcessWorkers:
         self._forget(worker)
         code = worker.process.exitcode
         error = HarnessError(
-            f"the worker process ended with exit code {code} in the middle of the run"
+            f"the worker process that was given the run ended with exit code {code}"
             + ("; it was killed, most often for lack of memory" if code == -signal.SIGKILL else "")
         )
         self.events.run_end(spec, Outcome(RunExecutor(self.setup, self.loaded).failed(spec, error)))

@@ -1,8 +1,10 @@
-"""Runs side by side in threads: scheduling, failures, and that nothing depends on the neighbours."""
+"""Runs side by side: scheduling, failures, and that nothing depends on the neighbours."""
 
+import multiprocessing
 from dataclasses import replace
 
 import pytest
+from command import TOY
 from toys import toy_run
 
 from harness.api.execution import Observer, Outcome
@@ -118,3 +120,50 @@ def test_siblings_are_told_and_stay_in_one_slot(straight, monkeypatch):
     monkeypatch.setattr(Straight, "__init__", remember)
     workers.execute_in_threads(specs("linear-probe", seeds=(0, 1, 2)), plain, None, Heard(), 1)
     assert [told[1] for told in executors[0].told] == [[1, 2], [2], []]
+
+
+# -- processes ------------------------------------------------------------------------------------
+
+
+class Killing(Heard):
+    """Kills the worker that is about to be given the run of this number."""
+
+    def __init__(self, *numbers):
+        super().__init__()
+        self.numbers = numbers
+
+    def run_start(self, spec):
+        super().run_start(spec)
+        if len(self.started) in self.numbers:
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
+
+    def run_end(self, spec, outcome):
+        super().run_end(spec, outcome)
+        if -len(self.ended) in self.numbers:
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2, -3])
+def test_a_worker_that_is_killed_before_it_is_given_a_run_costs_that_run_alone(number):
+    """At its start, between two runs, and after the last one."""
+    spec, made = toy_run(STRATEGIES["full-ft"]())
+    setup = workers.WorkerSetup(
+        suite="toy",
+        images={spec.dataset: made.images},
+        weights={spec.backbone: None},
+        plugins=(TOY,),
+    )
+    loaded, wanted = load_plugins((TOY,)), specs("full-ft", seeds=(0, 1, 2))
+    heard = Killing(number)
+    workers.ProcessWorkers(wanted, setup, loaded, heard).work(1)
+
+    bad = [heard.started[number - 1]] if number > 0 else []
+    assert [i for i, one in heard.ended.items() if one.result.status != "ok"] == bad
+    assert list(heard.ended) == heard.started == [spec.run_id for spec in wanted]
+    for run in bad:
+        assert "ended with exit code -9; it was killed" in heard.ended[run].result.error.message
