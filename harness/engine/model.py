@@ -25,9 +25,40 @@ from harness.errors import PhaseError
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
+class PooledByProducts(nn.AdaptiveAvgPool2d):
+    """Adaptive average pooling as two matrix products: torch's own has no deterministic way back.
+
+    Along an axis of n places, place i of m is the mean of those from floor(i n / m) to before
+    ceil((i + 1) n / m).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        wanted = self.output_size
+        rows, columns = wanted if isinstance(wanted, tuple) else (wanted, wanted)
+        height = _windows(x.shape[-2], rows or x.shape[-2], x)
+        width = _windows(x.shape[-1], columns or x.shape[-1], x)
+        # Zeros and ones are exact in any precision; a share of a window is not.
+        return (height @ x @ width.T) / (height.sum(1)[:, None] * width.sum(1))
+
+
+def _windows(n: int, m: int, like: Tensor) -> Tensor:
+    """A matrix [m, n]: one where a place is in the window of row i; of `like`'s type, beside it."""
+    row, place = (torch.arange(count, device=like.device) for count in (m, n))
+    first, last = row * n // m, -(-(row + 1) * n // m)
+    return ((place >= first[:, None]) & (place < last[:, None])).to(like.dtype)
+
+
 # Modules without parameters or randomness: what precedes the first weights of a stage can be
 # computed once together with the frozen stages below it.
-FIXED = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.ReLU, nn.Identity)
+FIXED = (
+    nn.AdaptiveAvgPool2d,
+    PooledByProducts,
+    nn.AvgPool2d,
+    nn.MaxPool2d,
+    nn.Flatten,
+    nn.ReLU,
+    nn.Identity,
+)
 
 
 @dataclass
@@ -137,7 +168,12 @@ def copy_all(into: list[Tensor], values: list[Tensor]) -> None:
 
 
 def place(model: nn.Sequential, numeric: NumericMode, device: str) -> nn.Sequential:
-    """Dtype, memory layout and device of the numeric mode."""
+    """Dtype, memory layout, device and, on a card, determinism of the numeric mode."""
+    if numeric.deterministic and torch.device(device).type == "cuda":
+        for module in model.modules():
+            # A pooling to one place is a plain mean, which is deterministic.
+            if type(module) is nn.AdaptiveAvgPool2d and module.output_size not in (1, (1, 1)):
+                module.__class__ = PooledByProducts
     if numeric.precision == "float64":
         model = model.double()
     if numeric.layout == "channels-last":

@@ -266,6 +266,7 @@ class RunState:
         )
         self.patience = Patience(self.selection, self.protocol.patience)
         self.log = RunLog()
+        self.recordings = self.network.graphs.pool.recordings  # when it began
         self.optimizer_state: State = {}
         self.augment_rng = generator(spec, "augment")
         self.objective_rng = generator(spec, "objective")

@@ -106,7 +106,7 @@ class GradientProbe:
         self.targets = torch.empty(size, dtype=torch.int64, device=state.data.train.labels.device)
         self.gradients: dict[str, Tensor] = {}
         plain = state.spec.numeric.compile == "none"
-        self.once = None if plain else CapturableWork(self._work, state.network.graphs)
+        self.once = None if plain else CapturableWork(state.network.graphs.pool)
 
     def bytes(self) -> int:
         return sum(g.numel() * g.element_size() for g in self.gradients.values())
@@ -119,7 +119,7 @@ class GradientProbe:
         if self.once is None:
             self._work()
         else:
-            self.once(state.clock)
+            self.once(self._work, state.clock)
         return {name: gradient.clone() for name, gradient in self.gradients.items()}
 
     def _work(self) -> None:

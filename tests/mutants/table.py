@@ -11,7 +11,7 @@ STRATEGIES = f"{T}/builtins/test_strategies.py"
 BY_HAND = f"{STRATEGIES}::test_twelve_steps_give_the_weights_of_a_loop_by_hand"
 PHASE, STEPS, OPTIMIZER = (f"{T}/engine/test_{name}.py" for name in ("phase", "steps", "optimizer"))
 MODEL, BATCHES, VIEW = (f"{T}/engine/test_{name}.py" for name in ("model", "batches", "view"))
-PROBE, EVALUATE, TRAINING = (f"{T}/engine/test_{n}.py" for n in ("probe", "evaluate", "training"))
+EVALUATE, TRAINING = (f"{T}/engine/test_{n}.py" for n in ("evaluate", "training"))
 SPLIT, STRATIFY = f"{T}/data/test_split.py", f"{T}/data/test_stratify.py"
 METRICS, IDENTITY = f"{T}/builtins/test_metrics.py", f"{T}/benchmark/test_identity.py"
 ESTIMATE, RANKS, GAINS = (f"{T}/stats/test_{n}.py" for n in ("estimate", "ranks", "gains"))
@@ -70,7 +70,7 @@ PHASES = (
     Mutant("patience", "harness/engine/state.py", "self.waited >= self.limit", "self.waited > self.limit", (f"{PHASE}::test_patience_ends_the_phase_not_the_run",)),
     Mutant("patience", "harness/engine/state.py", "self.waited, self.waiting_for = 0, score", "self.waited = 0", (f"{PHASE}::test_patience_counts_from_the_best_score",)),
     Mutant("patience", "harness/engine/state.py", "self.waited += 1", "self.waited, self.waiting_for = self.waited + 1, score", (f"{PHASE}::test_patience_counts_from_the_best_score",)),
-    Mutant("patience", "harness/engine/phase.py", "if not self.phase.continues:", "if self.phase.continues:", (f"{PHASE}::test_patience_restarts_with_a_phase_unless_it_continues",)),
+    Mutant("patience", "harness/engine/phase.py", "if not phase.continues:", "if phase.continues:", (f"{PHASE}::test_patience_restarts_with_a_phase_unless_it_continues",)),
     Mutant("patience", "harness/engine/phase.py", "return phase.patience and state", "return state", (f"{PHASE}::test_a_phase_can_be_spared_from_patience",)),
     Mutant("best checkpoint", "harness/engine/state.py", "return score > than if", "return score >= than if", (f"{PHASE}::test_the_best_epoch_on_validation_is_tested",)),
     Mutant("best checkpoint", "harness/engine/state.py", "if self.metric.higher_is_better else score < than", "if True else score < than", (f"{PHASE}::test_a_metric_where_less_is_better_selects_the_least",)),
@@ -78,7 +78,7 @@ PHASES = (
     Mutant("best checkpoint", "harness/engine/training.py", "    state.network.load(best.tensors)\n", "", (f"{PHASE}::test_the_weights_of_the_best_epoch_are_tested",)),
     Mutant("best checkpoint", "harness/engine/phase.py", "if phase.select:", "if True:", (f"{PHASE}::test_a_phase_that_does_not_select_is_never_tested",)),
     Mutant("best checkpoint", "harness/engine/state.py", 'if phase.begin == "pretrained":', "if False:", (f"{PHASE}::test_begin_pretrained_goes_back_to_the_start",)),
-    Mutant("averages", "harness/engine/phase.py", "self.values[name].lerp_(parameter, 1 / self.count)", "self.values[name].lerp_(parameter, 1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
+    Mutant("averages", "harness/engine/phase.py", "self._towards_now(1 / self.count)", "self._towards_now(1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
     Mutant("averages", "harness/engine/phase.py", "            estimate_norms(network, source, batches)\n", "", (f"{PHASE}::test_an_average_has_the_statistics_of_a_pass_of_its_own",)),
     Mutant("reference", "harness/engine/phase.py", "frozen.load_state_dict(self.state.network.initial)", "pass", (f"{PHASE}::test_a_reference_is_the_network_it_says",)),
 )  # fmt: skip

@@ -106,6 +106,11 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     show_default=True,
     help="Steps on a CUDA device: recorded, or compiled and recorded; auto: what the plan's length pays for.",
 )
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="On a CUDA device: the same bits in every process, slower; part of a run's identity. On a CPU always.",
+)
 @LOCK
 @click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and say so.")
 @click.option(
@@ -173,6 +178,7 @@ def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
         "threads",
         "engine",
         "compile",
+        "deterministic",
         "retry_failed",
         "save_weights",
     )
