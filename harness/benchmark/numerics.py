@@ -16,6 +16,7 @@ from harness.errors import UsageError
 # Runs that use a compiled step, as counted here whatever is asked for: of the eight strategies
 # that come with the harness, five have a phase in which everything learns.
 USERS = 5
+NARROW = {"bf16", "fp16"}
 
 
 def numeric_mode(
@@ -36,7 +37,7 @@ def numeric_mode(
         )
     compiled = not options.deterministic and (
         options.compile == "compile"
-        or (options.compile == "auto" and precision == "bf16" and pays(backbone, protocol, images))
+        or (options.compile == "auto" and precision in NARROW and pays(backbone, protocol, images))
     )
     return NumericMode.model_validate(
         {

@@ -15,7 +15,13 @@ from harness.api.records import Augmentation, NumericMode, Protocol, RunSpec
 from harness.engine.seeds import seed_for
 from harness.engine.storage import Numbered, stored
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bf16": torch.float32}
+# Of weights, losses and inputs; under bf16 and fp16 products and convolutions are narrower.
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bf16": torch.float32,
+    "fp16": torch.float32,
+}
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:

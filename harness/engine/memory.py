@@ -30,12 +30,12 @@ def memory_need(
     """Bytes that training everything takes on a card of `total`; `images`: in all three splits.
 
     What the backward pass needs is counted on a network without memory: the tensors that a forward
-    pass in training keeps.  Under bf16 they are half as large.  Where steps are recorded they are
+    pass in training keeps.  Under bf16 and fp16 they are half as large.  Where steps are recorded they are
     needed twice: the recordings hold them for good, and the first step of the next kind of phase is
     carried out plainly beside that.
     """
     kept, weights = activations(backbone, classes, protocol)
-    half = 2 if numeric.precision == "bf16" else 1
+    half = 2 if numeric.precision in {"bf16", "fp16"} else 1
     pixels = 3 * protocol.crop**2 * images
     # Recorded steps keep their gradients: a set for each frontier, within the cache's limit.
     recorded = min(int(GraphCache.SHARE * total), len(backbone.stages) * weights)

@@ -21,6 +21,10 @@ from harness.engine.graphs import GraphCache
 from harness.engine.seeds import generator, global_seed
 from harness.errors import PhaseError
 
+# What the loss is multiplied by under fp16, to begin with (assumed); halved where a gradient is not
+# finite, doubled after 2,000 steps without (torch's own figure).
+LOSS_SCALE = 2.0**12
+
 # Modules that normalise, by type: names are no guide (`downsample.1` is one).
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -74,6 +78,7 @@ class Network:
         head_layer: name of the linear layer that is new for this dataset; to ask the backbone for it
             is to build the network again.
         graphs: work that was recorded on it.
+        scaler: scales the loss under fp16, where small gradients would be lost; else does nothing.
         touched: stages below this number have never learned: what they compute can be shared.
     """
 
@@ -86,6 +91,7 @@ class Network:
     as_built: bool
     head_layer: str
     graphs: GraphCache
+    scaler: torch.amp.GradScaler
     touched: int
 
     @property
@@ -139,6 +145,11 @@ def new_network(
         as_built=type(strategy).adapt is Strategy.adapt,
         head_layer=head_layer,
         graphs=GraphCache(device),
+        scaler=torch.amp.GradScaler(
+            torch.device(device).type,
+            init_scale=LOSS_SCALE,
+            enabled=spec.numeric.precision == "fp16",
+        ),
         touched=len(backbone.stages),
     )
 
@@ -157,6 +168,9 @@ def set_back(network: Network, spec: RunSpec) -> Network:
         parameter.grad = None
         parameter.requires_grad_()
     network.model.train()
+    if network.scaler.is_enabled():
+        fresh = network.scaler.state_dict() | {"scale": LOSS_SCALE, "_growth_tracker": 0}
+        network.scaler.load_state_dict(fresh)
     return network
 
 

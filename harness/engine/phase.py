@@ -48,7 +48,7 @@ class PhaseRun:
         stages = [name for name, _ in network.model.named_children()]
         self.frontier = min(stages.index(stage) for stage in self.learning_stages)
         decay = decays(phase, named, protocol.weight_decay)
-        self.optimizer = Optimizer(protocol, self.learning, self.rates, decay)
+        self.optimizer = Optimizer(protocol, self.learning, self.rates, decay, network.scaler)
         if phase.keep_optimizer:
             self.optimizer.restore(state.optimizer_state)
         self.penalties = Penalties(phase.penalties, self.learning, network.start)
@@ -105,10 +105,11 @@ class PhaseRun:
         return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
 
     def _notes(self) -> tuple[str, ...]:
-        if len(set(self.rates.values())) <= len(self.learning_stages):
-            return ()
-        fastest = max(self.rates, key=self.rates.__getitem__)
-        return (f"fastest tensor: {fastest}",)
+        notes = self.optimizer.notes()
+        if len(set(self.rates.values())) > len(self.learning_stages):
+            fastest = max(self.rates, key=self.rates.__getitem__)
+            notes += (f"fastest tensor: {fastest}",)
+        return notes
 
     # -- training ------------------------------------------------------------------------
 

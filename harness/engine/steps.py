@@ -81,7 +81,7 @@ class ReferenceSteps:
         loss = given.penalties.added_to(loss)
         for parameter in given.learning.values():
             parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        given.optimizer.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         fill_missing(list(given.learning.values()))
         given.penalties.step(given.optimizer)
         state.log.trained_samples += len(index)
@@ -203,6 +203,7 @@ class StepGraph:
         self.forward = compiled(inputs.network) if compiles else inputs.network
         self.learning = list(inputs.learning.values())
         self.criterion, self.autocast = state.numerics.loss, state.numerics.autocast
+        self.scaler = state.network.scaler
         self.reference, self.rng = inputs.reference, state.objective_rng
         self.means = inputs.source.means
         device = state.data.train.labels.device
@@ -233,7 +234,7 @@ class StepGraph:
         inputs = self.means(self.room, self.drawn)
         with self.autocast(), fixed_norms(self.network):
             loss = self._loss(inputs)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.loss.copy_(loss.detach())
         fill_missing(self.learning)
         if passes.gradients:

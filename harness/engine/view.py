@@ -13,7 +13,7 @@ from torch.func import functional_call
 from harness.api.strategy import Directive, ParameterInfo, Params, Phase
 from harness.engine.batches import Batches
 from harness.engine.graphs import CapturableWork
-from harness.engine.model import NORMS, plain_name
+from harness.engine.model import LOSS_SCALE, NORMS, plain_name
 from harness.engine.state import RunState
 
 KERNELS = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001 - the common base of convolutions
@@ -102,6 +102,7 @@ class GradientProbe:
             state.numerics.autocast,
             state.data.train.means,
         )
+        self.scale = LOSS_SCALE if state.network.scaler.is_enabled() else 1.0
         self.room = state.data.train.room(size)
         self.targets = torch.empty(size, dtype=torch.int64, device=state.data.train.labels.device)
         self.gradients: dict[str, Tensor] = {}
@@ -132,10 +133,10 @@ class GradientProbe:
                     functional_call(self.model, (same, buffers), (inputs,)), self.targets
                 )
             slopes: Sequence[Tensor | None] = torch.autograd.grad(
-                loss, list(same.values()), allow_unused=True
+                loss * self.scale, list(same.values()), allow_unused=True
             )
         self.gradients = {
-            name: torch.zeros_like(p) if g is None else g
+            name: torch.zeros_like(p) if g is None else g / self.scale
             for g, (name, p) in zip(slopes, same.items(), strict=True)
         }
 

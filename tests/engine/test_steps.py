@@ -16,7 +16,7 @@ from toys import FULL, HEAD, ToyBackbone, ToyVgg, distance, strategy, toy_images
 
 from harness import Distance, Phase
 from harness.api.records import NumericMode
-from harness.engine import run
+from harness.engine import model, run
 from harness.engine.model import PooledByProducts, fixed_norms
 from harness.engine.steps import CapturedSteps
 from harness.plugins.registry import load_plugins
@@ -304,6 +304,46 @@ def test_norms_that_learn_or_use_the_batch_are_left_alone():
     with fixed_norms(torch.nn.Sequential(learning, training)):
         assert "forward" not in vars(learning)
         assert "forward" not in vars(training)
+
+
+HALF = NumericMode(precision="fp16", layout="channels-last", deterministic=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_fp16_learns_what_float32_learns_and_leaves_no_step_out(optimizer):
+    """The scale of the loss is a power of two: but for narrower products nothing differs."""
+    given = {"optimizer": optimizer, "images": toy_images((96, 48, 200))}
+    names = ("stem.conv.weight", "layer1.conv.weight")
+    pull = Distance("l2", 0.5, names, towards="zero")  # a gradient that nobody scales
+    chosen = strategy(Phase("ft", 4, {"*": 1.0}, penalties=(pull,)))
+    wide, narrow = (trained(chosen, numeric, "cpu", **given) for numeric in (FLOAT32, HALF))
+    recorded = trained(chosen, HALF.model_copy(update={"compile": "graph"}), "cpu", **given)
+
+    assert not any("left out" in note for p in narrow.result.phases for note in p.notes)
+    begun = toy_run(FULL)[1].start.state
+    moved = {n: t for n, t in wide.state.items() if n in begun and n.endswith("conv.weight")}
+    for name, tensor in moved.items():
+        way = float((tensor - begun[name]).norm())
+        assert float((narrow.state[name] - tensor).norm()) < 0.1 * way
+        assert float((recorded.state[name] - narrow.state[name]).norm()) < 0.01 * way
+
+
+def test_steps_with_gradients_beyond_fp16_are_left_out_and_told(monkeypatch):
+    """A scale of 2^24 is too much; it is halved at each step that is left out, in every run anew."""
+    monkeypatch.setattr(model, "LOSS_SCALE", 2.0**24)
+    shared, counts = {}, []
+    for chosen in (FULL, strategy(Phase("ft", 1, {"*": 1.0}))):
+        found = trained(chosen, HALF, "cpu", shared=shared)
+        (phase,) = found.result.phases
+        (note,) = phase.notes
+        counts.append(int(note.removesuffix(" steps left out: a gradient was not finite in fp16")))
+        assert all(tensor.isfinite().all() for tensor in found.state.values())
+    assert phase.steps == counts[1] == 4 < counts[0] < 16
+    begun = toy_run(FULL)[1].start.state
+    still = [n for n in begun if n.endswith(("weight", "bias"))]
+    assert len(still) > 5
+    assert all(torch.equal(found.state[name].contiguous(), begun[name]) for name in still)
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3, 7, (2, 5), (None, 3)])
