@@ -11,7 +11,6 @@ several streams of one process run at the same time.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
@@ -32,10 +31,8 @@ from harness.plugins.registry import PluginRegistry, load_plugins
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# What metrics import when they are first computed.
-METRICS = ("sklearn.metrics", "evaluate")
 # What every run on a CPU imports: once in the server instead of once in each worker.
-PRELOADED = ["harness.benchmark.workers", "harness.engine", *METRICS, "torchvision"]
+PRELOADED = ["harness.benchmark.workers", "harness.engine", "torchvision"]
 
 
 def execute_runs(
@@ -46,8 +43,6 @@ def execute_runs(
     jobs: int = 1,
 ) -> None:
     """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there."""
-    if setup.device.startswith("cuda"):
-        threading.Thread(target=_import_ahead, daemon=True).start()
     if jobs <= 1:
         _in_process(specs, setup, loaded, events)
     elif setup.device.startswith("cuda"):
@@ -55,12 +50,6 @@ def execute_runs(
     else:
         ProcessWorkers(specs, setup, loaded, events).work(min(jobs, len(specs)))
     free_memory(setup.device)  # other runs may follow
-
-
-def _import_ahead() -> None:
-    """Import, while the card works, what the first metric needs: it takes seconds."""
-    for name in METRICS:
-        importlib.import_module(name)
 
 
 def _in_process(

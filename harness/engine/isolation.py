@@ -44,7 +44,7 @@ from harness.api.records import RunSpec
 from harness.engine import devices
 
 # What the first run would import; imported before the state is recorded, for it changes some of it.
-FIRST = ("harness.engine", "sklearn.metrics", "evaluate", "torchvision")
+FIRST = ("harness.engine", "torchvision")
 # Variables that torch and its compiler set themselves.
 OWN_VARIABLES = (
     b"TORCHINDUCTOR_",
