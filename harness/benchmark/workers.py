@@ -26,10 +26,8 @@ from harness.plugins.registry import PluginRegistry, load_plugins
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# What metrics import when they are first computed.
-METRICS = ("sklearn.metrics", "evaluate")
 # What every run on a CPU imports: once in the server instead of once in each worker.
-PRELOADED = ["harness.benchmark.workers", "harness.engine", *METRICS, "torchvision"]
+PRELOADED = ["harness.benchmark.workers", "harness.engine", "torchvision"]
 
 
 def execute_runs(

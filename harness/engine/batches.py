@@ -42,6 +42,8 @@ class Batches:
         subset: Tensor | None = None,
     ) -> None:
         self.index = torch.arange(samples) if subset is None else subset
+        if bool(((self.index < 0) | (self.index >= samples)).any()):
+            raise ValueError(f"rows of {samples} samples that are not among them: {self.index}")
         self.size = batch_size
         self.per_epoch = steps_per_epoch(len(self.index), batch_size)
         self.seed = seed_for(spec, purpose)

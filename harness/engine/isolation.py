@@ -43,7 +43,7 @@ from torch.utils._python_dispatch import _pop_mode as pop_dispatch_mode
 from harness.api.records import RunSpec
 
 # What the first run would import; imported before the state is recorded, for it changes some of it.
-FIRST = ("harness.engine", "sklearn.metrics", "evaluate", "torchvision")
+FIRST = ("harness.engine", "torchvision")
 # Variables that torch and its compiler set themselves.
 OWN_VARIABLES = (
     b"TORCHINDUCTOR_",

@@ -115,11 +115,14 @@ DATA = (
     Mutant("splits", "harness/data/split.py", 'if "validation" in made:', "if True:", (f"{SPLIT}::test_official_makes_what_is_missing_out_of_train",)),
     Mutant("splits", "harness/data/split.py", "sample.group, placed[sample.id], sample.content]", 'sample.group, placed[sample.id], ""]', (f"{SPLIT}::test_the_fingerprint_sees_every_field",)),
     Mutant("splits", "harness/data/split.py", 'f"limit:{seed}"', 'f"limit:0"', (f"{SPLIT}::test_no_limit_takes_all_and_the_seed_decides",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", "/ sizes).mean())", "/ sizes.mean()).mean())", (f"{METRICS}::test_by_hand[balanced-accuracy-0.7222222222222222]",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", ".sum(axis=1).mean())\n\n\nclass PerClass", ".mean(axis=1).mean())\n\n\nclass PerClass", (f"{METRICS}::test_calibration_by_hand",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", 'labels=labels, average="macro"', 'labels=labels, average="weighted"', (f"{METRICS}::test_by_hand",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", "        value = None if reason else self.figure(shares, truth)\n", "        value = float(np.nanmean(recalls))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "(right / own).mean())", "(right / own.mean()).mean())", (f"{METRICS}::test_by_hand[balanced-accuracy-0.7222222222222222]",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", ".sum(axis=1).mean())\n\n\ndef recalls", ".mean(axis=1).mean())\n\n\ndef recalls", (f"{METRICS}::test_calibration_by_hand",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "float((2 * right / (own + taken)).mean())", "float(np.average(2 * right / (own + taken), weights=own))", (f"{METRICS}::test_by_hand",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "    value = None if reason else balanced_accuracy(shares, truth)\n", "    value = float(np.nanmean(np.array(by_class, float)))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "np.cumsum(ties) - (ties - 1) / 2", "np.cumsum(ties)", (f"{METRICS}::test_auroc_is_scikit_learns_one_against_rest",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "last = np.append(np.flatnonzero(np.diff(column[order])), len(truth) - 1)", "last = np.arange(len(truth))", (f"{METRICS}::test_scikit_learn_finds_the_same",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "/ (1 - chance)", "/ (1 + chance)", (f"{METRICS}::test_by_hand",)),
 )  # fmt: skip
 
 STATISTICS = (
