@@ -1,4 +1,7 @@
-"""The `evaluate.Metric` modules.  Import this only when a metric is computed: it is slow to load."""
+"""Nine `evaluate.Metric` modules.
+
+Import this only when a metric is computed: it is slow to load.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from sklearn import metrics as sk
 from harness import DataError, Undefined
 
 BINS = 15
+ROUNDING = 1e-3  # what the sum of probabilities may differ from 1 by
 
 
 class ProbabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
@@ -49,7 +53,7 @@ class ProbabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ship
         references: ArrayLike | None = None,
         **rest: object,
     ) -> dict[str, Any]:
-        """Two arrays are taken as they are.
+        """A mapping that holds the figure under `key`; two arrays are taken as they are.
 
         Everything else, batches added before included, goes the way of `evaluate` through an
         Arrow table, which copies every number and costs several times the figure itself.
@@ -63,66 +67,66 @@ class ProbabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ship
         return found
 
     def _compute(self, *, predictions: ArrayLike, references: ArrayLike) -> dict[str, Any]:
-        shares = np.asarray(predictions, dtype=np.float64)
-        truth = np.asarray(references, dtype=np.int64)
-        check(shares, truth)
-        return self.findings(shares, truth)
+        probabilities = np.asarray(predictions, dtype=np.float64)
+        targets = np.asarray(references, dtype=np.int64)
+        check(probabilities, targets)
+        return self.findings(probabilities, targets)
 
-    def findings(self, shares: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    def findings(self, probabilities: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
         """What `compute` returns: the value under `key`."""
-        return {self.key: self.figure(shares, truth)}
+        return {self.key: self.figure(probabilities, targets)}
 
     @abstractmethod
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
         """The value for float64 probabilities [N, C] and int64 class numbers [N]."""
 
 
-def check(shares: np.ndarray, truth: np.ndarray) -> None:
-    """Refuse what is no prediction.
+def check(probabilities: np.ndarray, targets: np.ndarray) -> None:
+    """Refuse what is no prediction: probabilities [N, C] of at least 0 that sum to 1, targets [N].
 
     Raises:
         Undefined: no sample, or a probability that is not finite.
         DataError: shapes, class numbers or sums that cannot be right.
     """
-    if shares.size == 0 and truth.size == 0:
+    if probabilities.size == 0 and targets.size == 0:
         raise Undefined("there is no sample")
-    if shares.ndim != 2 or truth.shape != shares.shape[:1]:  # noqa: PLR2004 - samples and classes
+    if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1]:  # noqa: PLR2004 - [N, C]
         raise DataError(
             f"a metric takes probabilities [N, C] and class numbers [N], "
-            f"not {list(shares.shape)} and {list(truth.shape)}"
+            f"not {list(probabilities.shape)} and {list(targets.shape)}"
         )
-    broken = int((~np.isfinite(shares)).any(axis=1).sum())
+    broken = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if broken:
-        raise Undefined(f"{broken} of {len(truth)} samples have a probability that is not finite")
-    if shares.min() < 0 or np.abs(shares.sum(axis=1) - 1).max() > 1e-3:  # noqa: PLR2004 - rounding
+        raise Undefined(f"{broken} of {len(targets)} samples have a probability that is not finite")
+    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > ROUNDING:
         raise DataError("a metric takes probabilities: at least 0, and 1 in sum over the classes")
-    if truth.min() < 0 or truth.max() >= shares.shape[1]:
+    if targets.min() < 0 or targets.max() >= probabilities.shape[1]:
         raise DataError(
-            f"class numbers from {truth.min()} to {truth.max()} do not fit "
-            f"probabilities of {shares.shape[1]} classes"
+            f"class numbers from {targets.min()} to {targets.max()} do not fit "
+            f"probabilities of {probabilities.shape[1]} classes"
         )
 
 
-def absent(truth: np.ndarray, classes: int) -> str:
-    """Which classes have no sample, for people; empty if all have one."""
-    empty = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
+def absent(targets: np.ndarray, classes: int) -> str:
+    """The classes without a sample, as a sentence for people; empty if all `classes` have one."""
+    empty = np.flatnonzero(np.bincount(targets, minlength=classes) == 0)
     if not len(empty):
         return ""
     names = ", ".join(f"class {number}" for number in empty)
-    return f"{names} {'has' if len(empty) == 1 else 'have'} no sample among these {len(truth)}"
+    return f"{names} {'has' if len(empty) == 1 else 'have'} no sample among these {len(targets)}"
 
 
-def need_all(shares: np.ndarray, truth: np.ndarray, *, at_least: int = 1) -> None:
+def need_all(probabilities: np.ndarray, targets: np.ndarray, *, at_least: int = 1) -> None:
     """Raise Undefined unless every class has a sample and there are `at_least` classes."""
-    if reason := absent(truth, shares.shape[1]):
+    if reason := absent(targets, probabilities.shape[1]):
         raise Undefined(reason)
-    if shares.shape[1] < at_least:
+    if probabilities.shape[1] < at_least:
         raise Undefined("there is only one class")
 
 
-def one_hot(shares: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def one_hot(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """int64 [N, C], 1 where the sample belongs to the class."""
-    hot: np.ndarray = np.eye(shares.shape[1], dtype=np.int64)[truth]
+    hot: np.ndarray = np.eye(probabilities.shape[1], dtype=np.int64)[targets]
     return hot
 
 
@@ -131,12 +135,12 @@ class BalancedAccuracy(ProbabilityMetric):
 
     key = "balanced-accuracy"
 
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        need_all(shares, truth)
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
+        need_all(probabilities, targets)
         # As scikit-learn defines it, without its checks: validation asks for this every epoch.
-        right = truth[shares.argmax(axis=1) == truth]
-        sizes = np.bincount(truth, minlength=shares.shape[1])
-        return float((np.bincount(right, minlength=shares.shape[1]) / sizes).mean())
+        right = targets[probabilities.argmax(axis=1) == targets]
+        sizes = np.bincount(targets, minlength=probabilities.shape[1])
+        return float((np.bincount(right, minlength=probabilities.shape[1]) / sizes).mean())
 
 
 class Accuracy(ProbabilityMetric):
@@ -144,8 +148,8 @@ class Accuracy(ProbabilityMetric):
 
     key = "accuracy"
 
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        return float(sk.accuracy_score(truth, shares.argmax(axis=1)))
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
+        return float(sk.accuracy_score(targets, probabilities.argmax(axis=1)))
 
 
 class MacroF1(ProbabilityMetric):
@@ -153,10 +157,12 @@ class MacroF1(ProbabilityMetric):
 
     key = "macro-f1"
 
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        need_all(shares, truth)
-        labels = range(shares.shape[1])
-        return float(sk.f1_score(truth, shares.argmax(axis=1), labels=labels, average="macro"))
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
+        need_all(probabilities, targets)
+        labels = range(probabilities.shape[1])
+        return float(
+            sk.f1_score(targets, probabilities.argmax(axis=1), labels=labels, average="macro")
+        )
 
 
 class MacroAuroc(ProbabilityMetric):
@@ -164,34 +170,43 @@ class MacroAuroc(ProbabilityMetric):
 
     key = "macro-auroc"
 
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        need_all(shares, truth, at_least=2)
-        return float(sk.roc_auc_score(one_hot(shares, truth), shares, average="macro"))
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
+        need_all(probabilities, targets, at_least=2)
+        return float(
+            sk.roc_auc_score(one_hot(probabilities, targets), probabilities, average="macro")
+        )
 
 
 class CohenKappa(ProbabilityMetric):
-    """Agreement beyond chance, unweighted.
+    """Agreement beyond chance, unweighted, -1 to 1 (Cohen 1960).
 
     With all samples of one class it is 0, or 0 / 0, whatever was predicted: undefined.
     """
 
     key = "cohen-kappa"
 
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        if (truth == truth[0]).all():
-            raise Undefined(f"all {len(truth)} samples belong to class {truth[0]}")
-        labels = range(shares.shape[1])
-        return float(sk.cohen_kappa_score(truth, shares.argmax(axis=1), labels=labels))
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
+        if (targets == targets[0]).all():
+            raise Undefined(f"all {len(targets)} samples belong to class {targets[0]}")
+        labels = range(probabilities.shape[1])
+        return float(sk.cohen_kappa_score(targets, probabilities.argmax(axis=1), labels=labels))
 
 
 class AveragePrecision(ProbabilityMetric):
-    """Mean over classes of sum (R_k - R_{k-1}) P_k, the class against all others."""
+    """Mean over classes of sum_k (R_k - R_{k-1}) P_k, the class against all others.
+
+    R_k and P_k are recall and precision at the k-th threshold, from the highest down.
+    """
 
     key = "average-precision"
 
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        need_all(shares, truth, at_least=2)
-        return float(sk.average_precision_score(one_hot(shares, truth), shares, average="macro"))
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
+        need_all(probabilities, targets, at_least=2)
+        return float(
+            sk.average_precision_score(
+                one_hot(probabilities, targets), probabilities, average="macro"
+            )
+        )
 
 
 class ExpectedCalibrationError(ProbabilityMetric):
@@ -202,12 +217,12 @@ class ExpectedCalibrationError(ProbabilityMetric):
 
     key = "ece"
 
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        confidence = shares.max(axis=1)
-        right = shares.argmax(axis=1) == truth
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
+        confidence = probabilities.max(axis=1)
+        right = probabilities.argmax(axis=1) == targets
         bins = np.searchsorted(np.arange(1, BINS) / BINS, confidence, side="left")
         gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
-        return float(np.abs(gaps).sum() / len(truth))
+        return float(np.abs(gaps).sum() / len(targets))
 
 
 class Brier(ProbabilityMetric):
@@ -215,8 +230,8 @@ class Brier(ProbabilityMetric):
 
     key = "brier"
 
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        return float(np.square(shares - one_hot(shares, truth)).sum(axis=1).mean())
+    def figure(self, probabilities: np.ndarray, targets: np.ndarray) -> float:
+        return float(np.square(probabilities - one_hot(probabilities, targets)).sum(axis=1).mean())
 
 
 class PerClassRecall(BalancedAccuracy):
@@ -224,16 +239,16 @@ class PerClassRecall(BalancedAccuracy):
 
     key = "per-class-recall"
 
-    def findings(self, shares: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-        """Adds `by_class`, which stands also where the mean is undefined: then `reason` says why."""
+    def findings(self, probabilities: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+        """The mean under `key`, None with a `reason` where it is undefined, and `by_class` always."""
         recalls = sk.recall_score(
-            truth,
-            shares.argmax(axis=1),
-            labels=range(shares.shape[1]),
+            targets,
+            probabilities.argmax(axis=1),
+            labels=range(probabilities.shape[1]),
             average=None,
             zero_division=np.nan,
         )
         by_class = [None if np.isnan(recall) else float(recall) for recall in recalls]
-        reason = absent(truth, shares.shape[1])
-        value = None if reason else self.figure(shares, truth)
+        reason = absent(targets, probabilities.shape[1])
+        value = None if reason else self.figure(probabilities, targets)
         return {self.key: value, "reason": reason, "by_class": by_class}

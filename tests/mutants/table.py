@@ -119,7 +119,7 @@ DATA = (
     Mutant("metrics", "plugins/harness_metrics/modules.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
     Mutant("metrics", "plugins/harness_metrics/modules.py", ".sum(axis=1).mean())\n\n\nclass PerClass", ".mean(axis=1).mean())\n\n\nclass PerClass", (f"{METRICS}::test_calibration_by_hand",)),
     Mutant("metrics", "plugins/harness_metrics/modules.py", 'labels=labels, average="macro"', 'labels=labels, average="weighted"', (f"{METRICS}::test_by_hand",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", "        value = None if reason else self.figure(shares, truth)\n", "        value = float(np.nanmean(recalls))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
+    Mutant("metrics", "plugins/harness_metrics/modules.py", "        value = None if reason else self.figure(probabilities, targets)\n", "        value = float(np.nanmean(recalls))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
 )  # fmt: skip
 
 STATISTICS = (
