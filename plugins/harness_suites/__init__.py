@@ -30,7 +30,7 @@ DEMO = Suite(
     settings={"l2-sp": {"alpha": 0.1}, "l1-sp": {"alpha": 1e-4}},
     seeds=(0,),
     protocol=Protocol(
-        name="demo", optimizer="sgd", lr=1e-2, batch_size=16, eval_batch_size=64, epochs=4, patience=None,
+        name="demo", optimizer="sgd", lr=1e-2, batch_size=32, eval_batch_size=64, epochs=5, patience=None,
         resize=48, crop=48,
     ),
     notes=(DEMONSTRATION,),
