@@ -19,6 +19,9 @@ VERDICTS, GENERAL = (f"{T}/stats/test_{name}.py" for name in ("verdicts", "gener
 CONJUNCTION, COLLAPSE = (f"{T}/stats/test_{name}.py" for name in ("conjunction", "collapse"))
 GATE, VERIFY = f"{T}/results/gate/test_check.py", f"{T}/results/test_verify.py"
 TRACKS = f"{T}/leaderboard/test_tracks.py"
+REGISTRY, PROVENANCE = (f"{T}/plugins/test_{name}.py" for name in ("registry", "provenance"))
+SESSION, NUMBERS = f"{T}/cli/test_session.py", f"{T}/cli/test_numbers.py"
+PUBLISH, KIT = f"{T}/publish/test_publish.py", f"{T}/testing/test_kit.py"
 
 
 def by_hand(*names):
@@ -161,4 +164,23 @@ RESULTS = (
     Mutant("verify", "harness/results/verify/agreement.py", "if away > own:", "if away > own + 1:", (f"{VERIFY}::test_the_replays_say_how_far_a_record_may_differ",)),
 )  # fmt: skip
 
-MUTANTS = (*ORACLES, *PLUGINS, *RATES, *PHASES, *NETWORK, *DATA, *STATISTICS, *RESULTS)
+OUTSIDE = (
+    Mutant("plugins", "harness/plugins/provenance.py", "content = file.read_bytes().", "content = file.read_bytes()[:-1].", (f"{PROVENANCE}::test_by_hand", f"{PROVENANCE}::test_a_namespace_package")),
+    Mutant("plugins", "harness/plugins/provenance.py", "        whole.update(hashlib.sha256(sources.name(file).encode()).digest())\n", "", (f"{PROVENANCE}::test_moving_a_file_changes_it",)),
+    Mutant("plugins", "harness/plugins/provenance.py", 'folder.rglob("*.py")', 'folder.glob("*.py")', (f"{PROVENANCE}::test_any_change_of_code_changes_it",)),
+    Mutant("plugins", "harness/plugins/provenance.py", "{platform.machine()}", "{platform.node()}", (f"{PROVENANCE}::test_nobody_and_no_place_is_named",)),
+    Mutant("plugins", "harness/plugins/discovery.py", "FAULTS = (Exception, SystemExit)", "FAULTS = (Exception,)", (f"{REGISTRY}::test_a_plugin_that_cannot_be_imported_is_left_out",)),
+    Mutant("plugins", "harness/plugins/registry.py", "    if strict:\n        loaded", "    if False:\n        loaded", (f"{REGISTRY}::test_strict_names_every_broken_plugin",)),
+    Mutant("plugins", "harness/testing/promise.py", "    for verdict in unchecked:\n", "    for verdict in ():\n", (f"{KIT}::test_what_could_not_be_checked_is_no_success",)),
+    Mutant("publish", "harness/results/privacy.py", "hmac.new(self.key, text", 'hmac.new(b"", text', (f"{PUBLISH}::test_texts_without_paths_ids_and_names",)),
+    Mutant("publish", "harness/results/privacy.py", "f'{dataset}/{name}'", "name", (f"{PUBLISH}::test_texts_without_paths_ids_and_names",)),
+    Mutant("publish", "harness/results/privacy.py", "_BARE.sub(shown, _QUOTED.sub(quoted, text))", "_QUOTED.sub(quoted, text)", (f"{PUBLISH}::test_texts_without_paths_ids_and_names",)),
+    Mutant("publish", "harness/results/privacy.py", 'if REVISION.fullmatch(revision or "") else None', "", (f"{PUBLISH}::test_which_ids_are_public",)),
+    Mutant("command line", "harness/cli/session.py", "Exit(error.exit_code)", "Exit(0)", (f"{SESSION}::test_an_error_of_the_harness_is_one_line",)),
+    Mutant("command line", "harness/cli/session.py", "if not math.isfinite(number):", "if math.isnan(number):", (f"{NUMBERS}::test_options[bench---epochs-inf]",)),
+    Mutant("command line", "harness/cli/session.py", "        if session.strict:\n", "        if False:\n", (f"{SESSION}::test_strict_plugins_holds_where_no_plugin_is_needed",)),
+    Mutant("command line", "harness/cli/commands/bench.py", '@click.option("--limit", type=click.IntRange(min=1)', '@click.option("--limit", type=click.INT', (f"{NUMBERS}::test_a_negative_number_is_refused[bench---limit]",)),
+    Mutant("command line", "harness/cli/__init__.py", '        if arg == "":\n', "        if False:\n", (f"{SESSION}::test_an_empty_argument_is_told",)),
+)  # fmt: skip
+
+MUTANTS = (*ORACLES, *PLUGINS, *RATES, *PHASES, *NETWORK, *DATA, *STATISTICS, *RESULTS, *OUTSIDE)
