@@ -1,6 +1,6 @@
 """Choose the demonstration's common rate: on validation, by the mean over all strategies.
 
-    python benchmarks/miniatures/rate.py OUT [--rates 0.003 0.01 0.03 0.1] [--jobs N]
+    python benchmarks/miniatures/rate.py OUT [--rates 0.003 0.01 0.03 0.05 0.1] [--jobs N]
 
 Carries out `harness bench demo` at each rate, into OUT/RATE; runs that are there already are not
 made again.  Prints balanced accuracy on validation, of the checkpoint that is tested, as a markdown
@@ -74,7 +74,7 @@ def _figure(values: list[float]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.003, 0.01, 0.03, 0.1])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.003, 0.01, 0.03, 0.05, 0.1])
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args(arguments)
     by_rate = {}
