@@ -11,7 +11,7 @@ STRATEGIES = f"{T}/builtins/test_strategies.py"
 BY_HAND = f"{STRATEGIES}::test_twelve_steps_give_the_weights_of_a_loop_by_hand"
 PHASE, STEPS, OPTIMIZER = (f"{T}/engine/test_{name}.py" for name in ("phase", "steps", "optimizer"))
 MODEL, BATCHES, VIEW = (f"{T}/engine/test_{name}.py" for name in ("model", "batches", "view"))
-PROBE, EVALUATE, TRAINING = (f"{T}/engine/test_{n}.py" for n in ("probe", "evaluate", "training"))
+EVALUATE, TRAINING = (f"{T}/engine/test_{n}.py" for n in ("evaluate", "training"))
 SPLIT, STRATIFY = f"{T}/data/test_split.py", f"{T}/data/test_stratify.py"
 METRICS, IDENTITY = f"{T}/builtins/test_metrics.py", f"{T}/benchmark/test_identity.py"
 ESTIMATE, RANKS, GAINS = (f"{T}/stats/test_{n}.py" for n in ("estimate", "ranks", "gains"))
@@ -70,7 +70,7 @@ PHASES = (
     Mutant("patience", "harness/engine/state.py", "self.waited >= self.limit", "self.waited > self.limit", (f"{PHASE}::test_patience_ends_the_phase_not_the_run",)),
     Mutant("patience", "harness/engine/state.py", "self.waited, self.waiting_for = 0, score", "self.waited = 0", (f"{PHASE}::test_patience_counts_from_the_best_score",)),
     Mutant("patience", "harness/engine/state.py", "self.waited += 1", "self.waited, self.waiting_for = self.waited + 1, score", (f"{PHASE}::test_patience_counts_from_the_best_score",)),
-    Mutant("patience", "harness/engine/phase.py", "if not self.phase.continues:", "if self.phase.continues:", (f"{PHASE}::test_patience_restarts_with_a_phase_unless_it_continues",)),
+    Mutant("patience", "harness/engine/phase.py", "if not phase.continues:", "if phase.continues:", (f"{PHASE}::test_patience_restarts_with_a_phase_unless_it_continues",)),
     Mutant("patience", "harness/engine/phase.py", "return phase.patience and state", "return state", (f"{PHASE}::test_a_phase_can_be_spared_from_patience",)),
     Mutant("best checkpoint", "harness/engine/state.py", "return score > than if", "return score >= than if", (f"{PHASE}::test_the_best_epoch_on_validation_is_tested",)),
     Mutant("best checkpoint", "harness/engine/state.py", "if self.metric.higher_is_better else score < than", "if True else score < than", (f"{PHASE}::test_a_metric_where_less_is_better_selects_the_least",)),
@@ -78,7 +78,7 @@ PHASES = (
     Mutant("best checkpoint", "harness/engine/training.py", "    state.network.load(best.tensors)\n", "", (f"{PHASE}::test_the_weights_of_the_best_epoch_are_tested",)),
     Mutant("best checkpoint", "harness/engine/phase.py", "if phase.select:", "if True:", (f"{PHASE}::test_a_phase_that_does_not_select_is_never_tested",)),
     Mutant("best checkpoint", "harness/engine/state.py", 'if phase.begin == "pretrained":', "if False:", (f"{PHASE}::test_begin_pretrained_goes_back_to_the_start",)),
-    Mutant("averages", "harness/engine/phase.py", "self.values[name].lerp_(parameter, 1 / self.count)", "self.values[name].lerp_(parameter, 1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
+    Mutant("averages", "harness/engine/phase.py", "self._towards_now(1 / self.count)", "self._towards_now(1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
     Mutant("averages", "harness/engine/phase.py", "            estimate_norms(network, source, batches)\n", "", (f"{PHASE}::test_an_average_has_the_statistics_of_a_pass_of_its_own",)),
     Mutant("reference", "harness/engine/phase.py", "frozen.load_state_dict(self.state.network.initial)", "pass", (f"{PHASE}::test_a_reference_is_the_network_it_says",)),
 )  # fmt: skip
@@ -115,11 +115,14 @@ DATA = (
     Mutant("splits", "harness/data/split.py", 'if "validation" in made:', "if True:", (f"{SPLIT}::test_official_makes_what_is_missing_out_of_train",)),
     Mutant("splits", "harness/data/split.py", "sample.group, placed[sample.id], sample.content]", 'sample.group, placed[sample.id], ""]', (f"{SPLIT}::test_the_fingerprint_sees_every_field",)),
     Mutant("splits", "harness/data/split.py", 'f"limit:{seed}"', 'f"limit:0"', (f"{SPLIT}::test_no_limit_takes_all_and_the_seed_decides",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", "/ sizes).mean())", "/ sizes.mean()).mean())", (f"{METRICS}::test_by_hand[balanced-accuracy-0.7222222222222222]",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", ".sum(axis=1).mean())\n\n\nclass PerClass", ".mean(axis=1).mean())\n\n\nclass PerClass", (f"{METRICS}::test_calibration_by_hand",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", 'labels=labels, average="macro"', 'labels=labels, average="weighted"', (f"{METRICS}::test_by_hand",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", "        value = None if reason else self.figure(probabilities, targets)\n", "        value = float(np.nanmean(recalls))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "(right / own).mean())", "(right / own.mean()).mean())", (f"{METRICS}::test_by_hand[balanced-accuracy-0.7222222222222222]",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", ".sum(axis=1).mean())\n\n\ndef recalls", ".mean(axis=1).mean())\n\n\ndef recalls", (f"{METRICS}::test_calibration_by_hand",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "float((2 * right / (own + taken)).mean())", "float(np.average(2 * right / (own + taken), weights=own))", (f"{METRICS}::test_by_hand",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "    value = None if reason else balanced_accuracy(shares, truth)\n", "    value = float(np.nanmean(np.array(by_class, float)))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "np.cumsum(ties) - (ties - 1) / 2", "np.cumsum(ties)", (f"{METRICS}::test_auroc_is_scikit_learns_one_against_rest",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "last = np.append(np.flatnonzero(np.diff(column[order])), len(truth) - 1)", "last = np.arange(len(truth))", (f"{METRICS}::test_scikit_learn_finds_the_same",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "/ (1 - chance)", "/ (1 + chance)", (f"{METRICS}::test_by_hand",)),
 )  # fmt: skip
 
 STATISTICS = (
