@@ -77,11 +77,13 @@ def test_rate_is_chosen_by_the_mean_over_all_strategies(scripts):
     rate = runpy.run_path(str(HERE / "rate.py"))
     low = {name: [0.5, 0.5] for name in rate["STRATEGIES"]}
     high = low | {"auto-rgn": [0.75, 1.0], "full-ft": [0.5, 0.25]}
-    lines = rate["table"]({0.01: low, 0.1: high}).splitlines()
-    assert "| strategy | 0.01 | 0.1 |" in lines
-    assert "| auto-rgn | 50.0 | 87.5 |" in lines
-    assert "| full-ft | 50.0 | 37.5 |" in lines
-    assert lines[-1] == "| mean | 50.0 | 53.1* |"
+    broken = {name: [1.0, 1.0] for name in rate["STRATEGIES"]} | {"l2-sp": [1.0, float("nan")]}
+    lines = rate["table"]({0.01: low, 0.1: high, 1.0: broken}).splitlines()
+    assert "| strategy | 0.01 | 0.1 | 1 |" in lines
+    assert "| auto-rgn | 50.0 | 87.5 | 100.0 |" in lines
+    assert "| full-ft | 50.0 | 37.5 | 100.0 |" in lines
+    assert "| l2-sp | 50.0 | 50.0 | 1 of 2 failed |" in lines
+    assert lines[-1] == "| mean | 50.0 | 53.1* | 1 of 16 failed |"
 
 
 def test_a_step_is_held_against_its_operations(scripts, monkeypatch, capsys):
