@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 import sys
 
 import pytest
@@ -55,6 +56,19 @@ def test_results_say_what_was_done_when_and_on_what(monkeypatch):
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert found["device"].split(", ")[1].endswith("cores")
     assert len(found["date"]) == len("2026-01-31")
+
+
+def test_a_command_is_timed_beside_servers_of_our_own():
+    import report
+
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as ours:
+        work = "import time, os; t = time.process_time()\nwhile time.process_time() < t + .2: pass"
+        left_behind = f"{sys.executable} -c '{work}' > /dev/null 2>&1 &"
+        wall, core, said = report.timed(["sh", "-c", f"{left_behind} echo said"], 60)
+        assert ours.poll() is None
+    assert said == "said\n"
+    assert wall > 0
+    assert core >= 0.2  # what the command left behind is waited for, and counted
 
 
 @pytest.mark.slow

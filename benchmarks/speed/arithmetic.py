@@ -37,6 +37,7 @@ HALF = 2  # bytes of an activation in bf16 or fp16
 NORM = 3 + 5  # reads it for statistics, for values, writes; reads x and g twice, writes
 RELU = 2 + 3  # reads, writes; reads g and y, writes
 ADD = 3 + 0  # reads both, writes; both take the gradient as it is
+TURNS = 5  # of a rate
 
 
 class Operations(NamedTuple):
@@ -84,20 +85,28 @@ def bytes_moved(network: nn.Module, batch: int, px: int) -> dict[str, int]:
     }
 
 
-def rate(work: Callable[[], object], amount: float, device: str, turns: int = 5) -> float:
-    """`amount` a second: the best of `turns`, after one that is not counted."""
+def rate(
+    work: Callable[[], object], amount: float, device: str, clock: Callable[[], float]
+) -> float:
+    """`amount` a second by the clock: the best of `TURNS`, after one that is not counted."""
     best = 0.0
-    for turn in range(turns + 1):
-        start = time.perf_counter()
+    for turn in range(TURNS + 1):
+        start = clock()
         work()
         if device.startswith("cuda"):
             torch.cuda.synchronize()
         if turn:
-            best = max(best, amount / (time.perf_counter() - start))
+            best = max(best, amount / (clock() - start))
     return best
 
 
-def product_rate(device: str, dtype: torch.dtype, size: int = 0) -> float:
+def product_rate(
+    device: str,
+    dtype: torch.dtype,
+    size: int = 0,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Operations a second of a square matrix product, by all threads of this process."""
     cuda = device.startswith("cuda")
     size, many = size or (8192 if cuda else 2048), 10 if cuda else 1
@@ -107,7 +116,16 @@ def product_rate(device: str, dtype: torch.dtype, size: int = 0) -> float:
         for _ in range(many):
             one @ one
 
-    return rate(work, many * 2 * size**3, device)
+    return rate(work, many * 2 * size**3, device, clock)
+
+
+def rate_of_a_core(dtype: torch.dtype, size: int = 0) -> float:
+    """Operations of a matrix product in a core-second of one thread, whatever else is at work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = product_rate("cpu", dtype, size, clock=time.process_time)
+    torch.set_num_threads(threads)
+    return found
 
 
 def copy_rate(device: str, size: int = 0) -> float:
@@ -121,7 +139,7 @@ def copy_rate(device: str, size: int = 0) -> float:
         for _ in range(many):
             other.copy_(one)
 
-    return rate(work, many * 2 * one.numel() * one.element_size(), device)
+    return rate(work, many * 2 * one.numel() * one.element_size(), device, time.perf_counter)
 
 
 def main() -> None:
@@ -136,6 +154,8 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         found = product_rate(args.device, dtype)
         log(f"matrix product in {dtype}: {found / 1e9:.1f} GFLOP/s")
+        if args.device == "cpu":
+            log(f"in a core-second: {rate_of_a_core(dtype) / 1e9:.1f} GFLOP")
     log(f"memory: {moved / 1e9:.1f} GB/s, {'given' if args.bandwidth else 'a copy, measured'}")
     for name in ("resnet50", "densenet121", "vgg19"):
         build = partial(getattr(torchvision.models, name), num_classes=CLASSES)
@@ -152,7 +172,7 @@ def main() -> None:
         )  # fmt: skip
     log(f"bytes of a step in bf16, batch {args.batch}, {args.size} px")
     log.table(rows)
-    save("arithmetic", args.device, log, rows, n=5, bandwidth=moved)
+    save("arithmetic", args.device, log, rows, n=TURNS, bandwidth=moved)
 
 
 if __name__ == "__main__":

@@ -114,13 +114,21 @@ def adopt() -> None:
     """Children left behind by a command become ours, so that their core time can be counted."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if not Path("/proc/thread-self/children").exists():
+            print("this kernel lists no children: core-seconds leave workers out", file=sys.stderr)
 
 
-def reap() -> None:
-    """Wait for every child that is left: the server that workers were forked from."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
+def children() -> set[int]:
+    """Numbers of this process's children, on Linux."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(number) for file in lists for number in file.read_text().split()}
+
+
+def reap(kept: set[int]) -> None:
+    """Wait for every child but `kept`: the servers that a command's workers were forked from."""
+    while left := children() - kept:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(left.pop(), 0)
 
 
 def timed(
@@ -132,6 +140,7 @@ def timed(
         RuntimeError: it failed; with the end of what it said.
     """
     adopt()
+    kept = children()  # servers of our own: they end with us
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
         list(command),
@@ -142,7 +151,7 @@ def timed(
         env={**os.environ, **(environment or {})},
     )
     wall = time.perf_counter() - start
-    reap()
+    reap(kept)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = done.stdout + done.stderr
     if done.returncode != 0:

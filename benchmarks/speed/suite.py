@@ -8,8 +8,8 @@ timed from its start to its board.  Of the plain loop, of timm's parts and of Hu
 that is printed and that leaves out what would cost them more.  Sides take turns (`--turns`).
 
 Beside them stands what arithmetic allows: the operations of the suite over the rate of a matrix
-product, measured here in the same precision: once as the rivals work, once with every frozen part
-computed once.
+product, measured here in the same precision (on a CPU by a core-second of one thread, which no load
+moves): once as the rivals work, once with every frozen part computed once.
 
 Seconds of two sides are compared on a free machine only: where others are at work on a CPU when it
 begins, core-seconds are compared alone, and those only mean something with `--threads 1` (threads
@@ -39,7 +39,7 @@ from typing import Any
 
 import torch
 import torchvision
-from arithmetic import operations, product_rate
+from arithmetic import operations, product_rate, rate_of_a_core
 from made_images import make_folder
 from report import Log, bench, save, timed
 from safetensors.torch import save_file
@@ -239,14 +239,18 @@ def suite_rows(
 def allowed_rows(
     args: argparse.Namespace, counts: tuple[int, ...], classes: int, log: Log
 ) -> list[dict[str, Any]]:
-    """Seconds that arithmetic alone takes, at the rate of a matrix product."""
+    """What arithmetic alone takes at the rate of a matrix product: core-seconds on a CPU."""
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
-    found = product_rate(args.device, dtype)
-    log(f"matrix product in {args.precision}: {found / 1e9:.4g} GFLOP/s on {args.device}")
+    cpu = args.device == "cpu"
+    found = rate_of_a_core(dtype) if cpu else product_rate(args.device, dtype)
+    unit = "core-s" if cpu else "suite s"
+    log(
+        f"matrix product in {args.precision}: {found / 1e9:.4g} GFLOP a {unit.removeprefix('suite ')}"
+    )
     ways = ("as the rivals work", "frozen parts once")
     return [
         {
-            "who": f"arithmetic, {way}", "suite s": amount / found,
+            "who": f"arithmetic, {way}", unit: amount / found,
             "how": f"{amount / 1e12:.4g} TFLOP by the formula",
         }
         for way, amount in zip(ways, suite_operations(args, counts, classes), strict=True)
