@@ -20,6 +20,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,7 +151,8 @@ class Bare:
         )
         self.rows = torch.arange(args.batch, device=self.device)
         # In fp16 gradients vanish unless the loss is scaled; fused AdamW divides by it on the device.
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=args.precision == "fp16")
+        half = args.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**10, enabled=half)
         self.graph = self._recorded() if self.cuda else None
 
     def _recorded(self) -> torch.cuda.CUDAGraph:
@@ -219,7 +221,7 @@ def whole_bench(args: argparse.Namespace, name: str, data: Path, place: Path) ->
 
 def measure(
     args: argparse.Namespace, name: str, loaded: PluginRegistry, log: Log
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Alternating turns of one backbone."""
     ours = Engine(args, loaded.backbones[name], loaded)
     bare = Bare(args, loaded.backbones[name], ours.images)
