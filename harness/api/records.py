@@ -27,6 +27,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 Json = Annotated[Any, "a JSON value"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$")]
 Augmentation = Literal["flip-horizontal", "flip-vertical", "affine"]
+Precision = Literal["float64", "float32", "bf16", "fp16"]
 CLOSED = ConfigDict(extra="forbid")
 
 
@@ -411,7 +412,7 @@ class PlannedRun(Record):
     limit: int | None = None
     epochs: float
     weights: str
-    precision: Literal["float64", "float32", "bf16", "fp16"] = "float32"
+    precision: Precision = "float32"
 
     @classmethod
     def of(cls, spec: RunSpec, modality: str) -> Self:
@@ -437,9 +438,16 @@ class PlannedRun(Record):
         return digest(self.model_dump(mode="json", exclude={"run_id"}))[:16]
 
 
-class Plan(Record):
-    """Everything ever asked for in one results folder: the N of 'n of N'."""
+class Plan(Extended):
+    """Everything ever asked for in one results folder: the N of 'n of N'.
+
+    Attributes:
+        precision: what `--precision auto` was settled to mean there; None: nobody has asked.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("precision",)
 
     schema_version: Literal[1] = 1
     suites: dict[str, Suite] = {}
     runs: tuple[PlannedRun, ...] = ()
+    precision: Precision | None = None

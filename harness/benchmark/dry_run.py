@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from harness.api.dataset import Split
 from harness.api.records import RunSpec, Suite
-from harness.benchmark.numerics import describe_modes
+from harness.benchmark.numerics import describe_gain, describe_modes
 from harness.benchmark.plan import DryRun
+from harness.data.preparation import DatasetInfo
 from harness.data.requirements import expected_images
 
 FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
@@ -25,6 +26,7 @@ def describe_plan(dry: DryRun) -> str:
         f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
         f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
         *describe_modes(dry.plan.numeric),
+        *describe_gain(dry.plan.numeric, dry.plan.device, dry.suite.protocol.crop),
         *([dry.plan.memory] if dry.plan.memory else []),
         "",
         *_datasets(dry),
@@ -67,10 +69,17 @@ def _datasets(dry: DryRun) -> list[str]:
         if counts:
             about = "" if survey else "about "
             text += about + ", ".join(f"{split} {count}" for split, count in counts.items()) + "; "
-        state = "not here" if survey is None else "decoded" if survey.decoded else "here"
-        lines.append(text + state)
+        lines.append(text + _state(survey))
         lines += [f"  {note}" for note in (survey.notes if survey else ())]
     return lines
+
+
+def _state(survey: DatasetInfo | None) -> str:
+    if survey is None:
+        return "not here"
+    if survey.decoded is None:
+        return "drawn by a program, as runs in this folder record"
+    return "decoded" if survey.decoded else "here"
 
 
 def _images(dry: DryRun, name: str) -> Mapping[Split, int] | None:
@@ -121,7 +130,7 @@ def _cells(specs: Sequence[RunSpec], done: set[str]) -> list[str]:
 def _time(dry: DryRun, done: set[str]) -> list[str]:
     """An estimate from finished runs of the same backbone and strategy in this folder."""
     seconds: dict[tuple[str, str], list[float]] = {}
-    for result in dry.store.results():
+    for result in dry.results:
         key = (result.spec.backbone, result.spec.strategy)
         seconds.setdefault(key, []).append(result.cost.alone.total)
     todo = [spec for spec in dry.plan.specs if spec.run_id not in done]

@@ -18,6 +18,7 @@ from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
 from harness.benchmark.events import RunObserver, StateLeft
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
 from harness.errors import HarnessError, PluginError, TrainingError
 from harness.plugins import provenance
@@ -41,6 +42,8 @@ class WorkerSetup:
         weights_folder: where tested weights go, if they are kept.
         threads: torch threads of a process that works on the CPU.
         packed: other processes work on the same card, so that no run's seconds are its own.
+        native: bf16 was chosen for its speed, so a process whose processor has no instructions for
+            it carries out no such run.
     """
 
     suite: str
@@ -53,6 +56,7 @@ class WorkerSetup:
     threads: int = 1
     packed: bool = False
     engine: Engine = "fast"
+    native: bool = False
 
 
 Group: TypeAlias = tuple[str, str]
@@ -100,6 +104,7 @@ class RunExecutor:
             records = plugin_records(self.loaded, spec)
             if isinstance(observer, RunObserver):
                 observer.dress = partial(self._dressed, records=records)
+            self._check_processor(spec)
             outcome = self._carry_out(self._resources(spec, observer), spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
                 _save_weights(outcome, self.setup.weights_folder, observer)
@@ -108,6 +113,16 @@ class RunExecutor:
         except BaseException as error:  # noqa: BLE001 - whatever a plugin raises, or sys.exit(): this run only
             outcome = Outcome(self.failed(spec, error))
         return self._dressed(outcome, records)
+
+    def _check_processor(self, spec: RunSpec) -> None:
+        numbers = (self.setup.device, spec.numeric.precision)
+        if self.setup.native and numbers == ("cpu", "bf16") and not bf16_instructions():
+            raise HarnessError(
+                "--precision auto was settled as bf16 for this folder (plan.json), and this "
+                f"processor has no instructions for it ({' or '.join(BF16_INSTRUCTIONS)}): run the "
+                "same command with --retry-failed on one that has, or everything with --precision "
+                "float32"
+            )
 
     def _dressed(self, outcome: Outcome, records: Mapping[str, PluginRecord]) -> Outcome:
         """With what the engine does not know: suite, origin of the code, machine, time."""

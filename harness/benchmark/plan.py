@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.api.records import NumericMode, Plan, PlannedRun, RunSpec, Suite
+from harness.api.records import NumericMode, Plan, PlannedRun, RunResult, RunSpec, Suite
 from harness.benchmark.identity import run_specs
 from harness.benchmark.numerics import numeric_mode
 from harness.benchmark.request import BenchOptions
@@ -48,11 +48,16 @@ class BenchPlan:
 
 @dataclass(frozen=True)
 class DryRun:
-    """A plan, where its results would go, and what has to come from elsewhere first."""
+    """A plan, where its results would go, what has to come from elsewhere first, and what is there.
+
+    Attributes:
+        results: the finished runs in the store, of other plans too.
+    """
 
     plan: BenchPlan
     store: Store
     needs: Sequence[Requirement]
+    results: Sequence[RunResult]
 
     @property
     def suite(self) -> Suite:
@@ -77,7 +82,7 @@ def make_plan(
         for backbone in suite.backbones:
             numeric[dataset, backbone] = numeric_mode(
                 options,
-                resolved.request.precision,
+                resolved.precision,
                 loaded.backbones[backbone],
                 suite.protocol,
                 images,

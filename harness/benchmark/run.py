@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from harness.api.dataset import Dataset
+from harness.api.dataset import SPLITS, Dataset
 from harness.api.leaderboard import Leaderboard
-from harness.api.records import RunResult, RunSpec
+from harness.api.records import Protocol, RunResult, RunSpec
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
+from harness.benchmark.numerics import settle_precision
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.progress import DecodingProgress, ProgressReporter
@@ -23,9 +25,15 @@ from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.workers import begin_imports, execute_runs
-from harness.data.preparation import PreparedDataset, prepare_unchecked, survey_dataset
+from harness.data.preparation import (
+    DatasetInfo,
+    PreparedDataset,
+    prepare_unchecked,
+    survey_dataset,
+)
 from harness.data.requirements import find_weights, list_requirements, require
 from harness.leaderboard.boards import refresh_board
+from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.utils import files
@@ -71,8 +79,7 @@ def run_benchmark(
         suite, access = resolved.suite, options.access
         store = _store(resolved, options)
         store.check_writable()
-        if several(options) and not store.plan().runs:
-            begin_imports(options.device, options.threads)
+        _begin_imports(store, options)
         weights_folder = _weights_folder(store, options)
         if weights_folder is not None:
             files.prepare(weights_folder)
@@ -85,6 +92,7 @@ def run_benchmark(
                 say(f"weights {name}: {file.path.name}: {file.note}")
         datasets = _prepare(resolved, options, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
+        resolved = _settled(resolved, store, options, say)
         plan = make_plan(resolved, options, loaded, infos, weights)
         if plan.memory:
             say(plan.memory)
@@ -132,19 +140,78 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     backbones = [loaded.backbones[name] for name in suite.backbones]
     needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
     absent = {(need.kind, need.name) for need in needs if not need.ready}
+    store = _store(resolved, options)
+    results = store.results()
     infos = {
-        name: survey_dataset(dataset, suite.protocol, access, limit=request.limit)
+        name: _recorded(dataset, resolved, loaded, results)
+        or survey_dataset(dataset, suite.protocol, access, limit=request.limit)
         for name, dataset in resolved.datasets.items()
         if ("data", name) not in absent
     }
     ready = [backbone for backbone in backbones if ("weights", backbone.name) not in absent]
     weights = find_weights(ready, resolved.weights, access)
+    if request.precision == "auto":
+        resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights)
-    return DryRun(plan, _store(resolved, options), needs)
+    return DryRun(plan, store, needs, results)
+
+
+def _recorded(
+    dataset: Dataset, resolved: ResolvedSuite, loaded: PluginRegistry, results: Sequence[RunResult]
+) -> DatasetInfo | None:
+    """What finished runs say of a dataset that a program draws; None: it has to be looked at.
+
+    The same code draws the same images.  Files may have changed since, so they are always read.
+    """
+    if not dataset.procedural:
+        return None
+    code = provenance.source_hash(loaded.owner("datasets", dataset.name).module)
+    asked = _division(resolved.suite.protocol), resolved.request.limit
+    for run in results:
+        known, plugin = run.data, run.plugins.get("dataset")
+        if (
+            run.spec.dataset == dataset.name
+            and known is not None
+            and plugin is not None
+            and plugin.source == code
+            and (_division(run.spec.protocol), run.spec.limit) == asked
+        ):
+            counts = {split: sum(known.counts[split].values()) for split in SPLITS}
+            lacking = {s: tuple(c for c, n in known.counts[s].items() if not n) for s in SPLITS}
+            return DatasetInfo(
+                known.classes,
+                counts,
+                known.fingerprint,
+                decoded=None,
+                lacking={split: names for split, names in lacking.items() if names},
+            )
+    return None
+
+
+def _division(protocol: Protocol) -> tuple[object, ...]:
+    """What a protocol says on the division of a dataset."""
+    return protocol.validation_share, protocol.test_share, protocol.split_seed
 
 
 def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
     return Store(options.out or Path("results") / resolved.suite.name)
+
+
+def _begin_imports(store: Store, options: BenchOptions) -> None:
+    """Let workers begin to import while data are prepared, unless most may be done already."""
+    if several(options) and not store.plan().runs:
+        begin_imports(options.device, options.threads)
+
+
+def _settled(
+    resolved: ResolvedSuite, store: Store, options: BenchOptions, say: Say
+) -> ResolvedSuite:
+    """The suite with the precision that `--precision auto` means in this folder."""
+    if resolved.request.precision != "auto":
+        return resolved
+    settled = store.settle_precision(partial(settle_precision, options.device))
+    say(f"--precision auto: {settled}, as plan.json says from now on")
+    return replace(resolved, precision=settled)
 
 
 def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
@@ -205,4 +272,5 @@ def _setup(
         threads=options.threads,
         packed=plan.device.startswith("cuda") and plan.jobs > 1,
         engine=options.engine,
+        native=plan.resolved.request.precision == "auto",
     )

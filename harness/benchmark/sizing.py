@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from harness.api.records import RunSpec
 from harness.benchmark.request import BenchOptions
@@ -19,7 +22,7 @@ def choose_device(wanted: str) -> str:
     Raises:
         UsageError: no such device here.
     """
-    if wanted == "cpu":
+    if wanted == "cpu" or (wanted == "auto" and not _may_have_card()):
         return "cpu"
     # Read when CUDA starts; without it cuBLAS has no deterministic kernels.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -36,6 +39,17 @@ def choose_device(wanted: str) -> str:
             f"--device {wanted}: this machine has {count} CUDA devices; use cpu or auto"
         )
     return f"cuda:{number or 0}"
+
+
+def _may_have_card() -> bool:
+    """False where no driver is: that is known without the seconds that importing torch takes."""
+    if Path("/dev/kfd").exists():  # AMD's
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 GIB = 2**30

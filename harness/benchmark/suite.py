@@ -43,15 +43,17 @@ class ResolvedSuite:
     """A suite whose axes name exactly what runs.
 
     Attributes:
-        request: what it was made from; its limit, shard and precision hold for every run.
+        request: what it was made from; its limit and shard hold for every run.
         datasets: the datasets of the suite by name, folders among them.
         shortened: `--epochs` changed the budget.
+        precision: of every run; 'auto' is to be settled; None: by the device.
     """
 
     suite: Suite
     request: BenchRequest
     datasets: Mapping[str, Dataset]
     shortened: bool
+    precision: str | None = None
 
     @property
     def weights(self) -> str | None:
@@ -98,6 +100,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         request=request,
         datasets={name: registered[name] for name in datasets},
         shortened=chosen.protocol.epochs != suite.protocol.epochs,
+        precision=request.precision,
     )
 
 

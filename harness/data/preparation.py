@@ -40,7 +40,7 @@ class DatasetInfo:
         counts: images of each split that are used.
         fingerprint: identity of the data, limited or not; before decoding, what it will be if no
             bad image and no near duplicate turns up that is not known yet.
-        decoded: the images are in the cache.
+        decoded: the images are in the cache; None: nobody looked.
         notes: sentences on what was passed over or joined, and on what cannot be right.
         lacking: split -> classes that it has no sample of.
     """
@@ -48,7 +48,7 @@ class DatasetInfo:
     classes: tuple[str, ...]
     counts: Mapping[Split, int]
     fingerprint: str
-    decoded: bool
+    decoded: bool | None
     notes: tuple[str, ...] = ()
     lacking: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
 

@@ -110,6 +110,7 @@ class Anonymous:
         """The plan, with the ids that the runs have now."""
         plan = self.store.plan()
         return Plan(
+            precision=plan.precision,
             suites={
                 self.scrubber.text(name): self._suite(suite) for name, suite in plan.suites.items()
             },

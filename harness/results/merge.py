@@ -40,7 +40,9 @@ def joined(given: Sequence[Plan], runs: Sequence[Sequence[RunResult]]) -> Plan:
             lines[line.run_id] = max(line, lines.get(line.run_id, line), key=canonical)
         for name, suite in plan.suites.items():
             suites[name].append(suite)
+    settled = {plan.precision for plan in given}
     return Plan(
+        precision=settled.pop() if len(settled) == 1 else None,
         suites={name: _suite(same) for name, same in sorted(suites.items())},
         runs=tuple(line for _, line in sorted(lines.items())),
     )

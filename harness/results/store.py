@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from harness.api.execution import Outcome, Predictions
 from harness.api.metric import PENDING, is_pending
-from harness.api.records import Plan, PredictionsRecord, Record, RunResult, RunSpec
+from harness.api.records import Plan, Precision, PredictionsRecord, Record, RunResult, RunSpec
 from harness.errors import StoreError
 from harness.results import predictions as predictions_file
 from harness.results import schema
@@ -195,10 +195,24 @@ class Store:
         with files.locked(self.folder):
             before = self.plan()
             runs = {run.key: run for run in (*before.runs, *plan.runs)}
-            whole = Plan(suites={**before.suites, **plan.suites}, runs=tuple(runs.values()))
+            suites = {**before.suites, **plan.suites}
+            whole = before.model_copy(update={"suites": suites, "runs": tuple(runs.values())})
             if whole != before:
                 files.write(self.folder / "plan.json", _checked(whole))
         return whole
+
+    def settle_precision(self, choose: Callable[[Plan], Precision]) -> Precision:
+        """Write what `--precision auto` means here into the plan, in one step, and return it.
+
+        Of several calls that begin at once, on several machines, the first settles it for all.
+        """
+        with files.locked(self.folder):
+            plan = self.plan()
+            chosen = choose(plan)
+            if plan.precision != chosen:
+                plan = plan.model_copy(update={"precision": chosen})
+                files.write(self.folder / "plan.json", _checked(plan))
+        return chosen
 
     def write_split(self, name: str, text: str) -> str:
         """Keep a split file (JSON text) and return its file name in `splits/`.

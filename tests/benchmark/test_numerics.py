@@ -1,12 +1,16 @@
 """The numeric mode of a run: precision, layout, recorded or compiled steps."""
 
+import sys
+
 import pytest
+import torch
+from made import made_plan, made_result
 from toys import ToyBackbone, toy_protocol
 
-from harness import Compiling, NumericMode
+from harness import Compiling, NumericMode, UsageError
+from harness.api.records import Plan
 from harness.benchmark import numerics
 from harness.benchmark.request import BenchOptions
-from harness.errors import UsageError
 
 CARD = "cuda:0"
 FIGURES = Compiling(seconds=100, recorded=1000, compiled=2000, measured="made up for this test")
@@ -59,6 +63,69 @@ def test_steps_are_compiled_where_that_saves_more_than_it_takes(images, epochs, 
         mode(CARD, backbone, images, epochs=epochs, options={"compile": "graph"}).compile == "graph"
     )
     assert mode(CARD, backbone, images, epochs=epochs, precision="float32").compile == "graph"
+
+
+def planned(*precisions, settled=None):
+    lines = [
+        made_plan([made_result(strategy=f"s{n}")]).runs[0].model_copy(update={"precision": one})
+        for n, one in enumerate(precisions)
+    ]
+    return Plan(runs=tuple(lines), precision=settled)
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("flags\t\t: fpu sse2 avx512f avx512_bf16 amx_bf16 amx_tile", "avx512_bf16, amx_bf16"),
+        ("flags\t\t: fpu avx512_bf16", "avx512_bf16"),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16x", ""),
+        ("Features\t: fp asimd bf16", ""),  # ARM: not measured
+    ],
+)
+def test_the_instructions_of_a_processor(flags, found, tmp_path):
+    listing = tmp_path / "cpuinfo"
+    listing.write_text(f"processor\t: 0\nmodel name\t: a\n{flags}\nprocessor\t: 1\n")
+    assert numerics.bf16_instructions(listing) == found
+    assert numerics.bf16_instructions(tmp_path / "no such file") == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from Linux's list")
+def test_torch_finds_the_same_instructions():
+    if not hasattr(torch.cpu, "get_capabilities"):
+        pytest.skip("this torch does not tell")
+    found = numerics.bf16_instructions()
+    told = torch.cpu.get_capabilities()
+    for name in ("avx512_bf16", "amx_bf16"):
+        assert (name in found) == told.get(name, False)
+
+
+def test_auto_is_what_the_folder_holds_and_else_what_the_device_is_fast_in(monkeypatch):
+    def settled(plan, device="cpu", instructions="avx512_bf16"):
+        monkeypatch.setattr(numerics, "bf16_instructions", lambda: instructions)
+        return numerics.settle_precision(device, plan)
+
+    assert settled(Plan()) == "bf16"
+    assert settled(Plan(), instructions="") == "float32"
+    assert settled(Plan(), CARD, "") == "bf16"
+    assert settled(planned("float32", "float32")) == "float32"
+    assert settled(planned("bf16"), instructions="") == "bf16"
+    assert settled(planned("float32", "bf16", settled="float32")) == "float32"
+    with pytest.raises(UsageError, match="holds bf16 and float32; say which with --precision"):
+        settled(planned("float32", "bf16"))
+
+
+def test_the_plan_says_what_bf16_would_gain_where_it_was_measured(monkeypatch):
+    plain = {("d", "b"): NumericMode(layout="channels-last")}
+    monkeypatch.setattr(numerics, "bf16_instructions", lambda: "amx_bf16")
+    (line,) = numerics.describe_gain(plain, "cpu", 224)
+    assert "--precision bf16" in line
+    assert "this processor has amx_bf16" in line
+    assert "at 64 / 128 / 224 px" in line
+    assert numerics.describe_gain(plain, "cpu", 48) == []
+    assert numerics.describe_gain(plain, CARD, 224) == []
+    assert numerics.describe_gain({("d", "b"): NumericMode(precision="bf16")}, "cpu", 224) == []
+    monkeypatch.setattr(numerics, "bf16_instructions", lambda: "")
+    assert numerics.describe_gain(plain, "cpu", 224) == []
 
 
 def test_the_plan_tells_modes_once_or_by_cell():

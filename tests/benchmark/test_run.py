@@ -15,6 +15,7 @@ from PIL import Image
 from places import TOY
 from safetensors import SafetensorError
 
+from harness.benchmark import executor, numerics, run
 from harness.utils import files
 
 pytestmark = pytest.mark.slow
@@ -163,6 +164,60 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     later = bench(out, "--dry-run", "--seeds", "0,1").stdout
     assert "toy-data / toy / full-ft: 1 to run" in later
     assert "from runs of the same kind in this folder" in later
+
+
+def test_a_plan_takes_a_drawn_dataset_from_the_runs_that_record_it(tmp_path, monkeypatch):
+    def surveyed(*more):
+        seen = []
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "survey_dataset", lambda *a, **k: seen.append(a) or survey(*a, **k))
+            said = bench(tmp_path, "--dry-run", "--seeds", "0,1", *more).stdout
+        assert said.count("; drawn by a program, as runs in this folder record") == 1 - len(seen)
+        return bool(seen), said
+
+    survey = run.survey_dataset
+    assert surveyed()[0]
+    bench(tmp_path)
+    known, said = surveyed()
+    assert not known
+    assert "toy-data (xray, 3 classes): train 24, validation 12, test 12" in said
+    assert "toy-data / toy / full-ft: 1 to run" in said  # seed 0 is found: its identity is the same
+    assert surveyed("--limit", 6)[0]
+    assert surveyed("--set", "protocol.split_seed=1")[0]
+    assert not surveyed("--set", "protocol.lr=0.5")[0]
+    monkeypatch.setattr(run.provenance, "source_hash", lambda _: "other code")
+    assert surveyed()[0]
+
+
+def test_precision_auto_is_settled_once_and_refused_by_a_worker_that_lacks_it(
+    tmp_path, monkeypatch
+):
+    def on(instructions):
+        for place in (numerics, executor):
+            monkeypatch.setattr(place, "bf16_instructions", lambda: instructions)
+
+    def held(out):
+        return {json.loads(path.read_text())["spec"]["numeric"]["precision"] for path in runs(out)}
+
+    auto, new, old = ("--precision", "auto"), tmp_path / "new", tmp_path / "old"
+    on("avx512_bf16")
+    assert "numbers: bf16, channels-last" in bench(new, *auto, "--dry-run").stdout
+    assert not (new / "plan.json").exists()
+    assert "--precision auto: bf16" in bench(new, *auto, "--strategies", "full-ft").stderr
+    assert held(new) == {"bf16"}
+    bench(old, "--strategies", "full-ft")
+    bench(old, *auto)
+    assert (held(old), len(runs(old))) == ({"float32"}, 3)
+
+    on("")
+    refused = bench(new, *auto, exit_code=1)
+    assert "this processor has no instructions for it (avx512_bf16 or amx_bf16)" in refused.stderr
+    assert len(runs(new)) == 1
+    assert len(list((new / "failed").glob("*.json"))) == 2
+    bench(new, "--precision", "bf16", "--retry-failed")  # who says so gets it
+    assert (held(new), len(runs(new))) == ({"bf16"}, 3)
+    bench(tmp_path / "plain", *auto, "--strategies", "full-ft")
+    assert held(tmp_path / "plain") == {"float32"}
 
 
 def test_a_glob_filters_what_the_suite_lists(tmp_path, harness_cli):

@@ -1,5 +1,7 @@
 """What starting up imports; who may import what is kept by import-linter (pyproject.toml)."""
 
+import re
+
 import pytest
 from command import python
 
@@ -7,12 +9,32 @@ from command import python
 HEAVY = {"torch", "torchvision", "datasets", "evaluate", "sklearn", "scipy", "pandas", "pyarrow"}
 
 
+def after(call, names, folder):
+    """What Python did with `call`, and which of these modules it had imported at its end."""
+    code = (
+        f"import sys\ntry:\n    {call}\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print(sorted({names} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = python("-c", code, cwd=folder, HARNESS_NO_AUTOLOAD="1", HARNESS_PLUGINS="")
+    return done.stdout, done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("args", [None, ["--help"], ["list"], ["list", "--json"], ["plugins"]])
 def test_start_up_imports_nothing_heavy(args, tmp_path):
     call = "import harness" if args is None else f"from harness.cli import cli; cli({args})"
-    code = (
-        f"import sys\ntry:\n    {call}\nexcept SystemExit as end:\n    assert not end.code\n"
-        f"print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = python("-c", code, cwd=tmp_path, HARNESS_NO_AUTOLOAD="1", HARNESS_PLUGINS="")
-    assert done.stderr.splitlines()[-1] == "[]"
+    assert after(call, HEAVY, tmp_path)[1] == "[]"
+
+
+@pytest.mark.slow
+def test_runs_wait_for_no_metric_library_and_a_plan_over_records_for_nothing_heavy(tmp_path):
+    cell = ["demo", "--datasets", "demo-mri", "--backbones", "resnet50-mini", "--device", "auto"]
+    args = ["bench", *cell, "--strategies", "linear-probe", "--out", "out", "--jobs", "1"]
+    call = "from harness.cli import cli; cli({})"
+    said, heavy = after(call.format(args), {"evaluate", "sklearn", "scipy"}, tmp_path)
+    assert "1 runs made" in said
+    assert heavy == "[]"
+
+    said, heavy = after(call.format([*args, "--dry-run", "--seeds", "0,1"]), HEAVY, tmp_path)
+    assert re.search(r"^estimated time: \d+ s, from runs of the same kind", said, re.MULTILINE)
+    assert "demo-mri / resnet50-mini / linear-probe: 1 to run" in said
+    assert heavy == "[]"

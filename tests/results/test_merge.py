@@ -88,6 +88,19 @@ def test_a_part_without_a_plan_asked_for_what_it_has(tmp_path):
     assert merge_contents([part(tmp_path, "y", [b], Plan())]).plan == Plan()
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "whole"),
+    [("bf16", "bf16", "bf16"), ("bf16", "float32", None), ("bf16", None, None)],
+)
+def test_what_auto_means_is_kept_where_all_folders_agree(one, other, whole, tmp_path):
+    runs = [made_result(strategy="full-ft"), made_result(strategy="l2-sp")]
+    parts = [
+        part(tmp_path, name, [run], made_plan([run]).model_copy(update={"precision": precision}))
+        for name, run, precision in zip("xy", runs, (one, other), strict=True)
+    ]
+    assert merge_contents(parts).plan.precision == whole
+
+
 def test_a_run_that_failed_here_and_finished_there_has_finished(tmp_path):
     failed, fine = made_failure(seed=1), made_result(seed=1)
     for order in itertools.permutations(

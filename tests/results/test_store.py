@@ -438,6 +438,26 @@ def test_a_full_disk_while_the_plan_grows(store, monkeypatch):
     assert names(store) == ["plan.json"]
 
 
+def test_a_precision_is_settled_once_for_a_folder(store):
+    plan = store.folder / "plan.json"
+    store.extend_plan(Plan(runs=(planned(0),)))
+    assert "precision" not in json.loads(plan.read_text())
+    asked = []
+
+    def choose(plan):
+        asked.append(plan)
+        return plan.precision or "bf16"
+
+    assert store.settle_precision(choose) == "bf16"
+    assert asked == [Plan(runs=(planned(0),))]
+    assert json.loads(plan.read_text())["precision"] == "bf16"
+    store.extend_plan(Plan(runs=(planned(1),)))
+    assert store.plan() == Plan(runs=(planned(0), planned(1)), precision="bf16")
+    before = plan.stat().st_mtime_ns
+    assert store.settle_precision(choose) == "bf16"
+    assert plan.stat().st_mtime_ns == before
+
+
 def test_leftovers_are_ignored_and_cleared(store):
     store.add(finished())
     before = names(store)

@@ -96,8 +96,9 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @click.option("--shard", callback=_shard, metavar="I/N", help="Only part I of N, by run id.")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bf16", "fp16", "float64"]),
-    help="Default: bf16 on a CUDA device, else float32; part of a run's identity.",
+    type=click.Choice(["auto", "float32", "bf16", "fp16", "float64"]),
+    help="Default: bf16 on a CUDA device, else float32; auto: what the results folder holds, else bf16 "
+    "where the processor multiplies it; part of a run's identity.",
 )
 @click.option(
     "--compile",
