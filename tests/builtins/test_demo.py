@@ -96,6 +96,15 @@ def test_it_is_whole_and_small():
     assert sum(path.stat().st_size for path in files) < 3e6
 
 
+def test_every_one_of_its_runs_is_clearly_above_chance():
+    margins = {
+        run.spec.cell: run.metrics["balanced-accuracy"].value - CHANCE.get(run.spec.dataset, 1 / 3)
+        for run in Store(BASELINE).results()
+    }
+    assert len(margins) == 120
+    assert min(margins.values()) > CLEARLY
+
+
 def test_it_equals_itself(toy_cli):
     done = toy_cli("check", BASELINE, BASELINE)
     assert "PASS: 120 equal" in done.stdout
