@@ -19,8 +19,16 @@ import pluggy
 from harness.api import hooks
 from harness.errors import PluginError
 from harness.plugins import validation
-from harness.plugins.discovery import FAULTS, Candidate, PluginInfo, absolute, find
+from harness.plugins.discovery import (
+    DISTRIBUTION,
+    FAULTS,
+    Candidate,
+    PluginInfo,
+    absolute,
+    find,
+)
 from harness.plugins.validation import KINDS, InvalidPlugin, describe
+from harness.utils.names import outline
 
 if TYPE_CHECKING:
     from harness.api.backbone import Backbone
@@ -88,6 +96,13 @@ class PluginRegistry:
     def owner(self, kind: str, name: str) -> PluginInfo:
         """The plugin that offers `name`, among 'datasets', 'backbones', 'strategies', ..."""
         return self._offers[kind][name][1]
+
+    def taken_for(self, strategy: str) -> str | None:
+        """The strategy of the harness that a reader takes a name for; None: there is none."""
+        for name, (_, info) in self._offers["strategies"].items():
+            if info.distribution == DISTRIBUTION and outline(name) == outline(strategy):
+                return name
+        return None
 
     def offers(self, plugin: str) -> dict[str, list[str]]:
         """The offers of one plugin: kind -> names, without the kinds it has nothing of."""
@@ -171,6 +186,13 @@ class PluginRegistry:
                 f"it offers {what}, and so does {first}",
                 f"block one of the two with -p no:{info.plugin} or -p no:{first.plugin}",
             )
+        if kind == "strategies" and info.distribution != DISTRIBUTION:
+            meant = self.taken_for(name)
+            if meant is not None:  # its runs would not verify: better said before they are made
+                raise InvalidPlugin(
+                    f"its strategy {name!r} looks like {meant!r}, which comes with the harness",
+                    f"give {name!r} a name of its own, or {{block}}",
+                )
         self._offers[kind][name] = (offered, info)
 
     def _catalogue(self, kind: str) -> dict[str, object]:

@@ -16,6 +16,8 @@ from harness.utils.text import short
 _GLOB = frozenset("*?[")
 _FEW = 5  # of many names in a message, the first
 _LONGEST = 400  # characters of each: paths may be long, cells of damaged lists are longer
+# Signs that are taken for one another, in lower case; the last seven are Cyrillic.
+_TAKEN_FOR = str.maketrans("01357|\u0430\u0435\u043e\u0440\u0441\u0445\u0456", "olestlaeopcxi")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d{1,3})?")
 # Texts that pandas, R, spreadsheets and people write where a value is missing, in lower case.
 _PLACEHOLDERS = frozenset(
@@ -95,6 +97,11 @@ def did_you_mean(name: str, available: Iterable[str]) -> str:
         repr(spelt[one]) for one, ratio in zip(near, alike, strict=True) if ratio > alike[0] - 0.1
     ]
     return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def outline(name: str) -> str:
+    """Equal for names that a reader takes for one another: `full-ft`, `fullft`, `Fu11_FT`."""
+    return re.sub(r"[^a-z0-9]", "", name.lower().translate(_TAKEN_FOR))
 
 
 def first_few(names: Sequence[str]) -> str:

@@ -63,6 +63,18 @@ def test_a_gain_of_five_points_is_found():
     assert sum(one["these"]["verdict"] == "better" for one in found) >= 8
 
 
+def test_the_table_of_power_decides_as_the_board_does():
+    """It leaves the ranks out, for time."""
+    gains = np.zeros((5, 3, 8))
+    gains[..., 1] = 0.05
+    drawn = boards.draw(np.random.default_rng(5), boards.Board(gains=gains))
+    board, part = boards.judge(drawn, 3), boards.verdicts(drawn)
+    assert part["averages"]["auto-rgn"]["these"]["verdict"] == "better"
+    assert [part[key] for key in ("averages", "differences")] == [
+        board[key] for key in ("averages", "differences")
+    ]
+
+
 @pytest.mark.parametrize("tau", [0.0, 0.02, 0.04])
 def test_datasets_in_general_hold_whatever_effects_vary(tau):
     rng = np.random.default_rng(3)

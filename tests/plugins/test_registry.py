@@ -594,6 +594,41 @@ def test_a_name_that_a_built_in_has(site):
     assert blocked.broken == []
 
 
+@pytest.mark.parametrize("name", ["fullft", "fu11-ft", "full-f-t"])
+def test_a_strategy_that_looks_like_one_of_ours(site, tmp_path, name):
+    site.builtin({"ours": "our_module"}, our_module=offering("full-ft"))
+    theirs = file(tmp_path, "theirs", offering(name))
+    loaded = load_plugins([theirs], environ={})
+    (broken,) = loaded.broken
+    assert (
+        broken.problem
+        == f"its strategy {name!r} looks like 'full-ft', which comes with the harness"
+    )
+    assert broken.remedy == f"give {name!r} a name of its own, or block it with -p no:theirs"
+    assert list(loaded.strategies) == ["full-ft"]
+
+
+def test_near_names_of_ours_of_others_and_of_other_kinds_are_free(site, tmp_path):
+    """Only what reads the same as a strategy that comes with the harness is refused."""
+    site.builtin(
+        {"a": "a_module", "b": "b_module"}, a_module=offering("x1"), b_module=offering("xl")
+    )
+    given = [
+        file(tmp_path, f"p{n}", offering(name)) for n, name in enumerate(["x2", "ab-c", "abc"])
+    ]
+    metric = """
+    from harness import Metric, hookimpl
+
+    @hookimpl
+    def harness_metrics():
+        return [Metric("x-1", build=None)]
+    """
+    loaded = load_plugins([*given, file(tmp_path, "metric", metric)], environ={})
+    assert [str(one) for one in loaded.broken] == []
+    assert list(loaded.strategies) == ["ab-c", "abc", "x1", "x2", "xl"]
+    assert list(loaded.metrics) == ["x-1"]
+
+
 def test_a_refused_plugin_frees_its_names(site, tmp_path):
     first = file(
         tmp_path, "first", offering("x") + "\n@hookimpl\ndef harness_suites():\n    return 1"

@@ -147,6 +147,12 @@ def test_look_alikes_of_strategies_are_found(run, name):
     assert f"its strategy {name!r} looks like 'full-ft'" in found
 
 
+@pytest.mark.parametrize("name", ["\uff46ull-ft", "my_own", ""])
+def test_names_that_no_plugin_can_give_are_found(run, name):
+    (found,) = faults(changed(run, "spec/strategy", name))
+    assert "has a name that no plugin can give" in found
+
+
 def test_a_strategy_of_somebody_else_cannot_bear_our_name(run):
     found = faults(changed(run, "plugins/strategy/distribution", "someones-package"))
     assert "has the name of one that comes with the harness" in found[0]

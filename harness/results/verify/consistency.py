@@ -20,6 +20,7 @@ from harness.api.records import EpochRecord, PlannedRun, RunResult, Suite
 from harness.plugins import provenance
 from harness.plugins.discovery import DISTRIBUTION
 from harness.plugins.registry import PluginRegistry
+from harness.plugins.validation import KEBAB
 from harness.utils.names import first_few
 
 NOT_SHOWN = (
@@ -32,8 +33,6 @@ NOT_SHOWN = (
 ROUNDING = 1e-9
 CLOCKS = timedelta(days=1)  # by which two machines' clocks may differ
 _TESTED = re.compile(r"best on validation: phase (?P<phase>.*), epoch (?P<epoch>\S+)")
-# Signs that are taken for one another, in lower case.
-_ALIKE = str.maketrans("01357|\u0430\u0435\u043e\u0440\u0441\u0445\u0456", "olestlaeopcxi")
 
 
 def record_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]:
@@ -215,24 +214,17 @@ def _shown(value: object) -> str:
 def _name_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]:
     """A name that a reader would take for a strategy of the harness."""
     name = result.spec.strategy
-    known = {
-        _look(one): one
-        for one in loaded.strategies
-        if loaded.owner("strategies", one).distribution == DISTRIBUTION
-    }
-    meant = known.get(_look(name))
+    meant = loaded.taken_for(name)
     if meant is not None and meant != name:
         yield f"its strategy {name!r} looks like {meant!r}, which comes with the harness"
+    elif not KEBAB.fullmatch(name):
+        yield f"its strategy {name!a} has a name that no plugin can give: it is not kebab-case"
     plugin = result.plugins.get("strategy")
     if meant == name and plugin is not None and plugin.distribution != DISTRIBUTION:
         yield (
             f"its strategy {name!r} has the name of one that comes with the harness, and is of "
             f"plugin {plugin.plugin!r} ({plugin.distribution or 'a loose file'})"
         )
-
-
-def _look(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower().translate(_ALIKE))
 
 
 # -- what is alike where chance forbids it ----------------------------------------------------
