@@ -24,6 +24,12 @@ BESIDE = ("plugins", "docs", "benchmarks", "README.md", "CHANGELOG.md", "tests",
 MODULES = {
     "harness/stats/estimate.py": ("tests/stats/test_estimate.py",),
     "harness/data/stratify.py": ("tests/data/test_stratify.py",),
+    "harness/stats/paired.py": tuple(
+        f"tests/stats/test_{name}.py" for name in ("paired", "cells", "families")
+    ),
+    "harness/results/gate/check.py": tuple(
+        f"tests/results/gate/test_{name}.py" for name in ("verdict", "check")
+    ),
     "harness/engine/optimizer.py": ("tests/engine/test_optimizer.py",),
 }
 

@@ -107,9 +107,13 @@ def build():
     return Sure()
 
 
+def sure(probabilities, targets):  # what runs call, without waiting for evaluate
+    return float(probabilities.max(axis=1).mean())
+
+
 @hookimpl
 def harness_metrics():
-    return [Metric(name="mean-confidence", build=build)]
+    return [Metric(name="mean-confidence", build=build, direct=sure)]
 """,
     "harness_suites": """\
 from harness import Protocol, Suite, hookimpl

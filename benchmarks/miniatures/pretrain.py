@@ -48,9 +48,9 @@ class Recipe:
 
 
 RECIPES = {
-    "resnet50-mini": Recipe(epochs=10),
-    "densenet121-mini": Recipe(epochs=8),
-    "vgg19-mini": Recipe(lr=8e-3, epochs=8),
+    "resnet50-mini": Recipe(epochs=14),
+    "densenet121-mini": Recipe(epochs=12),
+    "vgg19-mini": Recipe(lr=8e-3, epochs=12),
 }
 
 

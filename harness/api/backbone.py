@@ -61,7 +61,7 @@ class Backbone(BaseModel):
         classifier: the stages that torchvision calls the classifier, `head` among them.
         weights: the default starting point; None: there is none.
         title, paper: for people.
-        miniature: a narrow copy for demonstrations.
+        miniature: a small copy for demonstrations: same stages and blocks, narrower and less deep.
         compiling: figures by which a plan decides whether its steps are compiled; None: they are not.
     """
 

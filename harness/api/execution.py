@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from harness.api.backbone import Backbone
 from harness.api.dataset import SPLITS, Split
 from harness.api.metric import Metric
-from harness.api.records import DataRecord, EpochRecord, RunResult, RunSpec, WeightsRecord, digest
+from harness.api.records import DataRecord, EpochRecord, RunResult, WeightsRecord
 from harness.api.strategy import PhaseReport, Strategy
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Engine: TypeAlias = Literal["fast", "reference"]
 
 # Raised with every change to the engine that moves a result; part of every run's identity.
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,6 @@ class Resources:
         shared: a place where runs of one (dataset, backbone) keep what they can share, by key.
         keep_state: put the tested weights into the outcome.
         engine: 'reference' carries every step out plainly: the oracle of the fast path.
-        siblings: specs of the same (dataset, backbone) that this call still has to run; work may
-            be done ahead for them, and no figure may depend on them.
     """
 
     images: ImageSet
@@ -113,13 +111,6 @@ class Resources:
     shared: dict[Any, Any] = field(default_factory=dict)
     keep_state: bool = False
     engine: Engine = "fast"
-    siblings: tuple[RunSpec, ...] = ()
-
-
-def family(spec: RunSpec) -> str:
-    """Equal for runs that differ in seed and rate only: these can learn side by side."""
-    same = spec.model_dump(mode="json", exclude={"seed": True, "protocol": {"lr", "name"}})
-    return digest(same)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Protocol(Record):
 class NumericMode(Record):
     """Precision and kernels, where they can move the result."""
 
-    precision: Literal["float64", "float32", "bf16"] = "float32"
+    precision: Literal["float64", "float32", "bf16", "fp16"] = "float32"
     layout: Literal["contiguous", "channels-last"] = "contiguous"
     compile: Literal["none", "graph", "compile"] = "none"
     deterministic: bool = True
@@ -411,7 +411,7 @@ class PlannedRun(Record):
     limit: int | None = None
     epochs: float
     weights: str
-    precision: Literal["float64", "float32", "bf16"] = "float32"
+    precision: Literal["float64", "float32", "bf16", "fp16"] = "float32"
 
     @classmethod
     def of(cls, spec: RunSpec, modality: str) -> Self:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.api.execution import Observer, Outcome, family
+from harness.api.execution import Observer, Outcome
 from harness.api.records import EpochRecord, RunSpec
 from harness.api.strategy import PhaseReport
-
-
-class Stopped(BaseException):
-    """The call is over: a run in hand ends at its next report."""
 
 
 @dataclass(frozen=True)
@@ -85,25 +81,17 @@ class RunObserver(Observer):
 
 
 class RunQueue:
-    """Runs that wait, by (dataset, backbone); runs of one family are best done by one worker."""
+    """Runs that wait, by (dataset, backbone)."""
 
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self.waiting: dict[tuple[str, str], list[RunSpec]] = {}
         for spec in specs:
             self.waiting.setdefault((spec.dataset, spec.backbone), []).append(spec)
-        self.families: Mapping[str, str] = {spec.run_id: family(spec) for spec in specs}
 
-    def take(self, group: tuple[str, str], elsewhere: set[str]) -> RunSpec:
-        """The first run of a group of whose family nobody else has had one, else the first."""
+    def take(self, group: tuple[str, str]) -> RunSpec:
+        """The first run of a group."""
         waiting = self.waiting[group]
-        own = (n for n, spec in enumerate(waiting) if self.families[spec.run_id] not in elsewhere)
-        taken = waiting.pop(next(own, 0))
+        taken = waiting.pop(0)
         if not waiting:
             del self.waiting[group]
         return taken
-
-    def siblings(self, spec: RunSpec) -> list[RunSpec]:
-        """Runs still waiting that differ from this one in seed and rate only."""
-        mine = self.families[spec.run_id]
-        waiting = self.waiting.get((spec.dataset, spec.backbone), [])
-        return [one for one in waiting if self.families[one.run_id] == mine]

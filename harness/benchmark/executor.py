@@ -5,9 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import re
-import threading
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
-from harness.benchmark.events import RunObserver, StateLeft, Stopped
+from harness.benchmark.events import RunObserver, StateLeft
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import strategy_of
 from harness.errors import HarnessError, PluginError, TrainingError
@@ -41,6 +40,7 @@ class WorkerSetup:
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
         threads: torch threads of a process that works on the CPU.
+        packed: other processes work on the same card, so that no run's seconds are its own.
     """
 
     suite: str
@@ -51,6 +51,7 @@ class WorkerSetup:
     weights_folder: Path | None = None
     plugins: tuple[str, ...] = ()
     threads: int = 1
+    packed: bool = False
     engine: Engine = "fast"
 
 
@@ -59,31 +60,22 @@ Group: TypeAlias = tuple[str, str]
 
 @dataclass
 class RunExecutor:
-    """Carries out runs; those of one (dataset, backbone) share what they can.
+    """Carries out runs, one after another; those of one (dataset, backbone) share what they can.
 
-    What other groups than the open ones have shared is let go.
+    What another group has shared is let go.
     """
 
     setup: WorkerSetup
     loaded: PluginRegistry
-    _shared: dict[Group, dict[Any, Any]] = field(default_factory=dict)
+    _group: Group | None = None
+    _shared: dict[Any, Any] = field(default_factory=dict)
     _starts: dict[tuple[str, int], StartingPoint | None] = field(default_factory=dict)
 
-    def run(
-        self,
-        spec: RunSpec,
-        observer: Observer,
-        siblings: Sequence[RunSpec] = (),
-        beside: Iterable[Group] = (),
-    ) -> Outcome:
-        """The outcome of a run, whatever happened; only an interrupt gets through.
-
-        `siblings`: runs still to come that may share work with it; `beside`: groups of the runs
-        that go on at the same time.
-        """
-        self._open({cell_group(spec), *beside})
+    def run(self, spec: RunSpec, observer: Observer) -> Outcome:
+        """The outcome of a run, whatever happened; only an interrupt gets through."""
+        self._open(cell_group(spec))
         with self.isolation.around(spec) as traces:
-            outcome = self._outcome(spec, observer, siblings)
+            outcome = self._outcome(spec, observer)
         if traces.touched:
             self._shared.clear()  # made while numbers were computed in another way
             free_memory(self.setup.device)
@@ -100,20 +92,18 @@ class RunExecutor:
         """The state of the process that every run begins with."""
         from harness.engine import Isolation
 
-        # Runs in threads share a card, and the threads of the process, too.
-        alone = threading.current_thread() is threading.main_thread()
-        return Isolation(self.setup.threads if alone else None)
+        return Isolation(self.setup.threads)
 
-    def _outcome(self, spec: RunSpec, observer: Observer, siblings: Sequence[RunSpec]) -> Outcome:
+    def _outcome(self, spec: RunSpec, observer: Observer) -> Outcome:
         records: dict[str, PluginRecord] = {}
         try:
             records = plugin_records(self.loaded, spec)
             if isinstance(observer, RunObserver):
                 observer.dress = partial(self._dressed, records=records)
-            outcome = self._carry_out(self._resources(spec, observer, siblings), spec)
+            outcome = self._carry_out(self._resources(spec, observer), spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
                 _save_weights(outcome, self.setup.weights_folder, observer)
-        except (KeyboardInterrupt, Stopped):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a plugin raises, or sys.exit(): this run only
             outcome = Outcome(self.failed(spec, error))
@@ -121,10 +111,12 @@ class RunExecutor:
 
     def _dressed(self, outcome: Outcome, records: Mapping[str, PluginRecord]) -> Outcome:
         """With what the engine does not know: suite, origin of the code, machine, time."""
-        result = outcome.result.model_copy(
+        result = outcome.result
+        result = result.model_copy(
             update={
                 "suite": self.setup.suite,
                 "shortened": self.setup.shortened,
+                "cost": result.cost.model_copy(update={"packed": self.setup.packed}),
                 "plugins": dict(records),
                 "environment": provenance.environment(
                     device_name(self.setup.device), self.setup.engine
@@ -140,9 +132,7 @@ class RunExecutor:
             raise HarnessError(f"harness_execute returned {outcome!r} for {spec.cell}, no Outcome")
         return outcome
 
-    def _resources(
-        self, spec: RunSpec, observer: Observer, siblings: Sequence[RunSpec]
-    ) -> Resources:
+    def _resources(self, spec: RunSpec, observer: Observer) -> Resources:
         self._check_offered(spec)
         images = self.setup.images[spec.dataset]
         backbone = self.loaded.backbones[spec.backbone]
@@ -155,10 +145,9 @@ class RunExecutor:
             device=self.setup.device,
             suite=self.setup.suite,
             observer=observer,
-            shared=self._shared[cell_group(spec)],
+            shared=self._shared,
             keep_state=self.setup.weights_folder is not None,
             engine=self.setup.engine,
-            siblings=tuple(siblings),
         )
 
     def _check_offered(self, spec: RunSpec) -> None:
@@ -179,26 +168,19 @@ class RunExecutor:
             self._starts[key] = weights.load_weights(backbone, classes, file)
         return self._starts[key]
 
-    def _open(self, groups: set[Group]) -> None:
-        """Make place for what the runs of these groups share, and let go of all else."""
-        closed = [group for group in self._shared if group not in groups]
-        for group in groups - set(self._shared):
-            self._shared[group] = self._beside(group[0])
-        for group in closed:
-            del self._shared[group]
-        backbones = {group[1] for group in groups}
-        self._starts = {k: kept for k, kept in self._starts.items() if k[0] in backbones}
-        if closed:
-            free_memory(self.setup.device)
+    def _open(self, group: Group) -> None:
+        """Make place for what the runs of a group share, and let go of all else."""
+        before, self._group = self._group, group
+        if before is None or before == group:
+            return
+        shared, self._shared = self._shared, {}
+        if shared and before[0] == group[0]:
+            from harness.engine import SharedWork
 
-    def _beside(self, dataset: str) -> dict[Any, Any]:
-        """A place for what a group shares, with what it has from a group on the same images."""
-        for group, shared in self._shared.items():
-            if group[0] == dataset and shared:
-                from harness.engine import SharedWork
-
-                return {SharedWork.KEY: SharedWork.of(shared).beside()}
-        return {}
+            self._shared[SharedWork.KEY] = SharedWork.of(shared).beside()
+        del shared
+        self._starts = {k: kept for k, kept in self._starts.items() if k[0] == group[1]}
+        free_memory(self.setup.device)
 
     def failed(self, spec: RunSpec, error: BaseException) -> RunResult:
         """The record of a run that raised."""
@@ -234,7 +216,7 @@ def cell_group(spec: RunSpec) -> Group:
 
 
 def free_memory(device: str) -> None:
-    """Recorded work and its network refer to each other: the collector has to find them."""
+    """Give what the runs before have left back to the device."""
     if not device.startswith("cuda"):
         return
     import torch

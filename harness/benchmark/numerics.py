@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, Protocol
 from harness.benchmark.request import BenchOptions
+from harness.errors import UsageError
 
 # Runs that use a compiled step, as counted here whatever is asked for: of the eight strategies
 # that come with the harness, five have a phase in which everything learns.
 USERS = 5
+NARROW = {"bf16", "fp16"}
 
 
 def numeric_mode(
@@ -28,15 +30,21 @@ def numeric_mode(
     if options.engine == "reference" or not options.device.startswith("cuda"):
         return _on_cpu(options, precision or "float32")
     precision = precision or "bf16"
-    compiled = options.compile == "compile" or (
-        options.compile == "auto" and precision == "bf16" and pays(backbone, protocol, images)
+    if options.deterministic and options.compile == "compile":
+        raise UsageError(
+            "--compile compile with --deterministic: the compiler tries kernels out, and may choose "
+            "others in another process; leave one of the two out"
+        )
+    compiled = not options.deterministic and (
+        options.compile == "compile"
+        or (options.compile == "auto" and precision in NARROW and pays(backbone, protocol, images))
     )
     return NumericMode.model_validate(
         {
             "precision": precision,
             "layout": "contiguous" if precision == "float64" else "channels-last",
             "compile": "compile" if compiled else "graph",
-            "deterministic": False,
+            "deterministic": options.deterministic,
         }
     )
 
@@ -73,7 +81,7 @@ def describe_mode(mode: NumericMode) -> str:
     """A numeric mode in words."""
     steps = {
         "none": "steps carried out plainly",
-        "graph": "steps recorded as CUDA graphs (compiling would take longer than it saves)",
+        "graph": "steps recorded as CUDA graphs",
         "compile": "steps compiled, then recorded as CUDA graphs",
     }
     exact = "deterministic" if mode.deterministic else "fastest kernels"

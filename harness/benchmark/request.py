@@ -45,6 +45,7 @@ class BenchOptions:
             default is one whatever `jobs` is: the same spec gives the same bits.
         engine: 'reference' carries every step out plainly, for comparison with the fast path.
         compile: on a CUDA device: compile steps where it pays ('auto'), never or always.
+        deterministic: on a CUDA device: the same bits in every process, with slower kernels.
         live: a live bar or plain lines; None: a bar where stderr is a terminal.
     """
 
@@ -54,6 +55,7 @@ class BenchOptions:
     threads: int = 1
     engine: Engine = "fast"
     compile: Compile = "auto"
+    deterministic: bool = False
     retry_failed: bool = False
     save_weights: bool = False
     live: bool | None = None

@@ -20,9 +20,9 @@ from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest
-from harness.benchmark.sizing import choose_device
+from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
-from harness.benchmark.workers import execute_runs
+from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.preparation import PreparedDataset, prepare_unchecked, survey_dataset
 from harness.data.requirements import find_weights, list_requirements, require
 from harness.leaderboard.boards import refresh_board
@@ -71,6 +71,8 @@ def run_benchmark(
         suite, access = resolved.suite, options.access
         store = _store(resolved, options)
         store.check_writable()
+        if several(options) and not store.plan().runs:
+            begin_imports(options.device, options.threads)
         weights_folder = _weights_folder(store, options)
         if weights_folder is not None:
             files.prepare(weights_folder)
@@ -201,5 +203,6 @@ def _setup(
         weights_folder=_weights_folder(store, options),
         plugins=loaded.args,
         threads=options.threads,
+        packed=plan.device.startswith("cuda") and plan.jobs > 1,
         engine=options.engine,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from harness.api.records import RunSpec
 from harness.benchmark.request import BenchOptions
@@ -12,9 +11,6 @@ from harness.data.preparation import DatasetInfo
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils.parallel import cores
-
-if TYPE_CHECKING:
-    from harness.engine import MemoryNeed
 
 
 def choose_device(wanted: str) -> str:
@@ -43,13 +39,17 @@ def choose_device(wanted: str) -> str:
 
 
 GIB = 2**30
-# Small images leave a card idle between kernels.  Measured on one H100, full fine-tuning, images/s
-# of one, two and four runs side by side: ResNet-50 at 64 px, batch 32: 7,954, 11,049, 14,117; at
-# 224 px, batch 64: 3,230, 3,584, 3,676, less than a second network and its recordings cost a short
-# suite.  Runs side by side cannot be compared on cost, so large images go one after another.
-SMALL, MOST = 96, 4
-# Of what is free on a card, what is left to others and to fragments.
-SPARE = 0.1
+
+
+def several(options: BenchOptions) -> bool:
+    """True if more than one process carries out runs, where there are enough of them."""
+    return _processes(options) > 1
+
+
+def _processes(options: BenchOptions) -> int:
+    if options.device.startswith("cuda"):
+        return options.jobs or 1
+    return options.jobs or max(1, cores() // options.threads)
 
 
 def side_by_side(
@@ -60,26 +60,31 @@ def side_by_side(
 ) -> tuple[int, str]:
     """The number of runs at a time, and the memory of a card that this plans, in words.
 
-    As many as were asked for, else what the cores of a CPU or the memory of a card allow.
+    As many as were asked for, else as many as a CPU has cores, and one on a card: several share
+    it, so that none can be compared on cost, and whether they are faster together is not measured.
     """
+    jobs = max(1, min(_processes(options), len(specs)))
     if not options.device.startswith("cuda"):
-        return options.jobs or max(1, min(cores() // options.threads, len(specs))), ""
+        return jobs, ""
     import torch
 
     free, total = torch.cuda.mem_get_info(options.device)
     needs = _needs(specs, datasets, loaded, total)
+    return jobs, planned_memory(needs, jobs, free)
+
+
+def planned_memory(needs: Sequence[int], jobs: int, free: int) -> str:
+    """What is planned of a card's `free` bytes, where processes take `needs` bytes at most, in words."""
     if not needs:
-        return options.jobs or 1, ""
-    usable = int(free * (1 - SPARE))
-    fitting = min(need.runs(usable) for need in needs)
-    worth = MOST if specs[0].protocol.crop <= SMALL else 1
-    jobs = options.jobs or max(1, min(worth, fitting, len(specs)))
-    largest = max(needs, key=lambda need: need.run)
-    peak = jobs * largest.run + max(need.shared for need in needs)
-    return jobs, (
-        f"memory: at most {peak / GIB:.1f} GiB planned of {free / GIB:.1f} GiB free "
-        f"({largest.run / GIB:.1f} GiB a run)"
-    )
+        return ""
+    peak = jobs * max(needs)
+    much = f"memory: at most {peak / GIB:.1f} GiB planned of {free / GIB:.1f} GiB free"
+    if jobs > 1:
+        much += f" ({max(needs) / GIB:.1f} GiB each of {jobs} processes)"
+    if peak > free:
+        much += "; that may be too much: " + ("fewer --jobs" if jobs > 1 else "a smaller batch")
+        much += " would need less"
+    return much
 
 
 def _needs(
@@ -87,7 +92,7 @@ def _needs(
     datasets: Mapping[str, DatasetInfo],
     loaded: PluginRegistry,
     total: int,
-) -> list[MemoryNeed]:
+) -> list[int]:
     from harness.engine import memory_need
 
     cells = {(spec.dataset, spec.backbone): spec for spec in specs if spec.dataset in datasets}

@@ -1,41 +1,33 @@
-"""Workers that carry runs out: this process, several processes, or several threads on one card.
+"""Workers that carry runs out: this process, or several.
 
 A run is handed out when a worker is free, from the (dataset, backbone) the worker has open if one
-is left there, so that what runs share is made once a group; runs that differ in seed or rate only
-stay with one worker as long as others have something else to do.  A worker that dies costs its run.
-
-On a card threads and not processes: kernels of several processes take turns there, kernels of
-several streams of one process run at the same time.
+is left there, so that what runs share is made once a group.  A worker that dies costs its run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
-from harness.benchmark.events import RunListener, RunObserver, RunQueue, Stopped
-from harness.benchmark.executor import Group, RunExecutor, WorkerSetup, cell_group, free_memory
+from harness.benchmark.events import RunListener, RunObserver, RunQueue
+from harness.benchmark.executor import RunExecutor, WorkerSetup, free_memory
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# What metrics import when they are first computed.
-METRICS = ("sklearn.metrics", "evaluate")
 # What every run on a CPU imports: once in the server instead of once in each worker.
-PRELOADED = ["harness.benchmark.workers", "harness.engine", *METRICS, "torchvision"]
+PRELOADED = ["harness.benchmark.workers", "harness.engine", "torchvision"]
 
 
 def execute_runs(
@@ -46,21 +38,11 @@ def execute_runs(
     jobs: int = 1,
 ) -> None:
     """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there."""
-    if setup.device.startswith("cuda"):
-        threading.Thread(target=_import_ahead, daemon=True).start()
     if jobs <= 1:
         _in_process(specs, setup, loaded, events)
-    elif setup.device.startswith("cuda"):
-        execute_in_threads(specs, setup, loaded, events, min(jobs, len(specs)))
     else:
         ProcessWorkers(specs, setup, loaded, events).work(min(jobs, len(specs)))
     free_memory(setup.device)  # other runs may follow
-
-
-def _import_ahead() -> None:
-    """Import, while the card works, what the first metric needs: it takes seconds."""
-    for name in METRICS:
-        importlib.import_module(name)
 
 
 def _in_process(
@@ -71,13 +53,11 @@ def _in_process(
 ) -> None:
     executor, spoiled = RunExecutor(setup, loaded), _Spoiled(events)
     try:
-        queue, waiting = RunQueue(specs), list(specs)
+        waiting = list(specs)
         while waiting and not spoiled.fresh:
             spec = waiting.pop(0)
-            queue.take(cell_group(spec), set())
             events.run_start(spec)
-            observer = RunObserver(spec, spoiled.receive)
-            events.run_end(spec, executor.run(spec, observer, queue.siblings(spec)))
+            events.run_end(spec, executor.run(spec, RunObserver(spec, spoiled.receive)))
     finally:
         executor.isolation.leave()
     if waiting:
@@ -104,7 +84,6 @@ class _Worker:
     connection: Connection
     spec: RunSpec | None = None
     group: tuple[str, str] | None = None
-    families: set[str] = field(default_factory=set)
     spoiled: bool = False
 
 
@@ -118,7 +97,7 @@ class ProcessWorkers:
     ) -> None:
         self.setup, self.loaded, self.events = setup, loaded, events
         self.queue = RunQueue(specs)
-        self.context = _context()
+        self.context = _context(setup.device)
         self.workers: list[_Worker] = []
 
     def work(self, jobs: int) -> None:
@@ -158,12 +137,10 @@ class ProcessWorkers:
         if group is None:
             self._end(worker)
             return
-        elsewhere = set[str]().union(*(w.families for w in self.workers if w is not worker))
-        worker.spec, worker.group = self.queue.take(group, elsewhere), group
-        worker.families.add(self.queue.families[worker.spec.run_id])
+        worker.spec, worker.group = self.queue.take(group), group
         self.events.run_start(worker.spec)
         try:
-            worker.connection.send((worker.spec, self.queue.siblings(worker.spec)))
+            worker.connection.send(worker.spec)
         except ConnectionError:  # it died with nothing in hand: while it started, or between runs
             self._bury(worker, worker.spec)
 
@@ -214,13 +191,26 @@ class ProcessWorkers:
         self.workers.remove(worker)
 
 
-def _context() -> Any:  # noqa: ANN401 - contexts have no common public type
-    """Workers forked from a clean server that has imported torch once, where there is one."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+def _context(device: str) -> Any:  # noqa: ANN401 - contexts have no common public type
+    """Workers forked from a clean server that has imported torch once, where there is one.
+
+    CUDA lives through no fork: on a card each worker begins anew.
+    """
+    if device.startswith("cuda") or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def begin_imports(device: str, threads: int) -> None:
+    """Let the server that workers are forked from import what they need, beside what is done here."""
+    context = _context(device)
+    if context.get_start_method() == "forkserver":
+        from multiprocessing import forkserver  # there is none on Windows
+
+        with _few_threads(threads):
+            forkserver.ensure_running()
 
 
 @contextlib.contextmanager
@@ -250,103 +240,6 @@ def _serve(connection: Connection, setup: WorkerSetup, environ: dict[str, str]) 
     torch.set_num_threads(setup.threads)
     executor = RunExecutor(setup, load_plugins(setup.plugins))
     connection.send(("ready", None))
-    while (task := connection.recv()) is not None:
-        spec, siblings = task
+    while (spec := connection.recv()) is not None:
         observer = RunObserver(spec, lambda _, kind, value: connection.send((kind, value)))
-        connection.send(("run_end", executor.run(spec, observer, siblings)))
-
-
-# -- several threads on one card ------------------------------------------------------------------
-
-
-def execute_in_threads(
-    specs: Sequence[RunSpec],
-    setup: WorkerSetup,
-    loaded: PluginRegistry,
-    events: RunListener,
-    slots: int,
-) -> None:
-    """Carry out all runs, at most `slots` at a time; what lacked memory is done again alone."""
-    crowded = ThreadWorkers(specs, setup, loaded, events)
-    crowded.work(slots)
-    alone = crowded.alone
-    del crowded  # and with it what the slots hold of the device's memory
-    executor = RunExecutor(setup, loaded)
-    for spec in alone:
-        free_memory(setup.device)
-        events.run_end(spec, executor.run(spec, RunObserver(spec, events.receive)))
-
-
-class ThreadWorkers:
-    def __init__(
-        self,
-        specs: Sequence[RunSpec],
-        setup: WorkerSetup,
-        loaded: PluginRegistry,
-        events: RunListener,
-    ) -> None:
-        self.queue, self.events = RunQueue(specs), events
-        self.executor = RunExecutor(setup, loaded)
-        self.active: dict[int, RunSpec] = {}
-        self.families: dict[int, set[str]] = {}
-        self.alone: list[RunSpec] = []
-        self.errors: list[BaseException] = []
-        self.stop = False
-
-    def work(self, slots: int) -> None:
-        lock = threading.Lock()
-        threads = [threading.Thread(target=self._serve, args=(n, lock)) for n in range(slots)]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        finally:
-            self.stop = True
-            for thread in threads:
-                thread.join()
-        if self.errors:
-            raise self.errors[0]
-
-    def _serve(self, number: int, lock: threading.Lock) -> None:
-        from harness.engine import device_slot
-
-        with device_slot(number, lock):
-            try:
-                while not self.stop and (spec := self._next(number)) is not None:
-                    self._run(number, spec)
-            except Stopped:
-                return
-            except BaseException as error:  # noqa: BLE001 - raised again where `work` was called
-                self.errors.append(error)
-                self.stop = True
-
-    def _run(self, number: int, spec: RunSpec) -> None:
-        self.events.run_start(spec)
-        observer, siblings = RunObserver(spec, self._receive), self.queue.siblings(spec)
-        outcome = self.executor.run(spec, observer, siblings, self._groups())
-        del self.active[number]
-        if outcome.result.status == "oom":
-            self.alone.append(spec)
-        else:
-            self.events.run_end(spec, outcome)
-
-    def _next(self, number: int) -> RunSpec | None:
-        """From a group that is open, before another is opened: what it shares is there."""
-        waiting = self.queue.waiting
-        if not waiting:
-            return None
-        group = next((group for group in self._groups() if group in waiting), next(iter(waiting)))
-        elsewhere = set[str]().union(*(f for n, f in self.families.items() if n != number))
-        spec = self.queue.take(group, elsewhere)
-        self.families.setdefault(number, set()).add(self.queue.families[spec.run_id])
-        self.active[number] = spec
-        return spec
-
-    def _groups(self) -> list[Group]:
-        return [cell_group(spec) for spec in self.active.values()]
-
-    def _receive(self, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
-        if self.stop:
-            raise Stopped
-        self.events.receive(spec, kind, value)
+        connection.send(("run_end", executor.run(spec, observer)))

@@ -4,10 +4,9 @@ The only part of the project that owns an optimizer, a batch, a device or a cloc
 is all that others may use of it.
 """
 
-from harness.engine.devices import device_slot
 from harness.engine.evaluate import recomputed_features
 from harness.engine.isolation import Isolation, Traces
-from harness.engine.memory import MemoryNeed, memory_need
+from harness.engine.memory import memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.shared import SharedWork
 from harness.engine.training import run
@@ -21,11 +20,9 @@ from harness.engine.view import (
 
 __all__ = [
     "Isolation",
-    "MemoryNeed",
     "SharedWork",
     "StrategyView",
     "Traces",
-    "device_slot",
     "free_looks",
     "head_layer",
     "initial_tensors",

@@ -10,11 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.api.dataset import Split
 from harness.api.records import Augmentation, NumericMode, Protocol, RunSpec
 from harness.engine.seeds import seed_for
 from harness.engine.storage import Numbered, stored
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bf16": torch.float32}
+# Of weights, losses and inputs; under bf16 and fp16 products and convolutions are narrower.
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bf16": torch.float32,
+    "fp16": torch.float32,
+}
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -35,6 +42,8 @@ class Batches:
         subset: Tensor | None = None,
     ) -> None:
         self.index = torch.arange(samples) if subset is None else subset
+        if bool(((self.index < 0) | (self.index >= samples)).any()):
+            raise ValueError(f"rows of {samples} samples that are not among them: {self.index}")
         self.size = batch_size
         self.per_epoch = steps_per_epoch(len(self.index), batch_size)
         self.seed = seed_for(spec, purpose)
@@ -54,11 +63,6 @@ class Batches:
             order = send(self.order(epoch), device)
             self._here[device] = (epoch, order)
         return order[place * self.size : (place + 1) * self.size]
-
-    def span(self, first: int, count: int) -> Tensor:
-        """Rows of `count` batches from number `first` on, all of one pass: int64 [N], on the CPU."""
-        epoch, place = divmod(first, self.per_epoch)
-        return self.order(epoch)[place * self.size : (place + count) * self.size]
 
     def order(self, epoch: int) -> Tensor:
         """Rows of a whole pass, in the order they are seen."""
@@ -94,8 +98,7 @@ class InOrder:
         return self._here[device][number * self.size : (number + 1) * self.size]
 
     def all(self) -> Tensor:
-        # A batch more than there is: what streams looks one ahead.
-        return torch.arange((self.count + 1) * self.size).clamp(max=self.samples - 1)
+        return torch.arange(self.count * self.size).clamp(max=self.samples - 1)
 
 
 def chunks(samples: int, size: int) -> list[Tensor]:
@@ -128,7 +131,12 @@ class Pixels:
     """One split's images: uint8 [N, 3, H, W], normalised on the device a batch at a time."""
 
     def __init__(
-        self, images: np.ndarray, protocol: Protocol, numeric: NumericMode, device: str
+        self,
+        split: Split,
+        images: np.ndarray,
+        protocol: Protocol,
+        numeric: NumericMode,
+        device: str,
     ) -> None:
         self.device, self.augmentations = torch.device(device), protocol.augment
         self.dtype = DTYPES[numeric.precision]
@@ -136,9 +144,7 @@ class Pixels:
         shape = (1, 3, 1, 1)
         self.mean = torch.tensor(protocol.mean, dtype=self.dtype, device=device).view(shape) * 255
         self.std = torch.tensor(protocol.std, dtype=self.dtype, device=device).view(shape) * 255
-        self.stored = stored(images, self.device)
-        if self.device.type == "cuda":  # others may read all this from their own streams
-            torch.cuda.current_stream(self.device).synchronize()
+        self.stored = stored(split, images, self.device)
 
     def __len__(self) -> int:
         return len(self.stored)

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.engine.batches import Features, InOrder, Source, chunks, empty_rows
-from harness.engine.devices import untuned
+from harness.engine.devices import device_memory, untuned
 from harness.engine.graphs import CapturableWork
 from harness.engine.shared import FeatureKey, SharedWork, seed_below_head
 from harness.engine.state import RunState, SplitData
-from harness.engine.storage import device_memory
 
 Place = tuple[Hashable, ...]
 # More than this is computed batch by batch instead: a fixed figure (on a card, a fixed share of its
@@ -38,7 +37,6 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
     before = state.clock.seconds["features"]
     with state.clock.measure("features"):
         values = outputs(state, prefix, split, ("prefix", stage))
-        state.clock.wait()  # others may read them from another stream
     state.clock.settled.add(key)
     features = Features(values, state.clock.seconds["features"] - before)
     if key is not None:
@@ -72,8 +70,7 @@ def feature_key(state: RunState, split: SplitData, stage: int) -> FeatureKey | N
     spec = state.spec
     return FeatureKey(
         split.name, stage, spec.data, spec.limit, spec.weights,
-        seed_below_head(spec, state.resources.start), spec.numeric.precision, spec.numeric.layout,
-        spec.protocol.eval_batch_size,
+        seed_below_head(spec, state.resources.start), spec.numeric, spec.protocol.eval_batch_size,
     )  # fmt: skip
 
 
@@ -143,7 +140,6 @@ def outputs(state: RunState, network: nn.Module, source: Source, place: Place) -
 def predict(state: RunState, network: nn.Module, source: Source, place: Place) -> Tensor:
     """Logits, float32 [N, C] on the CPU; the network is in eval mode afterwards."""
     logits = outputs(state, network, source, place).float()
-    state.clock.wait()
     return logits.cpu()
 
 
@@ -155,7 +151,7 @@ class Forward:
         self.autocast = state.numerics.autocast
         self.out: Tensor | None = None
         known = len(room) == state.protocol.batch_size  # as in training, where trying pays
-        self.once = CapturableWork(self._work, state.network.graphs, tune=known)
+        self.once = CapturableWork(state.network.graphs.pool, tune=known)
 
     def bytes(self) -> int:
         return 0 if self.out is None else self.out.numel() * self.out.element_size()
@@ -166,7 +162,7 @@ class Forward:
         whole: Tensor | None = None
         for number in range(batches.count):
             source.fill(self.room, batches, number)
-            self.once(state.clock)
+            self.once(self._work, state.clock)
             if self.out is None:
                 raise ValueError("nothing was computed")
             if whole is None:

@@ -41,10 +41,9 @@ from torch.overrides import _pop_mode as pop_function_mode
 from torch.utils._python_dispatch import _pop_mode as pop_dispatch_mode
 
 from harness.api.records import RunSpec
-from harness.engine import devices
 
 # What the first run would import; imported before the state is recorded, for it changes some of it.
-FIRST = ("harness.engine", "sklearn.metrics", "evaluate", "torchvision")
+FIRST = ("harness.engine", "torchvision")
 # Variables that torch and its compiler set themselves.
 OWN_VARIABLES = (
     b"TORCHINDUCTOR_",
@@ -503,16 +502,15 @@ class Traces:
 class Isolation:
     """The state of this process as runs of one call begin with it."""
 
-    def __init__(self, threads: int | None) -> None:
-        """Record it.  `threads`: torch's threads in runs; None: as they are."""
+    def __init__(self, threads: int) -> None:
+        """Record it.  `threads`: torch's threads in runs."""
         for name in FIRST:
             importlib.import_module(name)
         self.numerics, self.process = Settings(_numerics()), Settings(_process())
         _first_optimizers()
         self.patches = Patches()
         self.before = self.numerics.read()
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
         self.numerics.wanted[-1] = torch.get_num_threads()
         self.at_import = _patched_at_import()
 
@@ -553,13 +551,6 @@ def numerics() -> list[Any] | None:
     return None if isolation is None else isolation.numerics.read()
 
 
-def put_numerics(kept: list[Any] | None) -> None:
-    """Set what decides how numbers are computed as it was."""
-    isolation: Isolation | None = getattr(_here, "isolation", None)
-    if isolation is not None and kept is not None:
-        isolation.numerics.put(kept)
-
-
 def changed_since(kept: list[Any] | None) -> bool:
     """True if code of the strategy computes otherwise now: what it makes is for itself only."""
     isolation: Isolation | None = getattr(_here, "isolation", None)
@@ -568,9 +559,6 @@ def changed_since(kept: list[Any] | None) -> bool:
     differs = isolation.numerics.read() != kept or isolation.patches.there()
     _here.traces.touched |= differs
     return differs
-
-
-devices.FURTHER.append((numerics, put_numerics))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,7 @@
-"""The memory of a card that a run will take, before it is built."""
+"""The memory of a card that a process will take, before a network is built."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,25 +11,12 @@ from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, Protocol
 from harness.engine.evaluate import FEATURE_SHARE
 from harness.engine.graphs import GraphCache
-from harness.engine.memo import MEMO_BYTES
-from harness.engine.storage import SHARE
+from harness.engine.storage import SHARES
 
 # Copies of the weights that a run holds: the network, its gradients, two of the optimizer's, the
 # state before the first step, the starting point and the best checkpoint.
 COPIES = 7
 CONTEXT = 3 * 2**28  # the driver, the libraries' work spaces
-
-
-@dataclass(frozen=True)
-class MemoryNeed:
-    """Bytes of device memory: of each run at work, and what runs side by side have in common."""
-
-    run: int
-    shared: int
-
-    def runs(self, free: int) -> int:
-        """Number of runs that fit side by side into `free` bytes; at least one is tried."""
-        return max(1, (free - self.shared) // max(1, self.run))
 
 
 def memory_need(
@@ -40,20 +26,26 @@ def memory_need(
     numeric: NumericMode,
     images: int,
     total: int,
-) -> MemoryNeed:
+) -> int:
     """Bytes that training everything takes on a card of `total`; `images`: in all three splits.
 
     What the backward pass needs is counted on a network without memory: the tensors that a forward
-    pass in training keeps.  Under bf16 they are half as large.
+    pass in training keeps.  Under bf16 and fp16 they are half as large.  Where steps are recorded they are
+    needed twice: the recordings hold them for good, and the first step of the next kind of phase is
+    carried out plainly beside that.
     """
     kept, weights = activations(backbone, classes, protocol)
-    half = 2 if numeric.precision == "bf16" else 1
+    half = 2 if numeric.precision in {"bf16", "fp16"} else 1
     pixels = 3 * protocol.crop**2 * images
     # Recorded steps keep their gradients: a set for each frontier, within the cache's limit.
     recorded = min(int(GraphCache.SHARE * total), len(backbone.stages) * weights)
-    return MemoryNeed(
-        run=kept // half + COPIES * weights + recorded + MEMO_BYTES,
-        shared=min(pixels, int(SHARE * total)) + int(FEATURE_SHARE * total) + CONTEXT,
+    twice = 1 if numeric.compile == "none" else 2
+    steps = twice * kept // half + COPIES * weights + recorded
+    return (
+        steps
+        + min(pixels, int(sum(SHARES.values()) * total))
+        + int(FEATURE_SHARE * total)
+        + CONTEXT
     )
 
 

@@ -21,13 +21,48 @@ from harness.engine.graphs import GraphCache
 from harness.engine.seeds import generator, global_seed
 from harness.errors import PhaseError
 
+# What the loss is multiplied by under fp16, to begin with (assumed); halved where a gradient is not
+# finite, doubled after 2,000 steps without (torch's own figure).
+LOSS_SCALE = 2.0**12
+
 # Modules that normalise, by type: names are no guide (`downsample.1` is one).
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
+class PooledByProducts(nn.AdaptiveAvgPool2d):
+    """Adaptive average pooling as two matrix products: torch's own has no deterministic way back.
+
+    Along an axis of n places, place i of m is the mean of those from floor(i n / m) to before
+    ceil((i + 1) n / m).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        wanted = self.output_size
+        rows, columns = wanted if isinstance(wanted, tuple) else (wanted, wanted)
+        height = _windows(x.shape[-2], rows or x.shape[-2], x)
+        width = _windows(x.shape[-1], columns or x.shape[-1], x)
+        # Zeros and ones are exact in any precision; a share of a window is not.
+        return (height @ x @ width.T) / (height.sum(1)[:, None] * width.sum(1))
+
+
+def _windows(n: int, m: int, like: Tensor) -> Tensor:
+    """A matrix [m, n]: one where a place is in the window of row i; of `like`'s type, beside it."""
+    row, place = (torch.arange(count, device=like.device) for count in (m, n))
+    first, last = row * n // m, -(-(row + 1) * n // m)
+    return ((place >= first[:, None]) & (place < last[:, None])).to(like.dtype)
+
+
 # Modules without parameters or randomness: what precedes the first weights of a stage can be
 # computed once together with the frozen stages below it.
-FIXED = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.ReLU, nn.Identity)
+FIXED = (
+    nn.AdaptiveAvgPool2d,
+    PooledByProducts,
+    nn.AvgPool2d,
+    nn.MaxPool2d,
+    nn.Flatten,
+    nn.ReLU,
+    nn.Identity,
+)
 
 
 @dataclass
@@ -43,6 +78,7 @@ class Network:
         head_layer: name of the linear layer that is new for this dataset; to ask the backbone for it
             is to build the network again.
         graphs: work that was recorded on it.
+        scaler: scales the loss under fp16, where small gradients would be lost; else does nothing.
         touched: stages below this number have never learned: what they compute can be shared.
     """
 
@@ -55,6 +91,7 @@ class Network:
     as_built: bool
     head_layer: str
     graphs: GraphCache
+    scaler: torch.amp.GradScaler
     touched: int
 
     @property
@@ -108,6 +145,11 @@ def new_network(
         as_built=type(strategy).adapt is Strategy.adapt,
         head_layer=head_layer,
         graphs=GraphCache(device),
+        scaler=torch.amp.GradScaler(
+            torch.device(device).type,
+            init_scale=LOSS_SCALE,
+            enabled=spec.numeric.precision == "fp16",
+        ),
         touched=len(backbone.stages),
     )
 
@@ -126,6 +168,9 @@ def set_back(network: Network, spec: RunSpec) -> Network:
         parameter.grad = None
         parameter.requires_grad_()
     network.model.train()
+    if network.scaler.is_enabled():
+        fresh = network.scaler.state_dict() | {"scale": LOSS_SCALE, "_growth_tracker": 0}
+        network.scaler.load_state_dict(fresh)
     return network
 
 
@@ -137,7 +182,12 @@ def copy_all(into: list[Tensor], values: list[Tensor]) -> None:
 
 
 def place(model: nn.Sequential, numeric: NumericMode, device: str) -> nn.Sequential:
-    """Dtype, memory layout and device of the numeric mode."""
+    """Dtype, memory layout, device and, on a card, determinism of the numeric mode."""
+    if numeric.deterministic and torch.device(device).type == "cuda":
+        for module in model.modules():
+            # A pooling to one place is a plain mean, which is deterministic.
+            if type(module) is nn.AdaptiveAvgPool2d and module.output_size not in (1, (1, 1)):
+                module.__class__ = PooledByProducts
     if numeric.precision == "float64":
         model = model.double()
     if numeric.layout == "channels-last":

@@ -114,7 +114,11 @@ class PhaseSchedule:
 
 
 class Optimizer:
-    """The protocol's optimizer over named parameters with a rate multiplier and a decay each."""
+    """The protocol's optimizer over named parameters with a rate multiplier and a decay each.
+
+    `scaler`: what the loss was scaled by is taken from the gradients, and a step of which one is not
+    finite is left out.
+    """
 
     def __init__(
         self,
@@ -122,8 +126,9 @@ class Optimizer:
         learning: Mapping[str, nn.Parameter],
         rates: Mapping[str, float],
         decays: Mapping[str, float],
+        scaler: torch.amp.GradScaler,
     ) -> None:
-        self.learning, self.lr = learning, protocol.lr
+        self.learning, self.lr, self.scaler = learning, protocol.lr, scaler
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in learning.items():
             groups.setdefault((rates[name], decays[name]), []).append(parameter)
@@ -136,6 +141,7 @@ class Optimizer:
             ],
         )
         self.rates: Tensor | None = None
+        self.left_out = _count_left_out(self.inner) if scaler.is_enabled() else None
         if protocol.optimizer == "sgd" and protocol.momentum:
             # The fused step refuses parameters with a momentum beside others without.
             self._start_momentum(list(learning.values()))
@@ -186,8 +192,25 @@ class Optimizer:
             if state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
 
+    def unscale(self) -> None:
+        """The gradients as they are without the scale of the loss."""
+        self.scaler.unscale_(self.inner)
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known about its steps."""
+        count = 0 if self.left_out is None else int(self.left_out)
+        return (f"{count} steps left out: a gradient was not finite in fp16",) if count else ()
+
     def step(self) -> None:
-        self.inner.step()
+        self.scaler.step(self.inner)
+        self.scaler.update()
+
+
+def _count_left_out(inner: torch.optim.Optimizer) -> Tensor:
+    """The number of steps that the scaler will have made the optimizer leave out, on its device."""
+    count = torch.zeros((), device=inner.param_groups[0]["params"][0].device)
+    inner.register_step_pre_hook(lambda own, _, __: (count.add_(own.found_inf), None)[1])
+    return count
 
 
 def _build(protocol: Protocol, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -220,6 +243,7 @@ class Penalties:
 
     def step(self, optimizer: Optimizer) -> None:
         """One step of the optimizer, with the penalties in closed form before and after it."""
+        optimizer.unscale()
         self.closed.add_gradients()
         optimizer.step()
         self.closed.shrink(optimizer)

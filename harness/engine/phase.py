@@ -48,7 +48,7 @@ class PhaseRun:
         stages = [name for name, _ in network.model.named_children()]
         self.frontier = min(stages.index(stage) for stage in self.learning_stages)
         decay = decays(phase, named, protocol.weight_decay)
-        self.optimizer = Optimizer(protocol, self.learning, self.rates, decay)
+        self.optimizer = Optimizer(protocol, self.learning, self.rates, decay, network.scaler)
         if phase.keep_optimizer:
             self.optimizer.restore(state.optimizer_state)
         self.penalties = Penalties(phase.penalties, self.learning, network.start)
@@ -105,10 +105,11 @@ class PhaseRun:
         return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
 
     def _notes(self) -> tuple[str, ...]:
-        if len(set(self.rates.values())) <= len(self.learning_stages):
-            return ()
-        fastest = max(self.rates, key=self.rates.__getitem__)
-        return (f"fastest tensor: {fastest}",)
+        notes = self.optimizer.notes()
+        if len(set(self.rates.values())) > len(self.learning_stages):
+            fastest = max(self.rates, key=self.rates.__getitem__)
+            notes += (f"fastest tensor: {fastest}",)
+        return notes
 
     # -- training ------------------------------------------------------------------------
 
@@ -124,7 +125,8 @@ class PhaseRun:
         place = ("from", stage if seen_cached else 0)
         reference = self._reference(network)
         self._set_modes()
-        self._restart_patience()
+        if not phase.continues:
+            state.patience.restart()
         average = None if phase.average == "none" else Average(phase.average, self.learning)
         batches = Batches(
             len(data.train), state.protocol.batch_size, state.spec, subset=self._subset()
@@ -211,7 +213,8 @@ class PhaseRun:
         state, phase = self.state, self.phase
         train_loss = self._mean_loss()
         with state.clock.measure("evaluate"):
-            score, logits = self._score(network, source, place)
+            logits = predict(state, network, source, place)
+            score = state.selection.score(logits)
         self._train_mode()
         self.scores.append(score)
         epoch = state.budget.epochs
@@ -228,41 +231,24 @@ class PhaseRun:
         state.patience.count(score)
         return phase.patience and state.patience.exhausted
 
-    def _score(
-        self, network: nn.Module, source: Source, place: Place
-    ) -> tuple[float | None, Tensor]:
-        """The protocol's metric on validation, and the logits it was computed from."""
-        logits = predict(self.state, network, source, place)
-        return self.state.selection.score(logits), logits
-
     def _mean_loss(self) -> float:
-        losses = torch.stack(self.losses).double()
-        self.state.clock.wait()
-        losses = losses.cpu()
+        """The mean of the epoch's losses.
+
+        Raises:
+            TrainingError: one of them is not finite.
+        """
+        losses = torch.stack(self.losses).double().cpu()
         self.losses.clear()
-        return finite_mean(losses, self.phase.name, self.state.budget.steps)
-
-    def _restart_patience(self) -> None:
-        if not self.phase.continues:
-            self.state.patience.restart()
-
-
-def finite_mean(losses: Tensor, phase: str, steps: int) -> float:
-    """The mean of an epoch's losses [T], of which the last was made at step number `steps`.
-
-    Raises:
-        TrainingError: one of them is not finite.
-    """
-    bad = torch.nonzero(~torch.isfinite(losses))
-    if len(bad):
-        step = steps - len(losses) + int(bad[0]) + 1
-        raise TrainingError(
-            f"the loss of phase {phase!r} is {losses[bad[0]].item()} at step {step}; "
-            f"a smaller rate (--set protocol.lr=...) usually helps",
-            phase=phase,
-            step=step,
-        )
-    return float(losses.mean())
+        bad, phase = torch.nonzero(~torch.isfinite(losses)), self.phase.name
+        if len(bad):
+            step = self.state.budget.steps - len(losses) + int(bad[0]) + 1
+            raise TrainingError(
+                f"the loss of phase {phase!r} is {losses[bad[0]].item()} at step {step}; "
+                f"a smaller rate (--set protocol.lr=...) usually helps",
+                phase=phase,
+                step=step,
+            )
+        return float(losses.mean())
 
 
 class Average:
@@ -275,15 +261,16 @@ class Average:
     @torch.no_grad()
     def after_step(self) -> None:
         if self.kind == "ema":
-            for name, parameter in self.learning.items():
-                self.values[name].lerp_(parameter, 1 - EMA_DECAY)
+            self._towards_now(1 - EMA_DECAY)
 
     @torch.no_grad()
     def after_epoch(self) -> None:
         if self.kind == "swa":
             self.count += 1
-            for name, parameter in self.learning.items():
-                self.values[name].lerp_(parameter, 1 / self.count)
+            self._towards_now(1 / self.count)
+
+    def _towards_now(self, share: float) -> None:
+        torch._foreach_lerp_(list(self.values.values()), list(self.learning.values()), share)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

@@ -9,9 +9,7 @@ from harness.api.dataset import Split
 from harness.api.execution import Resources, StartingPoint
 from harness.api.records import Augmentation, NumericMode, RunSpec
 from harness.api.strategy import Strategy
-from harness.engine import devices
 from harness.engine.batches import Features, Pixels
-from harness.engine.memo import HeadMemo
 from harness.engine.model import Network, new_network, set_back
 
 
@@ -40,8 +38,7 @@ class FeatureKey(NamedTuple):
     limit: int | None
     weights: str
     seed: int | None
-    precision: str
-    layout: str
+    numeric: NumericMode
     eval_batch_size: int
 
 
@@ -58,15 +55,14 @@ class SharedWork:
     """Work that runs of one (dataset, backbone) on one device do once; only the engine looks inside.
 
     Attributes:
-        networks: by the slot in which runs use them, one after another.
+        network: which runs use one after another, and all that it depends on.
     """
 
     KEY: ClassVar[str] = "work"
 
     pixels: dict[PixelKey, Pixels] = field(default_factory=dict)
     features: dict[FeatureKey, Features] = field(default_factory=dict)
-    networks: dict[int, tuple[NetworkKey, Network]] = field(default_factory=dict)
-    heads: HeadMemo = field(default_factory=HeadMemo)
+    network: tuple[NetworkKey, Network] | None = None
 
     @classmethod
     def of(cls, shared: dict[Any, Any]) -> SharedWork:
@@ -79,8 +75,7 @@ class SharedWork:
     def forget(self) -> None:
         """Let go of all that a network computes: it was, or is to be, computed in another way."""
         self.features.clear()
-        self.networks.pop(devices.slot_number(), None)
-        self.heads = HeadMemo()
+        self.network = None
 
     def beside(self) -> SharedWork:
         """For another backbone on the same images: the pixels, and nothing else."""
@@ -97,7 +92,7 @@ def split_pixels(spec: RunSpec, resources: Resources, split: Split) -> Pixels:
     pixels = SharedWork.of(resources.shared).pixels
     if key not in pixels:
         images = resources.images.images[split]
-        pixels[key] = Pixels(images, protocol, numeric, resources.device)
+        pixels[key] = Pixels(split, images, protocol, numeric, resources.device)
     return pixels[key]
 
 
@@ -111,13 +106,13 @@ def build_network(spec: RunSpec, resources: Resources) -> Network:
 
     if type(strategy).adapt is not Strategy.adapt or resources.engine == "reference":
         return new()
-    networks, slot = SharedWork.of(resources.shared).networks, devices.slot_number()
+    shared = SharedWork.of(resources.shared)
     key = NetworkKey(spec.weights, spec.numeric, seed_below_head(spec, start))
-    if slot in networks and networks[slot][0] == key:
-        return set_back(networks[slot][1], spec)
-    network = new()
-    networks[slot] = (key, network)
-    return network
+    if shared.network is not None and shared.network[0] == key:
+        return set_back(shared.network[1], spec)
+    shared.network = None  # its memory is needed for the new one
+    shared.network = (key, new())
+    return shared.network[1]
 
 
 def seed_below_head(spec: RunSpec, start: StartingPoint | None) -> int | None:

@@ -80,10 +80,11 @@ class Numerics:
         return DTYPES[self.precision]
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Around forward passes: where bf16 acts."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return contextlib.nullcontext()
+        """Around forward passes: where bf16 and fp16 act."""
+        narrow = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        if narrow is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, narrow)
 
 
 def balanced_weights(class_counts: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -266,6 +267,7 @@ class RunState:
         )
         self.patience = Patience(self.selection, self.protocol.patience)
         self.log = RunLog()
+        self.recordings = self.network.graphs.pool.recordings  # when it began
         self.optimizer_state: State = {}
         self.augment_rng = generator(spec, "augment")
         self.objective_rng = generator(spec, "objective")

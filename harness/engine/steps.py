@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import cast
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from harness.api.strategy import Batch, Objective
 from harness.engine.batches import Batches, Source, draw, send
+from harness.engine.devices import RunClock
 from harness.engine.graphs import CapturableWork
 from harness.engine.model import fixed_norms
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule
@@ -78,7 +81,7 @@ class ReferenceSteps:
         loss = given.penalties.added_to(loss)
         for parameter in given.learning.values():
             parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        given.optimizer.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         fill_missing(list(given.learning.values()))
         given.penalties.step(given.optimizer)
         state.log.trained_samples += len(index)
@@ -97,9 +100,10 @@ class CapturedSteps:
         self.state, self.inputs = state, inputs
         self.losses: list[Tensor] = []
         self.device = state.data.train.labels.device
-        # Compiling pays for the step that most runs share: the one in which everything learns.
+        # Compiling pays for the one step that most runs share: everything learns, from a whole batch.
         everything = len(inputs.learning) == sum(1 for _ in state.network.model.parameters())
-        self.compiles = state.spec.numeric.compile == "compile" and everything
+        usual = everything and inputs.norm == state.protocol.norm
+        self.compiles = state.spec.numeric.compile == "compile" and usual
         self.passes = self._passes()
         if self.passes.gradients:
             attach(list(inputs.learning.values()), self.passes.gradients)
@@ -107,20 +111,19 @@ class CapturedSteps:
         self.records_update = state.spec.numeric.precision != "float64"
         if self.records_update:
             inputs.optimizer.rates_on(self.device)
-        self.update = CapturableWork(self._update, state.network.graphs)
+        self.update = CapturableWork(state.network.graphs.pool)
         self.table: tuple[int, int, Tensor] = (-1, 0, torch.empty(0))
 
     def step(self, number: int) -> None:
         """One optimizer step on batch `number`."""
         state, size = self.state, len(self.inputs.batches.at(number))
         if size not in self.passes.by_size:
-            self.passes.by_size[size] = StepGraph(
-                state, self.inputs, self.passes, size, compiles=self.compiles
-            )
+            compiles = self.compiles and size == state.protocol.batch_size
+            self.passes.by_size[size] = StepGraph(state, self.inputs, size, compiles=compiles)
         graph = self.passes.by_size[size]
         self._feed(graph, number)
         steady = graph.once.steady
-        graph(state)
+        graph(state.clock, self.passes)
         self.losses.append(graph.loss.clone())
         self._apply(number)
         if steady:  # the others are counted as compiling
@@ -156,8 +159,8 @@ class CapturedSteps:
             self._update()
             return
         optimizer.put_rates(self._rates(number))
-        if self.passes.gradients or not self.state.network.graphs.records:
-            self.update(self.state.clock)
+        if self.passes.gradients or not self.state.network.graphs.pool.records:
+            self.update(self._update, self.state.clock)
         else:  # gradients that are not in their place yet
             self._update()
 
@@ -195,15 +198,12 @@ class StepGraphs:
 class StepGraph:
     """One pass over a batch of fixed size: inputs lie in fixed memory, gradients in `.grad`."""
 
-    def __init__(
-        self, state: RunState, inputs: StepInputs, passes: StepGraphs, size: int, *, compiles: bool
-    ) -> None:
-        self.passes, self.objective = passes, inputs.objective
-        self.network = inputs.network
-        if compiles:
-            self.network = cast("nn.Module", torch.compile(inputs.network, dynamic=False))
+    def __init__(self, state: RunState, inputs: StepInputs, size: int, *, compiles: bool) -> None:
+        self.network, self.objective = inputs.network, inputs.objective
+        self.forward = compiled(inputs.network) if compiles else inputs.network
         self.learning = list(inputs.learning.values())
         self.criterion, self.autocast = state.numerics.loss, state.numerics.autocast
+        self.scaler = state.network.scaler
         self.reference, self.rng = inputs.reference, state.objective_rng
         self.means = inputs.source.means
         device = state.data.train.labels.device
@@ -214,37 +214,58 @@ class StepGraph:
         self.progress = torch.zeros((), device=device)
         self.loss = torch.zeros((), dtype=state.numerics.dtype, device=device)
         whole = size == state.protocol.batch_size
-        self.once = CapturableWork(self._work, state.network.graphs, tune=whole)
+        self.once = CapturableWork(state.network.graphs.pool, tune=whole)
 
-    def __call__(self, state: RunState) -> None:
-        """Afterwards `.grad` of every learning parameter holds this batch's gradient."""
+    def __call__(self, clock: RunClock, passes: StepGraphs) -> None:
+        """Afterwards `.grad` of every learning parameter holds this batch's gradient.
+
+        `passes`: whose gradients' memory this pass shares.
+        """
         recorded = self.once.graph is not None
-        self.once(state.clock)
-        if self.once.graph is not None and not recorded and not self.passes.gradients:
-            self.passes.gradients = gradients(self.learning)
-        elif self.passes.gradients:
-            attach(self.learning, self.passes.gradients)
+        self.once(partial(self._work, passes), clock)
+        if self.once.graph is not None and not recorded and not passes.gradients:
+            passes.gradients = gradients(self.learning)
+        elif passes.gradients:
+            attach(self.learning, passes.gradients)
 
-    def _work(self) -> None:
+    def _work(self, passes: StepGraphs) -> None:
         for parameter in self.learning:
             parameter.grad = None
         inputs = self.means(self.room, self.drawn)
         with self.autocast(), fixed_norms(self.network):
             loss = self._loss(inputs)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.loss.copy_(loss.detach())
         fill_missing(self.learning)
-        if self.passes.gradients:
-            torch._foreach_copy_(self.passes.gradients, gradients(self.learning))
+        if passes.gradients:
+            torch._foreach_copy_(passes.gradients, gradients(self.learning))
 
     def _loss(self, inputs: Tensor) -> Tensor:
         if self.objective is None:
-            return self.criterion(self.network(inputs), self.targets)
+            return self.criterion(self.forward(inputs), self.targets)
         progress = cast(
             "float", self.progress
         )  # a 0-dim tensor: a number would be recorded as it is
         batch = Batch(inputs, self.targets, self.rows, self.rng, progress, self.reference)
         return self.objective(self.network, batch)
+
+
+_numbers = count()
+
+
+def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network's forward pass by `torch.compile`, under a code object of its own.
+
+    What torch has compiled it keeps with the code that was called, eight times a code at most, and
+    the ninth network would be carried out plainly without a word: all chains of stages share one.
+    """
+
+    def forward(inputs: Tensor) -> Tensor:
+        outputs: Tensor = network(inputs)
+        return outputs
+
+    forward.__code__ = forward.__code__.replace(co_name=f"forward_{next(_numbers)}")
+    return torch.compile(forward, dynamic=False)
 
 
 def gradients(learning: list[nn.Parameter]) -> list[Tensor]:

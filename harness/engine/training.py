@@ -15,9 +15,9 @@ from harness.api.metric import figure, uncomputed
 from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
 from harness.api.strategy import Directive, Phase, PhaseReport, Phases
 from harness.engine import isolation
-from harness.engine.devices import current, own_stream
+from harness.engine.devices import own_stream
 from harness.engine.evaluate import predict_split
-from harness.engine.probe.phase import phase_run
+from harness.engine.phase import PhaseRun
 from harness.engine.seeds import global_seed
 from harness.engine.shared import SharedWork
 from harness.engine.solver import solve_head
@@ -55,7 +55,7 @@ def _drive(state: RunState) -> None:
         if isolation.changed_since(numerics) or _reaches_in(directive):
             shared.forget()
         if isinstance(directive, Phase):
-            report = phase_run(state, directive).run()
+            report = PhaseRun(state, directive).run()
         else:
             report = solve_head(state, directive)
         with isolation.aside():
@@ -183,11 +183,10 @@ def _metrics(state: RunState, predictions: Predictions, split: str) -> dict[str,
 
 def _cost(state: RunState) -> Cost:
     alone = CostFigures(**state.clock.figures(alone=True))
-    cuda = torch.device(state.resources.device).type == "cuda"
     return Cost(
         alone=alone,
         incurred=CostFigures(**state.clock.figures(alone=False)),
-        peak_bytes=torch.cuda.max_memory_allocated(state.resources.device) if cuda else None,
+        peak_bytes=_peak_bytes(state),
         trainable=max(
             (phase.trainable for phase in state.log.phases if not phase.skipped), default=0
         ),
@@ -195,8 +194,19 @@ def _cost(state: RunState) -> Cost:
         if alone.train
         else None,
         looks=state.budget.looks,
-        packed=current() is not None,
     )
+
+
+def _peak_bytes(state: RunState) -> int | None:
+    """Most bytes of a card that the run took; what others recorded and it replayed are among them."""
+    device, pool = state.resources.device, state.network.graphs.pool
+    if torch.device(device).type != "cuda":
+        return None
+    peak, idle = torch.cuda.max_memory_allocated(device), pool.idle_bytes()
+    if pool.recordings == state.recordings:
+        return peak + idle
+    # While it recorded, the allocator counted what the recordings work in.
+    return max(peak, torch.cuda.memory_allocated(device) + idle)
 
 
 def _weights(state: RunState) -> WeightsRecord:
@@ -215,7 +225,8 @@ def _kernels(spec: RunSpec, device: str) -> Iterator[None]:
     torch.cuda.reset_peak_memory_stats(device)
     deterministic, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn
     before = cudnn.benchmark, cudnn.allow_tf32
-    torch.use_deterministic_algorithms(spec.numeric.deterministic, warn_only=True)
+    # An operation that has no deterministic kernel ends the run with torch's word, which names it.
+    torch.use_deterministic_algorithms(spec.numeric.deterministic)
     cudnn.benchmark = not spec.numeric.deterministic
     cudnn.allow_tf32 = False  # float32 means float32, in convolutions as in products
     try:

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from harness.api.strategy import Directive, ParameterInfo, Params, Phase
 from harness.engine.batches import Batches
 from harness.engine.graphs import CapturableWork
-from harness.engine.model import NORMS, plain_name
+from harness.engine.model import LOSS_SCALE, NORMS, plain_name
 from harness.engine.state import RunState
 
 KERNELS = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001 - the common base of convolutions
@@ -102,11 +102,12 @@ class GradientProbe:
             state.numerics.autocast,
             state.data.train.means,
         )
+        self.scale = LOSS_SCALE if state.network.scaler.is_enabled() else 1.0
         self.room = state.data.train.room(size)
         self.targets = torch.empty(size, dtype=torch.int64, device=state.data.train.labels.device)
         self.gradients: dict[str, Tensor] = {}
         plain = state.spec.numeric.compile == "none"
-        self.once = None if plain else CapturableWork(self._work, state.network.graphs)
+        self.once = None if plain else CapturableWork(state.network.graphs.pool)
 
     def bytes(self) -> int:
         return sum(g.numel() * g.element_size() for g in self.gradients.values())
@@ -119,7 +120,7 @@ class GradientProbe:
         if self.once is None:
             self._work()
         else:
-            self.once(state.clock)
+            self.once(self._work, state.clock)
         return {name: gradient.clone() for name, gradient in self.gradients.items()}
 
     def _work(self) -> None:
@@ -132,10 +133,10 @@ class GradientProbe:
                     functional_call(self.model, (same, buffers), (inputs,)), self.targets
                 )
             slopes: Sequence[Tensor | None] = torch.autograd.grad(
-                loss, list(same.values()), allow_unused=True
+                loss * self.scale, list(same.values()), allow_unused=True
             )
         self.gradients = {
-            name: torch.zeros_like(p) if g is None else g
+            name: torch.zeros_like(p) if g is None else g / self.scale
             for g, (name, p) in zip(slopes, same.items(), strict=True)
         }
 

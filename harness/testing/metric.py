@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property, partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from harness.api.metric import Metric, softmax
@@ -100,6 +101,14 @@ def builds(case: MetricCase) -> None:
     built = case.metric.build()
     if not isinstance(built, evaluate.Metric):
         raise Broken(f"build() returns {type(built).__name__}, no evaluate.Metric")
+    if case.metric.direct is not None:
+        module = MetricCase(replace(case.metric, direct=None))
+        for logits, targets in case.predictions:
+            ours, its = _figure(case, logits, targets), _figure(module, logits, targets)
+            if abs(ours - its) > CLOSE * max(1.0, abs(its)):
+                raise Broken(
+                    f"direct gives {ours:.12g}, and the module that build() gives {its:.12g}"
+                )
 
 
 def offline(case: MetricCase) -> None:
@@ -206,9 +215,13 @@ def _figure(case: MetricCase, logits: np.ndarray, targets: np.ndarray) -> float:
 
 def _try(case: MetricCase, logits: np.ndarray, targets: np.ndarray, what: str) -> None:
     """Demand a finite figure, or none with a reason that the metric itself gives."""
-    built, name = case.built, case.metric.name
+    built, direct, name = case.built, case.metric.direct, case.metric.name
     try:
-        result = built.compute(predictions=softmax(logits), references=targets)
+        if direct is None:
+            result = built.compute(predictions=softmax(logits), references=targets)
+        else:
+            found = direct(softmax(logits), targets)
+            result = {name: found} if isinstance(found, Real) else found
     except Undefined as undefined:
         if not str(undefined):
             raise Broken(f"it is undefined {what} and gives no reason") from undefined
@@ -228,7 +241,12 @@ RULES: tuple[Rule[MetricCase], ...] = (
         "a metric has a name in kebab-case, a direction and a range that is not empty",
         declaration,
     ),
-    Rule("builds", "build() gives an evaluate.Metric whose result holds its name", builds),
+    Rule(
+        "builds",
+        "build() gives an evaluate.Metric whose result holds its name; `direct`, if there is one, "
+        "finds the same",
+        builds,
+    ),
     Rule("offline", "a metric uses no network: `evaluate.load` does", offline),
     Rule("within-range", "values lie in the declared range", within_range),
     Rule("order-free", "the order of the samples makes no difference", order_free),

@@ -1,4 +1,4 @@
-"""Learn fastest where gradients are large for their weights (Lee et al. 2023, arXiv 2210.11466)."""
+"""Auto-RGN: rates by relative gradient norm, tensor by tensor (Lee et al. 2023)."""
 
 import math
 from collections.abc import Mapping
@@ -10,8 +10,10 @@ from harness import ModelView, ParameterInfo, Phase, Phases, Search, Strategy, h
 
 
 class AutoRGN(Strategy):
-    """Before each epoch every tensor's rate is set to its relative gradient norm over the largest.
+    """Auto-RGN: each epoch, a tensor's rate is multiplied by its relative gradient norm.
 
+    The relative gradient norm (RGN) of a tensor w is ||g|| / ||w||, mean over `batches` training
+    batches before the epoch; the multiplier is RGN over the largest RGN of all tensors, 0 to 1.
     Normalisation layers are neither measured nor trained.
     """
 
@@ -28,6 +30,7 @@ class AutoRGN(Strategy):
     ] = "eval"
 
     def phases(self, model: ModelView, epochs: float) -> Phases:
+        """One phase an epoch, each after a look at the gradients, until the budget is spent."""
         for number in range(math.ceil(epochs)):
             rates = multipliers(model.parameters, self.relative_gradient_norms(model))
             left = min(1.0, epochs - number, model.epochs_left)  # looks may have cost some
@@ -45,7 +48,7 @@ class AutoRGN(Strategy):
                 return
 
     def relative_gradient_norms(self, model: ModelView) -> dict[str, float]:
-        """||g|| / ||w|| of each measured tensor that is not zero, mean over the batches."""
+        """||g|| / ||w|| by name, of each tensor that is measured and not zero; mean over batches."""
         import torch
 
         size = {
@@ -63,7 +66,10 @@ class AutoRGN(Strategy):
 def multipliers(
     parameters: Mapping[str, ParameterInfo], rgn: Mapping[str, float]
 ) -> dict[str, float]:
-    """RGN over the largest RGN; a zero tensor takes the multiplier of its module's weight."""
+    """Multipliers by name, 0 to 1: RGN over the largest RGN; all 1 where every gradient is zero.
+
+    A tensor without an RGN, because it is zero, takes the multiplier of its module's weight.
+    """
     largest = max(rgn.values())
     rates = {name: value / largest if largest else 1.0 for name, value in rgn.items()}
     for name, info in parameters.items():

@@ -13,7 +13,6 @@ from harness import Backbone, Compiling, Weights, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_LAYERS = (6, 12, 24, 16)
 _STAGES = (
     "stem",
     "denseblock1",
@@ -30,18 +29,26 @@ _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 class DenseNet121(Backbone):
-    """Torchvision's DenseNet-121 as a chain; published: `growth` 32, `channels` 64."""
+    """Torchvision's DenseNet-121 as a chain of stages; its defaults are the published network.
+
+    Attributes:
+        growth: channels that every dense layer adds.
+        channels: of the stem.
+        layers: dense layers of each of the four blocks.
+    """
 
     stages: tuple[str, ...] = _STAGES
     paper: str = "Huang et al. 2017, arXiv 1608.06993"
     growth: int = 32
     channels: int = 64
+    layers: tuple[int, int, int, int] = (6, 12, 24, 16)
 
     def build(self, classes: int) -> nn.Sequential:
+        """The network with random weights: float [B, 3, H, W] -> logits [B, `classes`]."""
         from torch import nn
         from torchvision.models import DenseNet
 
-        network = DenseNet(self.growth, _LAYERS, self.channels, num_classes=1)
+        network = DenseNet(self.growth, self.layers, self.channels, num_classes=1)
         parts = network.features
         stages: OrderedDict[str, nn.Module] = OrderedDict()
         stages["stem"] = nn.Sequential(OrderedDict((n, getattr(parts, n)) for n in _STEM))
@@ -61,6 +68,7 @@ class DenseNet121(Backbone):
         return nn.Sequential(stages)
 
     def published_name(self, name: str) -> str:
+        """Torchvision's name of a tensor; its `features` hold all stages but the head."""
         stage, _, rest = name.partition(".")
         if stage == "head":
             return rest
@@ -69,7 +77,10 @@ class DenseNet121(Backbone):
         return f"features.{stage}.{rest.removeprefix('block.')}"
 
     def modernise(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The published file says `norm.1`, `conv.2` where torchvision now says `norm1`, `conv2`."""
+        """The tensors by torchvision's present names.
+
+        The published file says `norm.1`, `conv.2` where torchvision now says `norm1`, `conv2`.
+        """
         return {_OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in state.items()}
 
 
@@ -94,14 +105,15 @@ def harness_backbones() -> tuple[Backbone, ...]:
         ),
         DenseNet121(
             name="densenet121-mini",
-            title="DenseNet-121, an eighth of the width",
+            title="DenseNet-121, growth 16, 1 + 2 + 3 + 2 layers",
             miniature=True,
-            growth=4,
-            channels=8,
+            growth=16,
+            channels=16,
+            layers=(1, 2, 3, 2),
             weights=Weights(
                 name="procedural-source-task",
                 file=str(Path(__file__).with_name("densenet121-mini.safetensors")),
-                sha256="e376a62614c542939a3a863a718013d65ec1060c0c95f21536e8d15674804d28",
+                sha256="906d237d59e5bd2128cdc6225f5874ab000abc40afac23d3a8d39a904b45bcaa",
                 licence="Apache-2.0",
                 source="benchmarks/miniatures/pretrain.py",
             ),

@@ -1,4 +1,4 @@
-"""Let the stages join one after another over the first half of the budget."""
+"""Gradual unfreezing: stages join one after another over the first half of the budget."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,11 @@ from harness import ModelView, Phase, Phases, Strategy, hookimpl
 
 
 def unfreeze(order: Sequence[str], head: Sequence[str], epochs: float) -> Phases:
-    """The head learns throughout; stage j of K joins at epoch j * epochs / (2 K).
+    """The phases of gradual unfreezing over `epochs` epochs, the last of them with all stages.
 
-    Patience counts only once everything learns, and the optimizer's state is kept.
+    The stages of `head` learn throughout; the j-th of the K in `order` joins at epoch
+    j * epochs / (2 K).  Patience counts only once everything learns, and the optimizer's state is
+    kept from phase to phase.
     """
     wait = epochs / (2 * len(order)) if order else 0.0
     learning = dict.fromkeys(head, 1.0)
@@ -26,12 +28,15 @@ def unfreeze(order: Sequence[str], head: Sequence[str], epochs: float) -> Phases
 
 
 def below_head(model: ModelView) -> list[str]:
-    """Stages that join, in forward order."""
+    """The stages that are not the head's, in forward order."""
     return [stage for stage in model.stages if stage not in model.head]
 
 
 class LastToFirst(Strategy):
-    """Stages join from the output down to the stem."""
+    """Gradual unfreezing from the output down to the stem.
+
+    Howard and Ruder let one stage join an epoch; here all have joined by half of the budget.
+    """
 
     name = "gradual-last-first"
     paper = "Howard and Ruder 2018, arXiv 1801.06146; Davila et al. 2024, arXiv 2406.10050"
@@ -41,7 +46,10 @@ class LastToFirst(Strategy):
 
 
 class FirstToLast(Strategy):
-    """Stages join from the stem up to the output; the head learns from the start: it is new."""
+    """Gradual unfreezing from the stem up to the output.
+
+    The head, which is new, learns from the start.
+    """
 
     name = "gradual-first-last"
     paper = "Davila et al. 2024, arXiv 2406.10050"

@@ -1,4 +1,4 @@
-"""Train a new head on frozen features."""
+"""Linear probing: a new head on features of the frozen backbone."""
 
 from typing import Annotated, Literal
 
@@ -6,12 +6,16 @@ from pydantic import Field
 
 from harness import ModelView, Phase, Phases, SolveHead, Strategy, hookimpl
 
-# Kumar et al. 2022, section 4: 100 strengths from 1e-7 to 1e2, chosen on validation.
+# Inverse strengths C of the L2 penalty, as Kumar et al. 2022 try them (section 4): 100 from 1e-7 to
+# 1e2, evenly in the exponent.
 STRENGTHS = tuple(10 ** (-7 + 9 * i / 99) for i in range(100))
 
 
 class LinearProbe(Strategy):
-    """Only the head learns; the backbone stays in eval mode, batch-norm statistics included."""
+    """Linear probing: only the head learns, for the whole budget.
+
+    The stages below it stay in eval mode, so that their batch-norm statistics do not move either.
+    """
 
     name = "linear-probe"
     paper = "Alain and Bengio 2016, arXiv 1610.01644; Davila et al. 2024, arXiv 2406.10050"
@@ -25,6 +29,7 @@ class LinearProbe(Strategy):
     ] = "gradient"
 
     def phases(self, model: ModelView, epochs: float) -> Phases:
+        """One directive that takes all `epochs` epochs of the budget."""
         if self.solver == "logistic":
             yield SolveHead("lp", STRENGTHS, epochs)
             return

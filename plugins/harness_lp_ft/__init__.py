@@ -1,4 +1,4 @@
-"""Linear probing, then full fine-tuning from the trained head."""
+"""LP-FT: linear probing, then full fine-tuning from the trained head."""
 
 from typing import Annotated, Literal
 
@@ -6,12 +6,17 @@ from pydantic import Field
 
 from harness import ModelView, Phase, Phases, Search, SolveHead, Strategy, hookimpl
 
-# Kumar et al. 2022, section 4: 100 strengths from 1e-7 to 1e2, chosen on validation.
+# Inverse strengths C of the L2 penalty, as Kumar et al. 2022 try them (section 4): 100 from 1e-7 to
+# 1e2, evenly in the exponent.
 STRENGTHS = tuple(10 ** (-7 + 9 * i / 99) for i in range(100))
 
 
 class LpFt(Strategy):
-    """The head settles first; then everything learns, from the best probe on validation."""
+    """LP-FT: the head learns alone; then everything does, from the best probe on validation.
+
+    A head that fits already sends small gradients into the features, which distorts them less than
+    a random one does (Kumar et al. 2022).
+    """
 
     name = "lp-ft"
     paper = "Kumar et al. 2022, arXiv 2202.10054"
@@ -33,6 +38,7 @@ class LpFt(Strategy):
     ] = "gradient"
 
     def phases(self, model: ModelView, epochs: float) -> Phases:
+        """A probe of `probe * epochs` epochs, then full fine-tuning for the rest."""
         probing = epochs * self.probe
         if self.solver == "logistic":
             yield SolveHead("lp", STRENGTHS, probing)

@@ -1,33 +1,26 @@
-"""The `evaluate.Metric` modules.  Import this only when a metric is computed: it is slow to load."""
+"""The metrics as `evaluate.Metric` modules.  Slow to load: only for those who ask for a module."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn import metrics as sk
 
-from harness import DataError, Undefined
-
-BINS = 15
+from harness_metrics import figures
 
 
 class ProbabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
-    """A figure of probabilities [N, C] and class numbers [N].
-
-    A class that no sample belongs to leaves an average over classes undefined: it is never
-    counted as 0, nor quietly left out, which would be another quantity under the same name.
-    """
-
-    key: ClassVar[str]
+    """A figure of probabilities [N, C] and class numbers [N]; its configuration names it."""
 
     def _info(self) -> evaluate.MetricInfo:
+        known = figures.FIGURES
+        if self.config_name not in known:
+            raise ValueError(f"config_name={self.config_name!r}: it must be {' '.join(known)}")
         return evaluate.MetricInfo(
-            description=type(self).__doc__ or self.key,
+            description=known[self.config_name].__doc__ or self.config_name,
             citation="",
             inputs_description="predictions: probabilities in class order; references: class numbers.",
             features=datasets.Features(
@@ -63,177 +56,4 @@ class ProbabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ship
         return found
 
     def _compute(self, *, predictions: ArrayLike, references: ArrayLike) -> dict[str, Any]:
-        shares = np.asarray(predictions, dtype=np.float64)
-        truth = np.asarray(references, dtype=np.int64)
-        check(shares, truth)
-        return self.findings(shares, truth)
-
-    def findings(self, shares: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-        """What `compute` returns: the value under `key`."""
-        return {self.key: self.figure(shares, truth)}
-
-    @abstractmethod
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        """The value for float64 probabilities [N, C] and int64 class numbers [N]."""
-
-
-def check(shares: np.ndarray, truth: np.ndarray) -> None:
-    """Refuse what is no prediction.
-
-    Raises:
-        Undefined: no sample, or a probability that is not finite.
-        DataError: shapes, class numbers or sums that cannot be right.
-    """
-    if shares.size == 0 and truth.size == 0:
-        raise Undefined("there is no sample")
-    if shares.ndim != 2 or truth.shape != shares.shape[:1]:  # noqa: PLR2004 - samples and classes
-        raise DataError(
-            f"a metric takes probabilities [N, C] and class numbers [N], "
-            f"not {list(shares.shape)} and {list(truth.shape)}"
-        )
-    broken = int((~np.isfinite(shares)).any(axis=1).sum())
-    if broken:
-        raise Undefined(f"{broken} of {len(truth)} samples have a probability that is not finite")
-    if shares.min() < 0 or np.abs(shares.sum(axis=1) - 1).max() > 1e-3:  # noqa: PLR2004 - rounding
-        raise DataError("a metric takes probabilities: at least 0, and 1 in sum over the classes")
-    if truth.min() < 0 or truth.max() >= shares.shape[1]:
-        raise DataError(
-            f"class numbers from {truth.min()} to {truth.max()} do not fit "
-            f"probabilities of {shares.shape[1]} classes"
-        )
-
-
-def absent(truth: np.ndarray, classes: int) -> str:
-    """Which classes have no sample, for people; empty if all have one."""
-    empty = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
-    if not len(empty):
-        return ""
-    names = ", ".join(f"class {number}" for number in empty)
-    return f"{names} {'has' if len(empty) == 1 else 'have'} no sample among these {len(truth)}"
-
-
-def need_all(shares: np.ndarray, truth: np.ndarray, *, at_least: int = 1) -> None:
-    """Raise Undefined unless every class has a sample and there are `at_least` classes."""
-    if reason := absent(truth, shares.shape[1]):
-        raise Undefined(reason)
-    if shares.shape[1] < at_least:
-        raise Undefined("there is only one class")
-
-
-def one_hot(shares: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """int64 [N, C], 1 where the sample belongs to the class."""
-    hot: np.ndarray = np.eye(shares.shape[1], dtype=np.int64)[truth]
-    return hot
-
-
-class BalancedAccuracy(ProbabilityMetric):
-    """Mean over classes of the share of their samples that were recognised."""
-
-    key = "balanced-accuracy"
-
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        need_all(shares, truth)
-        # As scikit-learn defines it, without its checks: validation asks for this every epoch.
-        right = truth[shares.argmax(axis=1) == truth]
-        sizes = np.bincount(truth, minlength=shares.shape[1])
-        return float((np.bincount(right, minlength=shares.shape[1]) / sizes).mean())
-
-
-class Accuracy(ProbabilityMetric):
-    """Share of samples whose most probable class is theirs."""
-
-    key = "accuracy"
-
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        return float(sk.accuracy_score(truth, shares.argmax(axis=1)))
-
-
-class MacroF1(ProbabilityMetric):
-    """Mean over classes of 2 TP / (2 TP + FP + FN)."""
-
-    key = "macro-f1"
-
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        need_all(shares, truth)
-        labels = range(shares.shape[1])
-        return float(sk.f1_score(truth, shares.argmax(axis=1), labels=labels, average="macro"))
-
-
-class MacroAuroc(ProbabilityMetric):
-    """Mean over classes of the area under the ROC curve of the class against all others."""
-
-    key = "macro-auroc"
-
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        need_all(shares, truth, at_least=2)
-        return float(sk.roc_auc_score(one_hot(shares, truth), shares, average="macro"))
-
-
-class CohenKappa(ProbabilityMetric):
-    """Agreement beyond chance, unweighted.
-
-    With all samples of one class it is 0, or 0 / 0, whatever was predicted: undefined.
-    """
-
-    key = "cohen-kappa"
-
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        if (truth == truth[0]).all():
-            raise Undefined(f"all {len(truth)} samples belong to class {truth[0]}")
-        labels = range(shares.shape[1])
-        return float(sk.cohen_kappa_score(truth, shares.argmax(axis=1), labels=labels))
-
-
-class AveragePrecision(ProbabilityMetric):
-    """Mean over classes of sum (R_k - R_{k-1}) P_k, the class against all others."""
-
-    key = "average-precision"
-
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        need_all(shares, truth, at_least=2)
-        return float(sk.average_precision_score(one_hot(shares, truth), shares, average="macro"))
-
-
-class ExpectedCalibrationError(ProbabilityMetric):
-    """Mean gap between confidence and accuracy: 15 bins of equal width, (low, high], top label.
-
-    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
-    """
-
-    key = "ece"
-
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        confidence = shares.max(axis=1)
-        right = shares.argmax(axis=1) == truth
-        bins = np.searchsorted(np.arange(1, BINS) / BINS, confidence, side="left")
-        gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
-        return float(np.abs(gaps).sum() / len(truth))
-
-
-class Brier(ProbabilityMetric):
-    """Mean over samples of the squared error summed over classes, 0 to 2 (Brier 1950)."""
-
-    key = "brier"
-
-    def figure(self, shares: np.ndarray, truth: np.ndarray) -> float:
-        return float(np.square(shares - one_hot(shares, truth)).sum(axis=1).mean())
-
-
-class PerClassRecall(BalancedAccuracy):
-    """Recall of each class; its value is their mean, the balanced accuracy."""
-
-    key = "per-class-recall"
-
-    def findings(self, shares: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-        """Adds `by_class`, which stands also where the mean is undefined: then `reason` says why."""
-        recalls = sk.recall_score(
-            truth,
-            shares.argmax(axis=1),
-            labels=range(shares.shape[1]),
-            average=None,
-            zero_division=np.nan,
-        )
-        by_class = [None if np.isnan(recall) else float(recall) for recall in recalls]
-        reason = absent(truth, shares.shape[1])
-        value = None if reason else self.figure(shares, truth)
-        return {self.key: value, "reason": reason, "by_class": by_class}
+        return figures.findings(self.config_name, predictions, references)

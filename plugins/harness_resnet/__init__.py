@@ -11,23 +11,29 @@ from harness import Backbone, Compiling, Weights, hookimpl
 if TYPE_CHECKING:
     from torch import nn
 
-_BLOCKS = (3, 4, 6, 3)
 _STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 
 
 class ResNet50(Backbone):
-    """Torchvision's ResNet-50 as a chain; `width` is 64 in the published network."""
+    """Torchvision's ResNet-50 as a chain of stages; its defaults are the published network.
+
+    Attributes:
+        width: channels of the stem; bottlenecks of layer n narrow to width * 2 ** (n - 1) channels.
+        blocks: bottlenecks of each of the four layers.
+    """
 
     stages: tuple[str, ...] = _STAGES
     paper: str = "He et al. 2016, arXiv 1512.03385"
     width: int = 64
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
 
     def build(self, classes: int) -> nn.Sequential:
+        """The network with random weights: float [B, 3, H, W] -> logits [B, `classes`]."""
         from torch import nn
 
         stages: OrderedDict[str, nn.Module] = OrderedDict(stem=_stem(self.width))
         channels = self.width
-        for number, blocks in enumerate(_BLOCKS):
+        for number, blocks in enumerate(self.blocks):
             planes = self.width * 2**number
             stages[f"layer{number + 1}"] = _layer(channels, planes, blocks, 2 if number else 1)
             channels = planes * 4
@@ -41,11 +47,13 @@ class ResNet50(Backbone):
         return chain
 
     def published_name(self, name: str) -> str:
+        """Torchvision's name of a tensor: without the stage where ours is stem or head."""
         stage, _, rest = name.partition(".")
         return rest if stage in {"stem", "head"} else name
 
 
 def _stem(width: int) -> nn.Sequential:
+    """Strided convolution and pooling: [B, 3, H, W] -> [B, `width`, H / 4, W / 4], rounded up."""
     from torch import nn
 
     return nn.Sequential(
@@ -59,7 +67,10 @@ def _stem(width: int) -> nn.Sequential:
 
 
 def _layer(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
-    """A group of bottleneck blocks; the first one changes width and resolution."""
+    """`blocks` bottlenecks: [B, `channels`, H, W] -> [B, 4 * `planes`, H / `stride`, W / `stride`].
+
+    The first one changes width and resolution.
+    """
     from torch import nn
     from torchvision.models.resnet import Bottleneck
 
@@ -72,7 +83,10 @@ def _layer(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequentia
 
 
 def _initialise(chain: nn.Sequential) -> None:
-    """As torchvision does it; the linear layer keeps torch's default."""
+    """Draw the convolutions' weights anew, as torchvision does (He et al. 2015, by fan-out).
+
+    Batch norms and the linear layer keep torch's defaults.
+    """
     from torch import nn
 
     for module in chain.modules():
@@ -101,13 +115,14 @@ def harness_backbones() -> tuple[Backbone, ...]:
         ),
         ResNet50(
             name="resnet50-mini",
-            title="ResNet-50, an eighth of the width",
+            title="ResNet-50, an eighth of the width, 1 + 2 + 2 + 1 blocks",
             miniature=True,
             width=8,
+            blocks=(1, 2, 2, 1),
             weights=Weights(
                 name="procedural-source-task",
                 file=str(Path(__file__).with_name("resnet50-mini.safetensors")),
-                sha256="548125ef165a1621ea5ce1551f49209942bcc6d463fa601d672bf2093c9de4ab",
+                sha256="351d74b126155e6b8d8fefcb654e788f3b3878d920a3ebab984947c620d598a5",
                 licence="Apache-2.0",
                 source="benchmarks/miniatures/pretrain.py",
             ),

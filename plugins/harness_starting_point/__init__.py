@@ -1,4 +1,4 @@
-"""Stay close to the pre-trained weights: L2-SP and L1-SP (Li et al. 2018, arXiv 1802.01483)."""
+"""L2-SP and L1-SP: penalties on the distance from the starting point (Li et al. 2018)."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -21,7 +21,7 @@ HeadStrength = Annotated[
 def tied(
     parameters: Mapping[str, ParameterInfo], include: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the (pre-trained, new) parameters that the penalties cover."""
+    """Names of the (pre-trained, new) parameters that the penalties cover; `include` as in L2SP."""
     chosen = {n: p for n, p in parameters.items() if include == "all" or p.kind == "kernel"}
     old = tuple(name for name, info in chosen.items() if info.pretrained)
     new = tuple(name for name, info in chosen.items() if not info.pretrained)
@@ -29,7 +29,10 @@ def tied(
 
 
 def tie(start: Distance, head: Distance, epochs: float) -> Phases:
-    """Full fine-tuning under both penalties; what they cover takes no ordinary weight decay."""
+    """The one phase of both strategies: full fine-tuning under both penalties for `epochs` epochs.
+
+    What the penalties cover takes no ordinary weight decay.
+    """
     covered = [*start.parameters, *head.parameters]
     yield Phase(
         "ft",
@@ -41,7 +44,10 @@ def tie(start: Distance, head: Distance, epochs: float) -> Phases:
 
 
 class L2SP(Strategy):
-    """Full fine-tuning with alpha / 2 |w - w0|^2 on old kernels and beta / 2 |w|^2 on new ones."""
+    """Full fine-tuning with alpha / 2 |w - w0|^2 on old kernels and beta / 2 |w|^2 on new ones.
+
+    The squares sum over all elements of a kernel and over kernels; w0 is the starting point.
+    """
 
     name = "l2-sp"
     paper = "Li et al. 2018, arXiv 1802.01483, equation 3"
@@ -63,7 +69,11 @@ class L2SP(Strategy):
 
 
 class L1SP(Strategy):
-    """Full fine-tuning with alpha |w - w0| on old kernels and beta / 2 |w|^2 on new ones."""
+    """Full fine-tuning with alpha |w - w0| on old kernels and beta / 2 |w|^2 on new ones.
+
+    Absolute values and squares sum over all elements of a kernel and over kernels; w0 is the
+    starting point.
+    """
 
     name = "l1-sp"
     paper = "Li et al. 2018, arXiv 1802.01483, appendix"

@@ -12,31 +12,36 @@ if TYPE_CHECKING:
     from torch import nn
 
 _WIDTHS = (1, 2, 4, 8, 8)  # of the five blocks, in units of `width`
-_CONVOLUTIONS = (2, 2, 4, 4, 4)
 _STAGES = ("block1", "block2", "block3", "block4", "block5", "fc", "head")
 
 
 class Vgg19(Backbone):
-    """Torchvision's VGG-19 as a chain.
+    """Torchvision's VGG-19 as a chain of stages; its defaults are the published network.
 
-    Published: `width` 64, `hidden` 4096 units in the two hidden layers, `grid` 7 (the map before
-    them is pooled to 7 x 7), `dropout` 0.5; 128 units bear less of it than 4096.
+    Attributes:
+        width: channels of block1; the later blocks have 2, 4, 8 and 8 times as many.
+        convolutions: of each of the five blocks.
+        hidden: units of each of the two hidden layers.
+        grid: side of the map that the hidden layers take, to which block5's is pooled.
+        dropout: share of hidden units dropped in training.
     """
 
     stages: tuple[str, ...] = _STAGES
     classifier: tuple[str, ...] = ("fc", "head")
     paper: str = "Simonyan and Zisserman 2015, arXiv 1409.1556"
     width: int = 64
+    convolutions: tuple[int, int, int, int, int] = (2, 2, 4, 4, 4)
     hidden: int = 4096
     grid: int = 7
     dropout: float = 0.5
 
     def build(self, classes: int) -> nn.Sequential:
+        """The network with random weights: float [B, 3, H, W] -> logits [B, `classes`]."""
         from torch import nn
 
         stages: OrderedDict[str, nn.Module] = OrderedDict()
         layer, channels = 0, 3
-        for number, (scale, count) in enumerate(zip(_WIDTHS, _CONVOLUTIONS, strict=True), 1):
+        for number, (scale, count) in enumerate(zip(_WIDTHS, self.convolutions, strict=True), 1):
             stages[f"block{number}"] = _block(layer, channels, self.width * scale, count)
             layer, channels = layer + 2 * count + 1, self.width * scale
         stages["fc"] = _hidden_layers(channels * self.grid**2, self.grid, self.hidden, self.dropout)
@@ -45,12 +50,16 @@ class Vgg19(Backbone):
         return nn.Sequential(stages)
 
     def published_name(self, name: str) -> str:
+        """Torchvision's name of a tensor: `features` or `classifier`, and the layer's number."""
         stage, _, rest = name.partition(".")
         return f"classifier.{rest}" if stage in self.classifier else f"features.{rest}"
 
 
 def _block(layer: int, channels: int, width: int, count: int) -> nn.Sequential:
-    """Convolutions of one width and a pooling; named by torchvision's numbers, from `layer`."""
+    """`count` convolutions and a pooling: [B, `channels`, H, W] -> [B, `width`, H // 2, W // 2].
+
+    Named by torchvision's numbers, of which the first is `layer`.
+    """
     from torch import nn
 
     modules: list[nn.Module] = []
@@ -62,6 +71,7 @@ def _block(layer: int, channels: int, width: int, count: int) -> nn.Sequential:
 
 
 def _hidden_layers(inputs: int, grid: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Pooling and two hidden layers: [B, C, H, W] -> [B, `hidden`]; `inputs` is C * `grid` ** 2."""
     from torch import nn
 
     modules: dict[str, nn.Module] = {
@@ -78,7 +88,10 @@ def _hidden_layers(inputs: int, grid: int, hidden: int, dropout: float) -> nn.Se
 
 
 def _initialise(stages: OrderedDict[str, nn.Module]) -> None:
-    """As torchvision does it; the head's linear layer, made later, keeps torch's default."""
+    """Draw all weights anew, as torchvision does: convolutions by fan-out, linear ones from N(0, .01).
+
+    Biases are zero.  The head's linear layer, made later, keeps torch's default.
+    """
     from torch import nn
 
     for module in (m for stage in stages.values() for m in stage.modules()):
@@ -105,16 +118,17 @@ def harness_backbones() -> tuple[Backbone, ...]:
         ),
         Vgg19(
             name="vgg19-mini",
-            title="VGG-19, an eighth of the width",
+            title="VGG-19, an eighth of the width, 1 + 1 + 2 + 2 + 2 convolutions",
             miniature=True,
             width=8,
+            convolutions=(1, 1, 2, 2, 2),
             hidden=128,
             grid=1,
-            dropout=0.1,
+            dropout=0.1,  # 128 units bear less of it than 4096
             weights=Weights(
                 name="procedural-source-task",
                 file=str(Path(__file__).with_name("vgg19-mini.safetensors")),
-                sha256="679f9388542783fb1c4f8674e7271bd14ec4a869966e950bd34e696f03dcf738",
+                sha256="d554838f8efe0221d382a4574618387731f56c455a15126f30404a0ceeef8cf7",
                 licence="Apache-2.0",
                 source="benchmarks/miniatures/pretrain.py",
             ),

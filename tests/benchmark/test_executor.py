@@ -243,7 +243,7 @@ def test_a_metric_that_ends_a_worker_costs_no_training(tmp_path, toy_cli):
     (path,) = runs(tmp_path / "out")
     why = json.loads(path.read_text())["metrics"]["odd"]["reason"]
     assert why.startswith(
-        "metric 'odd' raised no error and gave no figure: the worker process ended"
+        "metric 'odd' raised no error and gave no figure: the worker process that was given the run ended"
     )
     plugin = tmp_path / "odd.py"
     plugin.write_text(METRIC.format(line="pass"))

@@ -6,6 +6,7 @@ from toys import ToyBackbone, toy_protocol
 from harness import Compiling, NumericMode
 from harness.benchmark import numerics
 from harness.benchmark.request import BenchOptions
+from harness.errors import UsageError
 
 CARD = "cuda:0"
 FIGURES = Compiling(seconds=100, recorded=1000, compiled=2000, measured="made up for this test")
@@ -35,6 +36,14 @@ def test_a_card_is_mixed_and_recorded_unless_told_otherwise():
     assert not found.deterministic
     assert mode(CARD, precision="float32").precision == "float32"
     assert mode(CARD, options={"compile": "compile"}).compile == "compile"
+
+
+def test_determinism_is_a_mode_of_its_own_and_nothing_is_tried_out():
+    found = mode(CARD, ToyBackbone(compiling=FIGURES), 10**6, options={"deterministic": True})
+    assert (found.deterministic, found.compile) == (True, "graph")
+    assert mode("cpu", options={"deterministic": True}) == mode("cpu")
+    with pytest.raises(UsageError, match="--compile compile with --deterministic: the compiler"):
+        mode(CARD, options={"deterministic": True, "compile": "compile"})
 
 
 @pytest.mark.parametrize(

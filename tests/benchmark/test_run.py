@@ -87,13 +87,13 @@ def test_probes_have_the_same_bits_in_one_call_in_a_shard_and_resumed(tmp_path):
 
 
 def test_the_reference_engine_is_reached_from_the_command_line(tmp_path, monkeypatch):
-    from harness.engine.probe import lanes
+    from harness.engine import shared
 
     def refuse(*_):
         raise AssertionError("the fast path was taken")
 
-    monkeypatch.setattr(lanes.HeadBatch, "train", refuse)
-    chosen = ("--strategies", "linear-probe")
+    monkeypatch.setattr(shared, "set_back", refuse)  # a network that is used again
+    chosen = ("--strategies", "full-ft,linear-probe")
     bench(tmp_path / "fast", *chosen, exit_code=1)
     bench(tmp_path / "reference", *chosen, "--engine", "reference")
 

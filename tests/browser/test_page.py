@@ -9,6 +9,8 @@ import itertools
 import json
 import os
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import chromium
@@ -169,11 +171,35 @@ def test_boards_with_gaps_open_without_a_complaint(opened, name, size):
         assert "could not be drawn" not in figure
 
 
-def test_nothing_can_be_fetched(opened):
-    page = opened()
-    asked = page.run("fetch('https://example.org/').then(() => 'answered', () => 'refused')")
-    page.connection.events.clear()  # the refusal is the point of this test
-    assert asked == "refused"
+class Answers(BaseHTTPRequestHandler):
+    """Answers everybody."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_nothing_can_be_fetched(opened, folder):
+    """Though there is a network, and a server that answers a page without the policy."""
+    (folder / "free.html").write_text("<!doctype html><title>x</title>", encoding="utf-8")
+    found = {}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        for name in ("free", "whole"):
+            page = opened(name)
+            page.send(
+                "Network.emulateNetworkConditions",
+                offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1,
+            )  # fmt: skip
+            found[name] = page.run(f"fetch('{url}').then(() => 'answered', () => 'refused')")
+            page.connection.events.clear()  # the request, and the refusal, are the point
+        server.shutdown()
+    assert found == {"free": "answered", "whole": "refused"}
 
 
 # -- the table --------------------------------------------------------------------------------
@@ -345,6 +371,7 @@ def test_differences_and_verdicts_are_those_of_the_statistics(opened):
     board, _, statistics, _ = study()
     (given,) = statistics.values()
     labels = [row.label for row in board.tracks[0].rows]
+    assert {one["verdict"] for one in given["differences"]} == {"worse", "undecided"}
     shown = {row[0]: row[1:] for row in unfold(opened(), "Difference to the control")}
     for one in given["differences"]:
         text = shown[one["block"]][labels.index(one["row"])]
@@ -441,7 +468,9 @@ def test_the_open_cell_shows_its_predictions(opened):
 def test_intervals_of_shares_are_those_of_wilson(opened):
     page = opened()
     z = 1.959963984540054
-    for row in unfold(page, "Reliability diagram"):
+    shown = unfold(page, "Reliability diagram")
+    assert len(shown) > 5
+    for row in shown:
         hits, samples = map(int, re.match(r"(\d+) of (\d+)", row[3]).groups())
         share = hits / samples
         middle = (share + z * z / (2 * samples)) / (1 + z * z / samples)
@@ -560,6 +589,7 @@ def test_every_plot_has_a_title_a_caption_and_a_table(opened):
         " caption: one.querySelector('figcaption').textContent,"
         " label: one.querySelector('.plot').ariaLabel, role: one.querySelector('.plot').role }))"
     )
+    assert len(found) == 13
     for one in found:
         assert one["role"] == "img"
         assert one["label"] == f"{one['title']}. {one['caption']}"

@@ -168,18 +168,45 @@ def test_dropout_ends_the_hidden_layers_of_vgg():
 
 
 @pytest.mark.parametrize("name", MINIATURES)
-def test_miniature_is_the_network_in_narrow(name):
+def test_miniature_has_the_stages_and_blocks_of_the_network(name):
     small, large = OFFERED[name], OFFERED[name.removesuffix("-mini")]
     assert small.miniature
     assert not large.miniature
     assert small.stages == large.stages
     here, there = on_meta(small, 3), on_meta(large, 3)
-    assert list(here.state_dict()) == list(there.state_dict())
-    assert [type(m) for m in here.modules()] == [type(m) for m in there.modules()]
+    for stage in small.stages:
+        kinds = [{type(m) for m in chain.get_submodule(stage).modules()} for chain in (here, there)]
+        assert kinds[0] == kinds[1]
     assert count(here) * 30 < count(there)
-    narrow = [m.out_channels for m in here.modules() if isinstance(m, nn.Conv2d)]
-    wide = [m.out_channels for m in there.modules() if isinstance(m, nn.Conv2d)]
-    assert [8 * n for n in narrow] == wide
+
+
+def small_torchvision(name):
+    """Torchvision's own network of a miniature's depth, as the README of the miniatures tells it."""
+    models = torchvision.models
+    if name == "resnet50-mini":  # its stem is 64 wide whatever is asked for
+        return models.ResNet(models.resnet.Bottleneck, [1, 2, 2, 1], num_classes=3)
+    if name == "densenet121-mini":
+        return models.DenseNet(16, (1, 2, 3, 2), 16, num_classes=3)
+    layout = [8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M"]
+    return models.VGG(models.vgg.make_layers(layout), num_classes=3)
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_miniature_is_torchvisions_at_its_depth(name):
+    with torch.device("meta"):
+        expected = {n: tuple(t.shape) for n, t in small_torchvision(name).state_dict().items()}
+    found = {
+        OFFERED[name].published_name(n): tuple(t.shape)
+        for n, t in on_meta(OFFERED[name], 3).state_dict().items()
+    }
+    assert list(found) == list(expected)
+    for tensor, shape in found.items():
+        there = expected[tensor]
+        if name == "resnet50-mini" and tensor.endswith("conv1.weight"):
+            assert 8 * shape[0] == there[0]
+            assert shape[2:] == there[2:]
+        elif name == "densenet121-mini" or tensor.startswith("features."):
+            assert shape == there
 
 
 @pytest.mark.parametrize("name", MINIATURES)

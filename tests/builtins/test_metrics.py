@@ -1,6 +1,7 @@
 """The built-in metrics against scikit-learn called directly, plain loops and hand computation."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import evaluate
@@ -131,7 +132,30 @@ def test_each_is_an_evaluate_metric_in_memory(name):
     built = module(name)
     assert isinstance(built, evaluate.Metric)
     assert built.keep_in_memory
-    assert type(built).__name__.lower()[:3] in built.name
+    assert built.config_name == name
+    assert len(built.description) > 20
+
+
+def test_a_module_without_the_name_of_a_figure_is_refused():
+    with pytest.raises(ValueError, match="config_name='default': it must be balanced-accuracy"):
+        type(module("accuracy"))(keep_in_memory=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_module_gives_the_figure_that_the_harness_computes_without_it(name):
+    found = module(name).compute(predictions=softmax(np.log(SHARES)), references=TRUTH)
+    assert found[name] == compute(name, SHARES, TRUTH).value
+
+
+def test_figures_import_neither_evaluate_nor_scikit_learn():
+    code = (
+        "import sys, numpy as np, harness_metrics\n"
+        "logits, truth = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 2])\n"
+        "for metric in harness_metrics.METRICS:\n"
+        "    assert metric.compute(logits, truth, 'abc').value is not None\n"
+        "print([m for m in ('torch', 'datasets', 'evaluate', 'sklearn', 'scipy') if m in sys.modules])"
+    )
+    assert python("-c", code).stdout.strip() == "[]"
 
 
 def test_offering_imports_nothing_heavy():
@@ -143,7 +167,8 @@ def test_offering_imports_nothing_heavy():
 
 
 def test_building_writes_nothing(tmp_path):
-    built = type(module("accuracy"))(keep_in_memory=True, cache_dir=str(tmp_path / "cache"))
+    again = type(module("accuracy"))
+    built = again("accuracy", keep_in_memory=True, cache_dir=str(tmp_path / "cache"))
     built.add_batch(predictions=SHARES, references=TRUTH)
     assert built.compute()["accuracy"] == pytest.approx(4 / 6)
     assert list(tmp_path.iterdir()) == []
@@ -226,6 +251,27 @@ def test_auroc_is_scikit_learns_one_against_rest(made):
     # Given as they are: a way through logarithms and back would break exact ties.
     found = module("macro-auroc").compute(predictions=shares, references=truth)["macro-auroc"]
     assert found == pytest.approx(sk.roc_auc_score(truth, shares, multi_class="ovr"), rel=1e-9)
+
+
+@pytest.mark.slow
+@given(predictions())
+@settings(max_examples=60, deadline=None)
+def test_scikit_learn_finds_the_same(made):
+    logits, truth = made
+    shares, hot = softmax(logits), np.eye(logits.shape[1], dtype=int)[truth]
+    guess, names = shares.argmax(1), [f"c{k}" for k in range(logits.shape[1])]
+    expected = {
+        "accuracy": sk.accuracy_score(truth, guess),
+        "balanced-accuracy": sk.recall_score(truth, guess, average="macro", zero_division=0.0),
+        "average-precision": sk.average_precision_score(hot, shares, average="macro"),
+        "macro-auroc": sk.roc_auc_score(hot, shares, average="macro"),
+    }
+    for name, value in expected.items():
+        found = BY_NAME[name].compute(logits, truth, names).value
+        assert found == pytest.approx(value, rel=1e-9, abs=1e-12), name
+    recalls = sk.recall_score(truth, guess, average=None, zero_division=0.0)
+    by_class = BY_NAME["per-class-recall"].compute(logits, truth, names).by_class
+    assert list(by_class.values()) == pytest.approx(list(recalls))
 
 
 def test_two_classes_give_the_usual_auroc():
@@ -412,6 +458,29 @@ def test_a_foreign_metric_may_give_none_and_its_reason():
         "class 'meningioma' and class 9"
     )
     assert foreign({"own": None}).reason == "the metric gave no reason"
+
+
+def test_a_function_takes_the_place_of_a_module():
+    def surest(probabilities, targets):
+        assert probabilities.sum(axis=1) == pytest.approx(np.ones(6))
+        assert targets.tolist() == [0, 0, 0, 1, 2, 2]
+        return probabilities.max()
+
+    own = Metric("own", build=lambda: pytest.fail("the module is not asked"), direct=surest)
+    assert own.compute(np.log(SHARES), TRUTH, CLASSES).value == pytest.approx(0.8)
+    both = {"own": None, "reason": "class 2 is too rare", "by_class": [1.0, None, 0.5]}
+    found = replace(own, direct=lambda *_: both).compute(np.log(SHARES), TRUTH, CLASSES)
+    assert found.reason == "class 'none' is too rare"
+    assert found.by_class == {"glioma": 1.0, "meningioma": None, "none": 0.5}
+
+
+@pytest.mark.parametrize("found", [None, "0.5", {"other": 1.0}])
+def test_a_function_that_does_not_return_its_figure(found):
+    own = Metric("own", build=dict, direct=lambda *_: found)
+    with pytest.raises(
+        PluginError, match=r"metric 'own' returned .* its function that or a number"
+    ):
+        own.compute(np.log(SHARES), TRUTH, CLASSES)
 
 
 @pytest.mark.parametrize("found", [None, {"other": 1.0}, 0.5])

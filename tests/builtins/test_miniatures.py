@@ -1,5 +1,6 @@
 """The miniatures' source task, and what their starting points know of it."""
 
+import runpy
 import sys
 
 import numpy as np
@@ -70,6 +71,29 @@ def test_shipped_file_knows_its_source_task(scripts, images, name):
     }
     chain.load_state_dict({**start.state, **head})
     assert pretrain.accuracy(chain, *images) > 0.75
+
+
+def test_rate_is_chosen_by_the_mean_over_all_strategies(scripts):
+    rate = runpy.run_path(str(HERE / "rate.py"))
+    low = {name: [0.5, 0.5] for name in rate["STRATEGIES"]}
+    high = low | {"auto-rgn": [0.75, 1.0], "full-ft": [0.5, 0.25]}
+    broken = {name: [1.0, 1.0] for name in rate["STRATEGIES"]} | {"l2-sp": [1.0, float("nan")]}
+    lines = rate["table"]({0.01: low, 0.1: high, 1.0: broken}).splitlines()
+    assert "| strategy | 0.01 | 0.1 | 1 |" in lines
+    assert "| auto-rgn | 50.0 | 87.5 | 100.0 |" in lines
+    assert "| full-ft | 50.0 | 37.5 | 100.0 |" in lines
+    assert "| l2-sp | 50.0 | 50.0 | 1 of 2 failed |" in lines
+    assert lines[-1] == "| mean | 50.0 | 53.1* | 1 of 16 failed |"
+
+
+def test_a_step_is_held_against_its_operations(scripts, monkeypatch, capsys):
+    steps = runpy.run_path(str(HERE / "steps.py"))
+    step = steps["training_step"](nn.Linear(4, 5), torch.ones(3, 4), torch.tensor([0, 1, 4]))
+    assert steps["operations"](step) == 2 * (2 * 3 * 4 * 5)  # the product and the weights' gradient
+    monkeypatch.setattr(sys, "argv", ["steps.py", "--batch", "2", "--turns", "1"])
+    steps["main"]()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in scripts[0].RECIPES]
 
 
 def test_folding_changes_no_output(scripts):

@@ -4,12 +4,14 @@ import json
 import shutil
 import unicodedata
 import zipfile
+from io import BytesIO
 
 import pytest
 from command import python
 from PIL import Image
 from small_folder import records, small_folder
 
+from harness.data import cache
 from harness.results import package
 
 pytestmark = pytest.mark.slow
@@ -31,6 +33,23 @@ def assert_harmless(text):
         assert not strange - {"\t"}, line
         assert not line.strip().startswith("::"), line
         assert "##[" not in line, line
+
+
+def test_a_harmful_text_is_told():
+    """Each part by itself: without this, the tests below might see nothing."""
+    for text in (
+        "\x1b[2J",
+        "a\r",
+        "a\n  ::error::b",
+        "a\u202eb",
+        "\x9b31m",
+        "a\u2028",
+        "##[error]",
+        "\x7f",
+    ):
+        with pytest.raises(AssertionError):
+            assert_harmless(text)
+    assert_harmless("a: :error\tb ::error")
 
 
 def hostile(value, name=""):
@@ -78,28 +97,35 @@ def named(folder, target):
     return target
 
 
-FORMATS = ("terminal", "md", "csv", "claims", "json", "latex", "html")
+# Command; its exit code for hostile texts, and for hostile names; which of the two it prints.
 COMMANDS = [
-    *(("board", "{0}", "--format", name) for name in FORMATS),
-    ("verify", "{0}"),
-    ("verify", "{0}", "--json"),
-    ("score", "{0}", "--metric", "brier", "--replace"),
-    ("check", "{0}", "{0}", "--all"),
-    ("compare", "{0}", "{0}"),
-    ("compare", "{0}", "{0}", "--format", "md"),
-    ("compare", "{0}", "{0}", "--format", "json"),
-    ("why", "{run}", "--out", "{0}"),
-    ("publish", "{0}", "--to", "{0}-published", "--dry-run"),
-    ("submit", "{0}", "--to", "{0}.zip"),
-    ("check", HOSTILE, HOSTILE),
-    ("list", HOSTILE),
-    (HOSTILE,),
+    (("board", "{0}", "--format", "terminal"), 0, 0, "both"),
+    (("board", "{0}", "--format", "md"), 0, 0, "both"),
+    (("board", "{0}", "--format", "csv"), 0, 0, "both"),
+    (("board", "{0}", "--format", "claims"), 0, 0, "texts"),
+    (("board", "{0}", "--format", "json"), 0, 0, "both"),
+    (("board", "{0}", "--format", "latex"), 0, 0, "both"),
+    (("board", "{0}", "--format", "html"), 0, 0, "both"),
+    (("verify", "{0}"), 1, 1, "names"),
+    (("verify", "{0}", "--json"), 1, 1, "names"),
+    (("score", "{0}", "--metric", "brier", "--replace"), 0, 1, "names"),
+    (("check", "{0}", "{0}", "--all"), 0, 0, "texts"),
+    (("compare", "{0}", "{0}"), 0, 0, "texts"),
+    (("compare", "{0}", "{0}", "--format", "md"), 0, 0, "texts"),
+    (("compare", "{0}", "{0}", "--format", "json"), 0, 0, "texts"),
+    (("why", "{run}", "--out", "{0}"), 0, 0, "both"),
+    (("publish", "{0}", "--to", "{0}-published", "--dry-run"), 0, 2, "names"),
+    (("submit", "{0}", "--to", "{0}.zip"), 0, 2, "names"),
+    (("check", HOSTILE, HOSTILE), 2, 2, "both"),
+    (("list", HOSTILE), 2, 2, "both"),
+    ((HOSTILE,), 2, 2, "both"),
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0][:7])
+@pytest.mark.parametrize("given", COMMANDS, ids=lambda given: given[0][0][:7])
 @pytest.mark.parametrize("kind", ["texts", "names"])
-def test_every_command_that_prints_what_records_hold(folder, harness_cli, tmp_path, command, kind):
+def test_every_command_that_prints_what_records_hold(folder, harness_cli, tmp_path, given, kind):
+    command, texts, names, shows = given
     place = tmp_path / "out"
     if kind == "texts":
         shutil.copytree(folder, place)
@@ -108,11 +134,11 @@ def test_every_command_that_prints_what_records_hold(folder, harness_cli, tmp_pa
     run = records(place)[-1].stem
     done = harness_cli(
         *(part.replace("{0}", str(place)).replace("{run}", run) for part in command),
-        exit_code=None,
+        exit_code={"texts": texts, "names": names}[kind],
         GITHUB_ACTIONS="",
     )
     assert isinstance(done.exception, SystemExit | None)
-    assert done.exit_code == 0 or kind == "names" or command[0] not in FORMATS
+    assert ("owned" in done.output) == (shows in {kind, "both"})
     assert_harmless(done.output)
 
 
@@ -124,6 +150,7 @@ def test_every_file_of_a_board(folder, harness_cli, tmp_path):
         text = path.read_text()
         if path.suffix != ".html":
             assert_harmless(text)
+        assert "owned" in text
         assert "##[error]" not in text
     page = (place / "leaderboard.html").read_text()
     assert "\x1b" not in page.split('type="application/json"')[1].split("</script")[0]
@@ -141,7 +168,9 @@ def test_what_goes_to_others(folder, harness_cli, tmp_path):
     ]
     with zipfile.ZipFile(tmp_path / "sent.zip") as archive:
         texts.append(archive.read("README.md").decode())
+    assert len(texts) == 6
     for text in texts:
+        assert "owned" in text
         assert_harmless(text)
 
 
@@ -250,24 +279,30 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
-@pytest.mark.parametrize("command", ["data audit", "bench --dry-run", "data cache"])
-def test_folders(harness_cli, tmp_path, images, command):
-    args = command.split()
-    if args[1] == "cache":
-        harness_cli(
-            "bench", "--dry-run", "--data", f"mine={images}", exit_code=None,
-            HARNESS_CACHE=str(tmp_path / "cache"),
-        )  # fmt: skip
-    else:
-        args += ["--data", f"mine={images}"]
-    done = harness_cli(*args, exit_code=None, HARNESS_CACHE=str(tmp_path / "cache"))
-    assert isinstance(done.exception, SystemExit | None)
+@pytest.mark.parametrize(("command", "shows"), [("data audit", True), ("bench --dry-run", False)])
+def test_folders(harness_cli, tmp_path, images, command, shows):
+    args = (*command.split(), "--data", f"mine={images}")
+    done = harness_cli(*args, HARNESS_CACHE=str(tmp_path / "cache"))
+    assert ("owned" in done.output) == shows
+    assert_harmless(done.output)
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["table", "json"])
+def test_a_cache(harness_cli, tmp_path, more):
+    """Of a dataset that no plugin may call so, but a folder of the cache can."""
+    file = BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "png")
+    entry = cache.entry_for(HOSTILE, ["0" * 64], resize=4, crop=4)
+    cache.decoded(tmp_path, entry, lambda run: [file.getvalue() for _ in run])
+    done = harness_cli("data", "cache", *more, HARNESS_CACHE=str(tmp_path))
+    assert "owned" in done.output
     assert_harmless(done.output)
 
 
 def test_a_message_of_several_lines_is_one_message(harness_cli, tmp_path):
     (tmp_path / "plugin.py").write_text(BROKEN.format(text="a\nharness: error: forged"))
     done = harness_cli("-p", tmp_path / "plugin.py", "plugins")
+    assert "harness: error: forged" in done.stderr
     assert not [line for line in done.stderr.splitlines() if line.startswith("harness: error")]
 
 

@@ -81,6 +81,25 @@ def test_options(tmp_path, monkeypatch, path, option, number):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [one for one in OPTIONS if one != (("verify",), "--seed")],  # a seed may be negative
+    ids=lambda part: "-".join([*part]) if isinstance(part, tuple) else part,
+)
+def test_a_negative_number_is_refused(tmp_path, monkeypatch, path, option):
+    monkeypatch.chdir(tmp_path)
+    places = {"verify": ["."], "check": [".", "."]}.get(path[-1], [])
+    said = refused(path, *places, f"{option}=-1", given="-1").stderr
+    assert any(part in said for part in ("not in the range", "0 or more", "from 0 to 100"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--jobs", "--limit", "--threads"])
+def test_none_at_all_is_refused(toy_cli, option):
+    done = toy_cli("bench", "toy", f"{option}=0", exit_code=2)
+    assert f"Invalid value for '{option}': 0" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", NO_NUMBERS)
 @pytest.mark.parametrize(("command", "option", "text"), IN_TEXTS)

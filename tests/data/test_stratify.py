@@ -1,5 +1,6 @@
 """Shares, coverage and whole units, against bounds by hand and exhaustive search."""
 
+import random
 from collections import Counter
 from itertools import product
 
@@ -104,6 +105,89 @@ def test_every_class_that_can_be_is_in_every_part(units, seed):
         assert all(set(found[part]) == classes for part in PARTS)
 
 
+def test_train_has_every_class_however_small_its_share():
+    """Two classes have one unit each, so no division gives all to two parts: train comes first."""
+    units = {"a": Counter([1]), "b": Counter([0, 1, 1]), "c": Counter([1, 3, 3, 3])}
+    for seed in range(5):
+        found = assign_splits(units, {"validation": 0.1, "test": 0.8}, seed)
+        assert found == {"a": "test", "b": "train", "c": "train"}
+
+
+def test_a_choice_that_leaves_a_class_out_is_taken_back():
+    """Train needs `a` for its class 1, so test needs `b` for class 2, and train `c` for class 0."""
+    units = {"a": Counter([1] * 3 + [2] * 3), "b": Counter([0, 0, 2, 2]), "c": Counter([0])}
+    for seed in range(10):
+        assert assign_splits(units, BOTH, seed) == {"a": "train", "b": "test", "c": "train"}
+
+
+def test_of_units_that_fit_any_comes_into_test_and_none_that_does_not_fit():
+    shares = {"validation": 0.25, "test": 0.25}  # four samples each
+    units = {"one": Counter({0: 1}), "three": Counter({0: 3}), "twelve": Counter({0: 12})}
+    tested = Counter()
+    for seed in range(20):
+        found = assign_splits(units, shares, seed)
+        assert found["twelve"] == "train"
+        tested[next(name for name, part in found.items() if part == "test")] += 1
+    assert tested.keys() == {"one", "three"}
+    units["five"] = units.pop("one") + Counter({0: 4})  # five of twenty: one too many
+    shares = {"validation": 0.2, "test": 0.2}
+    for seed in range(20):
+        assert assign_splits(units, shares, seed)["three"] == "test"
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_part_that_is_not_asked_for_gets_nothing(part):
+    found = assign_splits(singles(10, 5), {part: 0.2}, 0)
+    assert Counter(found.values()) == {"train": 12, part: 3}
+
+
+def test_nothing_is_divided_into_nothing():
+    assert assign_splits({}, BOTH, 0) == {}
+
+
+def test_a_unit_goes_where_the_shares_are_left_least(monkeypatch):
+    """All units but one are placed; it goes where the squares of what each class is away, as a
+    share of the class, add up to the least: of all three parts tried."""
+    rng = random.Random(0)
+    shares = {"train": 0.65, **BOTH}
+    for _ in range(200):
+        units = {
+            f"u{n}": Counter({0: rng.randint(1, 90), 1: rng.randint(1, 9), 2: rng.randint(1, 3)})
+            for n in range(6)
+        }
+        fixed = {name: rng.choice(PARTS) for name in units if name != "u0"}
+        total = sum(units.values(), Counter())
+        away = {}
+        for part in PARTS:
+            counts = counts_of(units, fixed | {"u0": part})
+            away[part] = sum(
+                (counts[one][label] / size - shares[one]) ** 2
+                for one in PARTS
+                for label, size in total.items()
+            )
+        monkeypatch.setattr(stratify, "_cover", lambda *_, fixed=fixed: dict(fixed))
+        assert assign_splits(units, BOTH, 0)["u0"] == min(away, key=away.get)
+
+
+@pytest.mark.parametrize(("work", "tries"), [(1000, 16), (50, 5), (5, 1)])
+def test_of_many_units_fewer_orders_are_tried(monkeypatch, work, tries):
+    asked = set()
+    monkeypatch.setattr(stratify, "WORK", work)
+    monkeypatch.setattr(stratify, "_cover", lambda *_: {})
+    monkeypatch.setattr(
+        stratify, "order_by_hash", lambda items, _, purpose: asked.add(purpose) or list(items)
+    )
+    assign_splits(singles(9), BOTH, 0)
+    assert len(asked - {"split:0"}) == tries  # 50 units may be placed: five times nine and one
+
+
+def test_of_orders_that_end_equally_near_the_first_is_taken(monkeypatch):
+    """Results stand on the divisions of today: a tie must not be decided otherwise."""
+    ends = iter([({"0-0000": "train"}, 1.0), *[({"0-0000": "test"}, 1.0)] * 15])
+    monkeypatch.setattr(stratify, "_fill", lambda *_: next(ends))
+    assert assign_splits(singles(1), BOTH, 0) == {"0-0000": "train"}
+
+
 def test_classes_that_share_units_in_a_ring_still_reach_train():
     # Two units a class, each shared with the next class: no division gives all of them to two.
     units = {"ab": Counter([0, 1]), "bc": Counter([1, 2]), "ca": Counter([2, 0])}
@@ -163,7 +247,11 @@ def test_the_nearest_of_several_orders_is_taken(monkeypatch):
 
     def distances():
         for seed in range(12):
-            units = {f"u{n:02}": Counter({n % 2: 1 + (n * n + seed) % 7}) for n in range(15)}
+            # Of the second class there is little: it counts as much as the first.
+            units = {
+                f"u{n:02}": Counter({0: 9 * (1 + (n * n + seed) % 7), 1: 1 + (n**3 + seed) % 3})
+                for n in range(15)
+            }
             total = sum(units.values(), Counter())
             found = counts_of(units, assign_splits(units, BOTH, seed))
             shares = {"train": 0.65, **BOTH}

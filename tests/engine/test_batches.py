@@ -15,6 +15,7 @@ from harness import Phase
 from harness.engine import run
 from harness.engine.batches import Batches, augment, draw
 from harness.engine.state import RunState
+from harness.engine.storage import HostPixels
 
 
 @pytest.mark.slow
@@ -40,6 +41,21 @@ def test_batch_k_is_the_same_whoever_asks_and_whenever():
     assert torch.equal(Batches(48, 16, other).at(4), forwards.at(4))
     reseeded, _ = toy_run(FULL, seed=1)
     assert not torch.equal(Batches(48, 16, reseeded).at(4), forwards.at(4))
+
+
+@pytest.mark.parametrize("row", [-1, 48])
+def test_an_order_of_rows_that_are_not_there_is_refused(row):
+    spec, _ = toy_run(FULL)
+    with pytest.raises(ValueError, match=f"rows of 48 samples .*{row}"):
+        Batches(48, 16, spec, subset=torch.tensor([0, row, 2]))
+
+
+def test_the_host_gives_the_rows_that_are_asked_for_in_their_order():
+    images = np.arange(5 * 3 * 2 * 2, dtype=np.uint8).reshape(5, 3, 2, 2)
+    found = HostPixels(images, torch.device("cpu")).rows(torch.tensor([4, 0, 4]))
+    expected = [[[[12 * row + 4 * c + 2 * y + x for x in (0, 1)] for y in (0, 1)] for c in (0, 1, 2)]
+                for row in (4, 0, 4)]  # fmt: skip
+    assert found.tolist() == expected
 
 
 def test_a_share_uses_the_same_part_every_time_and_keeps_classes():

@@ -63,3 +63,14 @@ def test_features_are_not_shared_once_a_stage_has_learned():
     alone = run(*toy_run(chosen, **LAST))
 
     assert all(torch.equal(mixed.state[n], alone.state[n]) for n in alone.state)
+
+
+@pytest.mark.parametrize("change", [{"deterministic": False}, {"compile": "graph"}])
+def test_features_made_under_one_numeric_mode_are_not_taken_under_another(change):
+    shared = {}
+    spec, resources = toy_run(HEAD, shared=shared, **LAST)
+    run(spec, resources)
+    before = set(SharedWork.of(shared).features)
+    run(spec.model_copy(update={"numeric": spec.numeric.model_copy(update=change)}), resources)
+    added = {(key.split, key.stage) for key in SharedWork.of(shared).features.keys() - before}
+    assert added == {(key.split, key.stage) for key in before} != set()

@@ -15,8 +15,7 @@ def test_another_backbone_takes_over_the_pixels_and_nothing_else():
     pixels, beside = dict(work.pixels), work.beside()
     assert len(pixels) == 3
     assert not beside.features
-    assert not beside.networks
-    assert not beside.heads.kept
+    assert beside.network is None
 
     given = {"backbone": ToyVgg()}
     mixed = run(*toy_run(HEAD, shared={SharedWork.KEY: beside}, **given))

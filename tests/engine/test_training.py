@@ -17,7 +17,7 @@ def test_a_run_leaves_the_global_generators_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 @pytest.mark.parametrize("layout", ["contiguous", "channels-last"])
 def test_numeric_modes_stay_close_to_float64(precision, layout):
     numeric = FLOAT64.model_copy(update={"precision": precision, "layout": layout})

@@ -11,7 +11,7 @@ STRATEGIES = f"{T}/builtins/test_strategies.py"
 BY_HAND = f"{STRATEGIES}::test_twelve_steps_give_the_weights_of_a_loop_by_hand"
 PHASE, STEPS, OPTIMIZER = (f"{T}/engine/test_{name}.py" for name in ("phase", "steps", "optimizer"))
 MODEL, BATCHES, VIEW = (f"{T}/engine/test_{name}.py" for name in ("model", "batches", "view"))
-PROBE, EVALUATE, TRAINING = (f"{T}/engine/test_{n}.py" for n in ("probe", "evaluate", "training"))
+EVALUATE, TRAINING = (f"{T}/engine/test_{n}.py" for n in ("evaluate", "training"))
 SPLIT, STRATIFY = f"{T}/data/test_split.py", f"{T}/data/test_stratify.py"
 METRICS, IDENTITY = f"{T}/builtins/test_metrics.py", f"{T}/benchmark/test_identity.py"
 ESTIMATE, RANKS, GAINS = (f"{T}/stats/test_{n}.py" for n in ("estimate", "ranks", "gains"))
@@ -19,6 +19,9 @@ VERDICTS, GENERAL = (f"{T}/stats/test_{name}.py" for name in ("verdicts", "gener
 CONJUNCTION, COLLAPSE = (f"{T}/stats/test_{name}.py" for name in ("conjunction", "collapse"))
 GATE, VERIFY = f"{T}/results/gate/test_check.py", f"{T}/results/test_verify.py"
 TRACKS = f"{T}/leaderboard/test_tracks.py"
+REGISTRY, PROVENANCE = (f"{T}/plugins/test_{name}.py" for name in ("registry", "provenance"))
+SESSION, NUMBERS = f"{T}/cli/test_session.py", f"{T}/cli/test_numbers.py"
+PUBLISH, KIT = f"{T}/publish/test_publish.py", f"{T}/testing/test_kit.py"
 
 
 def by_hand(*names):
@@ -70,7 +73,7 @@ PHASES = (
     Mutant("patience", "harness/engine/state.py", "self.waited >= self.limit", "self.waited > self.limit", (f"{PHASE}::test_patience_ends_the_phase_not_the_run",)),
     Mutant("patience", "harness/engine/state.py", "self.waited, self.waiting_for = 0, score", "self.waited = 0", (f"{PHASE}::test_patience_counts_from_the_best_score",)),
     Mutant("patience", "harness/engine/state.py", "self.waited += 1", "self.waited, self.waiting_for = self.waited + 1, score", (f"{PHASE}::test_patience_counts_from_the_best_score",)),
-    Mutant("patience", "harness/engine/phase.py", "if not self.phase.continues:", "if self.phase.continues:", (f"{PHASE}::test_patience_restarts_with_a_phase_unless_it_continues",)),
+    Mutant("patience", "harness/engine/phase.py", "if not phase.continues:", "if phase.continues:", (f"{PHASE}::test_patience_restarts_with_a_phase_unless_it_continues",)),
     Mutant("patience", "harness/engine/phase.py", "return phase.patience and state", "return state", (f"{PHASE}::test_a_phase_can_be_spared_from_patience",)),
     Mutant("best checkpoint", "harness/engine/state.py", "return score > than if", "return score >= than if", (f"{PHASE}::test_the_best_epoch_on_validation_is_tested",)),
     Mutant("best checkpoint", "harness/engine/state.py", "if self.metric.higher_is_better else score < than", "if True else score < than", (f"{PHASE}::test_a_metric_where_less_is_better_selects_the_least",)),
@@ -78,7 +81,7 @@ PHASES = (
     Mutant("best checkpoint", "harness/engine/training.py", "    state.network.load(best.tensors)\n", "", (f"{PHASE}::test_the_weights_of_the_best_epoch_are_tested",)),
     Mutant("best checkpoint", "harness/engine/phase.py", "if phase.select:", "if True:", (f"{PHASE}::test_a_phase_that_does_not_select_is_never_tested",)),
     Mutant("best checkpoint", "harness/engine/state.py", 'if phase.begin == "pretrained":', "if False:", (f"{PHASE}::test_begin_pretrained_goes_back_to_the_start",)),
-    Mutant("averages", "harness/engine/phase.py", "self.values[name].lerp_(parameter, 1 / self.count)", "self.values[name].lerp_(parameter, 1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
+    Mutant("averages", "harness/engine/phase.py", "self._towards_now(1 / self.count)", "self._towards_now(1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
     Mutant("averages", "harness/engine/phase.py", "            estimate_norms(network, source, batches)\n", "", (f"{PHASE}::test_an_average_has_the_statistics_of_a_pass_of_its_own",)),
     Mutant("reference", "harness/engine/phase.py", "frozen.load_state_dict(self.state.network.initial)", "pass", (f"{PHASE}::test_a_reference_is_the_network_it_says",)),
 )  # fmt: skip
@@ -115,11 +118,14 @@ DATA = (
     Mutant("splits", "harness/data/split.py", 'if "validation" in made:', "if True:", (f"{SPLIT}::test_official_makes_what_is_missing_out_of_train",)),
     Mutant("splits", "harness/data/split.py", "sample.group, placed[sample.id], sample.content]", 'sample.group, placed[sample.id], ""]', (f"{SPLIT}::test_the_fingerprint_sees_every_field",)),
     Mutant("splits", "harness/data/split.py", 'f"limit:{seed}"', 'f"limit:0"', (f"{SPLIT}::test_no_limit_takes_all_and_the_seed_decides",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", "/ sizes).mean())", "/ sizes.mean()).mean())", (f"{METRICS}::test_by_hand[balanced-accuracy-0.7222222222222222]",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", ".sum(axis=1).mean())\n\n\nclass PerClass", ".mean(axis=1).mean())\n\n\nclass PerClass", (f"{METRICS}::test_calibration_by_hand",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", 'labels=labels, average="macro"', 'labels=labels, average="weighted"', (f"{METRICS}::test_by_hand",)),
-    Mutant("metrics", "plugins/harness_metrics/modules.py", "        value = None if reason else self.figure(shares, truth)\n", "        value = float(np.nanmean(recalls))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "(right / own).mean())", "(right / own.mean()).mean())", (f"{METRICS}::test_by_hand[balanced-accuracy-0.7222222222222222]",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", ".sum(axis=1).mean())\n\n\ndef recalls", ".mean(axis=1).mean())\n\n\ndef recalls", (f"{METRICS}::test_calibration_by_hand",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "float((2 * right / (own + taken)).mean())", "float(np.average(2 * right / (own + taken), weights=own))", (f"{METRICS}::test_by_hand",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "    value = None if reason else balanced_accuracy(shares, truth)\n", "    value = float(np.nanmean(np.array(by_class, float)))\n", (f"{METRICS}::test_recall_of_the_other_classes_stands_when_one_is_absent",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "np.cumsum(ties) - (ties - 1) / 2", "np.cumsum(ties)", (f"{METRICS}::test_auroc_is_scikit_learns_one_against_rest",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "last = np.append(np.flatnonzero(np.diff(column[order])), len(truth) - 1)", "last = np.arange(len(truth))", (f"{METRICS}::test_scikit_learn_finds_the_same",)),
+    Mutant("metrics", "plugins/harness_metrics/figures.py", "/ (1 - chance)", "/ (1 + chance)", (f"{METRICS}::test_by_hand",)),
 )  # fmt: skip
 
 STATISTICS = (
@@ -158,4 +164,23 @@ RESULTS = (
     Mutant("verify", "harness/results/verify/agreement.py", "if away > own:", "if away > own + 1:", (f"{VERIFY}::test_the_replays_say_how_far_a_record_may_differ",)),
 )  # fmt: skip
 
-MUTANTS = (*ORACLES, *PLUGINS, *RATES, *PHASES, *NETWORK, *DATA, *STATISTICS, *RESULTS)
+OUTSIDE = (
+    Mutant("plugins", "harness/plugins/provenance.py", "content = file.read_bytes().", "content = file.read_bytes()[:-1].", (f"{PROVENANCE}::test_by_hand", f"{PROVENANCE}::test_a_namespace_package")),
+    Mutant("plugins", "harness/plugins/provenance.py", "        whole.update(hashlib.sha256(sources.name(file).encode()).digest())\n", "", (f"{PROVENANCE}::test_moving_a_file_changes_it",)),
+    Mutant("plugins", "harness/plugins/provenance.py", 'folder.rglob("*.py")', 'folder.glob("*.py")', (f"{PROVENANCE}::test_any_change_of_code_changes_it",)),
+    Mutant("plugins", "harness/plugins/provenance.py", "{platform.machine()}", "{platform.node()}", (f"{PROVENANCE}::test_nobody_and_no_place_is_named",)),
+    Mutant("plugins", "harness/plugins/discovery.py", "FAULTS = (Exception, SystemExit)", "FAULTS = (Exception,)", (f"{REGISTRY}::test_a_plugin_that_cannot_be_imported_is_left_out",)),
+    Mutant("plugins", "harness/plugins/registry.py", "    if strict:\n        loaded", "    if False:\n        loaded", (f"{REGISTRY}::test_strict_names_every_broken_plugin",)),
+    Mutant("plugins", "harness/testing/promise.py", "    for verdict in unchecked:\n", "    for verdict in ():\n", (f"{KIT}::test_what_could_not_be_checked_is_no_success",)),
+    Mutant("publish", "harness/results/privacy.py", "hmac.new(self.key, text", 'hmac.new(b"", text', (f"{PUBLISH}::test_texts_without_paths_ids_and_names",)),
+    Mutant("publish", "harness/results/privacy.py", "f'{dataset}/{name}'", "name", (f"{PUBLISH}::test_texts_without_paths_ids_and_names",)),
+    Mutant("publish", "harness/results/privacy.py", "_BARE.sub(shown, _QUOTED.sub(quoted, text))", "_QUOTED.sub(quoted, text)", (f"{PUBLISH}::test_texts_without_paths_ids_and_names",)),
+    Mutant("publish", "harness/results/privacy.py", 'if REVISION.fullmatch(revision or "") else None', "", (f"{PUBLISH}::test_which_ids_are_public",)),
+    Mutant("command line", "harness/cli/session.py", "Exit(error.exit_code)", "Exit(0)", (f"{SESSION}::test_an_error_of_the_harness_is_one_line",)),
+    Mutant("command line", "harness/cli/session.py", "if not math.isfinite(number):", "if math.isnan(number):", (f"{NUMBERS}::test_options[bench---epochs-inf]",)),
+    Mutant("command line", "harness/cli/session.py", "        if session.strict:\n", "        if False:\n", (f"{SESSION}::test_strict_plugins_holds_where_no_plugin_is_needed",)),
+    Mutant("command line", "harness/cli/commands/bench.py", '@click.option("--limit", type=click.IntRange(min=1)', '@click.option("--limit", type=click.INT', (f"{NUMBERS}::test_a_negative_number_is_refused[bench---limit]",)),
+    Mutant("command line", "harness/cli/__init__.py", '        if arg == "":\n', "        if False:\n", (f"{SESSION}::test_an_empty_argument_is_told",)),
+)  # fmt: skip
+
+MUTANTS = (*ORACLES, *PLUGINS, *RATES, *PHASES, *NETWORK, *DATA, *STATISTICS, *RESULTS, *OUTSIDE)

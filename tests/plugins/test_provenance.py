@@ -5,7 +5,6 @@ import getpass
 import hashlib
 import importlib
 import os
-import platform
 import re
 import shutil
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from command import python
+from places import ROOT
 
 import harness
 from harness import PluginError
@@ -85,6 +85,14 @@ def repository(made):
     return root
 
 
+def hash_of(files):
+    """The hash of {name below the package: content}, by hand."""
+    whole = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        whole.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
+    return whole.hexdigest()
+
+
 PACKAGE = {
     "made_pack/__init__.py": "from made_pack import b\n",
     "made_pack/b.py": "B = 1\n",
@@ -97,11 +105,8 @@ PACKAGE = {
 
 def test_by_hand(made):
     made(PACKAGE, "made_pack")
-    whole = hashlib.sha256()
-    for name in ("__init__.py", "b.py", "deep/c.py"):
-        content = PACKAGE[f"made_pack/{name}"].encode()
-        whole.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
-    assert source_hash("made_pack") == whole.hexdigest()
+    by_hand = {name.removeprefix("made_pack/"): text.encode() for name, text in PACKAGE.items()}
+    assert source_hash("made_pack") == hash_of(by_hand)
 
 
 def test_the_place_line_endings_and_bytecode_do_not_matter(made):
@@ -155,7 +160,7 @@ def test_a_module_inside_a_package_stands_for_the_package(made):
 
 def test_a_namespace_package(made):
     made({"made_space/a.py": "A = 1\n"}, "made_space")
-    assert len(source_hash("made_space")) == 64
+    assert source_hash("made_space") == hash_of({"a.py": b"A = 1\n"})
 
 
 def test_it_is_read_once_a_process(made):
@@ -182,7 +187,7 @@ def test_a_loose_file_outside_a_repository(made, tmp_path, monkeypatch):
         "plugin": "own",
         "distribution": None,
         "version": None,
-        "source": source_hash("made_lone"),
+        "source": hash_of({"made_lone.py": b"A = 1\n"}),
         "dirty": None,
     }
     assert plugin_record("own", sys.modules["made_lone"]) is record
@@ -274,8 +279,10 @@ def test_an_unknown_distribution_has_no_version(made, monkeypatch, tmp_path):
 def test_a_built_in_plugin():
     importlib.import_module("harness_metrics")
     record = plugin_record("metrics", "harness_metrics", "finetune-harness")
+    folder = ROOT / "plugins" / "harness_metrics"
+    names = {path: path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
     assert record.version == metadata.version("finetune-harness")
-    assert record.source == source_hash("harness_metrics")
+    assert record.source == hash_of({name: path.read_bytes() for path, name in names.items()})
 
 
 # Environment
@@ -301,7 +308,7 @@ def test_what_is_recorded(monkeypatch):
     assert found.libraries["torch"] == metadata.version("torch")
     assert torch.__version__.startswith(found.libraries["torch"])
     assert found.harness == metadata.version("finetune-harness")
-    assert found.python == platform.python_version()
+    assert found.python == sys.version.split()[0]
     assert environment("cpu").device == "cpu"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     assert environment("cpu").threads == 7
@@ -317,17 +324,18 @@ def test_a_library_that_is_missing_is_left_out(monkeypatch):
 
 def test_nobody_and_no_place_is_named():
     text = environment("cpu").model_dump_json()
-    words = set(re.split(r"[^\w.]+", text))
-    assert not words & {socket.gethostname(), getpass.getuser()}
+    for name in {socket.gethostname(), getpass.getuser()}:
+        alone = rf"(?<!\w){re.escape(name)}(?!\w)"  # whole, whatever hyphens it has
+        assert re.search(alone, f"made on linux-{name}, at night")
+        assert not re.search(alone, text)
     assert os.sep not in text
     assert "\\\\" not in text
 
 
 def test_a_change_anywhere_in_the_harness_counts(monkeypatch):
-    asked = []
-    monkeypatch.setattr(provenance, "_dirty", lambda sources, _: asked.append(sources.path))
-    environment("cpu")
-    assert asked == [Path(harness.__file__).parent]
+    here = Path(harness.__file__).parent
+    monkeypatch.setattr(provenance, "_dirty", lambda sources, _: sources.path == here)
+    assert environment("cpu").dirty is True
 
 
 @needs_git

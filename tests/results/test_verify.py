@@ -888,13 +888,13 @@ def test_a_run_that_fails_the_second_time_is_a_finding(folder, monkeypatch):
 
 
 def test_a_run_of_the_reference_engine_is_made_again_by_it(tmp_path, monkeypatch, toy_cli):
-    from harness.engine.probe import lanes
+    from harness.engine import shared
 
     def refuse(*_):
         raise AssertionError("the fast path was taken")
 
-    monkeypatch.setattr(lanes.HeadBatch, "train", refuse)
-    only = ("--strategies", "linear-probe", "--jobs", 1, "--engine", "reference")
+    monkeypatch.setattr(shared, "set_back", refuse)  # a network that is used again
+    only = ("--strategies", "full-ft,linear-probe", "--jobs", 1, "--engine", "reference")
     toy_cli("bench", "toy", "--out", tmp_path / "r", *only)
 
     assert a_run(tmp_path / "r", strategy="linear-probe")[1]["environment"]["engine"] == "reference"

@@ -96,7 +96,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @click.option("--shard", callback=_shard, metavar="I/N", help="Only part I of N, by run id.")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bf16", "float64"]),
+    type=click.Choice(["float32", "bf16", "fp16", "float64"]),
     help="Default: bf16 on a CUDA device, else float32; part of a run's identity.",
 )
 @click.option(
@@ -105,6 +105,11 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     default="auto",
     show_default=True,
     help="Steps on a CUDA device: recorded, or compiled and recorded; auto: what the plan's length pays for.",
+)
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="On a CUDA device: the same bits in every process, slower; part of a run's identity. On a CPU always.",
 )
 @LOCK
 @click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and say so.")
@@ -173,6 +178,7 @@ def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
         "threads",
         "engine",
         "compile",
+        "deterministic",
         "retry_failed",
         "save_weights",
     )

@@ -210,6 +210,12 @@ BROKEN = [
         higher_is_better="yes",
     ),
     Broken("breaks-builds", NoModule, message="build() returns NoModule, no evaluate.Metric"),
+    broken(
+        "breaks-builds-direct",
+        accuracy,
+        ", and the module that build() gives 0.",
+        direct=lambda shares, truth: accuracy(shares, truth) ** 2,
+    ),
     Broken("breaks-builds-raising", unavailable, message="no module named 'elsewhere'"),
     broken("breaks-offline", calling_home, "it asked for the address of 'localhost'"),
     broken("breaks-within-range", kappa, "its range is 0 to 1"),
