@@ -23,6 +23,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file
 
 from harness.engine import memory_need
+from harness.errors import HarnessError
 from harness.plugins.registry import load_plugins
 
 Row = dict[str, Any]
@@ -224,7 +226,7 @@ def memory(sizes: Sizes) -> Iterator[Row]:
             )
             row: Row = {
                 "backbone": name, "batch": batch,
-                "planned for a run": need.run / GIB, "planned for all": need.shared / GIB,
+                "planned": need / GIB,
             }  # fmt: skip
             for turn in (1, 2):
                 if not sizes.tiny:
@@ -236,7 +238,7 @@ def memory(sizes: Sizes) -> Iterator[Row]:
                     row[f"allocated {turn}"] = torch.cuda.max_memory_allocated() / GIB
                     row[f"reserved {turn}"] = torch.cuda.max_memory_reserved() / GIB
             if not sizes.tiny:
-                row["holds"] = row["reserved 2"] <= (need.run + need.shared) / GIB
+                row["holds"] = row["reserved 2"] <= row["planned"]
             yield row
             del ours
             steps.release(sizes.device)
@@ -249,11 +251,8 @@ def half(sizes: Sizes) -> Iterator[Row]:
         for precision in ("bf16", "fp16"):
             try:
                 row = steps.measure(sizes.steps(precision=precision), name, loaded, report.Log())
-            except ValidationError as error:
-                yield {
-                    "precision": precision,
-                    "skipped": f"no such mode: {error.errors()[0]['msg']}",
-                }
+            except (ValidationError, HarnessError) as error:  # no such mode, or not on this device
+                yield {"backbone": name, "precision": precision, "skipped": str(error)}
             else:
                 yield row
             steps.release(sizes.device)
@@ -474,14 +473,18 @@ def accept(names: Sequence[str], budget: float, out: Path, *, tiny: bool) -> boo
         "tiny": tiny, "parts": {},
     }  # fmt: skip
     path = report.create(out, f"accept-{'tiny' if tiny else 'cuda'}-{today}", "{}\n")
-    with tempfile.TemporaryDirectory() as logs, importable():
-        for name in names:
-            left = budget - (time.monotonic() - start)
-            if left < LEAST:
-                found: Row = {"skipped": f"{left:.0f} s left of {budget:.0f}"}
-            else:
-                limit = left if tiny else min(PARTS[name][1], left)
-                found = run_part(name, limit, Path(logs), tiny=tiny)
+
+    def part(name: str) -> Row:
+        left = budget - (time.monotonic() - start)
+        if left < LEAST:
+            return {"skipped": f"{left:.0f} s left of {budget:.0f}"}
+        limit = left if tiny else min(PARTS[name][1], left)
+        return run_part(name, limit, Path(logs), tiny=tiny)
+
+    # Two at a time where no figure means anything, else one after another.
+    pool = ThreadPoolExecutor(2 if tiny else 1)
+    with tempfile.TemporaryDirectory() as logs, importable(), pool:
+        for name, found in zip(names, pool.map(part, names), strict=True):
             record["parts"][name] = found
             path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             print(name, json.dumps(found)[:1500], flush=True)
