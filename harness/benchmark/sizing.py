@@ -77,7 +77,7 @@ def side_by_side(
     As many as were asked for, else as many as a CPU has cores, and one on a card: several share
     it, so that none can be compared on cost, and whether they are faster together is not measured.
     """
-    jobs = max(1, min(_processes(options), len(specs)))
+    jobs = options.jobs or max(1, min(_processes(options), len(specs)))
     if not options.device.startswith("cuda"):
         return jobs, ""
     import torch

@@ -145,10 +145,9 @@ def memory(tensors):
 
 def engine_memory(resources, outcome):
     """Where tensors lie that a run trained, started from or gave back."""
-    kept = SharedWork.of(resources.shared).networks.values()
-    networks = [(n.model.state_dict(), n.initial, n.start) for _, n in kept]
-    assert networks, "the run's network is kept elsewhere: look there"
-    parts = [part for network in networks for part in network]
+    kept = SharedWork.of(resources.shared).network
+    assert kept is not None, "the run's network is kept elsewhere: look there"
+    parts = [kept[1].model.state_dict(), kept[1].initial, kept[1].start]
     return set().union(*map(memory, [*parts, outcome.state, resources.start.state]))
 
 
@@ -174,10 +173,10 @@ def test_twelve_steps_give_the_weights_of_a_loop_by_hand(name):
 
 def assert_same_weights(found, wanted):
     for tensor, expected in wanted.items():
-        # By tensor: a bias before a batch norm has a zero gradient, and Adam makes steps of
-        # rounding noise there.
-        apart = (found[tensor].double() - expected.double()).norm()
-        assert apart <= 1e-8 * expected.double().norm(), tensor
+        apart, size = (found[tensor].double() - expected.double()).norm(), expected.double().norm()
+        # A bias before a batch norm has a zero gradient, and Adam makes steps of rounding noise
+        # there, whatever the bias's size.
+        assert apart <= 1e-8 * (1.0 if tensor.endswith("conv.bias") else size), tensor
 
 
 @pytest.mark.parametrize("name", ["l1-sp", "l2-sp"])
