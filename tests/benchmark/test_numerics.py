@@ -1,10 +1,12 @@
 """The numeric mode of a run: precision, layout, recorded or compiled steps."""
 
+import json
 import sys
 
 import pytest
 import torch
 from made import made_plan, made_result
+from places import ROOT
 from toys import ToyBackbone, toy_protocol
 
 from harness import Compiling, NumericMode, UsageError
@@ -12,6 +14,7 @@ from harness.api.records import Plan
 from harness.benchmark import numerics
 from harness.benchmark.request import BenchOptions
 
+RESULTS = ROOT / "benchmarks" / "speed" / "results"
 CARD = "cuda:0"
 FIGURES = Compiling(seconds=100, recorded=1000, compiled=2000, measured="made up for this test")
 
@@ -126,6 +129,12 @@ def test_the_plan_says_what_bf16_would_gain_where_it_was_measured(monkeypatch):
     assert numerics.describe_gain({("d", "b"): NumericMode(precision="bf16")}, "cpu", 224) == []
     monkeypatch.setattr(numerics, "bf16_instructions", lambda: "")
     assert numerics.describe_gain(plain, "cpu", 224) == []
+
+
+def test_the_gains_are_those_of_the_file_they_name():
+    rows = json.loads((RESULTS / "precision-cpu.json").read_text(encoding="utf-8"))["rows"]
+    steps = {row["px"]: row["bf16 times as fast"] for row in rows if "px" in row}
+    assert {px: round(times, 1) for px, times in steps.items()} == numerics.GAINS
 
 
 def test_the_plan_tells_modes_once_or_by_cell():
