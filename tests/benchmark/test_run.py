@@ -63,6 +63,21 @@ def test_several_processes_give_the_same_bits_as_one(tmp_path):
     assert one == two
 
 
+@pytest.mark.slow
+def test_workers_begin_to_import_where_runs_are_to_be_expected(tmp_path, monkeypatch):
+    """Not for one process, nor in a folder that holds a plan: most may be done there."""
+    from harness.benchmark import run
+
+    begun = []
+    monkeypatch.setattr(run, "begin_imports", lambda *given: begun.append(given))
+    chosen = ("--strategies", "full-ft")
+    bench(tmp_path / "one", *chosen, jobs=1)
+    assert begun == []
+    bench(tmp_path / "two", *chosen, jobs=2)
+    bench(tmp_path / "two", *chosen, jobs=2)
+    assert begun == [("cpu", 1)]
+
+
 def probes(out, *args):
     given = ("--datasets", "demo-xray", "--backbones", "resnet50-mini", "--limit", 24)
     chosen = ("--strategies", "linear-probe,lp-ft", "--epochs", 2)

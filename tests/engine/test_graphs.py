@@ -9,8 +9,9 @@ import torch
 from toys import FULL, ToyBackbone, strategy, toy_images, toy_run
 
 from harness import Phase, Strategy
-from harness.engine import graphs, run, shared, steps
+from harness.engine import graphs, run, shared, steps, training
 from harness.engine.devices import RunClock
+from harness.engine.state import RunState
 
 IMAGES = toy_images((24, 12, 12))
 
@@ -183,3 +184,23 @@ def test_steps_of_another_kind_or_size_are_not_compiled(monkeypatch):
     assert len(given) == 1
     whole = spec.protocol.batch_size
     assert sizes == [(whole, False), (52 % whole, False)] * 2 + [(whole, True), (52 % whole, False)]
+
+
+@pytest.mark.parametrize(
+    ("recorded_here", "peak"),
+    # Before: 1000 at most, 700 now, and 400 more in the recordings, which a replay counts nowhere;
+    # while it recorded, the allocator counted them.
+    [(False, 1000 + 400), (True, 700 + 400)],
+)
+def test_peak_memory_counts_what_a_replay_works_in(monkeypatch, recorded_here, peak):
+    spec, resources = toy_run(FULL)
+    state = RunState(spec, resources)
+    pool = state.network.graphs.pool
+    pool.recordings = state.recordings + recorded_here
+    state.resources = replace(resources, device="cuda:0")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 1000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 700)
+    monkeypatch.setattr(pool, "idle_bytes", lambda: 400)
+    assert training._peak_bytes(state) == peak
+    state.resources = resources
+    assert training._peak_bytes(state) is None
