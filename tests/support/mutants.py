@@ -8,6 +8,7 @@ others wrote (PyTorch, SciPy) and nothing of this project.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import shutil
@@ -29,6 +30,7 @@ COPIED = ("harness", "plugins", "tests", "docs", "benchmarks", "pyproject.toml",
 PRELOADED = (
     "torch", "torchvision", "numpy", "scipy.stats", "scipy.optimize", "sklearn.metrics", "pydantic",
     "datasets", "evaluate", "safetensors.torch", "rich", "PIL.Image", "tabulate", "numpy.testing",
+    "hypothesis", "hypothesis.strategies", "hypothesis.internal.conjecture.engine",
 )  # fmt: skip
 SECONDS = 90.0
 CONTEXT = get_context("fork")
@@ -182,7 +184,7 @@ def pytest_in(copy: Path, tests: Iterable[str]) -> Outcome:
     os.environ |= {"PYTHONPATH": os.pathsep.join(here), "CI": "true", "PYTHONHASHSEED": "0"}
     importlib.invalidate_caches()
     before, outcome = set(sys.modules), Outcome()
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "-p", "no:anyio"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what was imported before
     code = pytest.main([*options, "--rootdir", str(copy), *tests], plugins=[outcome])
     if code not in (0, 1) or not outcome.cases:
@@ -310,6 +312,7 @@ def carry_out(mutants: tuple[Mutant, ...], word: str, jobs: int, *, verbose: boo
         importlib.import_module(name)
     if "harness" in sys.modules:
         raise MutantError("harness is imported already: every process would have the sound one")
+    gc.freeze()  # of all this nothing is looked at again in each process
     report = check(chosen, jobs=jobs)
     for name in report.found if verbose else ():
         click.echo(f"found     {name}")
