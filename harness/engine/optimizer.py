@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -141,7 +141,7 @@ class Optimizer:
             ],
         )
         self.rates: Tensor | None = None
-        self.left_out = _count_left_out(self.inner) if scaler.is_enabled() else None
+        self.left_out = _LeftOut.by(self.inner) if scaler.is_enabled() else None
         if protocol.optimizer == "sgd" and protocol.momentum:
             # The fused step refuses parameters with a momentum beside others without.
             self._start_momentum(list(learning.values()))
@@ -198,19 +198,36 @@ class Optimizer:
 
     def notes(self) -> tuple[str, ...]:
         """What is to be known about its steps."""
-        count = 0 if self.left_out is None else int(self.left_out)
+        count = 0 if self.left_out is None else int(self.left_out.count)
         return (f"{count} steps left out: a gradient was not finite in fp16",) if count else ()
+
+    def reach(self, name: str) -> float | Tensor:
+        """The rate that a parameter was moved at in the step just made: 0 where it was left out."""
+        rate = self.rate(name)
+        return rate if self.left_out is None else rate * (1 - self.left_out.last)
 
     def step(self) -> None:
         self.scaler.step(self.inner)
         self.scaler.update()
 
 
-def _count_left_out(inner: torch.optim.Optimizer) -> Tensor:
-    """The number of steps that the scaler will have made the optimizer leave out, on its device."""
-    count = torch.zeros((), device=inner.param_groups[0]["params"][0].device)
-    inner.register_step_pre_hook(lambda own, _, __: (count.add_(own.found_inf), None)[1])
-    return count
+@dataclass(frozen=True)
+class _LeftOut:
+    """Steps that the scaler makes an optimizer leave out: how many, and (0 or 1) the last; on its device."""
+
+    count: Tensor
+    last: Tensor
+
+    @classmethod
+    def by(cls, inner: torch.optim.Optimizer) -> Self:
+        count, last = torch.zeros(2, device=inner.param_groups[0]["params"][0].device)
+
+        def note(own: Any, _: object, __: object) -> None:  # noqa: ANN401 - what a scaler gives it
+            last.copy_(own.found_inf)
+            count.add_(last)
+
+        inner.register_step_pre_hook(note)
+        return cls(count, last)
 
 
 def _build(protocol: Protocol, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -288,7 +305,7 @@ class ClosedForm:
         for term in self.proximal:
             for name, w, w0 in zip(term.names, term.now, term.origin, strict=True):
                 moved = w - w0
-                reach = optimizer.rate(name) * term.distance.strength
+                reach = optimizer.reach(name) * term.distance.strength
                 w.copy_(w0 + moved.sign() * (moved.abs() - reach).clamp_(min=0))
 
 

@@ -333,7 +333,8 @@ def test_steps_with_gradients_beyond_fp16_are_left_out_and_told(monkeypatch):
     """A scale of 2^24 is too much; it is halved at each step that is left out, in every run anew."""
     monkeypatch.setattr(model, "LOSS_SCALE", 2.0**24)
     shared, counts = {}, []
-    for chosen in (FULL, strategy(Phase("ft", 1, {"*": 1.0}))):
+    shrinking = (Distance("l1", 0.5, ("stem.conv.weight",), towards="zero", proximal=True),)
+    for chosen in (FULL, strategy(Phase("ft", 1, {"*": 1.0}, penalties=shrinking))):
         found = trained(chosen, HALF, "cpu", shared=shared)
         (phase,) = found.result.phases
         (note,) = phase.notes
