@@ -96,7 +96,7 @@ NETWORK = (
     Mutant("penalties", "harness/engine/optimizer.py", "moved, alpha=term.distance.strength)", "moved, alpha=2 * term.distance.strength)", by_hand("l1-sp", "l2-sp")),
     Mutant("penalties", "harness/engine/optimizer.py", "                torch._foreach_sign_(moved)\n", "                pass\n", by_hand("l1-sp")),
     Mutant("penalties", "harness/engine/optimizer.py", "(moved.abs() - reach).clamp_(min=0)", "(moved.abs() - reach)", (f"{STRATEGIES}::test_a_proximal_step_is_soft_thresholding",)),
-    Mutant("penalties", "harness/engine/optimizer.py", "optimizer.rate(name) * term.distance.strength", "term.distance.strength", (f"{STRATEGIES}::test_a_proximal_step_is_soft_thresholding",)),
+    Mutant("penalties", "harness/engine/optimizer.py", "optimizer.reach(name) * term.distance.strength", "term.distance.strength", (f"{STRATEGIES}::test_a_proximal_step_is_soft_thresholding",)),
     Mutant("penalties", "harness/engine/optimizer.py", "            loss = loss + penalty(self.learning, self.start)\n", "            loss = loss + 0 * penalty(self.learning, self.start)\n", (f"{OPTIMIZER}::test_a_foreign_penalty_goes_through_autograd",)),
     Mutant("loss", "harness/engine/state.py", "counts.sum() / (len(counts) * counts)", "counts.sum() / counts", (f"{PHASE}::test_class_weights_and_label_smoothing_are_torchs",), survives="a mean weighted by class is the same under any multiple of the weights"),
     Mutant("loss", "harness/engine/state.py", "spread = -(found * weights).sum()", "spread = -found.sum()", (f"{PHASE}::test_class_weights_and_label_smoothing_are_torchs",)),
