@@ -384,21 +384,21 @@ def test_the_scale_of_the_loss_leaves_no_trace_and_steps_left_out_are_told():
 
 @pytest.mark.parametrize("towards", ["zero", "start"])
 def test_a_proximal_step_moves_by_rate_times_strength(towards):
-    """Reach: 0.025 * 2 in the stem.  What is nearer lands on the origin."""
+    """A step of 0.025 down, then 0.025 * 2 nearer.  What is no farther lands on the origin."""
     start, origin = {"stem.w": torch.full((3,), 0.5)}, {"zero": 0.0, "start": 0.5}[towards]
-    learning, optimizer = made(**{"stem.w": [origin + 1.0, origin - 0.2, origin + 0.01]})
+    learning, optimizer = made(**{"stem.w": [origin + 1.0, origin - 0.2, origin + 0.06]})
     optimizer.set_rate(0.5)
     for parameter in learning.values():
-        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad = torch.ones_like(parameter)
     optimizer.inner.param_groups[0]["weight_decay"] = 0.0
     nearer = Distance("l1", 2.0, ("stem.w", "frozen.w"), towards=towards, proximal=True)
     frozen = [
         Distance("l1", 2.0, ("frozen.w",), proximal=True), Distance("l2", 2.0, ("frozen.w",))
     ]  # fmt: skip
     Penalties((nearer, *frozen), learning, start).step(optimizer)
-    expected = [origin + 0.95, origin - 0.15, origin]
+    expected = [origin + 0.925, origin - 0.175, origin]
     assert learning["stem.w"].tolist() == pytest.approx(expected, abs=1e-6)
-    assert learning["stem.w"].grad.tolist() == [0.0, 0.0, 0.0]
+    assert learning["stem.w"].grad.tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("scale", [None, 4.0])
