@@ -279,7 +279,6 @@ def test_groups_share_a_multiplier_and_a_decay():
     assert optimizer.group_rates(0.5) == pytest.approx([0.025, 0.05, 0.05])
     optimizer.set_rate(0.5)
     assert [optimizer.rate(name) for name in RATES] == pytest.approx([0.025, 0.05, 0.05])
-    assert all(group["fused"] for group in optimizer.inner.param_groups)
 
 
 @pytest.mark.parametrize(
@@ -294,6 +293,7 @@ def test_groups_share_a_multiplier_and_a_decay():
 )
 def test_a_first_step_by_hand(kind, expected):
     learning, optimizer = made(kind)
+    assert all(group["fused"] for group in optimizer.inner.param_groups)
     optimizer.set_rate(0.5)
     step(learning, optimizer)
     assert flat(learning) == pytest.approx(expected, abs=1e-6)
@@ -354,6 +354,14 @@ def test_rates_lie_on_the_device_that_is_asked_for():
     assert optimizer.rate("head.b").device.type == "meta"
 
 
+def test_an_update_on_a_gpu_can_be_recorded(monkeypatch):
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: zeros(*size))  # no GPU is needed
+    _, optimizer = made()
+    optimizer.rates_on(torch.device("cuda"))
+    assert [group["capturable"] for group in optimizer.inner.param_groups] == [True] * 3
+
+
 def test_no_momentum_is_started_where_there_is_none():
     for kind, momentum in (("adam", 0.9), ("sgd", 0.0)):
         _, optimizer = made(kind, momentum)
@@ -377,6 +385,13 @@ def test_the_scale_of_the_loss_leaves_no_trace_and_steps_left_out_are_told():
     assert flat(learning) == pytest.approx(after)
     assert optimizer.scaler.get_scale() == 1.0  # halved each time
     assert made()[1].notes() == ()
+
+
+def test_steps_of_a_single_parameter_are_counted_too():
+    alone, scaler = {"w": nn.Parameter(torch.ones(()))}, torch.amp.GradScaler("cpu", init_scale=4.0)
+    optimizer = Optimizer(toy_protocol(), alone, {"w": 1.0}, {"w": 0.0}, scaler)
+    step(alone, optimizer, slope=math.nan)
+    assert optimizer.notes() == ("1 steps left out: a gradient was not finite in fp16",)
 
 
 # Penalties by hand
