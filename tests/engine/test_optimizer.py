@@ -355,7 +355,7 @@ def test_rates_lie_on_the_device_that_is_asked_for():
 
 
 def test_an_update_on_a_gpu_can_be_recorded(monkeypatch):
-    here = lambda size, device: torch.full((size,), 0.0)  # noqa: ARG005, E731 - no GPU is needed
+    here = lambda size, device: torch.full((size,), 0.0)  # noqa: E731 - no GPU is needed
     monkeypatch.setattr(torch, "zeros", here)
     _, optimizer = made()
     optimizer.rates_on(torch.device("cuda"))
