@@ -18,6 +18,7 @@ from harness.engine.optimizer import (
     Optimizer,
     Penalties,
     PhaseSchedule,
+    _count_left_out,
     decays,
     first_match,
     matches,
@@ -392,6 +393,11 @@ def test_steps_of_a_single_parameter_are_counted_too():
     optimizer = Optimizer(toy_protocol(), alone, {"w": 1.0}, {"w": 0.0}, scaler)
     step(alone, optimizer, slope=math.nan)
     assert optimizer.notes() == ("1 steps left out: a gradient was not finite in fp16",)
+
+
+def test_steps_left_out_are_counted_where_the_parameters_lie():
+    far = nn.Parameter(torch.zeros(1, device="meta"))
+    assert _count_left_out(torch.optim.SGD([far])).device.type == "meta"
 
 
 # Penalties by hand
