@@ -412,7 +412,7 @@ def test_what_vanished_fails_the_gate(after):
 
 def test_new_cells_pass_but_are_nothing_to_compare():
     report = check({}, {"c": cell(runs())}, ACCURACY)
-    assert report.cells[0].verdict == "new"
+    assert (report.cells[0].verdict, report.cells[0].reason) == ("new", "not in the baseline")
     assert report.failures == ("nothing could be compared",)
     both = check({"d": cell(runs())}, {"c": cell(runs()), "d": cell(runs())}, ACCURACY)
     assert both.failures == ()
