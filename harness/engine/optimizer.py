@@ -141,7 +141,7 @@ class Optimizer:
             ],
         )
         self.rates: Tensor | None = None
-        self.left_out = _LeftOut.by(self.inner) if scaler.is_enabled() else None
+        self.left_out = LeftOut.by(self.inner) if scaler.is_enabled() else None
         if protocol.optimizer == "sgd" and protocol.momentum:
             # The fused step refuses parameters with a momentum beside others without.
             self._start_momentum(list(learning.values()))
@@ -199,7 +199,8 @@ class Optimizer:
     def notes(self) -> tuple[str, ...]:
         """What is to be known about its steps."""
         count = 0 if self.left_out is None else int(self.left_out.count)
-        return (f"{count} steps left out: a gradient was not finite in fp16",) if count else ()
+        steps = "step" if count == 1 else "steps"
+        return (f"{count} {steps} left out: a gradient was not finite in fp16",) if count else ()
 
     def reach(self, name: str) -> float | Tensor:
         """The rate that a parameter was moved at in the step just made: 0 where it was left out."""
@@ -212,7 +213,7 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
-class _LeftOut:
+class LeftOut:
     """Steps that the scaler makes an optimizer leave out: how many, and (0 or 1) the last; on its device."""
 
     count: Tensor

@@ -15,10 +15,10 @@ from harness.engine import run
 from harness.engine.batches import Batches
 from harness.engine.optimizer import (
     ClosedForm,
+    LeftOut,
     Optimizer,
     Penalties,
     PhaseSchedule,
-    _count_left_out,
     decays,
     first_match,
     matches,
@@ -392,12 +392,13 @@ def test_steps_of_a_single_parameter_are_counted_too():
     alone, scaler = {"w": nn.Parameter(torch.ones(()))}, torch.amp.GradScaler("cpu", init_scale=4.0)
     optimizer = Optimizer(toy_protocol(), alone, {"w": 1.0}, {"w": 0.0}, scaler)
     step(alone, optimizer, slope=math.nan)
-    assert optimizer.notes() == ("1 steps left out: a gradient was not finite in fp16",)
+    assert optimizer.notes() == ("1 step left out: a gradient was not finite in fp16",)
 
 
 def test_steps_left_out_are_counted_where_the_parameters_lie():
     far = nn.Parameter(torch.zeros(1, device="meta"))
-    assert _count_left_out(torch.optim.SGD([far])).device.type == "meta"
+    counted = LeftOut.by(torch.optim.SGD([far]))
+    assert {counted.count.device.type, counted.last.device.type} == {"meta"}
 
 
 # Penalties by hand
