@@ -68,15 +68,16 @@ def numeric_mode(
     protocol: Protocol,
     images: int | None,
 ) -> NumericMode:
-    """The numeric mode of the runs of one (dataset, backbone); `images`: to train on, if known."""
+    """The numeric mode of the runs of one (dataset, backbone); `images`: to train on, if known.
+
+    Raises:
+        UsageError: compiling is asked for where nothing can be compiled.
+    """
+    if options.compile == "compile" and (against := _against_compiling(options)):
+        raise UsageError(f"--compile compile: {against}; leave it out")
     if options.engine == "reference" or not options.device.startswith("cuda"):
         return _on_cpu(options, precision or "float32")
     precision = precision or "bf16"
-    if options.deterministic and options.compile == "compile":
-        raise UsageError(
-            "--compile compile with --deterministic: the compiler tries kernels out, and may choose "
-            "others in another process; leave one of the two out"
-        )
     compiled = not options.deterministic and (
         options.compile == "compile"
         or (options.compile == "auto" and precision in NARROW and pays(backbone, protocol, images))
@@ -89,6 +90,19 @@ def numeric_mode(
             "deterministic": options.deterministic,
         }
     )
+
+
+def _against_compiling(options: BenchOptions) -> str:
+    if options.engine == "reference":
+        return "--engine reference carries every step out plainly"
+    if not options.device.startswith("cuda"):
+        return f"steps are compiled on a CUDA device only, and the device is {options.device}"
+    if options.deterministic:
+        return (
+            "the compiler tries kernels out and may choose others in another process, which "
+            "--deterministic rules out"
+        )
+    return ""
 
 
 def _on_cpu(options: BenchOptions, precision: str) -> NumericMode:

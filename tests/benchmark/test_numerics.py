@@ -49,8 +49,19 @@ def test_determinism_is_a_mode_of_its_own_and_nothing_is_tried_out():
     found = mode(CARD, ToyBackbone(compiling=FIGURES), 10**6, options={"deterministic": True})
     assert (found.deterministic, found.compile) == (True, "graph")
     assert mode("cpu", options={"deterministic": True}) == mode("cpu")
-    with pytest.raises(UsageError, match="--compile compile with --deterministic: the compiler"):
-        mode(CARD, options={"deterministic": True, "compile": "compile"})
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "why"),
+    [
+        (CARD, {"deterministic": True}, "the compiler tries kernels out .* --deterministic"),
+        (CARD, {"engine": "reference"}, "--engine reference carries every step out plainly"),
+        ("cpu", {}, "steps are compiled on a CUDA device only, and the device is cpu"),
+    ],
+)
+def test_compiling_is_refused_where_nothing_can_be_compiled(device, options, why):
+    with pytest.raises(UsageError, match=f"--compile compile: {why}.*; leave it out"):
+        mode(device, options={**options, "compile": "compile"})
 
 
 @pytest.mark.parametrize(
