@@ -42,7 +42,7 @@ def bf16_instructions(listing: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def settle_precision(device: str, plan: Plan) -> Precision:
-    """What `--precision auto` means in a folder with this plan.
+    """The precision that `--precision auto` means in a folder with this plan.
 
     What was settled there, else what its runs are in, else what the device is fast in: calls that
     add to one folder, on whatever machine, make runs of one precision.
@@ -134,7 +134,7 @@ def describe_modes(modes: Mapping[tuple[str, str], NumericMode]) -> list[str]:
 
 
 def describe_gain(modes: Mapping[tuple[str, str], NumericMode], device: str, px: int) -> list[str]:
-    """What bf16 would gain over these modes, as far as that was measured."""
+    """A line on the gain of bf16 over these modes, as far as that was measured."""
     plain = all(mode.precision == "float32" for mode in modes.values())
     instructions = bf16_instructions()
     if device != "cpu" or not plain or not instructions or px < min(GAINS):

@@ -159,7 +159,7 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
 def _recorded(
     dataset: Dataset, resolved: ResolvedSuite, loaded: PluginRegistry, results: Sequence[RunResult]
 ) -> DatasetInfo | None:
-    """What finished runs say of a dataset that a program draws; None: it has to be looked at.
+    """A drawn dataset as finished runs record it; None: it has to be looked at.
 
     The same code draws the same images.  Files may have changed since, so they are always read.
     """
@@ -189,7 +189,7 @@ def _recorded(
 
 
 def _division(protocol: Protocol) -> tuple[object, ...]:
-    """What a protocol says on the division of a dataset."""
+    """The settings of a protocol that divide a dataset."""
     return protocol.validation_share, protocol.test_share, protocol.split_seed
 
 

@@ -88,7 +88,7 @@ def side_by_side(
 
 
 def planned_memory(needs: Sequence[int], jobs: int, free: int) -> str:
-    """What is planned of a card's `free` bytes, where processes take `needs` bytes at most, in words."""
+    """The plan for a card's `free` bytes, in words; `needs`: bytes of a process, for each kind of run."""
     if not needs:
         return ""
     peak = jobs * max(needs)

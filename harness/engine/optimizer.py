@@ -197,7 +197,7 @@ class Optimizer:
         self.scaler.unscale_(self.inner)
 
     def notes(self) -> tuple[str, ...]:
-        """What is to be known about its steps."""
+        """Remarks on its steps for the record of the phase."""
         count = 0 if self.left_out is None else int(self.left_out.count)
         steps = "step" if count == 1 else "steps"
         return (f"{count} {steps} left out: a gradient was not finite in fp16",) if count else ()

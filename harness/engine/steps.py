@@ -102,7 +102,7 @@ class CapturedSteps:
         self.device = state.data.train.labels.device
         # Compiling pays for the one step that most runs share: everything learns, from a whole batch.
         everything = len(inputs.learning) == sum(1 for _ in state.network.model.parameters())
-        usual = everything and inputs.norm == state.protocol.norm
+        usual = everything and inputs.norm == state.protocol.norm and inputs.objective is None
         self.compiles = state.spec.numeric.compile == "compile" and usual
         self.passes = self._passes()
         if self.passes.gradients:
