@@ -58,6 +58,8 @@ class Dataset(BaseModel):
             test and make validation out of train, 'grouped' pool everything and split by group.
         problems: what is known to be wrong with it; shown by the audit and on the board.
         procedural: drawn by a program: never a result about patients.
+        mirrors: an image may be flipped left to right for training, so left and right mean nothing
+            in it; the protocol says whether images are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,6 +76,7 @@ class Dataset(BaseModel):
     splits: Literal["official", "official-test", "grouped"] = "official"
     problems: tuple[str, ...] = ()
     procedural: bool = False
+    mirrors: bool = False
 
     @abstractmethod
     def load(self, access: Access) -> Mapping[str, datasets.Dataset]:

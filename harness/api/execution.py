@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -22,6 +22,76 @@ Engine: TypeAlias = Literal["fast", "reference"]
 ENGINE_VERSION = 3
 
 
+class PickedRows:
+    """Some rows of an array, in an order of their own; pixels are copied as they are asked for.
+
+    Attributes:
+        whole: uint8 [M, 3, crop, crop], possibly memory-mapped.
+        rows: int64 [N], numbers into it.
+    """
+
+    def __init__(self, whole: np.ndarray, rows: np.ndarray) -> None:
+        self.whole, self.rows = whole, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.rows), *self.whole.shape[1:]
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.rows) * int(self.whole[:1].nbytes)
+
+    def __getitem__(self, index: slice) -> np.ndarray:
+        found: np.ndarray = self.whole[self.rows[index]]
+        return found
+
+
+Images: TypeAlias = "np.ndarray | PickedRows"
+
+
+class PickedImages(Mapping[Split, "np.ndarray"]):
+    """Split -> images, for several splits of one array in which their rows lie anywhere.
+
+    A split that is asked for is copied as a whole; `picked` gives its rows as they are needed.
+    """
+
+    def __init__(self, whole: np.ndarray, rows: Mapping[Split, np.ndarray]) -> None:
+        self.whole, self.rows = whole, rows
+
+    def __getitem__(self, split: Split) -> np.ndarray:
+        return self.picked(split)[:]
+
+    def __iter__(self) -> Iterator[Split]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def picked(self, split: Split) -> PickedRows:
+        """The images of a split, not copied yet."""
+        return PickedRows(self.whole, self.rows[split])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process maps the same file instead of being sent the pixels."""
+        file = getattr(self.whole, "filename", None)
+        return _picked_images, (self.whole if file is None else str(file), self.rows)
+
+
+def _picked_images(whole: np.ndarray | str, rows: Mapping[Split, np.ndarray]) -> PickedImages:
+    return PickedImages(_mapped(whole) if isinstance(whole, str) else whole, rows)
+
+
+def _mapped(file: str) -> np.ndarray:
+    """Copy on write: torch takes no read-only memory, and nothing here writes."""
+    import numpy as np
+
+    found: np.ndarray = np.load(file, mmap_mode="c")
+    return found
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """A dataset, decoded: what the engine trains and tests on.
@@ -39,9 +109,15 @@ class ImageSet:
     rows: Mapping[Split, np.ndarray]
     record: DataRecord
 
+    def stored(self, split: Split) -> Images:
+        """The images of a split as they lie: copied as they are needed."""
+        images = self.images
+        return images.picked(split) if isinstance(images, PickedImages) else images[split]
+
     def __reduce__(self) -> tuple[object, ...]:
         """Another process maps the same file instead of being sent the pixels."""
-        file = getattr(self.images["train"], "filename", None)
+        picked = isinstance(self.images, PickedImages)
+        file = None if picked else getattr(self.images["train"], "filename", None)
         images = self.images if file is None else str(file)
         return _image_set, (self.classes, images, self.labels, self.rows, self.record)
 
@@ -54,12 +130,10 @@ def _image_set(
     record: DataRecord,
 ) -> ImageSet:
     """`images`: or the array file that holds train, then validation, then test."""
-    import numpy as np
-
     if not isinstance(images, str):
         return ImageSet(classes, images, labels, rows, record)
-    # Copy on write: torch takes no read-only memory, and nothing here writes.
-    mapped, found, first = np.load(images, mmap_mode="c"), {}, 0
+    found: dict[Split, np.ndarray] = {}
+    mapped, first = _mapped(images), 0
     for split in SPLITS:
         end = first + len(labels[split])
         found[split], first = mapped[first:end], end

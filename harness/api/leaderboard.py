@@ -84,7 +84,32 @@ class Contrast(Record):
     worse: int
 
 
-class Row(Record):
+class TunedRow(Record):
+    """The trials of a row, and what was chosen among them, for each (block, split, seed).
+
+    Attributes:
+        trials: how many each run was chosen among.
+        chosen: multiple of the protocol's rate -> how often it was chosen.
+        knob: the other setting that was searched; empty: none was.
+        edge: share of the choices that fell on the lowest or highest rate that was tried.
+        last_epoch: share of the chosen runs whose best epoch was the last: they still learned.
+        diverged: trials whose loss was not finite, which cannot be chosen.
+        seconds: of all trials, as if each had been alone; None: packed runs.
+        best_so_far: expected score on validation, in points, of the best of 1, 2, ... trials drawn
+            at random (Dodge et al. 2019, equation 6), mean over all choices.
+    """
+
+    trials: int
+    chosen: dict[str, int]
+    knob: str = ""
+    edge: float
+    last_epoch: float
+    diverged: int = 0
+    seconds: float | None = None
+    best_so_far: tuple[float, ...] = ()
+
+
+class Row(Extended):
     """A strategy with its settings.
 
     Attributes:
@@ -97,7 +122,10 @@ class Row(Record):
         contrast: None for the control itself, and unless both are ranked.
         gaps: what is missing, failed or undefined.
         not_asked: runs that were asked for of other rows only.
+        tuning: None: the row's settings are those of the suite.
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("tuning",)
 
     label: str
     strategy: str
@@ -117,10 +145,19 @@ class Row(Record):
     spend: Spend = Spend()
     gaps: tuple[Gap, ...] = ()
     not_asked: int = 0
+    tuning: TunedRow | None = None
 
 
-class Block(Record):
-    """A (dataset, backbone) pair with one state of data, starting weights and backbone code."""
+class Block(Extended):
+    """A (dataset, backbone) pair with one state of data, starting weights and backbone code.
+
+    Attributes:
+        seeds: every seed once.
+        labels: the label budget; None: all labels.
+        pairs: (split, seed) of each of a row's runs; empty: one split, of number 0, with each seed.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("labels", "pairs")
 
     label: str
     dataset: str
@@ -130,9 +167,11 @@ class Block(Record):
     weights: str
     source: str
     seeds: tuple[int, ...]
+    labels: str | None = None
+    pairs: tuple[tuple[int, int], ...] = ()
 
 
-class Track(Record):
+class Track(Extended):
     """Rows that may be compared.
 
     Attributes:
@@ -141,7 +180,10 @@ class Track(Record):
         control: label of the row that differences refer to; None: there is none that is complete.
         seeds: every seed of any block.
         notes: footnotes.
+        tuned: each run was chosen, on validation, among the trials of its row.
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("tuned",)
 
     id: str
     title: str
@@ -160,6 +202,7 @@ class Track(Record):
     notes: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = ()
     rows: tuple[Row, ...] = ()
+    tuned: bool = False
 
 
 class DataNote(Extended):
@@ -211,13 +254,18 @@ class AssumedValue(Record):
     source: str
 
 
-class BoardRun(Record):
+class BoardRun(Extended):
     """One run: its identity, figures and cost.  `cost.alone` is what rows add up.
 
     Attributes:
+        split: `split_seed` of its protocol.
+        labels: its label budget; None: all labels.
+        trial: number of the trial that was chosen for its row; None: the row is not tuned.
         plugins: by role, whose code it was: `conv-lora 0.3.1`, with `(changed)` where it is an
             editable or loose file, or a tree with changes.
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial")
 
     run_id: str
     suite: str
@@ -257,6 +305,9 @@ class BoardRun(Record):
     device: str
     finished: str
     error: Failure | None
+    split: int = 0
+    labels: str | None = None
+    trial: int | None = None
 
     @property
     def name(self) -> str:

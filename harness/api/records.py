@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,6 +20,7 @@ from pydantic import (
     PositiveInt,
     SerializerFunctionWrapHandler,
     StringConstraints,
+    field_validator,
     model_serializer,
 )
 from pydantic.dataclasses import dataclass
@@ -26,8 +28,22 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 Json = Annotated[Any, "a JSON value"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$")]
-Augmentation = Literal["flip-horizontal", "flip-vertical", "affine"]
+Augmentation = Literal["flip-horizontal", "flip-vertical", "flip-where-allowed", "affine"]
 Precision = Literal["float64", "float32", "bf16", "fp16"]
+
+
+def _budget(text: str) -> str:
+    """'10%' or '200', written in one way."""
+    share = text.endswith("%")
+    value = float(text.rstrip("%"))
+    if not (0 < value <= 100 if share else value >= 1):  # noqa: PLR2004 - per cent
+        raise ValueError("a label budget is a share of the training images (10%) or a count (200)")
+    return f"{value:g}%" if share else str(int(value))
+
+
+Labels = Annotated[
+    str, StringConstraints(pattern=r"^([0-9]+|[0-9]+(\.[0-9]+)?%)$"), AfterValidator(_budget)
+]
 CLOSED = ConfigDict(extra="forbid")
 
 
@@ -135,9 +151,11 @@ class RunSpec(Extended):
         sources: sha256 of the code of the plugins that make the result, by role.
         engine: the engine's result version.
         present_only: validation or test lacks a class, and figures are over the classes there.
+        labels: training images that keep their label, '10%' or '200'; None: all.
+        mirrored: images are flipped as the protocol asks where a dataset allows it, and this does.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("present_only",)
+    _later: ClassVar[tuple[str, ...]] = ("present_only", "labels", "mirrored")
 
     dataset: str
     backbone: str
@@ -152,6 +170,8 @@ class RunSpec(Extended):
     engine: int
     numeric: NumericMode = NumericMode()
     present_only: bool = False
+    labels: Labels | None = None
+    mirrored: bool = False
 
     @property
     def run_id(self) -> str:
@@ -244,9 +264,15 @@ class Cost(Record):
 
 
 class DataRecord(Extended):
-    """The data a run saw.  `contradicting`: images that have a copy with another label."""
+    """The data a run saw.
 
-    _later: ClassVar[tuple[str, ...]] = ("contradicting",)
+    Attributes:
+        contradicting: images that have a copy with another label.
+        samples: sha256 over the samples whatever split they are in: the same for every division of
+            a dataset; empty: not recorded.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("contradicting", "samples")
 
     modality: str
     classes: tuple[str, ...]
@@ -262,6 +288,7 @@ class DataRecord(Extended):
     procedural: bool = False
     problems: tuple[str, ...] = ()
     contradicting: int = 0
+    samples: str = ""
 
 
 class WeightsRecord(Record):
@@ -357,7 +384,33 @@ class RunResult(Record):
         return self.spec.limit is not None
 
 
-class Suite(Record):
+class Tuning(Record):
+    """Trials that every strategy of a suite is given, in each block, seed and split.
+
+    Attributes:
+        grid: multiples of the protocol's rate, 1 among them.
+        knobs: strategy -> a second setting that is searched with the rate.
+        sampler: 'grid' tries every rate, with knobs at values of a Sobol sequence; 'sobol' draws
+            the rates, too, between the ends of the grid.
+        selection: the metric on validation that chooses; None: the suite's primary one.
+    """
+
+    grid: tuple[PositiveFloat, ...]
+    knobs: dict[str, str] = {}
+    sampler: Literal["grid", "sobol"] = "grid"
+    selection: str | None = None
+
+    @field_validator("grid")
+    @classmethod
+    def _with_one(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
+        if 1.0 not in grid or len(set(grid)) < len(grid):
+            raise ValueError(
+                "a grid holds each multiple once, and 1 (the protocol's rate) among them"
+            )
+        return tuple(sorted(grid))
+
+
+class Suite(Extended):
     """A benchmark to run: axes, settings, seeds and protocol.
 
     Attributes:
@@ -372,7 +425,13 @@ class Suite(Record):
         rates: backbone -> images a second that full fine-tuning was measured to train on one GPU;
             for the plan's estimate.
         rates_source: where, on what, by whom.
+        tuning: trials of every strategy; None: each runs as its settings say.
+        splits: random splits, numbered from the protocol's `split_seed` on, each with every seed;
+            'paired': one a seed, of the seed's number.
+        labels: budgets of labelled training images; empty: all of them.
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("tuning", "splits", "labels")
 
     name: str
     title: str = ""
@@ -391,15 +450,24 @@ class Suite(Record):
     tolerances: dict[str, float] = {}
     rates: dict[str, PositiveFloat] = {}
     rates_source: str = ""
+    tuning: Tuning | None = None
+    splits: PositiveInt | Literal["paired"] = 1
+    labels: tuple[Labels, ...] = ()
 
 
-class PlannedRun(Record):
+class PlannedRun(Extended):
     """One line of a plan: what was asked for and the run that answers it.
 
     Attributes:
         protocol: its name.
         weights: 'none', or what names the starting point.
+        split: `split_seed` of its protocol.
+        labels: as in `RunSpec`.
+        trial: number of the trial that it is, 0 for the untuned one; None: it is no trial.
+        tuned: settings that trials of its strategy differ in.
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "tuned")
 
     run_id: str
     dataset: str
@@ -413,9 +481,15 @@ class PlannedRun(Record):
     epochs: float
     weights: str
     precision: Precision = "float32"
+    split: int = 0
+    labels: Labels | None = None
+    trial: int | None = None
+    tuned: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, spec: RunSpec, modality: str) -> Self:
+    def of(
+        cls, spec: RunSpec, modality: str, trial: int | None = None, tuned: tuple[str, ...] = ()
+    ) -> Self:
         """The line that a run answers."""
         return cls(
             run_id=spec.run_id,
@@ -430,6 +504,10 @@ class PlannedRun(Record):
             epochs=spec.protocol.epochs,
             weights="none" if spec.weights == "none" else "loaded",
             precision=spec.numeric.precision,
+            split=spec.protocol.split_seed,
+            labels=spec.labels,
+            trial=trial,
+            tuned=tuned,
         )
 
     @property

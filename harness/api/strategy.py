@@ -6,12 +6,15 @@ and for how long.  Batches, devices, precision, caching, timing and evaluation a
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.api.records import Json
 
 if TYPE_CHECKING:
     import torch
@@ -262,6 +265,11 @@ class Strategy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str]
     paper: ClassVar[str] = ""
+    rate: Annotated[
+        float,
+        Field(gt=0, description="multiplier of the protocol's learning rate, in every phase"),
+        Search(0.01, 30.0, log=True),
+    ] = 1.0
 
     def adapt(self, model: nn.Sequential, rng: torch.Generator) -> nn.Sequential:
         """Change the architecture before training (adapters, LoRA).  The default changes nothing.
@@ -273,3 +281,25 @@ class Strategy(BaseModel):
     @abstractmethod
     def phases(self, model: ModelView, epochs: float) -> Phases:
         """Yield directives that together use at most `epochs`; each `yield` returns its report."""
+
+
+def shares_rate(kind: type[Strategy]) -> bool:
+    """True if `rate` is the multiplier that all strategies have, not a setting of the plugin's own."""
+    own = (base for base in kind.__mro__ if issubclass(base, Strategy) and base is not Strategy)
+    return not any("rate" in inspect.get_annotations(base) for base in own)
+
+
+def rate_of(strategy: Strategy) -> float:
+    """The multiplier of the protocol's learning rate; 1 where `rate` is the plugin's own setting."""
+    return strategy.rate if shares_rate(type(strategy)) else 1.0
+
+
+def settings_of(strategy: Strategy) -> dict[str, Json]:
+    """Every hyperparameter as a record holds it; the shared `rate` is left out at its default, 1.
+
+    Runs of before it came have none, and are the same runs.
+    """
+    found: dict[str, Json] = strategy.model_dump(mode="json")
+    if shares_rate(type(strategy)) and found["rate"] == 1.0:
+        del found["rate"]
+    return found

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.api.execution import Observer, Outcome
 from harness.api.records import EpochRecord, RunSpec
 from harness.api.strategy import PhaseReport
+from harness.data.split import Division
+
+
+class Group(NamedTuple):
+    """Runs that share a network and images: what one of them has made others find ready."""
+
+    dataset: str
+    backbone: str
+    division: Division
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> Group:
+        """The group of a run."""
+        return cls(spec.dataset, spec.backbone, Division.of(spec))
+
+    @property
+    def images(self) -> tuple[str, Division]:
+        """The images that its runs see."""
+        return self.dataset, self.division
 
 
 @dataclass(frozen=True)
@@ -81,14 +100,14 @@ class RunObserver(Observer):
 
 
 class RunQueue:
-    """Runs that wait, by (dataset, backbone)."""
+    """Runs that wait, by group."""
 
     def __init__(self, specs: Sequence[RunSpec]) -> None:
-        self.waiting: dict[tuple[str, str], list[RunSpec]] = {}
+        self.waiting: dict[Group, list[RunSpec]] = {}
         for spec in specs:
-            self.waiting.setdefault((spec.dataset, spec.backbone), []).append(spec)
+            self.waiting.setdefault(Group.of(spec), []).append(spec)
 
-    def take(self, group: tuple[str, str]) -> RunSpec:
+    def take(self, group: Group) -> RunSpec:
         """The first run of a group."""
         waiting = self.waiting[group]
         taken = waiting.pop(0)

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
-from harness.benchmark.events import RunObserver, StateLeft
+from harness.benchmark.events import Group, RunObserver, StateLeft
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
+from harness.data.split import Division
 from harness.errors import HarnessError, PluginError, TrainingError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -37,7 +38,7 @@ class WorkerSetup:
     """Everything that the runs of one call share; it can be sent to another process.
 
     Attributes:
-        images: dataset -> its decoded images; sent by the name of their file.
+        images: dataset and division -> its decoded images; sent by the name of their file.
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
         threads: torch threads of a process that works on the CPU.
@@ -47,7 +48,7 @@ class WorkerSetup:
     """
 
     suite: str
-    images: Mapping[str, ImageSet]
+    images: Mapping[tuple[str, Division], ImageSet]
     weights: Mapping[str, WeightsFile | None]
     device: str = "cpu"
     shortened: bool = False
@@ -59,12 +60,9 @@ class WorkerSetup:
     native: bool = False
 
 
-Group: TypeAlias = tuple[str, str]
-
-
 @dataclass
 class RunExecutor:
-    """Carries out runs, one after another; those of one (dataset, backbone) share what they can.
+    """Carries out runs, one after another; those of one group share what they can.
 
     What another group has shared is let go.
     """
@@ -77,7 +75,7 @@ class RunExecutor:
 
     def run(self, spec: RunSpec, observer: Observer) -> Outcome:
         """The outcome of a run, whatever happened; only an interrupt gets through."""
-        self._open(cell_group(spec))
+        self._open(Group.of(spec))
         with self.isolation.around(spec) as traces:
             outcome = self._outcome(spec, observer)
         if traces.touched:
@@ -149,7 +147,7 @@ class RunExecutor:
 
     def _resources(self, spec: RunSpec, observer: Observer) -> Resources:
         self._check_offered(spec)
-        images = self.setup.images[spec.dataset]
+        images = self.setup.images[Group.of(spec).images]
         backbone = self.loaded.backbones[spec.backbone]
         return Resources(
             images=images,
@@ -189,12 +187,12 @@ class RunExecutor:
         if before is None or before == group:
             return
         shared, self._shared = self._shared, {}
-        if shared and before[0] == group[0]:
+        if shared and before.images == group.images:
             from harness.engine import SharedWork
 
             self._shared[SharedWork.KEY] = SharedWork.of(shared).beside()
         del shared
-        self._starts = {k: kept for k, kept in self._starts.items() if k[0] == group[1]}
+        self._starts = {k: kept for k, kept in self._starts.items() if k[0] == group.backbone}
         free_memory(self.setup.device)
 
     def failed(self, spec: RunSpec, error: BaseException) -> RunResult:
@@ -223,11 +221,6 @@ def _noted(outcome: Outcome, traces: Traces) -> Outcome:
     last = last.model_copy(update={"notes": (*last.notes, note)})
     result = outcome.result.model_copy(update={"phases": (*before, last)})
     return replace(outcome, result=result)
-
-
-def cell_group(spec: RunSpec) -> Group:
-    """Runs of one group share a network and images."""
-    return spec.dataset, spec.backbone
 
 
 def free_memory(device: str) -> None:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
 
 from harness.api.execution import ENGINE_VERSION
-from harness.api.records import NumericMode, RunSpec
+from harness.api.records import Augmentation, NumericMode, RunSpec, Suite
 from harness.benchmark.suite import ResolvedSuite, strategy_of
+from harness.benchmark.trials import Trial, label_budgets, seed_pairs, trials_of
 from harness.data.preparation import DatasetInfo
+from harness.data.split import Division
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 
 ABSENT = "not fetched"
+MIRROR: Augmentation = "flip-where-allowed"
 # Role in `RunSpec.sources` -> the registry's collection.
 ROLES = {"backbone": "backbones", "strategy": "strategies", "metric": "metrics"}
+
+
+@dataclass(frozen=True)
+class PlannedSpecs:
+    """Every run of a suite, and the trial that each is, by run id."""
+
+    specs: tuple[RunSpec, ...]
+    trials: Mapping[str, Trial]
 
 
 def run_specs(
@@ -23,17 +36,17 @@ def run_specs(
     numeric: Mapping[tuple[str, str], NumericMode],
     datasets: Mapping[str, DatasetInfo],
     weights: Mapping[str, WeightsFile | None],
-) -> tuple[RunSpec, ...]:
-    """Every run of the product, one (dataset, backbone) after another; `--shard` keeps its share.
+) -> PlannedSpecs:
+    """Every run of the product, one (dataset, backbone, division) after another, with its trial.
 
-    Where data or weights are not here, as in a dry run, the identity is provisional.
+    `--shard` keeps its share.  Where data or weights are not here, as in a dry run, the identity is
+    provisional.
     """
     suite, request = resolved.suite, resolved.request
-    settings = {
-        name: strategy_of(loaded, name, suite.settings.get(name, {})).model_dump(mode="json")
+    trials = {
+        name: trials_of(strategy_of(loaded, name, suite.settings.get(name, {})), suite.tuning)
         for name in suite.strategies
     }
-    data = {name: one.fingerprint for name, one in datasets.items()}
     hashes = {name: file.sha256 if file else "none" for name, file in weights.items()}
     sources = {
         (kind, name): provenance.source_hash(loaded.owner(kind, name).module)
@@ -44,35 +57,54 @@ def run_specs(
         )
         for name in names
     }
-    specs = [
-        RunSpec(
-            dataset=dataset,
-            backbone=backbone,
-            strategy=strategy,
-            settings=settings[strategy],
-            protocol=suite.protocol,
-            seed=seed,
-            limit=request.limit,
-            data=data.get(dataset, ABSENT),
-            weights=hashes.get(backbone, ABSENT),
-            sources={
-                "backbone": sources["backbones", backbone],
-                "strategy": sources["strategies", strategy],
-                "metric": sources["metrics", suite.protocol.metric],
-            },
-            engine=ENGINE_VERSION,
-            numeric=numeric[dataset, backbone],
-            present_only=dataset in datasets and bool(datasets[dataset].lacking),
-        )
-        for dataset in suite.datasets
-        for backbone in suite.backbones
-        for seed in suite.seeds
-        for strategy in suite.strategies
-    ]
-    if request.shard is not None:
-        part, parts = request.shard
-        specs = [spec for spec in specs if int(spec.run_id, 16) % parts == part - 1]
-    return tuple(specs)
+    found: list[RunSpec] = []
+    planned: dict[str, Trial] = {}
+    for division, seeds in divisions(suite).items():
+        protocol = suite.protocol.model_copy(update={"split_seed": division.split})
+        for dataset, backbone, seed, strategy in product(
+            suite.datasets, suite.backbones, seeds, suite.strategies
+        ):
+            known = datasets[dataset].divided(division) if dataset in datasets else None
+            for trial in trials[strategy][: request.trials]:
+                spec = RunSpec(
+                    dataset=dataset,
+                    backbone=backbone,
+                    strategy=strategy,
+                    settings=dict(trial.settings),
+                    protocol=protocol,
+                    seed=seed,
+                    limit=request.limit,
+                    data=known.fingerprint if known else ABSENT,
+                    weights=hashes.get(backbone, ABSENT),
+                    sources={
+                        "backbone": sources["backbones", backbone],
+                        "strategy": sources["strategies", strategy],
+                        "metric": sources["metrics", suite.protocol.metric],
+                    },
+                    engine=ENGINE_VERSION,
+                    numeric=numeric[dataset, backbone],
+                    present_only=known is not None and bool(known.lacking),
+                    labels=division.labels,
+                    mirrored=MIRROR in protocol.augment and resolved.datasets[dataset].mirrors,
+                )
+                if request.shard is None or _falls(spec, request.shard):
+                    found.append(spec)
+                    planned[spec.run_id] = trial
+    return PlannedSpecs(tuple(found), planned)
+
+
+def divisions(suite: Suite) -> dict[Division, list[int]]:
+    """Every division of the datasets that a suite trains on, with the seeds that run on it."""
+    found: dict[Division, list[int]] = {}
+    for labels in label_budgets(suite):
+        for seed, split in seed_pairs(suite):
+            found.setdefault(Division(split, labels), []).append(seed)
+    return found
+
+
+def _falls(spec: RunSpec, shard: tuple[int, int]) -> bool:
+    part, parts = shard
+    return int(spec.run_id, 16) % parts == part - 1
 
 
 def code_names(spec: RunSpec) -> dict[str, str]:

@@ -38,7 +38,7 @@ class OutcomeKeeper:
     """Keep outcomes in the store, none that follows from damaged images.
 
     Attributes:
-        checks: dataset -> the check of its images, where it is due.
+        checks: dataset -> the checks of its images that are due.
         kept: ids of what was stored.
         early: id -> record of a run that was stored before its figures were computed.
     """
@@ -47,7 +47,7 @@ class OutcomeKeeper:
     decoding: DecodingCost
     say: Callable[[str], None]
     weights_folder: Path | None
-    checks: Mapping[str, PixelCheck] = field(default_factory=dict)
+    checks: Mapping[str, tuple[PixelCheck, ...]] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
     early: dict[str, RunResult] = field(default_factory=dict)
 
@@ -67,9 +67,9 @@ class OutcomeKeeper:
             decode_again: makes a dataset ready once more, by its name.
         """
         while left := [spec for spec in specs if spec.run_id not in self.kept]:
-            self.checks = {name: one.check for name, one in datasets.items() if one.check}
+            self.checks = {name: one.checks for name, one in datasets.items()}
             used = dict.fromkeys(spec.dataset for spec in left)
-            check_aside([self.checks[name] for name in used if name in self.checks])
+            check_aside([check for name in used for check in self.checks[name]])
             try:
                 execute(left)
             except DamagedImages as damaged:
@@ -93,7 +93,7 @@ class OutcomeKeeper:
         if outcome.result.status != "ok" and outcome.result.run_id in self.early:
             return self._without_figures(outcome.result)
         dataset = outcome.result.spec.dataset
-        if dataset in self.checks and self.checks[dataset].damaged():
+        if self._damaged(dataset):
             raise DamagedImages(dataset)
         outcome = self.decoding.charge(outcome)
         try:
@@ -105,10 +105,13 @@ class OutcomeKeeper:
         self.kept.add(result.run_id)
         return result
 
+    def _damaged(self, dataset: str) -> bool:
+        return any(check.damaged() for check in self.checks.get(dataset, ()))
+
     def _keep_early(self, outcome: Outcome) -> None:
         run = outcome.result
         with contextlib.suppress(StoreError):  # met, and told, again at the run's end
-            if run.spec.dataset in self.checks and self.checks[run.spec.dataset].damaged():
+            if self._damaged(run.spec.dataset):
                 return
             self.early[run.run_id] = self.store.add(self.decoding.charge(outcome, settle=False))
 

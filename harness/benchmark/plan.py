@@ -11,6 +11,7 @@ from harness.benchmark.numerics import numeric_mode
 from harness.benchmark.request import BenchOptions
 from harness.benchmark.sizing import side_by_side
 from harness.benchmark.suite import ResolvedSuite
+from harness.benchmark.trials import Trial
 from harness.data.preparation import DatasetInfo
 from harness.data.requirements import Requirement
 from harness.plugins.registry import PluginRegistry
@@ -23,6 +24,7 @@ class BenchPlan:
     """Every run that was asked for, and how it is computed.
 
     Attributes:
+        trials: run id -> the trial that it is.
         datasets: what is known of the datasets that are here.
         weights: the weights files that are here; None: random weights.
         numeric: (dataset, backbone) -> how numbers are computed.
@@ -32,6 +34,7 @@ class BenchPlan:
 
     resolved: ResolvedSuite
     specs: tuple[RunSpec, ...]
+    trials: Mapping[str, Trial]
     datasets: Mapping[str, DatasetInfo]
     weights: Mapping[str, WeightsFile | None]
     numeric: Mapping[tuple[str, str], NumericMode]
@@ -42,7 +45,11 @@ class BenchPlan:
     def record(self) -> Plan:
         """The plan as it is stored: a form that adds up over calls."""
         suite, datasets = self.resolved.suite, self.resolved.datasets
-        runs = (PlannedRun.of(spec, datasets[spec.dataset].modality) for spec in self.specs)
+        runs = []
+        for spec in self.specs:
+            trial = self.trials[spec.run_id]
+            modality = datasets[spec.dataset].modality
+            runs.append(PlannedRun.of(spec, modality, trial.number, trial.tuned))
         return Plan(suites={suite.name: suite}, runs=tuple(runs))
 
 
@@ -87,6 +94,8 @@ def make_plan(
                 suite.protocol,
                 images,
             )
-    specs = run_specs(resolved, loaded, numeric, datasets, weights)
-    jobs, memory = side_by_side(specs, datasets, loaded, options)
-    return BenchPlan(resolved, specs, datasets, weights, numeric, options.device, jobs, memory)
+    runs = run_specs(resolved, loaded, numeric, datasets, weights)
+    jobs, memory = side_by_side(runs.specs, datasets, loaded, options)
+    return BenchPlan(
+        resolved, runs.specs, runs.trials, datasets, weights, numeric, options.device, jobs, memory
+    )

@@ -11,12 +11,13 @@ from harness.api.dataset import Access, Dataset
 from harness.api.execution import ENGINE_VERSION, Engine, Outcome, Predictions
 from harness.api.records import MetricValue, RunResult, RunSpec, canonical
 from harness.benchmark import workers
-from harness.benchmark.events import RunListener
+from harness.benchmark.events import Group, RunListener
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
 from harness.data.folder import parse_data_option, with_options, with_windows
+from harness.data.split import Division
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -175,7 +176,7 @@ class _Runner:
         made = result.environment
         setup = WorkerSetup(
             suite=result.suite,
-            images={spec.dataset: prepared.images},
+            images={Group.of(spec).images: prepared.images},
             weights={spec.backbone: self._weights(spec)},
             device=device,
             threads=(made and made.threads) or 1,
@@ -215,16 +216,19 @@ class _Runner:
                 f"no dataset {spec.dataset!r}{near}; give its folder with --data "
                 f"{spec.dataset}=FOLDER, or its plugin with -p"
             )
-        key = f"{spec.dataset} {spec.limit} {canonical(spec.protocol)}"
+        division = Division.of(spec)
+        key = f"{spec.dataset} {spec.limit} {spec.labels} {canonical(spec.protocol)}"
         if key not in self._prepared:
             skipped = bool(record and record.skipped)
             access = replace(
                 self.options.access, skip_bad_images=skipped, allow_missing_classes=True
             )
             dataset = self.datasets[spec.dataset]
+            # All divisions of a dataset share the images that are decoded for the first.
+            first = spec.protocol.model_copy(update={"split_seed": 0})
             self._prepared[key] = preparation.prepare_dataset(
-                dataset, spec.protocol, access, limit=spec.limit
-            )
+                dataset, first, access, limit=spec.limit, divisions=[division]
+            ).divided(division)
         prepared = self._prepared[key]
         if prepared.fingerprint != spec.data:
             raise DataError(f"dataset {spec.dataset!r} is not the data it was trained on")

@@ -27,6 +27,9 @@ class BenchRequest:
     sets: tuple[str, ...] = ()
     weights: str | None = None
     limit: int | None = None
+    splits: str | None = None
+    labels: tuple[str, ...] = ()
+    trials: int | None = None
     epochs: float | None = None
     shard: tuple[int, int] | None = None
     precision: str | None = None

@@ -12,6 +12,7 @@ from harness import weights
 from harness.api.dataset import Access
 from harness.api.execution import ENGINE_VERSION
 from harness.api.records import Json, RunResult, RunSpec
+from harness.api.strategy import settings_of
 from harness.benchmark.identity import ROLES, code_names
 from harness.errors import HarnessError, StoreError
 from harness.plugins import provenance
@@ -136,7 +137,7 @@ def _settings(spec: RunSpec, loaded: PluginRegistry) -> Iterator[IdentityDiffere
     """Settings that stand at a default now that was another then."""
     if spec.strategy not in loaded.strategies:
         return
-    defaults = loaded.strategies[spec.strategy]().model_dump(mode="json")
+    defaults = settings_of(loaded.strategies[spec.strategy]())
     for name in sorted({*defaults, *spec.settings}):
         then, now = spec.settings.get(name, "absent"), defaults.get(name, "absent")
         if then != now:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from harness.api.dataset import SPLITS, Dataset
 from harness.api.leaderboard import Leaderboard
-from harness.api.records import Protocol, RunResult, RunSpec
+from harness.api.records import DataRecord, RunResult, RunSpec, Suite
+from harness.benchmark.events import Group
 from harness.benchmark.executor import WorkerSetup
+from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.numerics import settle_precision
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
@@ -32,6 +34,7 @@ from harness.data.preparation import (
     survey_dataset,
 )
 from harness.data.requirements import find_weights, list_requirements, require
+from harness.data.split import Division
 from harness.leaderboard.boards import refresh_board
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -144,7 +147,9 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     results = store.results()
     infos = {
         name: _recorded(dataset, resolved, loaded, results)
-        or survey_dataset(dataset, suite.protocol, access, limit=request.limit)
+        or survey_dataset(
+            dataset, suite.protocol, access, limit=request.limit, divisions=other_divisions(suite)
+        )
         for name, dataset in resolved.datasets.items()
         if ("data", name) not in absent
     }
@@ -154,6 +159,11 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights)
     return DryRun(plan, store, needs, results)
+
+
+def other_divisions(suite: Suite) -> list[Division]:
+    """The divisions of a suite's datasets beside the protocol's own."""
+    return [one for one in divisions(suite) if one != Division(suite.protocol.split_seed)]
 
 
 def _recorded(
@@ -166,31 +176,34 @@ def _recorded(
     if not dataset.procedural:
         return None
     code = provenance.source_hash(loaded.owner("datasets", dataset.name).module)
-    asked = _division(resolved.suite.protocol), resolved.request.limit
+    protocol, limit = resolved.suite.protocol, resolved.request.limit
+    asked = protocol.validation_share, protocol.test_share, limit
+    known: dict[Division, DatasetInfo] = {}
     for run in results:
-        known, plugin = run.data, run.plugins.get("dataset")
+        data, plugin, made = run.data, run.plugins.get("dataset"), run.spec
         if (
-            run.spec.dataset == dataset.name
-            and known is not None
+            made.dataset == dataset.name
+            and data is not None
             and plugin is not None
             and plugin.source == code
-            and (_division(run.spec.protocol), run.spec.limit) == asked
+            and (made.protocol.validation_share, made.protocol.test_share, made.limit) == asked
         ):
-            counts = {split: sum(known.counts[split].values()) for split in SPLITS}
-            lacking = {s: tuple(c for c, n in known.counts[s].items() if not n) for s in SPLITS}
-            return DatasetInfo(
-                known.classes,
-                counts,
-                known.fingerprint,
-                decoded=None,
-                lacking={split: names for split, names in lacking.items() if names},
-            )
-    return None
+            known.setdefault(Division.of(made), _info(data))
+    own, others = Division(protocol.split_seed), other_divisions(resolved.suite)
+    if not known.keys() >= {own, *others}:
+        return None
+    return replace(known[own], others={division: known[division] for division in others})
 
 
-def _division(protocol: Protocol) -> tuple[object, ...]:
-    """The settings of a protocol that divide a dataset."""
-    return protocol.validation_share, protocol.test_share, protocol.split_seed
+def _info(data: DataRecord) -> DatasetInfo:
+    lacking = {s: tuple(c for c, n in data.counts[s].items() if not n) for s in SPLITS}
+    return DatasetInfo(
+        data.classes,
+        {split: sum(data.counts[split].values()) for split in SPLITS},
+        data.fingerprint,
+        decoded=None,
+        lacking={split: names for split, names in lacking.items() if names},
+    )
 
 
 def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
@@ -239,6 +252,7 @@ def _prepare_one(
         options.access,
         limit=resolved.request.limit,
         progress=DecodingProgress(dataset.name, say),
+        divisions=other_divisions(resolved.suite),
     )
     skipped = prepared.images.record.skipped
     if skipped:
@@ -257,10 +271,13 @@ def _setup(
 ) -> WorkerSetup:
     """Write the splits, and gather what every run shares."""
     images = {}
-    for name, dataset in datasets.items():
-        file = store.write_split(name, dataset.splits.model_dump_json(indent=1))
-        record = dataset.images.record.model_copy(update={"split_file": f"splits/{file}"})
-        images[name] = replace(dataset.images, record=record)
+    protocol = plan.resolved.suite.protocol
+    for name, division in {Group.of(spec).images: None for spec in plan.specs}:
+        divided = datasets[name].divided(division)
+        stem = name if division.split == protocol.split_seed else f"{name}.{division.split}"
+        file = store.write_split(stem, divided.splits.model_dump_json(indent=1))
+        record = divided.images.record.model_copy(update={"split_file": f"splits/{file}"})
+        images[name, division] = replace(divided.images, record=record)
     return WorkerSetup(
         suite=plan.resolved.suite.name,
         images=images,

@@ -91,9 +91,13 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         "strategies": _axis(request.strategies, suite.strategies, loaded.strategies, "strategy"),
         "seeds": request.seeds or suite.seeds,
         "weights": _weights(request, suite),
+        "splits": _splits(request, suite),
+        "labels": request.labels or suite.labels,
     }
     changes |= _settings(suite, request, loaded)
     chosen = suite.model_copy(update=changes)
+    if request.labels:
+        chosen = _valid_labels(chosen)
     _check(chosen, loaded)
     return ResolvedSuite(
         suite=chosen,
@@ -315,6 +319,16 @@ def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:
     return "none" if request.weights == "none" else "default"
 
 
+def _splits(request: BenchRequest, suite: Suite) -> object:
+    """`--splits 5` or `--splits paired`."""
+    given = request.splits
+    if given is None or given == "paired":
+        return given or suite.splits
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    raise UsageError(f"--splits {given}: give a number of random splits, or paired (one a seed)")
+
+
 def _settings(suite: Suite, request: BenchRequest, loaded: PluginRegistry) -> dict[str, Any]:
     """Settings and protocol after `--set TARGET.FIELD=VALUE` and `--epochs`."""
     settings = {name: dict(values) for name, values in suite.settings.items()}
@@ -374,7 +388,20 @@ def _put(values: dict[str, Any], path: list[str], value: object, option: str) ->
     values[path[-1]] = value
 
 
+def _valid_labels(suite: Suite) -> Suite:
+    try:
+        return Suite.model_validate(suite.model_dump())
+    except ValidationError as error:
+        raise UsageError(explain(error, "--labels")) from error
+
+
 def _check(suite: Suite, loaded: PluginRegistry) -> None:
+    if suite.tuning is not None:
+        choose(list(suite.tuning.knobs), loaded.strategies, "strategy in tuning.knobs")
+        if suite.tuning.selection is not None:
+            choose([suite.tuning.selection], loaded.metrics, "metric")
+    if suite.splits == "paired" and min(suite.seeds) < 0:
+        raise UsageError("paired splits are numbered by their seeds: give seeds of 0 or more")
     for name, values in suite.settings.items():
         if name in loaded.strategies:
             strategy_of(loaded, name, values)

@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
-from harness.benchmark.events import RunListener, RunObserver, RunQueue
+from harness.benchmark.events import Group, RunListener, RunObserver, RunQueue
 from harness.benchmark.executor import RunExecutor, WorkerSetup, free_memory
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
@@ -83,7 +83,7 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     spec: RunSpec | None = None
-    group: tuple[str, str] | None = None
+    group: Group | None = None
     spoiled: bool = False
 
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
-from harness.api.execution import ImageSet
-from harness.api.records import DataRecord, Protocol
+from harness.api.execution import ImageSet, PickedImages
+from harness.api.records import DataRecord, Protocol, digest
 from harness.data import cache
 from harness.data.duplicates import (
     NearDuplicates,
@@ -19,8 +19,16 @@ from harness.data.duplicates import (
     known_duplicates,
 )
 from harness.data.images import Output, Progress
+from harness.data.label_budget import labelled
 from harness.data.pixels.suspects import find_problems
-from harness.data.split import Splits, lacking_classes, limited, make_splits, with_metadata
+from harness.data.split import (
+    Division,
+    Splits,
+    lacking_classes,
+    limited,
+    make_splits,
+    with_metadata,
+)
 from harness.data.stratify import Pair, Sample
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
@@ -43,6 +51,7 @@ class DatasetInfo:
         decoded: the images are in the cache; None: nobody looked.
         notes: sentences on what was passed over or joined, and on what cannot be right.
         lacking: split -> classes that it has no sample of.
+        others: the dataset divided in other ways.
     """
 
     classes: tuple[str, ...]
@@ -51,6 +60,11 @@ class DatasetInfo:
     decoded: bool | None
     notes: tuple[str, ...] = ()
     lacking: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
+    others: Mapping[Division, DatasetInfo] = field(default_factory=dict)
+
+    def divided(self, division: Division) -> DatasetInfo:
+        """The facts of the dataset divided so."""
+        return self.others.get(division, self)
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class PreparedDataset:
 
     `notes`: sentences on what was passed over or joined.
     `check`: see `DecodedImages`; None: the images are sound.
+    `others`: the dataset divided in other ways; seconds, notes and check are shared.
     """
 
     images: ImageSet
@@ -66,6 +81,17 @@ class PreparedDataset:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     check: cache.PixelCheck | None = None
+    others: Mapping[Division, PreparedDataset] = field(default_factory=dict)
+
+    def divided(self, division: Division) -> PreparedDataset:
+        """The dataset divided so."""
+        return self.others.get(division, self)
+
+    @property
+    def checks(self) -> tuple[cache.PixelCheck, ...]:
+        """Every check that is still to be made of the images, divided in whatever way."""
+        found = (one.check for one in (self, *self.others.values()))
+        return tuple(dict.fromkeys(check for check in found if check is not None))
 
     @property
     def fingerprint(self) -> str:
@@ -83,6 +109,7 @@ class PreparedDataset:
             decoded=True,
             notes=self.notes,
             lacking=lacking_classes(self.splits),
+            others={division: other.info for division, other in self.others.items()},
         )
 
 
@@ -92,8 +119,8 @@ def prepare_dataset(
     access: Access,
     *,
     limit: int | None = None,
-    pairs: Iterable[Pair] = (),
     progress: Progress | None = None,
+    divisions: Sequence[Division] = (),
 ) -> PreparedDataset:
     """Load, check, split and decode a dataset; see `prepare_unchecked`.
 
@@ -103,9 +130,10 @@ def prepare_dataset(
     """
     while True:
         prepared = prepare_unchecked(
-            dataset, protocol, access, limit=limit, pairs=pairs, progress=progress
-        )
-        if prepared.check is None or not prepared.check.damaged():
+            dataset, protocol, access,
+            limit=limit, progress=progress, divisions=divisions,
+        )  # fmt: skip
+        if not any(check.damaged() for check in prepared.checks):
             return prepared
 
 
@@ -115,8 +143,8 @@ def prepare_unchecked(
     access: Access,
     *,
     limit: int | None = None,
-    pairs: Iterable[Pair] = (),
     progress: Progress | None = None,
+    divisions: Sequence[Division] = (),
 ) -> PreparedDataset:
     """Load, check, split and decode a dataset; a check of cached pixels is left to the caller.
 
@@ -130,10 +158,11 @@ def prepare_unchecked(
         access: where the cache is, and whether bad images are skipped.
         limit: at most so many images of each split, see `split.limited`; the splits and the
             fingerprint stay those of the whole dataset.
-        pairs: further pairs of ids that must not be torn apart.
         progress: called with (images decoded, images in all).
+        divisions: further ways to divide it, beside the protocol's own; they share its pixels.
 
     Raises:
+        UsageError: a division asks for more labels than train has.
         DataError: the dataset contradicts itself, cannot be split, or has bad images, all of which
             are found before this is raised (with a limit: among the images used).
         StoreError: the cache cannot be written.
@@ -144,7 +173,7 @@ def prepare_unchecked(
         near = None
         if not dataset.procedural:
             near = find_duplicates(table, access.cache, progress, early)
-        whole = _pairs(table, near, pairs)
+        whole = _pairs(table, near)
         bad = dict(table.unreadable)
         while True:
             splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, whole)
@@ -166,13 +195,76 @@ def prepare_unchecked(
                     *find_problems([one.id for one in table.samples], table.spans.values()),
                 )
                 known_set = dataset.model_copy(update={"problems": problems})
-                images = _image_set(known_set, splits, rows, found.images, sorted(bad))
+                samples = _samples_digest(table, bad)
+                images = _image_set(known_set, splits, rows, found.images, sorted(bad), samples)
                 twins = _contradicting(table, near)
                 record = images.record.model_copy(update={"contradicting": len(twins)})
                 notes = (*table.notes, *_contradictions(twins))
-                return PreparedDataset(
+                base = PreparedDataset(
                     replace(images, record=record), splits, notes=notes, check=found.check
                 )
+                place = {name: row for row, name in enumerate(ids)}
+                others = {}
+                for division in divisions:
+                    seeded = protocol.model_copy(update={"split_seed": division.split})
+                    if limit is None or seeded == protocol:
+                        arranged = _arrange(dataset, table, bad, seeded, limit, whole)
+                        picked = _Decoded(found.images, place)
+                        others[division] = _divided(division, base, picked, arranged[:2], access)
+                    else:  # a limit takes other images of another split
+                        more = prepare_unchecked(
+                            dataset, seeded, access,
+                            limit=limit, progress=progress, divisions=[division],
+                        )  # fmt: skip
+                        others[division] = more.divided(division)
+                return replace(base, others=others)
+
+
+class _Decoded(NamedTuple):
+    """Decoded images, and the row of each id among them."""
+
+    pixels: np.ndarray
+    place: Mapping[str, int]
+
+
+def _divided(
+    division: Division,
+    base: PreparedDataset,
+    decoded: _Decoded,
+    arranged: tuple[Splits, Rows],
+    access: Access,
+) -> PreparedDataset:
+    """A dataset divided in another way, on the same pixels."""
+    import numpy as np
+
+    splits, rows = arranged
+    _check_lacking(splits, access)
+    rows = _budgeted(splits, rows, division)
+    picked: dict[Split, np.ndarray] = {
+        split: np.array([decoded.place[splits.samples[row].id] for row in rows[split]], np.int64)
+        for split in SPLITS
+    }
+    images = ImageSet(
+        classes=splits.classes,
+        images=PickedImages(decoded.pixels, picked),
+        **_rows_and_labels(splits, rows),
+        record=base.images.record.model_copy(update=_split_facts(splits, rows)),
+    )
+    return PreparedDataset(images, splits, notes=base.notes, check=base.check)
+
+
+def _budgeted(splits: Splits, rows: Rows, division: Division) -> Rows:
+    return {**rows, "train": labelled(splits, rows["train"], division.labels, division.split)}
+
+
+def _samples_digest(table: DatasetTable, bad: Mapping[str, str]) -> str:
+    """Identity of the samples, whatever split they are in."""
+    lines = [
+        [one.id, table.classes[one.label], one.group, one.content]
+        for one in sorted(table.samples, key=lambda one: one.id)
+        if one.id not in bad
+    ]
+    return digest({"classes": list(table.classes), "samples": lines})
 
 
 def _early(
@@ -205,7 +297,7 @@ def survey_dataset(
     access: Access,
     *,
     limit: int | None = None,
-    pairs: Iterable[Pair] = (),
+    divisions: Sequence[Division] = (),
 ) -> DatasetInfo:
     """As `prepare_dataset`, without decoding and without refusing bad images: for plans.
 
@@ -214,14 +306,14 @@ def survey_dataset(
     """
     table = read_table(dataset.pinned(access), access)
     near = None if dataset.procedural else known_duplicates(table, access.cache)
-    whole = _pairs(table, near, pairs)
+    whole = _pairs(table, near)
     bad = dict(table.unreadable)
     while True:
         splits, rows, ids, entry = _arrange(dataset, table, bad, protocol, limit, whole)
         known = cache.find_entry(access.cache, entry)
         if known is None or not known.bad:
             _check_lacking(splits, access)
-            return DatasetInfo(
+            facts = DatasetInfo(
                 table.classes,
                 {split: len(rows[split]) for split in SPLITS},
                 splits.fingerprint,
@@ -229,7 +321,28 @@ def survey_dataset(
                 (*table.notes, *_contradictions(_contradicting(table, near))),
                 lacking_classes(splits),
             )
+            others = {}
+            for division in divisions:
+                seeded = protocol.model_copy(update={"split_seed": division.split})
+                found = _arrange(dataset, table, bad, seeded, limit, whole)[:2]
+                others[division] = _surveyed(facts, found, division, access)
+            return replace(facts, others=others)
         bad |= {ids[row]: why for row, why in known.bad.items()}
+
+
+def _surveyed(
+    facts: DatasetInfo, arranged: tuple[Splits, Rows], division: Division, access: Access
+) -> DatasetInfo:
+    """The facts of a dataset divided in another way."""
+    splits, rows = arranged
+    _check_lacking(splits, access)
+    rows = _budgeted(splits, rows, division)
+    return replace(
+        facts,
+        counts={split: len(rows[split]) for split in SPLITS},
+        fingerprint=splits.fingerprint,
+        lacking=lacking_classes(splits),
+    )
 
 
 def _arrange(
@@ -262,14 +375,9 @@ def _arrange(
     return splits, rows, ids, entry
 
 
-def _pairs(
-    table: DatasetTable, near: NearDuplicates | None, more: Iterable[Pair]
-) -> list[Pair] | None:
+def _pairs(table: DatasetTable, near: NearDuplicates | None) -> list[Pair] | None:
     """Pairs of ids that stay together; None: nobody looked for any."""
-    given = list(more)
-    if near is None:
-        return given or None
-    return [*confirmed_pairs(near, table.samples), *given]
+    return None if near is None else list(confirmed_pairs(near, table.samples))
 
 
 def _check_lacking(splits: Splits, access: Access) -> None:
@@ -324,35 +432,58 @@ def _bad_images(dataset: Dataset, table: DatasetTable, bad: Mapping[str, str]) -
 
 
 def _image_set(
-    dataset: Dataset, splits: Splits, rows: Rows, images: np.ndarray, skipped: Sequence[str]
+    dataset: Dataset,
+    splits: Splits,
+    rows: Rows,
+    images: np.ndarray,
+    skipped: Sequence[str],
+    samples: str,
 ) -> ImageSet:
     """`images` hold the rows of train, then of validation, then of test."""
     import numpy as np
 
-    number = {name: label for label, name in enumerate(splits.classes)}
-    names = {split: [splits.samples[row].label for row in rows[split]] for split in SPLITS}
     ends = np.cumsum([len(rows[split]) for split in SPLITS]).tolist()
     return ImageSet(
         classes=splits.classes,
         images={s: images[end - len(rows[s]) : end] for s, end in zip(SPLITS, ends, strict=True)},
-        labels={s: np.array([number[n] for n in names[s]], dtype=np.int64) for s in SPLITS},
-        rows={split: np.array(rows[split], dtype=np.int32) for split in SPLITS},
+        **_rows_and_labels(splits, rows),
         record=DataRecord(
             modality=dataset.modality,
             classes=splits.classes,
-            counts={split: _counts(splits.classes, names[split]) for split in SPLITS},
-            fingerprint=splits.fingerprint,
+            **_split_facts(splits, rows),
             split_file=f"splits/{dataset.name}.json",
-            split_sha256=splits.sha256,
-            rule=splits.rule,
             skipped=tuple(skipped),
             licence=dataset.licence,
             source=dataset.source,
             revision=dataset.revision,
             procedural=dataset.procedural,
             problems=dataset.problems,
+            samples=samples,
         ),
     )
+
+
+def _rows_and_labels(splits: Splits, rows: Rows) -> dict[str, Any]:
+    """`rows` and `labels` of an `ImageSet`."""
+    import numpy as np
+
+    number = {name: label for label, name in enumerate(splits.classes)}
+    labels = {split: [number[splits.samples[row].label] for row in rows[split]] for split in SPLITS}
+    return {
+        "labels": {split: np.array(labels[split], dtype=np.int64) for split in SPLITS},
+        "rows": {split: np.array(rows[split], dtype=np.int32) for split in SPLITS},
+    }
+
+
+def _split_facts(splits: Splits, rows: Rows) -> dict[str, Any]:
+    """The fields of a `DataRecord` that come from the splits."""
+    names = {split: (splits.samples[row].label for row in rows[split]) for split in SPLITS}
+    return {
+        "counts": {split: _counts(splits.classes, names[split]) for split in SPLITS},
+        "fingerprint": splits.fingerprint,
+        "split_sha256": splits.sha256,
+        "rule": splits.rule,
+    }
 
 
 def _counts(classes: Sequence[str], names: Iterable[str]) -> dict[str, int]:

@@ -11,13 +11,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from harness.api.dataset import SPLITS, Split
-from harness.api.records import Extended, Protocol, Record, digest
+from harness.api.records import Extended, Protocol, Record, RunSpec, digest
 from harness.data.stratify import (
     Pair,
     Sample,
@@ -44,6 +44,23 @@ class SplitSample(Extended):
     group: str
     split: Split
     metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class Division(NamedTuple):
+    """A way to divide a dataset.
+
+    Attributes:
+        split: the `split_seed` of a protocol.
+        labels: training images that keep their label, '10%' or '200'; None: all.
+    """
+
+    split: int = 0
+    labels: str | None = None
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> Division:
+        """The one that a run was made on."""
+        return cls(spec.protocol.split_seed, spec.labels)
 
 
 class Splits(Record):

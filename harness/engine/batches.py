@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol as Interface
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.api.dataset import Split
+from harness.api.execution import Images
 from harness.api.records import Augmentation, NumericMode, Protocol, RunSpec
 from harness.engine.seeds import seed_for
 from harness.engine.storage import Numbered, stored
@@ -133,7 +133,7 @@ class Pixels:
     def __init__(
         self,
         split: Split,
-        images: np.ndarray,
+        images: Images,
         protocol: Protocol,
         numeric: NumericMode,
         device: str,

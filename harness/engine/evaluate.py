@@ -48,7 +48,7 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
 def keeps(state: RunState, split: SplitData, stage: int) -> bool:
     """True if features at stage number `stage` are computed once, and not batch by batch."""
     prefix, _ = state.network.cut(stage)
-    if len(prefix) == 0 or state.protocol.augment:
+    if len(prefix) == 0 or state.data.train.augmentations:
         return False
     kept = SharedWork.of(state.resources.shared).features
     return feature_key(state, split, stage) in kept or _fits(state, prefix, split, stage)
@@ -69,7 +69,7 @@ def feature_key(state: RunState, split: SplitData, stage: int) -> FeatureKey | N
         return None
     spec = state.spec
     return FeatureKey(
-        split.name, stage, spec.data, spec.limit, spec.weights,
+        split.name, stage, spec.data, spec.limit, spec.labels, spec.weights,
         seed_below_head(spec, state.resources.start), spec.numeric, spec.protocol.eval_batch_size,
     )  # fmt: skip
 

@@ -116,6 +116,7 @@ class PhaseSchedule:
 class Optimizer:
     """The protocol's optimizer over named parameters with a rate multiplier and a decay each.
 
+    `lr`: the rate that the multipliers multiply.
     `scaler`: what the loss was scaled by is taken from the gradients, and a step of which one is not
     finite is left out.
     """
@@ -127,8 +128,9 @@ class Optimizer:
         rates: Mapping[str, float],
         decays: Mapping[str, float],
         scaler: torch.amp.GradScaler,
+        lr: float,
     ) -> None:
-        self.learning, self.lr, self.scaler = learning, protocol.lr, scaler
+        self.learning, self.lr, self.scaler = learning, lr, scaler
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in learning.items():
             groups.setdefault((rates[name], decays[name]), []).append(parameter)

@@ -48,7 +48,9 @@ class PhaseRun:
         stages = [name for name, _ in network.model.named_children()]
         self.frontier = min(stages.index(stage) for stage in self.learning_stages)
         decay = decays(phase, named, protocol.weight_decay)
-        self.optimizer = Optimizer(protocol, self.learning, self.rates, decay, network.scaler)
+        self.optimizer = Optimizer(
+            protocol, self.learning, self.rates, decay, network.scaler, state.lr
+        )
         if phase.keep_optimizer:
             self.optimizer.restore(state.optimizer_state)
         self.penalties = Penalties(phase.penalties, self.learning, network.start)
@@ -220,7 +222,7 @@ class PhaseRun:
         epoch = state.budget.epochs
         if phase.select:
             state.selection.remember(score, logits, phase.name, epoch)
-        lr = state.protocol.lr * self.schedule.factor(state.budget.steps - 1)
+        lr = state.lr * self.schedule.factor(state.budget.steps - 1)
         record = EpochRecord(
             phase=phase.name, epoch=epoch, train_loss=train_loss, score=score, lr=lr,
             seconds=round(state.clock.now() - mark, 6),

@@ -19,6 +19,7 @@ class PixelKey(NamedTuple):
     split: Split
     data: str
     limit: int | None
+    labels: str | None
     precision: str
     layout: str
     mean: tuple[float, ...]
@@ -36,6 +37,7 @@ class FeatureKey(NamedTuple):
     stage: int
     data: str
     limit: int | None
+    labels: str | None
     weights: str
     seed: int | None
     numeric: NumericMode
@@ -84,16 +86,25 @@ class SharedWork:
 
 def split_pixels(spec: RunSpec, resources: Resources, split: Split) -> Pixels:
     """A split's pixels, sent to the device once."""
-    protocol, numeric = spec.protocol, spec.numeric
+    numeric = spec.numeric
+    protocol = spec.protocol.model_copy(update={"augment": augmentations(spec)})
     key = PixelKey(
-        split, spec.data, spec.limit, numeric.precision, numeric.layout,
+        split, spec.data, spec.limit, spec.labels, numeric.precision, numeric.layout,
         protocol.mean, protocol.std, protocol.augment,
     )  # fmt: skip
     pixels = SharedWork.of(resources.shared).pixels
     if key not in pixels:
-        images = resources.images.images[split]
+        images = resources.images.stored(split)
         pixels[key] = Pixels(split, images, protocol, numeric, resources.device)
     return pixels[key]
+
+
+def augmentations(spec: RunSpec) -> tuple[Augmentation, ...]:
+    """The protocol's augmentations, with a flip only where the dataset allows it."""
+    wanted = spec.protocol.augment
+    mirror: tuple[Augmentation, ...] = ("flip-horizontal",) if spec.mirrored else ()
+    allowed = [(mirror if kind == "flip-where-allowed" else (kind,)) for kind in wanted]
+    return tuple(dict.fromkeys(kind for kinds in allowed for kind in kinds))
 
 
 def build_network(spec: RunSpec, resources: Resources) -> Network:

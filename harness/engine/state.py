@@ -16,7 +16,7 @@ from harness.api.dataset import Split
 from harness.api.execution import ImageSet, Resources
 from harness.api.metric import Metric, figure
 from harness.api.records import Augmentation, EpochRecord, PhaseRecord, Protocol, RunSpec
-from harness.api.strategy import Phase
+from harness.api.strategy import Phase, rate_of
 from harness.engine import isolation
 from harness.engine.batches import DTYPES, steps_per_epoch
 from harness.engine.devices import RunClock
@@ -251,10 +251,14 @@ class RunLog:
 
 
 class RunState:
-    """All that changes during a run, in seven parts."""
+    """All that changes during a run, in seven parts.
+
+    `lr`: the protocol's rate, multiplied as the strategy's setting says.
+    """
 
     def __init__(self, spec: RunSpec, resources: Resources) -> None:
         self.spec, self.resources, self.protocol = spec, resources, spec.protocol
+        self.lr = spec.protocol.lr * rate_of(resources.strategy)
         self.clock = RunClock(resources.device)
         with self.clock.measure("load"):
             self.network = build_network(spec, resources)

@@ -135,8 +135,8 @@ class CapturedSteps:
         if inputs.objective is not None:
             return StepGraphs()
         key: tuple[Hashable, ...] = (
-            "passes", inputs.begins, tuple(inputs.learning), inputs.norm, protocol.augment,
-            protocol.mean, protocol.std, protocol.class_weights, protocol.label_smoothing,
+            "passes", inputs.begins, tuple(inputs.learning), inputs.norm,
+            tuple(inputs.source.augmentations), protocol.mean, protocol.std, protocol.class_weights, protocol.label_smoothing,
         )  # fmt: skip
         return self.state.network.graphs.keep(key, StepGraphs)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.api.dataset import Split
+from harness.api.execution import Images, PickedRows
 from harness.engine.devices import device_memory
 
 # Of a card's memory, the images of a split may take this share; a larger split is streamed.
@@ -40,7 +41,7 @@ class PixelStore(Interface):
         """Put a batch there, without waiting for the device."""
 
 
-def stored(split: Split, images: np.ndarray, device: torch.device) -> PixelStore:
+def stored(split: Split, images: Images, device: torch.device) -> PixelStore:
     """The images of a split where the device reads them fastest."""
     if device.type != "cuda":
         return HostPixels(images, device)
@@ -52,7 +53,7 @@ def stored(split: Split, images: np.ndarray, device: torch.device) -> PixelStore
 class HostPixels:
     """In the host's memory, possibly mapped from a file."""
 
-    def __init__(self, images: np.ndarray, device: torch.device) -> None:
+    def __init__(self, images: Images, device: torch.device) -> None:
         self.images, self.device = images, device
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class HostPixels:
 class DevicePixels:
     """On the device, sent there once and shared by all runs."""
 
-    def __init__(self, images: np.ndarray, device: torch.device) -> None:
+    def __init__(self, images: Images, device: torch.device) -> None:
         self.values = torch.empty(images.shape, dtype=torch.uint8, device=device)
         # In parts, from pinned memory: one is copied while the next is gathered.
         rows = max(1, PART // max(1, images[:1].nbytes))
@@ -101,7 +102,7 @@ class StreamedPixels(HostPixels):
     other.
     """
 
-    def __init__(self, images: np.ndarray, device: torch.device) -> None:
+    def __init__(self, images: Images, device: torch.device) -> None:
         super().__init__(images, device)
         self.buffers: dict[int, list[tuple[Tensor, torch.cuda.Event]]] = {}
 
@@ -125,10 +126,14 @@ class StreamedPixels(HostPixels):
         return known[0]
 
 
-def _gather(images: np.ndarray, rows: Tensor, into: Tensor) -> None:
+def _gather(images: Images, rows: Tensor, into: Tensor) -> None:
     """Copy some rows of [N, ...].
 
     Rows are checked where their order is made (`Batches`): to check them again, for which numpy
     makes a copy, takes up to two thirds of the time.
     """
-    np.take(images, rows.numpy(), axis=0, out=into.numpy(), mode="clip")
+    numbers = rows.numpy()
+    if isinstance(images, PickedRows):
+        _gather(images.whole, torch.from_numpy(images.rows[numbers]), into)
+    else:
+        np.take(images, numbers, axis=0, out=into.numpy(), mode="clip")

@@ -13,7 +13,7 @@ from harness.api.dataset import SPLITS
 from harness.api.execution import ENGINE_VERSION, ImageSet, Resources, StartingPoint
 from harness.api.metric import Metric
 from harness.api.records import DataRecord, NumericMode, Protocol, RunSpec, Schedule, WeightsRecord
-from harness.api.strategy import Strategy
+from harness.api.strategy import Strategy, settings_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -164,7 +164,7 @@ def toy_run(
 ) -> tuple[RunSpec, Resources]:
     """Spec and resources for `harness.engine.run`: one toy run of a strategy."""
     network, data = backbone or ToyBackbone(), images or toy_images()
-    settings: Mapping[str, Any] = strategy.model_dump(mode="json")
+    settings: Mapping[str, Any] = settings_of(strategy)
     spec = RunSpec(
         dataset="toy", backbone=network.name, strategy=strategy.name, settings=dict(settings),
         protocol=toy_protocol(**protocol), seed=0, data="f" * 64, weights="a" * 64,

@@ -7,7 +7,7 @@ from command import TOY
 from toys import toy_run
 
 from harness.benchmark import workers
-from harness.benchmark.events import RunListener
+from harness.benchmark.events import Group, RunListener
 from harness.plugins.registry import load_plugins
 
 
@@ -43,7 +43,7 @@ def test_a_worker_that_is_killed_before_it_is_given_a_run_costs_that_run_alone(n
     spec, made = toy_run(full_ft)
     setup = workers.WorkerSetup(
         suite="toy",
-        images={spec.dataset: made.images},
+        images={Group.of(spec).images: made.images},
         weights={spec.backbone: None},
         plugins=(TOY,),
     )

@@ -226,14 +226,6 @@ def test_the_fingerprint_sees_the_bytes_and_not_the_transform(tmp_path):
     assert relabelled.fingerprint != base
 
 
-def test_confirmed_twins_stay_together(tmp_path):
-    twins = [(f"s{n:02}", f"s{n + 1:02}") for n in range(0, 30, 2)]
-    where = {s.id: s.split for s in prepare(tmp_path, pairs=twins).splits.samples}
-    assert all(where[one] == where[other] for one, other in twins)
-    apart = {s.id: s.split for s in prepare(tmp_path).splits.samples}
-    assert any(apart[one] != apart[other] for one, other in twins)
-
-
 # -- bad images ---------------------------------------------------------------------------------
 
 

@@ -89,7 +89,7 @@ def paper():
         numeric = dict.fromkeys(itertools.product(suite.datasets, suite.backbones), mode)
         found = {
             (one.dataset, one.backbone, one.strategy): one
-            for one in run_specs(resolved, loaded, numeric, datasets, weights)
+            for one in run_specs(resolved, loaded, numeric, datasets, weights).specs
         }
         for dataset, strategy in itertools.product(suite.datasets, suite.strategies):
             yield found[dataset, next(networks), strategy]

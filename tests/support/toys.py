@@ -22,6 +22,7 @@ from harness import (
 from harness import StartingPoint as Start
 from harness.api.execution import ENGINE_VERSION
 from harness.api.records import DataRecord, MetricValue, Schedule, WeightsRecord
+from harness.api.strategy import settings_of
 
 FLOAT64 = NumericMode(precision="float64")
 
@@ -138,7 +139,7 @@ def toy_run(
     images = images or toy_images()
     spec = RunSpec(
         dataset="toy", backbone=backbone.name, strategy=strategy.name,
-        settings=strategy.model_dump(mode="json"), protocol=toy_protocol(**protocol), seed=seed,
+        settings=settings_of(strategy), protocol=toy_protocol(**protocol), seed=seed,
         data="f" * 64, weights="none" if start is None else "a" * 64, engine=ENGINE_VERSION,
         numeric=numeric,
     )  # fmt: skip

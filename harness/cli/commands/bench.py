@@ -84,6 +84,22 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     show_default=True,
     help="reference: every step carried out plainly, to compare with.",
 )
+@click.option(
+    "--splits",
+    metavar="N|paired",
+    help="So many random splits, each with every seed; paired: one a seed.",
+)
+@click.option(
+    "--labels",
+    callback=comma_names,
+    metavar="10%,50%,200",
+    help="Training images that keep their label: shares or counts; test and validation stay.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Of a suite that tunes: only the first so many trials of each strategy.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Images of each split; marks every row.")
 @click.option("--epochs", type=Finite(min=0, min_open=True), help="Marks every row.")
 @click.option(
@@ -158,7 +174,10 @@ def _request(given: dict[str, Any]) -> BenchRequest:
     from harness.benchmark.request import BenchRequest
 
     names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
-    more = ("columns", "join_labels", "window", "weights", "limit", "epochs", "shard", "precision")
+    more = (
+        "columns", "join_labels", "window", "weights", "limit", "splits", "labels", "trials",
+        "epochs", "shard", "precision",
+    )  # fmt: skip
     return BenchRequest(**{name: given[name] for name in (*names, *more)})
 
 

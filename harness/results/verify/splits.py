@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.api.dataset import Split
 from harness.api.records import DataRecord, RunSpec, digest
+from harness.data.label_budget import labelled
 from harness.data.split import Splits, limited
 from harness.data.stratify import split_quotas
 from harness.errors import StoreError
@@ -81,9 +82,11 @@ class SplitFiles:
         splits = self.read(data.split_file)
         if splits is None or data.skipped:
             return None
-        if spec.limit is not None and all(is_pseudonym(one.id) for one in splits.samples):
+        chosen = spec.limit is not None or spec.labels is not None
+        if chosen and all(is_pseudonym(one.id) for one in splits.samples):
             return None
         rows = self._rows(data.split_file, splits, spec)["train"]
+        rows = labelled(splits, rows, spec.labels, spec.protocol.split_seed)
         return Counter(splits.samples[row].label for row in rows)
 
     def _rows(self, name: str, splits: Splits, spec: RunSpec) -> dict[Split, list[int]]:
