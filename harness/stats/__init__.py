@@ -34,6 +34,7 @@ from harness.stats.ranks import (
     rank,
 )
 from harness.stats.scores import SCORED, group_scores
+from harness.stats.splits import Splits
 from harness.stats.verdicts import Judged, Verdicts, judge, judged_as
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Nemenyi",
     "Pair",
     "Sight",
+    "Splits",
     "Verdict",
     "Verdicts",
     "average_gain",
