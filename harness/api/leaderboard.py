@@ -362,7 +362,7 @@ class ClaimAnswer(Extended):
     basis: str = ""
 
 
-class Leaderboard(Record):
+class Leaderboard(Extended):
     """Strategies ranked over the blocks they share, a track at a time.
 
     Attributes:
@@ -375,7 +375,10 @@ class Leaderboard(Record):
         statistics: track id -> what was tested on the stored predictions, by the rules whose number
             is `rules` there; None: nothing was.
         claims: None: none was answered, for no predictions were read.
+        conclusion: sentences made from the statistics by rule (docs/conclusions.md).
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("conclusion",)
 
     schema_version: Literal[1] = 1
     title: str
@@ -394,6 +397,7 @@ class Leaderboard(Record):
     runs: tuple[BoardRun, ...] = ()
     statistics: dict[str, Json] | None = None
     claims: tuple[ClaimAnswer, ...] | None = None
+    conclusion: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[BoardRun, ...]:
