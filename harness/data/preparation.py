@@ -19,11 +19,11 @@ from harness.data.duplicates import (
     known_duplicates,
 )
 from harness.data.images import Output, Progress
-from harness.data.label_budget import labelled
 from harness.data.pixels.suspects import find_problems
 from harness.data.split import (
     Division,
     Splits,
+    labelled,
     lacking_classes,
     limited,
     make_splits,
