@@ -69,8 +69,15 @@ def main() -> None:
             data = data or read_images(given, runs[SEED])
             found = train(data, runs[SEED], rate)
             known.append(cell | found | {"seconds": round(time.perf_counter() - started, 1)})
-            file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    show(known, stored)
+            write(file, differences(known, stored))
+    if known:  # there may be more seeds than when it was written
+        write(file, differences(known, stored))
+    show(differences(known, stored), stored)
+
+
+def write(file: Path, cells: list[Json]) -> None:
+    """All that is known, after each cell: a call that is stopped loses one."""
+    file.write_text(json.dumps(cells, indent=1) + "\n", encoding="utf-8")
 
 
 def read_stored(folder: Path) -> dict[tuple[str, str], dict[float, dict[int, Json]]]:
@@ -225,7 +232,7 @@ def show(known: list[Json], stored: dict[tuple[str, str], dict[float, dict[int, 
     print(
         "dataset strategy rate: anchor, stored (seed 0), difference in points (sd between two seeds)"
     )
-    for one in differences(known, stored):
+    for one in known:
         noise = "-" if one["noise"] is None else f"{one['noise']:.1f}"
         print(
             f"{one['dataset']} {one['strategy']} {one['rate']:g}: {one['test']:.3f}, {one['stored']:.3f}, "
