@@ -18,13 +18,19 @@ from harness.api.records import (
 )
 
 
-class Gap(Record):
-    """A run that a row lacks: no result yet, a run that failed, or a metric without a value."""
+class Gap(Extended):
+    """A run that a row lacks: no result yet, a run that failed, or a metric without a value.
+
+    `split`: `split_seed` of its protocol.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("split",)
 
     kind: Literal["missing", "failed", "undefined"]
     block: str
     seed: int
     reason: str = ""
+    split: int = 0
 
 
 class BlockFigure(Record):
@@ -312,7 +318,8 @@ class BoardRun(Extended):
     @property
     def name(self) -> str:
         """For people: dataset / backbone / strategy, seed."""
-        return f"{self.block} / {self.row}, seed {self.seed}"
+        split = f", split {self.split}" if self.split else ""
+        return f"{self.block} / {self.row}, seed {self.seed}{split}"
 
 
 class ClaimAnswer(Extended):
