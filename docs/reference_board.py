@@ -179,7 +179,7 @@ def _track(facts: Facts, track: Track) -> Iterator[str]:
             f"protocol's) that scores best on validation, chosen anew for every set, split and seed."
         )
         yield ""
-    heads = ["strategy", f"{facts.board.metric}", f"against {track.control}, points", "average",
+    heads = ["strategy", f"{facts.board.metric}", f"against {track.control or 'the control'}, points", "average",
              "sets better / undecided / worse", "places it may have"]  # fmt: skip
     tuned = any(row.tuning for row in track.rows)
     heads += ["rates chosen", "at the grid's end", "last epoch best"] if tuned else []
@@ -313,6 +313,7 @@ def _data(facts: Facts) -> Iterator[str]:
     yield ""
     yield "The images are selections of published sets, known by the sha256 of every file in `plugins/harness_real_small/files/`."
     yield "No recipe is claimed to make them again."
+    yield f"The same table lies beside the results, as `{LICENCES}`."
     yield ""
     yield from _licences(facts)
     yield ""

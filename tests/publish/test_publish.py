@@ -468,6 +468,28 @@ def test_a_contribution_is_held_against_the_split_files_of_a_board(folder, tmp_p
     assert "holds no split files" in done.stderr
 
 
+def test_rows_of_a_third_party_join_a_board_and_are_compared_image_by_image(tmp_path, toy_cli):
+    images(tmp_path / "ward 7")
+    (tmp_path / "plugin.py").write_text(PLUGIN.format(home=HOME, user=USER, patient=PATIENTS[0]))
+    own = ("--data", f"mri:mine={tmp_path / 'ward 7'}", "--datasets", "mine", "--jobs", 1)
+    toy_cli("bench", "toy", *own, "--out", tmp_path / "reference")
+    plugin = ("-p", tmp_path / "plugin.py", "--strategies", "taught")
+    toy_cli("bench", "toy", *own, *plugin, "--out", tmp_path / "theirs")
+
+    def differences(package):
+        toy_cli("board", tmp_path / "reference", package, "--out", tmp_path / package.stem)
+        board = json.loads((tmp_path / package.stem / "leaderboard.json").read_text())
+        (track,) = board["tracks"]
+        assert "taught" in {row["strategy"] for row in track["rows"] if row["ranked"]}
+        return {one["row"].split()[0] for one in board["statistics"][track["id"]]["differences"]}
+
+    toy_cli("submit", tmp_path / "theirs", "--to", tmp_path / "shown.zip", "--show", "mine")
+    toy_cli("submit", tmp_path / "theirs", "--to", tmp_path / "hashed.zip")
+    toy_cli("verify", tmp_path / "shown.zip", "--reference", tmp_path / "reference")
+    assert "taught" in differences(tmp_path / "shown.zip")
+    assert "taught" not in differences(tmp_path / "hashed.zip")
+
+
 # -- the card ---------------------------------------------------------------------------------
 
 
