@@ -76,7 +76,7 @@ def read(folder: Path) -> Facts:
     return Facts(
         board=board,
         suite=suite,
-        whole=loaded.suites[suite.name].datasets,
+        whole=loaded.suites[suite.name].datasets if suite.name in loaded.suites else suite.datasets,
         asked=len(plan.runs),
         results=store.results(),
         least=least_found(board, store),

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from harness.api.records import Protocol, RunResult
-from harness.data.split import Splits, labelled
+from harness.data.division.split import Splits, labelled
 
 STRENGTHS = tuple(10.0**power for power in range(-3, 4))  # C of scikit-learn
 

@@ -21,7 +21,7 @@ from harness.api.execution import Predictions
 from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
 from harness.api.metric import softmax
 from harness.api.records import Json, RunResult
-from harness.data.split import read_samples, take
+from harness.data.division.split import read_samples, take
 from harness.leaderboard import claims
 from harness.leaderboard.cells import CellBlock, RunScores, make_block
 from harness.leaderboard.ranking import RULES
