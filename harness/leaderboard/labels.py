@@ -87,16 +87,18 @@ def block_labels(blocks: Iterable[BlockKey]) -> dict[BlockKey, str]:
 def track_titles(tracks: Sequence[TrackRuns]) -> list[str]:
     """Titles: always limit, budget, weights and precision; the rest where it differs."""
     several_engines = len({track.key.engine for track in tracks}) > 1
-    titles = [_track_title(track, several_engines) for track in tracks]
+    tuned = any(track.key.tuned for track in tracks)
+    ways = {True: "tuned", False: "one common rate" if tuned else ""}
+    titles = [_track_title(track, ways[track.key.tuned], several_engines) for track in tracks]
     return [
         f"{title} (protocol {track.key.protocol[:SHORT]})" if titles.count(title) > 1 else title
         for title, track in zip(titles, tracks, strict=True)
     ]
 
 
-def _track_title(track: TrackRuns, several_engines: bool) -> str:  # noqa: FBT001 - private
+def _track_title(track: TrackRuns, way: str, several_engines: bool) -> str:  # noqa: FBT001 - private
     key = track.key
-    parts = ["tuned"] if key.tuned else []
+    parts = [way] if way else []
     parts += [
         "full data" if key.limit is None else f"at most {key.limit} images a split",
         f"{'shortened to' if track.shortened else 'at most'} {number(track.epochs)} epochs",

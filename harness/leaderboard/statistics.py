@@ -55,6 +55,8 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
             places = [(block.dataset, block.backbone) for block in track.blocks]
             given = [block for _, block in blocks]
             answers += claims.answer(list(names), given, places, title, board.metric)
+    if any(track.tuned for track in board.tracks):  # tuned and not, side by side
+        answers.sort(key=lambda answer: list(names).index(answer.claim))
     answered = tuple(answers) if board.metric in CLAIMED else None
     return board.model_copy(update={"statistics": found, "claims": answered})
 
