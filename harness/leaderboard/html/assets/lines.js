@@ -100,7 +100,7 @@ const tunedRows = () => trackNow().rows.filter((row) => row.tuning);
 const NOT_TUNED = "Nothing was chosen in this track: its runs have the settings that the suite gives. Choose the tuned track to see trials.";
 
 function ratesText({ chosen: rates }) {
-  return rates.map(([rate, times]) => `\u00d7${rate}\u00a0(${times})`).join(", ");
+  return rates.map(([rate, times]) => `x${rate}\u00a0(${times})`).join(", ");
 }
 
 const trialsTold = el("div");
@@ -137,7 +137,7 @@ const byTrials = figure({
   title: "Best so far against number of trials",
   caption: () =>
     tunedRows().length
-      ? `${selectedBy()} on validation: the expected value of the best, if so many of the trials, drawn at random, had been made (Dodge et al. 2019), mean over blocks, splits and seeds. A line that still rises at its end would gain from more trials; where lines cross, who is ahead depends on how many are allowed. Validation chose the runs, so these figures are optimistic.`
+      ? `${selectedBy()} on validation: the expected value of the best, if so many of the trials, drawn at random with replacement, had been made (Dodge et al. 2019), mean over blocks, splits and seeds. A line that still rises at its end would gain from more trials; where lines cross, who is ahead depends on how many are allowed. Validation chose the runs, so these figures are optimistic.`
       : NOT_TUNED,
   draw: (width, c) => {
     const values = trialValues();
