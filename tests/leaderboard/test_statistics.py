@@ -149,7 +149,10 @@ def test_ranks_only_reads_no_predictions(made, tmp_path, harness_cli):
     whole = (made / "leaderboard.md").read_text(encoding="utf-8")
     assert "Tested on the stored predictions" in whole
     assert "Tested on" not in done.output
-    assert done.output.partition("\n### ")[0] in whole
+    ranks = done.output.partition("\n### ")[0]
+    assert ranks.partition("\n> ")[2] in whole
+    assert "recommendation" in whole
+    assert "recommendation" not in ranks
     harness_cli("board", tmp_path / "copy", "--format", "csv")  # shows none
 
 

@@ -11,6 +11,8 @@ function drawHead() {
     ? `${plural(track.rows.length, "strateg").replace(/strategs?$/, track.rows.length === 1 ? "strategy" : "strategies")} on ${plural(track.blocks.length, "block")} (${plural(of("dataset"), "dataset")}, ${plural(of("backbone"), "backbone")}, ${of("modality") === 1 ? "1 modality" : `${of("modality")} modalities`}${budgets}), ${plural(track.seeds.length, "seed")}${splitsText(track)}, ${plural(runs, "run")}${tried ? `, those of this track the best of up to ${plural(tried, "trial")}` : ""}. ${track.title}.`
     : "";
   const banners = [...page.banners, ...track.banners];
+  $("conclusion").hidden = !page.conclusion;
+  $("conclusion").textContent = (page.conclusion ?? []).join(" ");
   $("banners").hidden = !banners.length;
   $("banners").replaceChildren(el("div", { class: "banner" }, el("ul", {}, banners.map((text) => el("li", {}, text)))));
 }
