@@ -34,7 +34,12 @@ from harness.stats.ranks import (
     rank,
 )
 from harness.stats.scores import SCORED, group_scores
+<<<<<<< HEAD
 from harness.stats.verdicts import Judged, Verdicts, judge, judged_as, least_found
+=======
+from harness.stats.splits import Splits
+from harness.stats.verdicts import Judged, Verdicts, judge, judged_as
+>>>>>>> work-splitstats
 
 __all__ = [
     "FAMILIES",
@@ -55,6 +60,7 @@ __all__ = [
     "Nemenyi",
     "Pair",
     "Sight",
+    "Splits",
     "Verdict",
     "Verdicts",
     "average_gain",
