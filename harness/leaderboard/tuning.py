@@ -36,6 +36,7 @@ def describe_tuning(
     longest = max(map(len, curves), default=0)
     whole = [curve for curve in curves if len(curve) == longest]
     packed = any(run.cost.packed for run in runs)
+    points = POINTS if selection.higher_is_better else -POINTS  # as scores, higher is better
     return TunedRow(
         trials=max(map(len, units)),
         chosen={f"{one:g}": count[one] for one in rates if count[one]},
@@ -45,7 +46,7 @@ def describe_tuning(
         diverged=sum(map(has_diverged, runs)),
         seconds=None if packed else sum(run.cost.alone.total for run in runs),
         best_so_far=tuple(
-            POINTS * sum(curve[n] for curve in whole) / len(whole) for n in range(longest)
+            points * sum(curve[n] for curve in whole) / len(whole) for n in range(longest)
         ),
     )
 
