@@ -15,7 +15,7 @@ from harness.api.dataset import SPLITS
 from harness.api.execution import PickedImages
 from harness.api.images import PickedRows
 from harness.data import cache, preparation
-from harness.data.split import Division
+from harness.data.split import Division, labelled
 
 PROTOCOL = Protocol(name="p", resize=18, crop=16)
 FEATURES = Features(
@@ -118,6 +118,8 @@ def test_a_label_budget_cuts_training_only(limit, tmp_path):
                 assert np.array_equal(found.images.images[split], everything.images[split])
             rows = found.images.rows["train"]
             assert set(rows) < set(everything.rows["train"])
+            given = everything.rows["train"].tolist()
+            assert rows.tolist() == labelled(found.splits, given, division.labels, division.split)
             train = len(everything.rows["train"])
             assert abs(len(rows) - (6 if division.labels == "6" else train / 2)) <= 1
             for row, pixels, label in zip(

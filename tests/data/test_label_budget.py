@@ -175,6 +175,11 @@ def test_a_budget_depends_on_the_split_alone(groups, seed, random):
     assert taken(without, count, seed) == taken(splits, count, seed)
 
 
+@pytest.mark.parametrize(("count", "images"), [(4, 4), (5, 4), (6, 8), (7, 8), (8, 8), (9, 8)])
+def test_a_group_is_taken_where_that_is_nearer(count, images):
+    assert len(taken(made([{"a": 4}] * 5), str(count))) == images
+
+
 def test_another_split_takes_other_images():
     splits = made([{label: 1} for label in "ab" for _ in range(30)])
     found = {tuple(taken(splits, "10", seed)) for seed in range(6)}

@@ -191,18 +191,19 @@ def test_a_run_on_picked_rows_is_the_run_on_the_images_themselves(chosen, engine
         assert np.array_equal(found.predictions.targets[split], expected.predictions.targets[split])
 
 
-def test_runs_of_other_budgets_do_not_share_pixels_or_features():
+@pytest.mark.parametrize("chosen", [FullFineTuning(), LinearProbe()])
+def test_runs_of_other_budgets_do_not_share_pixels_or_features(chosen):
     """Of one dataset and split: fewer training images are other images."""
     plain, shared = toy_images(), {}
     few = replace(
         plain,
-        images={s: x[:24] if s == "train" else x for s, x in plain.images.items()},
-        labels={s: y[:24] if s == "train" else y for s, y in plain.labels.items()},
-        rows={s: r[:24] if s == "train" else r for s, r in plain.rows.items()},
+        images={s: x[24:] if s == "train" else x for s, x in plain.images.items()},
+        labels={s: y[24:] if s == "train" else y for s, y in plain.labels.items()},
+        rows={s: r[24:] if s == "train" else r for s, r in plain.rows.items()},
     )
-    spec, resources = toy_run(LinearProbe(), images=plain, epochs=1.0, shared=shared)
+    spec, resources = toy_run(chosen, images=plain, epochs=1.0, shared=shared)
     run(spec, resources)
-    spec, resources = toy_run(LinearProbe(), images=few, epochs=1.0, shared=shared)
+    spec, resources = toy_run(chosen, images=few, epochs=1.0, shared=shared)
     spec = spec.model_copy(update={"labels": "50%"})
     together = run(spec, resources)
     alone = run(spec, replace(resources, shared={}))
