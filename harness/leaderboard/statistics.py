@@ -21,7 +21,7 @@ from harness.api.execution import Predictions
 from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
 from harness.api.metric import softmax
 from harness.api.records import Json, RunResult
-from harness.data.split import read_samples, take
+from harness.data.division.split import read_samples, take
 from harness.leaderboard import claims
 from harness.leaderboard.cells import CellBlock, RunScores, make_block
 from harness.leaderboard.ranking import RULES
@@ -59,6 +59,36 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
         answers.sort(key=lambda answer: list(names).index(answer.claim))
     answered = tuple(answers) if board.metric in CLAIMED else None
     return board.model_copy(update={"statistics": found, "claims": answered})
+
+
+def least_found(board: Leaderboard, store: MergedStore) -> dict[str, dict[str, float]]:
+    """Track id -> row -> the smallest average gain over its control that is found with 80 %.
+
+    Of rows that are in every block of a track in which something may be decided.  Nothing of a board
+    needs it but a page that says what the board could have seen.
+
+    Raises:
+        StoreError: predictions or splits of a run cannot be read.
+    """
+    results = {result.run_id: result for result in store.results()}
+    judged = [track for track in board.tracks if _is_judged(track)]
+    found: dict[str, dict[str, float]] = {}
+    for track in judged if board.metric in stats.SCORED else []:
+        blocks = [block for _, block in _blocks(board, track, results, store)]
+        control = str(track.control)
+        if blocks and all(control in block.strategies for block in blocks):
+            shared = [
+                row.label
+                for row in track.rows
+                if row.label != control and all(row.label in block.strategies for block in blocks)
+            ]
+            found[track.id] = {
+                row: stats.least_found(
+                    _average(blocks, row, control, board.metric), len(shared), len(judged)
+                )
+                for row in shared
+            }
+    return found
 
 
 def _is_judged(track: Track) -> bool:

@@ -34,7 +34,7 @@ from harness.stats.ranks import (
     rank,
 )
 from harness.stats.scores import SCORED, group_scores
-from harness.stats.verdicts import Judged, Verdicts, judge, judged_as
+from harness.stats.verdicts import Judged, Verdicts, judge, judged_as, least_found
 
 __all__ = [
     "FAMILIES",
@@ -74,6 +74,7 @@ __all__ = [
     "in_general",
     "judge",
     "judged_as",
+    "least_found",
     "mean_of",
     "measure",
     "nemenyi",

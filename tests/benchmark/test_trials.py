@@ -259,9 +259,9 @@ def test_a_suite_file_that_asks_for_what_there_is_not_is_refused(tables, message
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"splits": "five"}, r"--splits five: give a number of random splits, or paired"),
-        ({"splits": "0"}, r"--splits 0: give a number"),
-        ({"splits": "paired", "seeds": (-1, 2)}, r"give seeds of 0 or more"),
+        ({"splits": ("five",)}, r"--splits five: give a number of random splits, paired"),
+        ({"splits": ("0",)}, r"--splits 0: give a number"),
+        ({"splits": ("paired",), "seeds": (-1, 2)}, r"give seeds of 0 or more"),
         ({"labels": ("ten",)}, r"--labels: .*ten"),
         ({"labels": ("101%",)}, r"a share of the training images \(10%\) or a count \(200\)"),
     ],

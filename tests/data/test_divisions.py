@@ -15,7 +15,7 @@ from harness.api.dataset import SPLITS
 from harness.api.execution import PickedImages
 from harness.api.images import PickedRows
 from harness.data import cache, preparation
-from harness.data.split import Division, labelled
+from harness.data.division.split import Division, labelled
 
 PROTOCOL = Protocol(name="p", resize=18, crop=16)
 FEATURES = Features(

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import UsageError
-from harness.data.split import Splits, SplitSample, labelled
-from harness.data.stratify import order_groups
+from harness.data.division.split import Splits, SplitSample, labelled
+from harness.data.division.stratify import order_groups
 
 # (class, images) of each group, or the images of each class in it
 PURE = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), min_size=1, max_size=40).map(

@@ -404,6 +404,17 @@ def test_a_row_with_one_trial_has_no_edge():
     assert all(row.ranked for row in tuned.rows)
 
 
+@pytest.mark.parametrize("own", [0.25, "slow"])
+def test_a_rate_of_the_plugins_own_is_no_multiple_of_the_protocols(own):
+    runs = [trial(rate, 0.5) for rate in GRID]
+    alone = trial(1.0, 0.7, strategy="moody", spec={"settings": {"rate": own}})
+    plan = planned(runs)
+    line = PlannedRun.of(alone.spec, "xray", 0, ())
+    board = board_of([*runs, alone], plan.model_copy(update={"runs": (*plan.runs, line)}))
+    told = {row.strategy: (row.tuning.chosen, row.settings) for row in tracks(board)[0].rows}
+    assert told["moody"] == ({"1": 1}, {"rate": own})
+
+
 def test_a_row_is_named_without_what_its_trials_differ_in():
     """`alpha` is tried and says nothing of the row; `beta` is set and does."""
 
