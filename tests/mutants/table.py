@@ -154,7 +154,7 @@ RESULTS = (
     Mutant("run identity", "harness/api/records.py", "return digest(self)[:16]", 'return digest(self.model_dump(mode="json"))[1:17]', (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
     Mutant("run identity", "harness/api/records.py", "if getattr(self, name) == default:", "if False:", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
     Mutant("run identity", "harness/api/records.py", "    epochs: PositiveFloat = 15.0\n", "    epochs: PositiveFloat = 15.0\n    cooldown: float = 0.0\n", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
-    Mutant("run identity", "harness/benchmark/identity.py", "settings=settings[strategy],", "settings=suite.settings.get(strategy, {}),", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
+    Mutant("run identity", "harness/benchmark/identity.py", "settings=dict(trial.settings),", "settings=suite.settings.get(strategy, {}),", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
     Mutant("run identity", "harness/benchmark/identity.py", "            limit=request.limit,\n", "", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
     Mutant("verify", "harness/results/verify/agreement.py", "if away > own:", "if away > total:", (f"{VERIFY}::test_the_replays_say_how_far_a_record_may_differ",)),
     Mutant("verify", "harness/results/verify/runs.py", "hexdigest() != record.sha256", 'hexdigest() == ""', (f"{VERIFY}::test_a_changed_logit_is_found",)),
