@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from harness.api.leaderboard import TunedRow
 from harness.api.records import RunResult
 from harness.leaderboard.tracks import Selection, TrialRun, has_diverged
-from harness.stats import expected_best
 
 TESTED = re.compile(r"best on validation: phase .*, epoch ([0-9.e+-]+)")
 POINTS = 100.0
@@ -19,6 +18,8 @@ def describe_tuning(
     units: Iterable[Sequence[TrialRun]], knob: str, selection: Selection
 ) -> TunedRow | None:
     """What was tried and chosen for a row, unit by unit; None: nothing was."""
+    from harness.stats.aggregate import expected_best  # with numpy, which plain ranking needs not
+
     units = [list(trials) for trials in units if trials]
     chosen = [selection.choose(trials) for trials in units]
     known = [trial for trial in chosen if trial.run.status == "ok"]

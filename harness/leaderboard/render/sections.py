@@ -25,6 +25,8 @@ FAILURES, EXAMPLES, SEEDS = 20, 2, 10  # how many are spelled out; the csv has t
 def document(board: Leaderboard) -> Iterator[Part]:
     """Everything a reader is shown, in order."""
     yield Heading(1, board.title or "Leaderboard")
+    if board.conclusion:
+        yield Paragraph(" ".join(board.conclusion))
     if board.banners:
         yield Banners(board.banners)
     if not board.tracks:
