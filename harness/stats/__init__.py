@@ -34,12 +34,8 @@ from harness.stats.ranks import (
     rank,
 )
 from harness.stats.scores import SCORED, group_scores
-<<<<<<< HEAD
-from harness.stats.verdicts import Judged, Verdicts, judge, judged_as, least_found
-=======
 from harness.stats.splits import Splits
-from harness.stats.verdicts import Judged, Verdicts, judge, judged_as
->>>>>>> work-splitstats
+from harness.stats.verdicts import Judged, Verdicts, judge, judged_as, least_found
 
 __all__ = [
     "FAMILIES",
