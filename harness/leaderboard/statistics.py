@@ -61,6 +61,36 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
     return board.model_copy(update={"statistics": found, "claims": answered})
 
 
+def least_found(board: Leaderboard, store: MergedStore) -> dict[str, dict[str, float]]:
+    """Track id -> row -> the smallest average gain over its control that is found with 80 %.
+
+    Of rows that are in every block of a track in which something may be decided.  Nothing of a board
+    needs it but a page that says what the board could have seen.
+
+    Raises:
+        StoreError: predictions or splits of a run cannot be read.
+    """
+    results = {result.run_id: result for result in store.results()}
+    judged = [track for track in board.tracks if _is_judged(track)]
+    found: dict[str, dict[str, float]] = {}
+    for track in judged if board.metric in stats.SCORED else []:
+        blocks = [block for _, block in _blocks(board, track, results, store)]
+        control = str(track.control)
+        if blocks and all(control in block.strategies for block in blocks):
+            shared = [
+                row.label
+                for row in track.rows
+                if row.label != control and all(row.label in block.strategies for block in blocks)
+            ]
+            found[track.id] = {
+                row: stats.least_found(
+                    _average(blocks, row, control, board.metric), len(shared), len(judged)
+                )
+                for row in shared
+            }
+    return found
+
+
 def _is_judged(track: Track) -> bool:
     """Something of it may be decided, so it takes a share of the board's error rate."""
     seeds = max((_repeats(block) for block in track.blocks), default=0)

@@ -35,7 +35,7 @@ from harness.stats.ranks import (
 )
 from harness.stats.scores import SCORED, group_scores
 from harness.stats.splits import Splits
-from harness.stats.verdicts import Judged, Verdicts, judge, judged_as
+from harness.stats.verdicts import Judged, Verdicts, judge, judged_as, least_found
 
 __all__ = [
     "FAMILIES",
@@ -76,6 +76,7 @@ __all__ = [
     "in_general",
     "judge",
     "judged_as",
+    "least_found",
     "mean_of",
     "measure",
     "nemenyi",
