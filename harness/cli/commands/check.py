@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Finite
+from harness.cli.session import Finite, Session, pass_session
 from harness.errors import UsageError
 
 FOLDER = click.Path(path_type=Path)
@@ -57,7 +57,8 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--json", "figures", type=FOLDER, help="Write figures for github-action-benchmark.")
 @click.option("--sarif", type=FOLDER, help="Write SARIF for code scanning here.")
 @click.option("--all", "every", is_flag=True, help="Show cells that are equal, too.")
-def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
+@pass_session
+def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
     """Compare a CANDIDATE results folder with a BASELINE; exit 1 if something got worse.
 
     Fails when a cell is worse, collapsed, newly fails, vanished or is not comparable, when a
@@ -65,6 +66,7 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
     compared.  A call that passes says what loss it would have seen.  In a GitHub workflow it also
     writes annotations and the step summary.
     """
+    from harness.leaderboard import boards
     from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
     from harness.results.gate.sarif import sarif
@@ -78,7 +80,8 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
         beyond_images=given["beyond_images"],
         seed_spread=given["seed_spread"],
     )
-    comparison = compare_folders(baseline, candidate, rules)
+    chosen = partial(boards.chosen_runs, loaded=session.plugins)
+    comparison = compare_folders(baseline, candidate, rules, chosen)
     click.echo(report.terminal(comparison, every=given["every"]))
     for path, option, render in (
         (given["junit"], "--junit", report.junit),
