@@ -135,7 +135,7 @@ STATISTICS = (
     Mutant("statistics", "harness/stats/estimate.py", "2 * stdtr(self.df, -moved", "stdtr(self.df, -moved", (f"{ESTIMATE}::test_an_estimate_is_students",)),
     Mutant("statistics", "harness/stats/verdicts.py", "for name, one in given.items() if one.seeds >= SEEDS]", "for name, one in given.items() if one.seeds >= 2]", (f"{VERDICTS}::test_fewer_than_three_seeds_are_not_tested",)),
     Mutant("statistics", "harness/stats/verdicts.py", "_scaled(_adjusted(averages), AVERAGES, tracks)", "_scaled(_adjusted(averages), BOARD, tracks)", (f"{VERDICTS}::test_averages_are_adjusted_after_holm_at_three_hundredths",)),
-    Mutant("statistics", "harness/stats/gains.py", "least = max(cell.noise / cell.seeds, cell.step**2)", "least = 0.0", (f"{GAINS}::test_groups_that_all_gain_alike_are_no_certainty",)),
+    Mutant("statistics", "harness/stats/gains.py", "least = max(own.noise / own.times, cell.step**2)", "least = 0.0", (f"{GAINS}::test_groups_that_all_gain_alike_are_no_certainty",)),
     Mutant("statistics", "harness/stats/gains.py", "np.maximum(0.0, ratio * base - noise) / count", "np.maximum(0.0, ratio * base) / count", (f"{GAINS}::test_luck_of_seeds_by_hand",)),
     Mutant("statistics", "harness/stats/general.py", "df = np.minimum(df, (sets - 1) * (1 + strategies) / 2)", "df = np.minimum(df, np.inf)", (f"{GENERAL}::test_strategies_that_vary_alike_lend_all_they_know",)),
     Mutant("statistics", "harness/stats/general.py", "variance = np.maximum(own, own[first, second].mean())", "variance = own", (f"{GENERAL}::test_pairs_by_hand",)),
