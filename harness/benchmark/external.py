@@ -1,0 +1,170 @@
+"""Further test sets of finished runs: which lack one, how it is predicted, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness.api.execution import Outcome, Predictions
+from harness.api.metric import softmax
+from harness.api.records import RunResult, RunSpec
+from harness.benchmark.executor import weights_file
+from harness.data.external import ExternalInfo
+from harness.data.preparation import DatasetInfo
+from harness.errors import StoreError, UsageError
+from harness.results.store import Store
+from harness.utils import files
+from harness.utils.names import first_few
+from harness.utils.text import plural
+
+OPTION = "--retrain-for-external"
+# Assumed: mean distance of the test probabilities of a run from those of its weights, which another
+# machine's kernels round differently.
+ROUNDING = 0.01
+
+
+@dataclass(frozen=True)
+class ExternalPlan:
+    """The finished runs of a call that lack a further test set.
+
+    Attributes:
+        sets: (dataset, name) -> what is known of it.
+        weights: run id -> file of its tested weights, by which it is predicted.
+        lost: runs that kept none: they would have to be trained again.
+    """
+
+    sets: Mapping[tuple[str, str], ExternalInfo] = field(default_factory=dict)
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    lost: tuple[RunSpec, ...] = ()
+
+    def again(self, *, retrain: bool) -> frozenset[str]:
+        """Ids of the runs that are carried out once more."""
+        return frozenset({*self.weights, *(spec.run_id for spec in self.lost if retrain)})
+
+    def left_out(self, again: frozenset[str]) -> list[tuple[RunSpec, str]]:
+        """The others, and why."""
+        why = "its weights were not kept"
+        return [(spec, why) for spec in self.lost if spec.run_id not in again]
+
+    def describe(self, *, retrain: bool) -> list[str]:
+        """Lines for people; none where there are no further test sets."""
+        lines = [
+            f"external {name} of {dataset}: {plural(info.images, 'image')}, predicted by every run"
+            for (dataset, name), info in self.sets.items()
+        ]
+        if self.weights:
+            lines.append(
+                f"{plural(len(self.weights), 'finished run')} without: predicted from saved weights"
+            )
+        if self.lost:
+            what = "are trained again" if retrain else f"would be trained again: {OPTION} does so"
+            lines.append(
+                f"{plural(len(self.lost), 'finished run')} without, and without saved weights: {what}"
+            )
+            lines += [f"  {spec.cell}, seed {spec.seed}" for spec in self.lost]
+        return lines
+
+
+def plan_external(
+    specs: Sequence[RunSpec], store: Store, datasets: Mapping[str, DatasetInfo]
+) -> ExternalPlan:
+    """Look for finished runs that lack a further test set of their dataset.
+
+    Raises:
+        UsageError: a run has other images under a name.
+        StoreError: a result cannot be read.
+    """
+    sets = {
+        (dataset, name): one
+        for dataset, info in datasets.items()
+        for name, one in info.external.items()
+    }
+    weights: dict[str, Path] = {}
+    lost: list[RunSpec] = []
+    changed: list[str] = []
+    for spec in specs if sets else ():
+        info = datasets.get(spec.dataset)
+        run = store.find(spec) if info is not None and info.external else None
+        if run is None or info is None:
+            continue
+        known = {
+            name: run.external[name].fingerprint == one.fingerprint
+            for name, one in info.external.items()
+            if name in run.external
+        }
+        changed += [f"{name} in run {spec.run_id}" for name, same in known.items() if not same]
+        if info.external.keys() - known.keys():
+            file = weights_file(store.folder / "weights", spec.run_id)
+            if files.exists(file):
+                weights[spec.run_id] = file
+            else:
+                lost.append(spec)
+    if changed:
+        raise UsageError(
+            f"external {first_few(changed)}: there it was other images; give these another name, or "
+            "the results another folder with --out"
+        )
+    return ExternalPlan(sets, weights, tuple(lost))
+
+
+@dataclass
+class ExternalKeeper:
+    """Adds further test sets to finished runs.
+
+    Attributes:
+        again: ids of the finished runs that are carried out once more for them.
+        without: (run, why) of those to which none could be added.
+    """
+
+    store: Store
+    say: Callable[[str], None]
+    again: frozenset[str] = frozenset()
+    without: list[tuple[RunSpec, str]] = field(default_factory=list)
+
+    def keep(self, outcome: Outcome) -> RunResult:
+        """Add what an outcome has; returns the record as it stands on disk, or of the failure.
+
+        Raises:
+            StoreError: a file cannot be read or written.
+        """
+        result = outcome.result
+        if result.status != "ok" or outcome.predictions is None:
+            why = result.error.headline if result.error else result.status
+            self.without.append((result.spec, why))
+            return result
+        there = self.store.find(result.spec)
+        if there is None:
+            raise StoreError(f"run {result.run_id} is gone from {self.store.folder}: run it again")
+        stored = self.store.predictions(there)
+        if any(record.from_weights for record in result.external.values()):
+            far = distance(stored, outcome.predictions)
+            if far > ROUNDING:
+                why = (
+                    f"its saved weights predict the test split otherwise (probabilities differ by "
+                    f"{far:.2g} in the mean): they are not those that it tested"
+                )
+                self.say(f"{result.spec.cell} (seed {result.spec.seed}): {why}")
+                self.without.append((result.spec, why))
+                return there
+        elif not _equal(stored, outcome.predictions):
+            self.say(
+                f"{result.spec.cell} (seed {result.spec.seed}) came out differently when it was "
+                "trained again: the new run stands in its place"
+            )
+            return self.store.replace(outcome)
+        return self.store.add_external(there, outcome)
+
+
+def distance(stored: Predictions, found: Predictions) -> float:
+    """Mean absolute difference of the probabilities on the test split; infinite for other rows."""
+    if not np.array_equal(stored.rows["test"], found.rows["test"]):
+        return float("inf")
+    gap = np.abs(softmax(stored.logits["test"]) - softmax(found.logits["test"]))
+    return float(gap.mean())
+
+
+def _equal(one: Predictions, other: Predictions) -> bool:
+    return all(np.array_equal(logits, other.logits[split]) for split, logits in one.logits.items())
