@@ -91,8 +91,6 @@ def run_benchmark(
         store.check_writable()
         _begin_imports(store, options)
         weights_folder = _weights_folder(store, options)
-        if weights_folder is not None:
-            files.prepare(weights_folder)
         backbones = [loaded.backbones[name] for name in suite.backbones]
         needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
         require(suite.name, needs, access, resolved.fetched_as)
@@ -257,8 +255,11 @@ def _lacking(plan: BenchPlan, store: Store, options: BenchOptions, say: Say) -> 
 
 
 def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
-    """The folder of tested weights; None: they are not kept."""
-    return store.folder / "weights" if options.save_weights else None
+    """The folder of tested weights, which can be written; None: they are not kept."""
+    folder = store.folder / "weights" if options.save_weights else None
+    if folder is not None:
+        files.prepare(folder)
+    return folder
 
 
 def _prepare(
@@ -315,7 +316,7 @@ def _setup(
         weights=plan.weights,
         device=plan.device,
         shortened=plan.resolved.shortened,
-        weights_folder=_weights_folder(store, options),
+        weights_folder=store.folder / "weights" if options.save_weights else None,
         from_weights=from_weights,
         plugins=loaded.args,
         threads=options.threads,

@@ -20,6 +20,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -91,12 +92,13 @@ class Store:
             StoreError: the run is not here, its predictions are others by now, or a file cannot be
                 written.
         """
-        packed = pack_external(outcome.result, outcome.external)
-        for record, content in packed.values():
-            files.write(self._external(result, record), content)
-        new = {name: record for name, (record, _) in packed.items()}
-        self.amend(result, lambda now: now.model_copy(update={"external": now.external | new}))
-        return self._read(self.place(result))
+        path = self.place(result)
+        new, contents = packed(replace(outcome, predictions=None))
+        for name, content in contents.items():
+            files.write(path.with_name(name), content)
+        whole = {**result.external, **new.external}
+        self.amend(result, lambda now: now.model_copy(update={"external": now.external | whole}))
+        return self._read(path)
 
     def replace(self, outcome: Outcome) -> RunResult:
         """Put a run that was made once more in the place of the one that is here.
@@ -350,52 +352,51 @@ def _add_files(final: Path, outcome: Outcome, there: RunResult | None) -> RunRes
             "return Outcome(result, predictions), so that every figure can be computed again"
         )
     started = time.perf_counter()
-    beside = final.with_suffix(".safetensors")
-    stored, content = packed(result, predictions)
-    external = pack_external(result, outcome.external)
-    stored = stored.model_copy(update={"external": {n: one for n, (one, _) in external.items()}})
+    stored, contents = packed(outcome)
     _checked(stored)
-    places = {beside: content}
-    places |= {
-        final.with_name(external_file(result.run_id, n)): c for n, (_, c) in external.items()
-    }
     try:
         # Written already, where the run waited for its figures.
-        if there is None or there.predictions != stored.predictions:
-            for path, written in places.items():
-                files.write(path, written)
+        if there is None or _named(there) != _named(stored):
+            for name, content in contents.items():
+                files.write(final.with_name(name), content)
         spent = {"write": time.perf_counter() - started}
         stored = charged(stored, alone=spent, incurred=spent)
         files.write(final, encoded(stored))
     except BaseException:
         if not final.exists():
-            for path in places:
-                files.remove(path)
+            for name in contents:
+                files.remove(final.with_name(name))
         raise
     return stored
 
 
-def packed(result: RunResult, predictions: Predictions) -> tuple[RunResult, bytes]:
-    """The result with the record of its predictions, and the content of their file."""
-    content = predictions_file.pack(result.run_id, predictions)
-    record = PredictionsRecord(
-        file=f"{result.run_id}.safetensors", sha256=hashlib.sha256(content).hexdigest()
-    )
-    return result.model_copy(update={"predictions": record}), content
+def _named(result: RunResult) -> list[PredictionsRecord | None]:
+    """The files of predictions that a record names."""
+    return [result.predictions, *(one.predictions for one in result.external.values())]
 
 
-def pack_external(
-    result: RunResult, external: Mapping[str, Predictions]
-) -> dict[str, tuple[ExternalRecord, bytes]]:
-    """Name -> record with that of its predictions, and the content of their file."""
-    found = {}
-    for name, predictions in external.items():
-        content = predictions_file.pack(result.run_id, predictions)
-        record = PredictionsRecord(
-            file=external_file(result.run_id, name), sha256=hashlib.sha256(content).hexdigest()
-        )
-        found[name] = (result.external[name].model_copy(update={"predictions": record}), content)
-    return found
+def packed(outcome: Outcome) -> tuple[RunResult, dict[str, bytes]]:
+    """The result with the records of its predictions; file name -> content of each.
+
+    Raises:
+        StoreError: predictions do not fit together.
+    """
+    result, predictions = outcome.result, outcome.predictions
+    own: dict[str, bytes] = {}
+    if predictions is not None:
+        own[f"{result.run_id}.safetensors"] = predictions_file.pack(result.run_id, predictions)
+        result = result.model_copy(update={"predictions": _record(own)})
+    records = {}
+    for name, further in outcome.external.items():
+        one = {external_file(result.run_id, name): predictions_file.pack(result.run_id, further)}
+        own |= one
+        records[name] = result.external[name].model_copy(update={"predictions": _record(one)})
+    return result.model_copy(update={"external": records}), own
+
+
+def _record(file: Mapping[str, bytes]) -> PredictionsRecord:
+    ((name, content),) = file.items()
+    return PredictionsRecord(file=name, sha256=hashlib.sha256(content).hexdigest())
 
 
 def external_file(run_id: str, name: str) -> str:

@@ -157,7 +157,7 @@ RESULTS = (
     Mutant("run identity", "harness/benchmark/identity.py", "settings=settings[strategy],", "settings=suite.settings.get(strategy, {}),", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
     Mutant("run identity", "harness/benchmark/identity.py", "            limit=request.limit,\n", "", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
     Mutant("verify", "harness/results/verify/agreement.py", "if away > own:", "if away > total:", (f"{VERIFY}::test_the_replays_say_how_far_a_record_may_differ",)),
-    Mutant("verify", "harness/results/verify/runs.py", "hexdigest() != record.sha256", 'hexdigest() == ""', (f"{VERIFY}::test_a_changed_logit_is_found",)),
+    Mutant("verify", "harness/results/verify/context.py", "hexdigest() != named.sha256", 'hexdigest() == ""', (f"{VERIFY}::test_a_changed_logit_is_found",)),
     Mutant("verify", "harness/results/verify/runs.py", "if result.run_id != run_id:", "if False:", (f"{VERIFY}::test_a_changed_spec_is_found_by_the_run_id",)),
     Mutant("verify", "harness/results/verify/splits.py", "if given == expected:", "if set(given) <= set(expected):", (f"{VERIFY}::test_a_sample_left_out_is_found",)),
     Mutant("verify", "harness/results/verify/runs.py", "if figures_agree(stored, found):", "if True:", (f"{VERIFY}::test_a_changed_metric_is_found[<lambda>0-metrics]",)),
