@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from harness.api.leaderboard import Block, BoardRun, Row, Track
 from harness.api.records import Environment, Failure, MetricValue, PluginRecord, RunResult
+from harness.leaderboard.external import external_runs
 from harness.leaderboard.ranking import epochs_used, finite, patience_ran_out
 from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns, settings_text
 
@@ -71,6 +72,7 @@ def _entry(run: RunResult, track: Track, row: Row, block: Block) -> BoardRun:
         device=environment.device,
         finished=run.finished,
         error=_short(run.error),
+        external=external_runs(run),
     )
 
 

@@ -51,6 +51,7 @@ function refresh(changes) {
     drawHead();
     drawControls();
     updateRanking();
+    drawExternal();
     for (const one of overall) one.update();
     runTable.update();
     if ("track" in changes) drawProtocol();
