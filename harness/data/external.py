@@ -44,6 +44,13 @@ class PreparedExternal:
     notes: tuple[str, ...]
 
 
+class FurtherSet(NamedTuple):
+    """A further test set: what its split file is called, and where it comes from."""
+
+    name: str
+    declared: Dataset
+
+
 class ExternalInfo(NamedTuple):
     """The facts of a further test set that plans depend on."""
 
@@ -110,24 +117,26 @@ def _placed(of: str, given: Dataset, known: Mapping[str, Dataset]) -> Dataset:
     )
 
 
-def external_sets(dataset: Dataset, access: Access) -> tuple[dict[str, Dataset], tuple[str, ...]]:
-    """The further test sets that are at hand, named after the dataset, and a word on the others."""
+def external_sets(
+    dataset: Dataset, access: Access
+) -> tuple[dict[str, FurtherSet], tuple[str, ...]]:
+    """The further test sets that are at hand, by name, and a word on the others."""
     found, notes = {}, []
     for name, further in dataset.external_sets(access).items():
-        if not further.at_hand(access):
-            where = f" (from {further.source})" if further.source else ""
-            notes.append(
-                f"external {name} is not here{where}, and is left out: give its place with "
-                f"--external {dataset.name}:{name}=FOLDER"
-            )
+        if further.at_hand(access):
+            called = f"{dataset.name}{MARK}{name}"
+            found[name] = FurtherSet(called, further.pinned(access))
             continue
-        renamed = {"name": f"{dataset.name}{MARK}{name}", "modality": dataset.modality}
-        found[name] = further.pinned(access).model_copy(update=renamed)
+        way = f"--external {dataset.name}:{name}=FOLDER gives its place"
+        if not isinstance(further, LocalDataset):
+            way = f"`harness data fetch {further.name}` brings what is registered"
+        source = f" ({further.source})" if further.source else ""
+        notes.append(f"external {name} is not here{source}, and is left out; {way}")
     return found, tuple(notes)
 
 
 def prepare_external(
-    further: Dataset,
+    further: FurtherSet,
     trained: Trained,
     protocol: Protocol,
     access: Access,
@@ -150,7 +159,7 @@ def prepare_external(
             trains or chooses on; all named.
         StoreError: the cache cannot be written.
     """
-    table = read_table(further, access, trained.table)
+    table = read_table(further.declared, access, trained.table)
     bad = dict(table.unreadable)
     while True:
         splits, rows = _chosen(further, table, bad, protocol, limit)
@@ -168,12 +177,14 @@ def prepare_external(
             )
         if found.images is not None:
             break
-    procedural = further.procedural and trained.declared.procedural
+    procedural = further.declared.procedural and trained.declared.procedural
     near = () if procedural else _near(trained.table, table, access, progress)
     notes = (*table.notes, *_check_apart(further, table, trained, near), *_scale(table, trained))
     problems = tuple(find_problems([one.id for one in table.samples], table.spans.values()))
     return PreparedExternal(
-        _images(further, splits, rows, found.images, (sorted(bad), problems)),
+        _images(
+            further, splits, rows, found.images, (sorted(bad), problems), trained.declared.modality
+        ),
         splits,
         found.check,
         notes,
@@ -181,14 +192,14 @@ def prepare_external(
 
 
 def survey_external(
-    further: Dataset, trained: Trained, protocol: Protocol, access: Access, limit: int | None
+    further: FurtherSet, trained: Trained, protocol: Protocol, access: Access, limit: int | None
 ) -> ExternalInfo:
     """As `prepare_external`, without decoding and without refusing bad images: for plans.
 
     Raises:
         DataError: as there, as far as it is known yet.
     """
-    table = read_table(further, access, trained.table)
+    table = read_table(further.declared, access, trained.table)
     bad = dict(table.unreadable)
     while True:
         splits, rows = _chosen(further, table, bad, protocol, limit)
@@ -205,7 +216,7 @@ def survey_external(
 
 
 def _chosen(
-    further: Dataset,
+    further: FurtherSet,
     table: DatasetTable,
     bad: Mapping[str, str],
     protocol: Protocol,
@@ -229,7 +240,7 @@ def _check_lacking(splits: Splits, access: Access) -> None:
 
 
 def _entry(
-    further: Dataset, table: DatasetTable, ids: Sequence[str], protocol: Protocol
+    further: FurtherSet, table: DatasetTable, ids: Sequence[str], protocol: Protocol
 ) -> cache.CacheEntry:
     return cache.entry_for(
         further.name,
@@ -241,11 +252,12 @@ def _entry(
 
 
 def _images(
-    further: Dataset,
+    further: FurtherSet,
     splits: Splits,
     rows: Sequence[int],
     pixels: np.ndarray,
     seen: tuple[Sequence[str], tuple[str, ...]],
+    modality: str,
 ) -> ExternalImages:
     """`seen`: ids of the bad images, and what is wrong with the others."""
     import numpy as np
@@ -258,7 +270,7 @@ def _images(
         labels=np.array([number[label] for label in labels], dtype=np.int64),
         rows=np.array(rows, dtype=np.int32),
         record=ExternalRecord(
-            modality=further.modality,
+            modality=modality,
             classes=splits.classes,
             counts={"test": {name: labels.count(name) for name in splits.classes}},
             fingerprint=splits.fingerprint,
@@ -266,11 +278,11 @@ def _images(
             split_sha256=splits.sha256,
             rule=splits.rule,
             skipped=tuple(skipped),
-            licence=further.licence,
-            source=further.source,
-            revision=further.revision,
-            procedural=further.procedural,
-            problems=(*further.problems, *problems),
+            licence=further.declared.licence,
+            source=further.declared.source,
+            revision=further.declared.revision,
+            procedural=further.declared.procedural,
+            problems=(*further.declared.problems, *problems),
         ),
     )
 
@@ -279,7 +291,7 @@ def _images(
 
 
 def _check_apart(
-    further: Dataset,
+    further: FurtherSet,
     table: DatasetTable,
     trained: Trained,
     near: Sequence[tuple[str, str]],

@@ -173,7 +173,8 @@ class FolderDataset(Dataset):
             )
         given = {name: getattr(self, name) for name in FolderDataset.model_fields}
         given["external"] = {}
-        return {**self.external, **{one: ExternalFolder(**given, part=one) for one in listed}}
+        parts = {one: ExternalFolder(**{**given, "name": one}, part=one) for one in listed}
+        return {**self.external, **parts}
 
     def _lists(self, folder: Path, found: _Scan) -> Lists | None:
         return _read_lists(folder, find_lists(folder, found.others, found.images), self.columns)

@@ -1,41 +1,27 @@
-"""Further test sets on a board: columns of their own, and what is lost there against the test split.
+"""Further test sets on a board: figures of their own, beside those of the test split.
 
-Figures stand beside those of the test split and are never averaged with them.  The loss has the
-closed form of a gain (`harness.stats`): the groups of both sets are drawn anew, each within its
-classes, and the seeds of the runs, which are the same on both sides, together.
+They are never averaged with them, and in no rank.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from harness import stats
-from harness.api.execution import Predictions
 from harness.api.leaderboard import (
     Block,
     BoardRun,
     DataNote,
     ExternalFigure,
     ExternalRun,
-    Row,
     Track,
 )
-from harness.api.metric import softmax
-from harness.api.records import ExternalRecord, Json, MetricValue, RunResult
-from harness.data.external import MARK
-from harness.data.split import take
-from harness.leaderboard.ranking import finite
-from harness.results.merge import MergedStore
+from harness.api.records import ExternalRecord, MetricValue, RunResult
+from harness.leaderboard.ranking import finite, mean
 
+MARK = ".external-"  # as in the names of split files
 SHORT = 8
-Groups = Callable[[Path], np.ndarray]
 
 
 class ExternalSet(NamedTuple):
@@ -44,9 +30,6 @@ class ExternalSet(NamedTuple):
     dataset: str
     name: str
     data: str
-
-
-# -- figures ------------------------------------------------------------------------------------
 
 
 def external_runs(run: RunResult) -> dict[str, ExternalRun]:
@@ -64,7 +47,7 @@ def external_runs(run: RunResult) -> dict[str, ExternalRun]:
 
 def with_external(track: Track, runs: Sequence[BoardRun], metric: str) -> Track:
     """The track with the figures of its rows on further test sets."""
-    labels = _labels(runs)
+    labels = labelled_sets(runs)
     if not labels:
         return track
     by_row: dict[str, list[BoardRun]] = defaultdict(list)
@@ -118,7 +101,8 @@ def _note(of: ExternalSet, label: str, images: int, record: ExternalRecord) -> D
     )
 
 
-def _labels(runs: Sequence[BoardRun]) -> dict[ExternalSet, str]:
+def labelled_sets(runs: Sequence[BoardRun]) -> dict[ExternalSet, str]:
+    """Every further test set of some runs, and what it is called there."""
     return _named(
         {
             ExternalSet(run.dataset, name, one.data)
@@ -145,14 +129,14 @@ def _figure(
     """`found`: the track, and the runs of a row."""
     track, runs = found
     blocks = [block for block in track.blocks if block.dataset == of.dataset]
-    having = [run for run in runs if run.status == "ok" and _holds(run, of)]
+    having = [run for run in runs if run.status == "ok" and holds(run, of)]
     values: list[float] = []
     internal: list[float] = []
     for block in blocks:
         own = [run for run in having if run.block == block.label]
         given = [_value(run.external[of.name].metrics, metric) for run in own]
         beside = [_value(run.metrics, metric) for run in own]
-        if len(own) == _wanted(block):
+        if len(own) == wanted_runs(block):
             values += _mean(given)
             internal += _mean(beside)
     whole = bool(blocks) and len(values) == len(internal) == len(blocks)
@@ -161,18 +145,20 @@ def _figure(
         name=label,
         data=of.data,
         runs=len(having),
-        wanted=sum(map(_wanted, blocks)),
-        value=float(np.mean(values)) if whole else None,
-        internal=float(np.mean(internal)) if whole else None,
+        wanted=sum(map(wanted_runs, blocks)),
+        value=mean(values) if whole else None,
+        internal=mean(internal) if whole else None,
     )
 
 
-def _holds(run: BoardRun, of: ExternalSet) -> bool:
+def holds(run: BoardRun, of: ExternalSet) -> bool:
+    """True if the run predicted that set."""
     found = run.external.get(of.name)
     return run.dataset == of.dataset and found is not None and found.data == of.data
 
 
-def _wanted(block: Block) -> int:
+def wanted_runs(block: Block) -> int:
+    """Runs of a row in a block."""
     return len(block.pairs) or len(block.seeds)
 
 
@@ -183,123 +169,4 @@ def _value(metrics: Mapping[str, MetricValue], metric: str) -> float | None:
 def _mean(values: Sequence[float | None]) -> list[float]:
     """The mean, alone; nothing where one is undefined."""
     defined = [value for value in values if value is not None]
-    return [float(np.mean(defined))] if values and len(defined) == len(values) else []
-
-
-# -- what is lost -------------------------------------------------------------------------------
-
-
-def drops(
-    metric: str,
-    track: Track,
-    runs: Sequence[BoardRun],
-    results: Mapping[str, RunResult],
-    store: MergedStore,
-    groups: Groups,
-) -> list[Json]:
-    """External less internal test of every ranked row, positive is better, with its interval.
-
-    Args:
-        metric: of `stats.SCORED`.
-        track: what is looked at.
-        runs: of it.
-        results: by run id.
-        store: where their predictions are.
-        groups: the column of groups of a split file.
-
-    Returns:
-        `stats.Judged` without a verdict, by row, dataset and name: for each block where there are
-        several, and on average over them (block: empty).  Left out where a run lacks the set or a
-        figure, or where runs have different test splits.
-
-    Raises:
-        StoreError: predictions or splits of a run cannot be read.
-    """
-    places: list[dict[str, Json]] = []
-    gains: list[stats.Gain] = []
-    averages: list[tuple[dict[str, Json], stats.Estimate]] = []
-    for of, label in _labels(runs).items():
-        blocks = [block for block in track.blocks if block.dataset == of.dataset]
-        for row in track.rows:
-            found = [
-                _gain(metric, of, _runs_of(runs, row, block), results, store, groups)
-                for block in blocks
-                if row.ranked and len(_runs_of(runs, row, block)) == _wanted(block)
-            ]
-            known = [gain for gain in found if gain is not None]
-            if not blocks or len(known) < len(blocks):
-                continue
-            place: dict[str, Json] = {"row": row.label, "dataset": of.dataset, "name": label}
-            gains += known
-            places += [{**place, "block": block.label} for block in blocks]
-            if len(known) > 1:
-                averages.append(({**place, "block": ""}, stats.average_gain(known)))
-    cells = list(zip(places, stats.estimate_gains(gains), strict=True))
-    return [{**place, **asdict(stats.judged_as(one, None))} for place, one in (*averages, *cells)]
-
-
-def _runs_of(runs: Sequence[BoardRun], row: Row, block: Block) -> list[BoardRun]:
-    return [
-        run for run in runs if (run.row, run.block, run.status) == (row.label, block.label, "ok")
-    ]
-
-
-def _gain(
-    metric: str,
-    of: ExternalSet,
-    runs: Sequence[BoardRun],
-    results: Mapping[str, RunResult],
-    store: MergedStore,
-    groups: Groups,
-) -> stats.Gain | None:
-    """What each group of both sets adds to the difference in each run; None: there is none."""
-    added: list[np.ndarray] = []
-    strata: np.ndarray | None = None
-    tests: set[tuple[object, ...]] = set()
-    for run in runs:
-        if not (_holds(run, of) and _is_defined(run.metrics, metric)):
-            return None
-        if not _is_defined(run.external[of.name].metrics, metric):
-            return None
-        result = results[run.run_id]
-        inside = store.predictions(result)
-        outside = store.external_predictions(result, of.name)
-        home, further = store.home(result), store.external_home(result, of.name)
-        splits = home.split_file(result), further.split_file(result, of.name)
-        members = [
-            take(groups(split), found.rows["test"], split)
-            for split, found in zip(splits, (inside, outside), strict=True)
-        ]
-        added.append(
-            np.concatenate(
-                [_added(metric, outside, members[1]), -_added(metric, inside, members[0])]
-            )
-        )
-        tests.add(
-            (run.split_sha256, run.external[of.name].split_sha256, _drawn(inside), _drawn(outside))
-        )
-        if strata is None:
-            first = stats.strata(outside.targets["test"], members[1])
-            second = stats.strata(inside.targets["test"], members[0])
-            strata = np.concatenate([first, first.max() + 1 + second])
-    if strata is None or len(tests) > 1:
-        return None
-    place = (runs[0].dataset, runs[0].backbone, f"{runs[0].row} on {of.name}")
-    widest = stats.SCORED[metric].widest
-    return stats.Gain(np.stack(added), strata, place, (of, *tests), widest)
-
-
-def _added(metric: str, predictions: Predictions, groups: np.ndarray) -> np.ndarray:
-    shares, targets = softmax(predictions.logits["test"]), predictions.targets["test"]
-    return stats.group_scores(metric, shares, targets, groups)
-
-
-def _drawn(predictions: Predictions) -> str:
-    return hashlib.sha256(np.ascontiguousarray(predictions.rows["test"]).tobytes()).hexdigest()
-
-
-def _is_defined(metrics: Mapping[str, MetricValue], metric: str) -> bool:
-    figure = metrics.get(metric)
-    if figure is None or figure.value is None:
-        return False
-    return not (stats.SCORED[metric].every_class and figure.reason)
+    return [mean(defined)] if values and len(defined) == len(values) else []

@@ -22,7 +22,7 @@ from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
 from harness.api.metric import softmax
 from harness.api.records import Json, RunResult
 from harness.data.split import read_samples, take
-from harness.leaderboard import claims, external
+from harness.leaderboard import claims, drops
 from harness.leaderboard.cells import CellBlock, RunScores, make_block
 from harness.leaderboard.ranking import RULES
 from harness.results.merge import MergedStore
@@ -52,7 +52,7 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
             found[track.id] = track_statistics(board.metric, track, blocks, judged)
         runs = [run for run in board.runs if run.track == track.id]
         if any(run.external for run in runs):
-            lost = external.drops(board.metric, track, runs, results, store, cache(_groups))
+            lost = drops.drops(board.metric, track, runs, results, store, cache(_groups))
             found.setdefault(track.id, {"rules": RULES, "level": stats.LEVEL})["external"] = lost
         if track.control is not None and board.metric in CLAIMED:
             title = track.title if len(board.tracks) > 1 else ""
