@@ -141,7 +141,7 @@ class ExternalKeeper:
         stored = self.store.predictions(there)
         if any(record.from_weights for record in result.external.values()):
             far = distance(stored, outcome.predictions)
-            if far > ROUNDING:
+            if not far <= ROUNDING:  # also where it is no number
                 why = (
                     f"its saved weights predict the test split otherwise (probabilities differ by "
                     f"{far:.2g} in the mean): they are not those that it tested"
