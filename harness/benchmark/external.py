@@ -117,12 +117,14 @@ class ExternalKeeper:
     Attributes:
         again: ids of the finished runs that are carried out once more for them.
         without: (run, why) of those to which none could be added.
+        added: how many got some.
     """
 
     store: Store
     say: Callable[[str], None]
     again: frozenset[str] = frozenset()
     without: list[tuple[RunSpec, str]] = field(default_factory=list)
+    added: int = 0
 
     def keep(self, outcome: Outcome) -> RunResult:
         """Add what an outcome has; returns the record as it stands on disk, or of the failure.
@@ -139,7 +141,7 @@ class ExternalKeeper:
         if there is None:
             raise StoreError(f"run {result.run_id} is gone from {self.store.folder}: run it again")
         stored = self.store.predictions(there)
-        if any(record.from_weights for record in result.external.values()):
+        if _from_weights(result):
             far = distance(stored, outcome.predictions)
             if not far <= ROUNDING:  # also where it is no number
                 why = (
@@ -149,13 +151,18 @@ class ExternalKeeper:
                 self.say(f"{result.spec.cell} (seed {result.spec.seed}): {why}")
                 self.without.append((result.spec, why))
                 return there
-        elif not _equal(stored, outcome.predictions):
+        self.added += 1
+        if not _from_weights(result) and not _equal(stored, outcome.predictions):
             self.say(
                 f"{result.spec.cell} (seed {result.spec.seed}) came out differently when it was "
                 "trained again: the new run stands in its place"
             )
             return self.store.replace(outcome)
         return self.store.add_external(there, outcome)
+
+
+def _from_weights(result: RunResult) -> bool:
+    return any(record.from_weights for record in result.external.values())
 
 
 def distance(stored: Predictions, found: Predictions) -> float:

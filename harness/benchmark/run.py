@@ -59,6 +59,7 @@ class BenchResult:
         profile: seconds by part of the call.
         without_weights: finished runs it asked for whose weights should be kept and are not there.
         without_external: those that lack a further test set, and why.
+        extended: runs that were there and got one.
     """
 
     board: Leaderboard
@@ -70,6 +71,7 @@ class BenchResult:
     profile: Profile
     without_weights: list[RunResult] = field(default_factory=list)
     without_external: list[tuple[RunSpec, str]] = field(default_factory=list)
+    extended: int = 0
 
 
 def run_benchmark(
@@ -135,7 +137,9 @@ def run_benchmark(
     done = len(ids) - len(todo)
     lost = without_weights(store, asked, weights_folder)
     without = further.without + lacking.left_out(again)
-    return BenchResult(board, store.folder, len(todo), done, failed, asked, profile, lost, without)
+    return BenchResult(
+        board, store.folder, len(todo), done, failed, asked, profile, lost, without, further.added
+    )
 
 
 def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:

@@ -170,8 +170,9 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     result = run_benchmark(request, options, session.plugins, _say)
     click.echo(formats.render(result.board, "terminal"), nl=False)
     click.echo(
-        f"\n{result.ran} runs made, {result.already_done} were there already; "
-        f"board and runs in {result.folder}"
+        f"\n{result.ran} runs made, {result.already_done} were there already"
+        + (f" ({result.extended} got further test sets); " if result.extended else "; ")
+        + f"board and runs in {result.folder}"
     )
     if given["profile"]:
         click.echo(f"\n{_profile(result)}", nl=False)
