@@ -33,6 +33,7 @@ from harness.api.records import (
     RunSpec,
     Schedule,
     Suite,
+    Tuning,
     WeightsRecord,
 )
 from harness.api.strategy import (
@@ -130,6 +131,7 @@ __all__ = [
     "Strategy",
     "Suite",
     "TrainingError",
+    "Tuning",
     "Undefined",
     "UsageError",
     "Weights",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from harness.api.backbone import Backbone
 from harness.api.dataset import SPLITS, Split
+from harness.api.images import Images, PickedRows
 from harness.api.metric import Metric
 from harness.api.records import DataRecord, EpochRecord, ExternalRecord, RunResult, WeightsRecord
 from harness.api.strategy import PhaseReport, Strategy
@@ -20,36 +21,6 @@ Engine: TypeAlias = Literal["fast", "reference"]
 
 # Raised with every change to the engine that moves a result; part of every run's identity.
 ENGINE_VERSION = 3
-
-
-class PickedRows:
-    """Some rows of an array, in an order of their own; pixels are copied as they are asked for.
-
-    Attributes:
-        whole: uint8 [M, 3, crop, crop], possibly memory-mapped.
-        rows: int64 [N], numbers into it.
-    """
-
-    def __init__(self, whole: np.ndarray, rows: np.ndarray) -> None:
-        self.whole, self.rows = whole, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return len(self.rows), *self.whole.shape[1:]
-
-    @property
-    def nbytes(self) -> int:
-        return len(self.rows) * int(self.whole[:1].nbytes)
-
-    def __getitem__(self, index: slice) -> np.ndarray:
-        found: np.ndarray = self.whole[self.rows[index]]
-        return found
-
-
-Images: TypeAlias = "np.ndarray | PickedRows"
 
 
 class PickedImages(Mapping[Split, "np.ndarray"]):
@@ -167,10 +138,10 @@ def _image_set(
     if not isinstance(images, str):
         return ImageSet(classes, images, labels, rows, record, external)
     found: dict[Split, np.ndarray] = {}
-    mapped, first = _mapped(images), 0
+    whole, first = _mapped(images), 0
     for split in SPLITS:
         end = first + len(labels[split])
-        found[split], first = mapped[first:end], end
+        found[split], first = whole[first:end], end
     return ImageSet(classes, found, labels, rows, record, external)
 
 

@@ -18,13 +18,19 @@ from harness.api.records import (
 )
 
 
-class Gap(Record):
-    """A run that a row lacks: no result yet, a run that failed, or a metric without a value."""
+class Gap(Extended):
+    """A run that a row lacks: no result yet, a run that failed, or a metric without a value.
+
+    `split`: `split_seed` of its protocol.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("split",)
 
     kind: Literal["missing", "failed", "undefined"]
     block: str
     seed: int
     reason: str = ""
+    split: int = 0
 
 
 class BlockFigure(Record):
@@ -345,7 +351,8 @@ class BoardRun(Extended):
     @property
     def name(self) -> str:
         """For people: dataset / backbone / strategy, seed."""
-        return f"{self.block} / {self.row}, seed {self.seed}"
+        split = f", split {self.split}" if self.split else ""
+        return f"{self.block} / {self.row}, seed {self.seed}{split}"
 
 
 class ClaimAnswer(Extended):
@@ -388,7 +395,7 @@ class ClaimAnswer(Extended):
     basis: str = ""
 
 
-class Leaderboard(Record):
+class Leaderboard(Extended):
     """Strategies ranked over the blocks they share, a track at a time.
 
     Attributes:
@@ -401,7 +408,10 @@ class Leaderboard(Record):
         statistics: track id -> what was tested on the stored predictions, by the rules whose number
             is `rules` there; None: nothing was.
         claims: None: none was answered, for no predictions were read.
+        conclusion: sentences made from the statistics by rule (docs/conclusions.md).
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("conclusion",)
 
     schema_version: Literal[1] = 1
     title: str
@@ -420,6 +430,7 @@ class Leaderboard(Record):
     runs: tuple[BoardRun, ...] = ()
     statistics: dict[str, Json] | None = None
     claims: tuple[ClaimAnswer, ...] | None = None
+    conclusion: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[BoardRun, ...]:

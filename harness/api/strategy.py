@@ -267,7 +267,11 @@ class Strategy(BaseModel):
     paper: ClassVar[str] = ""
     rate: Annotated[
         float,
-        Field(gt=0, description="multiplier of the protocol's learning rate, in every phase"),
+        Field(
+            gt=0,
+            repr=False,
+            description="multiplier of the protocol's learning rate, in every phase",
+        ),
         Search(0.01, 30.0, log=True),
     ] = 1.0
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from harness.api.dataset import Split
 from harness.api.records import RunSpec, Suite
 from harness.benchmark.numerics import describe_gain, describe_modes
-from harness.benchmark.plan import DryRun
+from harness.benchmark.plan import BenchPlan, DryRun
 from harness.data.preparation import DatasetInfo
 from harness.data.requirements import expected_images
 
@@ -24,6 +24,7 @@ def describe_plan(dry: DryRun) -> str:
     lines = [
         f"suite {dry.suite.name}: {len(specs)} runs = " + _product(dry.suite),
         f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
+        *_tuning(dry.plan),
         f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
         *describe_modes(dry.plan.numeric),
         *describe_gain(dry.plan.numeric, dry.plan.device, dry.suite.protocol.crop),
@@ -46,8 +47,48 @@ def describe_plan(dry: DryRun) -> str:
 def _product(suite: Suite) -> str:
     return (
         f"{len(suite.datasets)} datasets x {len(suite.backbones)} backbones x "
-        f"{len(suite.strategies)} strategies x {len(suite.seeds)} seeds"
+        f"{len(suite.strategies)} strategies x {len(suite.seeds)} seeds{_divided(suite)}"
     )
+
+
+def _divided(suite: Suite) -> str:
+    """Splits and label budgets, where there is more than one of them."""
+    text = ""
+    if suite.splits == "paired":
+        text += ", each on a random split of its own"
+    elif suite.splits > 1:
+        text += f" x {suite.splits} random splits"
+    if suite.labels:
+        text += f" x {len(suite.labels)} label budgets ({', '.join(suite.labels)})"
+    return text
+
+
+def _tuning(plan: BenchPlan) -> list[str]:
+    """What is tuned, and how many runs that makes of a cell."""
+    tuning = plan.resolved.suite.tuning
+    if tuning is None:
+        return []
+    trials: dict[str, set[int | None]] = defaultdict(set)
+    tuned: dict[str, tuple[str, ...]] = {}
+    for spec in plan.specs:
+        trial = plan.trials[spec.run_id]
+        trials[spec.strategy].add(trial.number)
+        tuned[spec.strategy] = trial.tuned
+    most = max(map(len, trials.values()), default=0)
+    pairs = len({(spec.seed, spec.protocol.split_seed) for spec in plan.specs})
+    grid = " ".join(f"x{rate:g}" for rate in tuning.grid)
+    tried = (
+        f"tuned on validation, anew for every seed and split: {most} trials of the rates {grid}; "
+        f"a cell (dataset, network, strategy) takes {most * pairs} runs"
+    )
+    lines = [tried]
+    knobs = [f"{name}.{knob}" for name, knob in tuning.knobs.items() if name in trials]
+    if knobs:
+        lines.append(f"  searched with the rate: {', '.join(knobs)}")
+    single = [name for name, numbers in trials.items() if not tuned[name] and len(numbers) == 1]
+    if single and most > 1:
+        lines.append(f"  one trial, for it has no rate: {', '.join(single)}")
+    return lines
 
 
 def _protocol(suite: Suite) -> str:

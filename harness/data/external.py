@@ -13,11 +13,11 @@ from harness.api.dataset import Access, Dataset, LocalDataset
 from harness.api.execution import ExternalImages
 from harness.api.records import ExternalRecord, Protocol
 from harness.data import cache
+from harness.data.division.split import Splits, all_tested, lacking_classes, limited
+from harness.data.division.stratify import Sample
 from harness.data.duplicates import find_duplicates, known_duplicates
 from harness.data.images import Progress, Source
 from harness.data.pixels.suspects import find_problems
-from harness.data.split import Splits, all_tested, lacking_classes, limited
-from harness.data.stratify import Sample
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError, UsageError
 from harness.utils.names import did_you_mean, first_few

@@ -13,6 +13,17 @@ from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.execution import ImageSet, PickedImages
 from harness.api.records import DataRecord, Protocol, digest
 from harness.data import cache
+from harness.data.division.given import as_given
+from harness.data.division.split import (
+    Division,
+    Splits,
+    labelled,
+    lacking_classes,
+    limited,
+    make_splits,
+    with_metadata,
+)
+from harness.data.division.stratify import Pair, Sample
 from harness.data.duplicates import (
     NearDuplicates,
     confirmed_pairs,
@@ -28,17 +39,7 @@ from harness.data.external import (
     survey_external,
 )
 from harness.data.images import Output, Progress
-from harness.data.label_budget import labelled
 from harness.data.pixels.suspects import find_problems
-from harness.data.split import (
-    Division,
-    Splits,
-    lacking_classes,
-    limited,
-    make_splits,
-    with_metadata,
-)
-from harness.data.stratify import Pair, Sample
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
 from harness.utils.names import first_few
@@ -214,7 +215,7 @@ def _prepare(
     divisions: Sequence[Division],
 ) -> tuple[PreparedDataset, DatasetTable]:
     """As `prepare_unchecked`, without further test sets; with its table."""
-    dataset = dataset.pinned(access)
+    dataset = as_given(dataset.pinned(access), access)
     table = read_table(dataset, access)
     with _early(dataset, table, protocol, access, limit) as early:
         near = None
@@ -253,14 +254,14 @@ def _prepare(
                 place = {name: row for row, name in enumerate(ids)}
                 others = {}
                 for division in divisions:
-                    seeded = protocol.model_copy(update={"split_seed": division.split})
-                    if limit is None or seeded == protocol:
-                        arranged = _arrange(dataset, table, bad, seeded, limit, whole)
+                    again, seeded = _divided_anew(dataset, table, protocol, division)
+                    if limit is None or division.split == protocol.split_seed:
+                        arranged = _arrange(again, table, bad, seeded, limit, whole)
                         picked = _Decoded(found.images, place)
                         others[division] = _divided(division, base, picked, arranged[:2], access)
                     else:  # a limit takes other images of another split
                         more = prepare_unchecked(
-                            dataset, seeded, access,
+                            again, seeded, access,
                             limit=limit, progress=progress, divisions=[division],
                         )  # fmt: skip
                         others[division] = more.divided(division)
@@ -281,6 +282,23 @@ def _with_external(
     said = [f"external {name}: {note}" for name, one in external.items() for note in one.notes]
     others = {division: one(other) for division, other in prepared.others.items()}
     return replace(one(prepared), others=others, notes=(*prepared.notes, *notes, *said))
+
+
+def _divided_anew(
+    dataset: Dataset, table: DatasetTable, protocol: Protocol, division: Division
+) -> tuple[Dataset, Protocol]:
+    """The dataset, and the protocol's shares, as a further split divides it.
+
+    An official test stays; an official validation split is drawn anew, as large as it is.
+    """
+    seeded = protocol.model_copy(update={"split_seed": division.split})
+    count = Counter(sample.split for sample in table.samples)
+    if seeded == protocol or dataset.splits != "official" or not count["test"]:
+        return dataset, seeded
+    if count["validation"]:
+        share = count["validation"] / (count["train"] + count["validation"])
+        seeded = seeded.model_copy(update={"validation_share": share})
+    return dataset.model_copy(update={"splits": "official-test"}), seeded
 
 
 class _Decoded(NamedTuple):
@@ -367,7 +385,8 @@ def survey_dataset(
     Raises:
         DataError: the dataset contradicts itself, or cannot be split.
     """
-    table = read_table(dataset.pinned(access), access)
+    dataset = as_given(dataset.pinned(access), access)
+    table = read_table(dataset, access)
     near = None if dataset.procedural else known_duplicates(table, access.cache)
     whole = _pairs(table, near)
     bad = dict(table.unreadable)
@@ -386,8 +405,8 @@ def survey_dataset(
             )
             others, splits_of = {}, [splits]
             for division in divisions:
-                seeded = protocol.model_copy(update={"split_seed": division.split})
-                found = _arrange(dataset, table, bad, seeded, limit, whole)[:2]
+                again, seeded = _divided_anew(dataset, table, protocol, division)
+                found = _arrange(again, table, bad, seeded, limit, whole)[:2]
                 others[division] = _surveyed(facts, found, division, access)
                 splits_of.append(found[0])
             sets, absent = external_sets(dataset, access)
@@ -399,6 +418,24 @@ def survey_dataset(
             notes = (*facts.notes, *absent)
             return replace(facts, others=others, external=external, notes=notes)
         bad |= {ids[row]: why for row, why in known.bad.items()}
+
+
+def survey_splits(
+    dataset: Dataset, protocol: Protocol, access: Access, divisions: Sequence[Division]
+) -> dict[Division, Splits]:
+    """The splits of a dataset, as far as bad images and near duplicates are known.
+
+    Raises:
+        DataError: the dataset contradicts itself, or cannot be split.
+    """
+    dataset = as_given(dataset.pinned(access), access)
+    table = read_table(dataset, access)
+    near = None if dataset.procedural else find_duplicates(table, access.cache)
+    whole, found = _pairs(table, near), {}
+    for division in divisions:
+        again, seeded = _divided_anew(dataset, table, protocol, division)
+        found[division] = _arrange(again, table, table.unreadable, seeded, None, whole)[0]
+    return found
 
 
 def _surveyed(

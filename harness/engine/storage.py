@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.api.dataset import Split
-from harness.api.execution import Images, PickedRows
+from harness.api.images import Images, PickedRows
 from harness.engine.devices import device_memory
 
 # Of a card's memory, the images of a split may take this share; a larger split is streamed.

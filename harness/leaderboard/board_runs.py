@@ -9,7 +9,7 @@ from harness.api.leaderboard import Block, BoardRun, Row, Track
 from harness.api.records import Environment, Failure, MetricValue, PluginRecord, RunResult
 from harness.leaderboard.external import external_runs
 from harness.leaderboard.ranking import epochs_used, finite, patience_ran_out
-from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns, settings_text
+from harness.leaderboard.tracks import BlockKey, BlockSeed, RowKey, TrackRuns, settings_text
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def board_runs(
 ) -> tuple[BoardRun, ...]:
     """List the runs in the order of the rows as ranked, then by block and seed."""
     return tuple(
-        _entry(run, built, row, blocks[slot.block])
+        _entry(run, built, row, blocks[slot.block], _trial(track, _key(row), slot, run))
         for row in built.rows
         for slot, run in sorted(track.runs[_key(row)].items())
     )
@@ -31,7 +31,13 @@ def _key(row: Row) -> RowKey:
     return RowKey(row.strategy, settings_text(row.settings), row.source)
 
 
-def _entry(run: RunResult, track: Track, row: Row, block: Block) -> BoardRun:
+def _trial(track: TrackRuns, row: RowKey, slot: BlockSeed, run: RunResult) -> int | None:
+    """The number of the trial that was chosen; None: the track is not tuned."""
+    trials = track.trials[row][slot] if track.key.tuned else ()
+    return next((one.number for one in trials if one.run is run), None)
+
+
+def _entry(run: RunResult, track: Track, row: Row, block: Block, trial: int | None) -> BoardRun:
     spec, environment = run.spec, run.environment or UNKNOWN
     return BoardRun(
         run_id=run.run_id,
@@ -72,6 +78,9 @@ def _entry(run: RunResult, track: Track, row: Row, block: Block) -> BoardRun:
         device=environment.device,
         finished=run.finished,
         error=_short(run.error),
+        split=spec.protocol.split_seed,
+        labels=spec.labels,
+        trial=trial,
         external=external_runs(run),
     )
 

@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from harness.api.leaderboard import Leaderboard
-from harness.api.records import Json
+from harness.api.records import Json, Plan
+from harness.errors import UsageError
 from harness.leaderboard import build, statistics
 from harness.leaderboard.html import html_page, page_data
 from harness.leaderboard.render import formats
+from harness.leaderboard.tracks import Selection
 from harness.plugins.registry import PluginRegistry
 from harness.results.merge import MergedStore
 from harness.results.store import Store, uncollected
@@ -65,9 +67,18 @@ def _page(board: Leaderboard, store: MergedStore, loaded: PluginRegistry) -> dic
 
 
 def rank_folder(
-    store: MergedStore, loaded: PluginRegistry, metric: str | None = None
+    store: MergedStore,
+    loaded: PluginRegistry,
+    metric: str | None = None,
+    trials: int | None = None,
 ) -> Leaderboard:
     """The leaderboard of a results folder, or of several read as one.
+
+    Args:
+        store: the runs.
+        loaded: plugins.
+        metric: what to rank by; None: the suites' primary metric.
+        trials: of tuned suites, only the first so many trials count; None: all.
 
     Raises:
         UsageError: the metric is not known.
@@ -83,7 +94,33 @@ def rank_folder(
         store.failures(),
         metric=metric,
         higher_is_better=known is None or known.higher_is_better,
+        selection=_selection(plan, loaded, trials),
     )
+
+
+def _selection(plan: Plan, loaded: PluginRegistry, trials: int | None) -> Selection | None:
+    """The rule of the plan's tuned suites; None: it has none, and nothing is to be chosen.
+
+    Raises:
+        UsageError: `trials` is given and no suite is tuned, or suites choose by several metrics.
+    """
+    named = {
+        suite.tuning.selection or suite.primary
+        for suite in plan.suites.values()
+        if suite.tuning is not None
+    }
+    if not named:
+        if trials is not None:
+            raise UsageError("--trials is for boards of suites that tune, and this is none")
+        return None
+    if len(named) > 1:
+        raise UsageError(
+            f"the suites of this board choose trials by {' and by '.join(sorted(named))}; "
+            "rank their folders one by one"
+        )
+    name = named.pop()
+    known = loaded.metrics.get(name)
+    return Selection(name, known is None or known.higher_is_better, trials)
 
 
 def render_board(

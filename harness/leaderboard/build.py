@@ -11,7 +11,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-from harness.api.leaderboard import Block, BoardRun, Leaderboard, Track
+from harness.api.leaderboard import Block, BoardRun, Leaderboard, Track, TunedRow
 from harness.api.records import Plan, RunResult
 from harness.errors import UsageError
 from harness.leaderboard import board_runs, external, labels
@@ -24,7 +24,8 @@ from harness.leaderboard.ranking import (
     rank_rows,
     score_row,
 )
-from harness.leaderboard.tracks import BlockKey, TrackRuns, sort_runs
+from harness.leaderboard.tracks import BlockKey, RowKey, Selection, TrackKey, TrackRuns, sort_runs
+from harness.leaderboard.tuning import describe_tuning
 from harness.utils.names import did_you_mean
 
 METRIC = "balanced-accuracy"
@@ -37,6 +38,7 @@ def build_leaderboard(
     metric: str | None = None,
     *,
     higher_is_better: bool = True,
+    selection: Selection | None = None,
 ) -> Leaderboard:
     """Rank strategies over (dataset, backbone) blocks, a track at a time.
 
@@ -46,6 +48,7 @@ def build_leaderboard(
         failures: runs that ended without a result.
         metric: None takes the primary metric of the plan's suites.
         higher_is_better: the metric's direction.
+        selection: chooses among the trials of a tuned suite; None: by the metric, among all.
 
     Raises:
         UsageError: no finished run holds the metric that was named.
@@ -53,15 +56,21 @@ def build_leaderboard(
     if metric is not None:
         _check_metric(metric, results)
     chosen = metric or _primary(plan)
-    found = sort_runs([*results, *failures], plan)
+    selection = selection or Selection(chosen, higher_is_better)
+    found = sort_runs([*results, *failures], plan, selection)
     titles = labels.track_titles(found.tracks)
     built = [
-        _track(track, title, chosen, higher_is_better=higher_is_better)
+        _track(track, title, chosen, selection, higher_is_better=higher_is_better)
         for track, title in zip(found.tracks, titles, strict=True)
     ]
     order = sorted(range(len(built)), key=lambda i: _place(built[i][0]))
     kept = sorted(
-        (run for track in found.tracks for slots in track.runs.values() for run in slots.values()),
+        {
+            run.run_id: run
+            for track in found.tracks
+            for slots in track.runs.values()
+            for run in slots.values()
+        }.values(),
         key=lambda run: run.run_id,
     )
     data, weights = labels.data_notes(kept), labels.weights_notes(kept)
@@ -105,11 +114,20 @@ def _place(track: Track) -> tuple[object, ...]:
     limited = track.limit is not None
     weights = track.weights == "none"
     newest = -(track.engine or 0)
-    return (limited, track.shortened, weights, -(track.limit or 0), newest, track.title, track.id)
+    return (
+        limited,
+        track.shortened,
+        weights,
+        -(track.limit or 0),
+        newest,
+        not track.tuned,
+        track.title,
+        track.id,
+    )
 
 
 def _track(
-    track: TrackRuns, title: str, metric: str, *, higher_is_better: bool
+    track: TrackRuns, title: str, metric: str, selection: Selection, *, higher_is_better: bool
 ) -> tuple[Track, tuple[BoardRun, ...]]:
     blocks = _blocks(track)
     partial = [
@@ -126,11 +144,12 @@ def _track(
         labels=row_labels,
         control=choose_control(found, row_labels),
         higher_is_better=higher_is_better,
+        tuning=_tuning(track, selection),
     )
     rows = rank_rows(found, frame)
     control = frame.control
     built = Track(
-        id=hashlib.sha256(repr(track.key).encode()).hexdigest()[:12],
+        id=_track_id(track.key),
         title=title,
         protocol=track.protocol,
         protocol_digest=track.key.protocol if track.protocol else "",
@@ -147,17 +166,34 @@ def _track(
         notes=_track_notes(found, frame),
         blocks=tuple(blocks.values()),
         rows=rows,
+        tuned=track.key.tuned,
     )
     runs = board_runs.board_runs(track, built, blocks)
     return external.with_external(built, runs, metric), runs
 
 
+def _track_id(key: TrackKey) -> str:
+    """12 hex digits; tracks of plain runs keep those they had before there were tuned ones."""
+    text = repr(key).replace(", tuned=False", "")
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _tuning(track: TrackRuns, selection: Selection) -> dict[RowKey, TunedRow]:
+    """Every row of a tuned track -> what was tried and chosen for it."""
+    found = {}
+    for row, units in track.trials.items():
+        knob = ", ".join(sorted(track.tuned[row] - {"rate"}))
+        if (told := describe_tuning(units.values(), knob, selection)) is not None:
+            found[row] = told
+    return found
+
+
 def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
     """In order of dataset and backbone."""
-    seeds: dict[BlockKey, list[int]] = defaultdict(list)
+    pairs: dict[BlockKey, list[tuple[int, int]]] = defaultdict(list)
     for slot in sorted(track.units):
-        seeds[slot.block].append(slot.seed)
-    names = labels.block_labels(seeds)
+        pairs[slot.block].append((slot.split, slot.seed))
+    names = labels.block_labels(pairs)
     return {
         key: Block(
             label=names[key],
@@ -167,9 +203,11 @@ def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
             data=key.data,
             weights=key.weights,
             source=key.source,
-            seeds=tuple(given),
+            seeds=tuple(sorted({seed for _, seed in given})),
+            labels=key.labels or None,
+            pairs=tuple(sorted(given)) if any(split for split, _ in given) else (),
         )
-        for key, given in seeds.items()
+        for key, given in pairs.items()
     }
 
 

@@ -18,7 +18,7 @@ from harness.api.execution import Predictions
 from harness.api.leaderboard import Block, BoardRun, Row, Track
 from harness.api.metric import softmax
 from harness.api.records import Json, MetricValue, RunResult
-from harness.data.split import take
+from harness.data.division.split import take
 from harness.leaderboard.external import ExternalSet, holds, labelled_sets, wanted_runs
 from harness.results.merge import MergedStore
 

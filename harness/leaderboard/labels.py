@@ -66,18 +66,19 @@ def _with_parts(name: str, parts: Sequence[str]) -> str:
 
 def block_labels(blocks: Iterable[BlockKey]) -> dict[BlockKey, str]:
     """`dataset / backbone`, with a hash only where several states of the two occur."""
-    by_pair: dict[tuple[str, str], list[BlockKey]] = defaultdict(list)
+    by_place: dict[tuple[str, str, str], list[BlockKey]] = defaultdict(list)
     for block in blocks:
-        by_pair[block.dataset, block.backbone].append(block)
+        by_place[block.dataset, block.backbone, block.labels].append(block)
     labels: dict[BlockKey, str] = {}
-    for (dataset, backbone), same in by_pair.items():
+    for (dataset, backbone, budget), same in by_place.items():
         differing = [
             role
             for role in ("data", "weights", "source")
             if len({getattr(block, role) for block in same}) > 1
         ]
         for block in same:
-            parts = [f"{role} {getattr(block, role)[:SHORT] or 'unknown'}" for role in differing]
+            parts = [f"{budget} labels"] if budget else []
+            parts += [f"{role} {getattr(block, role)[:SHORT] or 'unknown'}" for role in differing]
             labels[block] = _with_parts(f"{dataset} / {backbone}", parts)
     return labels
 
@@ -85,16 +86,19 @@ def block_labels(blocks: Iterable[BlockKey]) -> dict[BlockKey, str]:
 def track_titles(tracks: Sequence[TrackRuns]) -> list[str]:
     """Titles: always limit, budget, weights and precision; the rest where it differs."""
     several_engines = len({track.key.engine for track in tracks}) > 1
-    titles = [_track_title(track, several_engines) for track in tracks]
+    tuned = any(track.key.tuned for track in tracks)
+    ways = {True: "tuned", False: "one common rate" if tuned else ""}
+    titles = [_track_title(track, ways[track.key.tuned], several_engines) for track in tracks]
     return [
         f"{title} (protocol {track.key.protocol[:SHORT]})" if titles.count(title) > 1 else title
         for title, track in zip(titles, tracks, strict=True)
     ]
 
 
-def _track_title(track: TrackRuns, several_engines: bool) -> str:  # noqa: FBT001 - private
+def _track_title(track: TrackRuns, way: str, several_engines: bool) -> str:  # noqa: FBT001 - private
     key = track.key
-    parts = [
+    parts = [way] if way else []
+    parts += [
         "full data" if key.limit is None else f"at most {key.limit} images a split",
         f"{'shortened to' if track.shortened else 'at most'} {number(track.epochs)} epochs",
         "pre-trained weights" if key.pretrained else "random weights",
@@ -134,22 +138,33 @@ def track_banners(track: TrackRuns) -> tuple[str, ...]:
 
 
 def data_notes(runs: Sequence[RunResult]) -> tuple[DataNote, ...]:
-    """One note a dataset and fingerprint; of limited and full records the full one."""
-    largest: dict[tuple[str, str], tuple[int, DataRecord]] = {}
+    """One note a dataset and state of its samples; of several records the fullest, of the first split."""
+    chosen: dict[tuple[str, str], tuple[tuple[int, int], DataRecord]] = {}
+    fingerprints: dict[tuple[str, str], set[str]] = defaultdict(set)
     partial = {(run.spec.dataset, run.spec.data) for run in runs if run.spec.present_only}
     for run in runs:
         if run.data is not None:
-            key, size = (run.spec.dataset, run.spec.data), _size(run.data)
-            if key not in largest or size > largest[key][0]:
-                largest[key] = (size, run.data)
-    fingerprints: dict[str, int] = defaultdict(int)
-    for dataset, _ in largest:
-        fingerprints[dataset] += 1
+            key = (run.spec.dataset, run.data.samples or run.spec.data)
+            fingerprints[key].add(run.spec.data)
+            size = (_size(run.data), -run.spec.protocol.split_seed)
+            if key not in chosen or size > chosen[key][0]:
+                chosen[key] = (size, run.data)
+    states: dict[str, int] = defaultdict(int)
+    for dataset, _ in chosen:
+        states[dataset] += 1
+    found = [
+        (dataset, record, len(fingerprints[dataset, state]))
+        for (dataset, state), (_, record) in chosen.items()
+    ]
     return tuple(
         _data_note(
-            dataset, record, several=fingerprints[dataset] > 1, partial=(dataset, data) in partial
+            dataset,
+            record,
+            several=states[dataset] > 1,
+            partial=(dataset, record.fingerprint) in partial,
+            splits=splits,
         )
-        for (dataset, data), (_, record) in sorted(largest.items(), key=lambda item: item[0])
+        for dataset, record, splits in sorted(found, key=lambda one: (one[0], one[1].fingerprint))
     )
 
 
@@ -157,7 +172,9 @@ def _size(data: DataRecord) -> int:
     return sum(sum(by_class.values()) for by_class in data.counts.values())
 
 
-def _data_note(dataset: str, data: DataRecord, *, several: bool, partial: bool) -> DataNote:
+def _data_note(
+    dataset: str, data: DataRecord, *, several: bool, partial: bool, splits: int
+) -> DataNote:
     lacking = {
         split: tuple(name for name, count in by_class.items() if not count)
         for split, by_class in data.counts.items()
@@ -169,7 +186,7 @@ def _data_note(dataset: str, data: DataRecord, *, several: bool, partial: bool) 
         modality=data.modality,
         classes=len(data.classes),
         images={split: sum(by_class.values()) for split, by_class in data.counts.items()},
-        rule=data.rule,
+        rule=data.rule if splits == 1 else f"{splits} random splits, the first: {data.rule}",
         fingerprint=data.fingerprint,
         split_sha256=data.split_sha256,
         skipped=len(data.skipped),

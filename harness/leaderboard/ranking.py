@@ -10,9 +10,18 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeAlias
 
-from harness.api.leaderboard import Block, BlockFigure, Contrast, Gap, GroupFigure, Row, Spend
+from harness.api.leaderboard import (
+    Block,
+    BlockFigure,
+    Contrast,
+    Gap,
+    GroupFigure,
+    Row,
+    Spend,
+    TunedRow,
+)
 from harness.api.records import MetricValue, RunResult
-from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns
+from harness.leaderboard.tracks import BlockKey, BlockSeed, RowKey, TrackRuns
 
 Groups: TypeAlias = Mapping[str, Sequence[BlockKey]]
 
@@ -98,10 +107,10 @@ def score_row(
     found.values = {
         block: mean(given)
         for block, given in figures.items()
-        if len(given) == len(blocks[block].seeds)
+        if len(given) == len(blocks[block].pairs or blocks[block].seeds)
     }
     found.ok.sort(key=lambda run: run.run_id)
-    found.gaps = [_gap(blocks[unit.block], unit.seed, lacking[unit]) for unit in sorted(lacking)]
+    found.gaps = [_gap(blocks[unit.block], unit, lacking[unit]) for unit in sorted(lacking)]
     found.not_asked = found.wanted - found.defined - len(lacking)
     return found
 
@@ -114,9 +123,10 @@ def failure_text(run: RunResult) -> str:
     return f"{kind}: {run.error.headline}"
 
 
-def _gap(block: Block, seed: int, lacking: tuple[str, str]) -> Gap:
+def _gap(block: Block, unit: BlockSeed, lacking: tuple[str, str]) -> Gap:
     kind, reason = lacking
-    return Gap.model_validate({"kind": kind, "block": block.label, "seed": seed, "reason": reason})
+    place = {"block": block.label, "seed": unit.seed, "split": unit.split}
+    return Gap.model_validate({"kind": kind, "reason": reason, **place})
 
 
 def rank_values(values: Iterable[float], *, higher_is_better: bool) -> list[float]:
@@ -133,7 +143,10 @@ def rank_values(values: Iterable[float], *, higher_is_better: bool) -> list[floa
 
 @dataclass(frozen=True)
 class TrackContext:
-    """Blocks, labels and control of a track; `modalities` and `backbones` hold blocks by name."""
+    """Blocks, labels and control of a track; `modalities` and `backbones` hold blocks by name.
+
+    `tuning`: row -> what was chosen for it among its trials.
+    """
 
     blocks: Mapping[BlockKey, Block]
     modalities: Groups
@@ -141,6 +154,7 @@ class TrackContext:
     labels: Mapping[RowKey, str]
     control: RowScores | None
     higher_is_better: bool
+    tuning: Mapping[RowKey, TunedRow] = field(default_factory=dict)
 
 
 def group(blocks: Mapping[BlockKey, Block], by: Callable[[Block], str]) -> Groups:
@@ -209,6 +223,7 @@ def _row(row: RowScores, frame: TrackContext) -> Row:
         spend=_spend(row.ok),
         gaps=tuple(row.gaps),
         not_asked=row.not_asked,
+        tuning=frame.tuning.get(row.key),
     )
 
 

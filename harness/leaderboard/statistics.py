@@ -21,7 +21,7 @@ from harness.api.execution import Predictions
 from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
 from harness.api.metric import softmax
 from harness.api.records import Json, RunResult
-from harness.data.split import read_samples, take
+from harness.data.division.split import read_samples, take
 from harness.leaderboard import claims, drops
 from harness.leaderboard.cells import CellBlock, RunScores, make_block
 from harness.leaderboard.ranking import RULES
@@ -59,6 +59,8 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
             places = [(block.dataset, block.backbone) for block in track.blocks]
             given = [block for _, block in blocks]
             answers += claims.answer(list(names), given, places, title, board.metric)
+    if any(track.tuned for track in board.tracks):  # tuned and not, side by side
+        answers.sort(key=lambda answer: list(names).index(answer.claim))
     answered = tuple(answers) if board.metric in CLAIMED else None
     return board.model_copy(update={"statistics": found, "claims": answered})
 

@@ -18,8 +18,8 @@ from harness.api.records import (
     Suite,
     digest,
 )
+from harness.data.division.split import Splits, SplitSample
 from harness.data.external import MARK
-from harness.data.split import Splits, SplitSample
 from harness.errors import StoreError
 from harness.results import schema
 from harness.results.privacy import Scrubber, is_pseudonym, is_public, is_searchable

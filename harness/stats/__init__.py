@@ -4,7 +4,7 @@ Scores are higher-is-better everywhere: negate those of another metric.  Definit
 each procedure errs, stand in `docs/statistics.md`.
 """
 
-from harness.stats.aggregate import probability_of_improvement
+from harness.stats.aggregate import expected_best, probability_of_improvement
 from harness.stats.cells import Change, Sight, compare_pairs
 from harness.stats.collapse import WEAK, collapsed
 from harness.stats.conjunction import partial_conjunction, share
@@ -66,6 +66,7 @@ __all__ = [
     "contributions",
     "critical_difference",
     "estimate_gains",
+    "expected_best",
     "friedman",
     "general_pairs",
     "group_scores",

@@ -59,6 +59,10 @@ def megabytes(size: float) -> str:
     return f"{size:.0f} bytes"
 
 
+def percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

@@ -5,6 +5,7 @@ from harness import Dataset, PatternDataset, hookimpl
 BREAKHIS = PatternDataset(
     name="breakhis",
     modality="histology",
+    mirrors=True,
     classes=("benign", "malignant"),
     # biopsy, benign, adenosis, slide 14-22549G, 40 x, number 1
     example="SOB_B_A-14-22549G-40-001.png",

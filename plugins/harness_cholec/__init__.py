@@ -59,6 +59,7 @@ def harness_datasets() -> list[Dataset]:
         Cholec(
             name="cholec80",
             modality="endoscopy",
+            mirrors=True,
             title="Cholec80, surgical phase",
             pattern=r"(?P<group>video\d\d)/(?:\w*_)?(?P<frame>\d+)\.(?:png|jpe?g)$",
             example="video01/video01_000025.png",
@@ -74,6 +75,7 @@ def harness_datasets() -> list[Dataset]:
         Cholec(
             name="cholecseg8k",
             modality="endoscopy",
+            mirrors=True,
             title="CholecSeg8k, surgical phase",
             pattern=r"(?P<group>video\d\d)/\w+/frame_(?P<frame>\d+)_endo\.png$",
             example="video01/video01_00080/frame_80_endo.png",

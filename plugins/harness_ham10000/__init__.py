@@ -5,6 +5,7 @@ from harness import Dataset, HubDataset, hookimpl
 HAM10000 = HubDataset(
     name="ham10000",
     modality="dermoscopy",
+    mirrors=True,
     title="HAM10000, split by lesion",
     classes=(
         "actinic_keratoses",

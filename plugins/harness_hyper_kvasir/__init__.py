@@ -7,6 +7,7 @@ COLITIS = ("0-1", "1", "1-2", "2", "2-3", "3")
 HYPER_KVASIR = HubDataset(
     name="hyper-kvasir",
     modality="endoscopy",
+    mirrors=True,
     title="HyperKvasir, labelled images",
     classes=(
         *("barretts", "barretts-short-segment", "bbps-0-1", "bbps-2-3", "cecum"),

@@ -5,6 +5,7 @@ from harness import Dataset, HubDataset, hookimpl
 NCT_CRC_HE = HubDataset(
     name="nct-crc-he",
     modality="histology",
+    mirrors=True,
     title="NCT-CRC-HE-100K, stains not normalised, tested on CRC-VAL-HE-7K",
     classes=("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM"),
     repo="1aurent/NCT-CRC-HE",

@@ -186,6 +186,13 @@ def test_list_as_json_holds_everything(path, harness_cli):
                 "choices": None,
                 "description": "",
             },
+            {
+                "name": "rate",
+                "default": 1.0,
+                "search": {"low": 0.01, "high": 30.0, "log": True},
+                "choices": None,
+                "description": "multiplier of the protocol's learning rate, in every phase",
+            },
         ],
         "plugin": "made",
         "distribution": None,

@@ -14,9 +14,9 @@ from wards import ward
 from harness import Access, DataError, Protocol, UsageError
 from harness.api.dataset import Dataset, LocalDataset
 from harness.data import preparation
+from harness.data.division.split import Division
 from harness.data.external import MARK, with_external
 from harness.data.folder import ExternalFolder, FolderDataset, parse_external_option
-from harness.data.split import Division
 
 PROTOCOL = Protocol(name="p", resize=8, crop=8)
 

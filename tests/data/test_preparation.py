@@ -18,8 +18,8 @@ from transformed import transformed
 from harness import Access, DataError, Dataset, Protocol, StoreError
 from harness.api.dataset import SPLITS
 from harness.data import cache, images, preparation, table
+from harness.data.division.split import Splits
 from harness.data.folder import FolderDataset
-from harness.data.split import Splits
 
 PROTOCOL = Protocol(name="p", resize=18, crop=16)
 FEATURES = Features(

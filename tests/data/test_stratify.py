@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import stratify
-from harness.data.stratify import (
+from harness.data.division import stratify
+from harness.data.division.stratify import (
     Sample,
     assign_splits,
     find_groups,

@@ -259,7 +259,7 @@ def made(optimizer="sgd", momentum=0.0, scale=None, **values):
     learning = {name: nn.Parameter(torch.tensor(value)) for name, value in values.items()}
     protocol = toy_protocol(optimizer=optimizer, momentum=momentum, lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
-    return learning, Optimizer(protocol, learning, RATES, DECAYS, scaler)
+    return learning, Optimizer(protocol, learning, RATES, DECAYS, scaler, protocol.lr)
 
 
 def step(learning, optimizer, slope=1.0):
@@ -389,7 +389,7 @@ def test_the_scale_of_the_loss_leaves_no_trace_and_steps_left_out_are_told():
 
 def test_steps_of_a_single_parameter_are_counted_too():
     alone, scaler = {"w": nn.Parameter(torch.ones(()))}, torch.amp.GradScaler("cpu", init_scale=4.0)
-    optimizer = Optimizer(toy_protocol(), alone, {"w": 1.0}, {"w": 0.0}, scaler)
+    optimizer = Optimizer(toy_protocol(), alone, {"w": 1.0}, {"w": 0.0}, scaler, 0.1)
     step(alone, optimizer, slope=math.nan)
     assert optimizer.notes() == ("1 step left out: a gradient was not finite in fp16",)
 

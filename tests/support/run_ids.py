@@ -12,7 +12,7 @@ from pathlib import Path
 from places import DATA_FILES
 
 from harness import NumericMode, RunResult, Weights
-from harness.benchmark.identity import run_specs
+from harness.benchmark.identity import divisions, run_specs
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.run import dry_run
 from harness.benchmark.suite import resolve_suite
@@ -27,7 +27,8 @@ def named(found):
     """What a run is called -> its id; a name that stands for two runs is refused."""
     ids = {}
     for spec in found:
-        name = f"{spec.cell} / seed {spec.seed}"
+        rate = spec.settings.get("rate", 1)
+        name = f"{spec.cell} / seed {spec.seed}" + (rate != 1) * f" / rate {rate:g}"
         assert name not in ids
         ids[name] = spec.run_id
     return ids
@@ -95,7 +96,36 @@ def paper():
             yield found[dataset, next(networks), strategy]
 
 
-PARTS = {"demo": demonstration, "historic": historic, "paper-2024": paper}
+def real_small():
+    """All 480 of `real-small`, were its data and weights those that are made up here."""
+    loaded = load_plugins()
+    resolved = resolve_suite(BenchRequest(suite="real-small"), loaded)
+    suite = resolved.suite
+    datasets = {
+        name: DatasetInfo(
+            (),
+            {},
+            made(f"data of {name}"),
+            decoded=True,
+            others={
+                division: DatasetInfo((), {}, made(f"data of {name}, {division}"), decoded=True)
+                for division in divisions(suite)
+            },
+        )
+        for name in suite.datasets
+    }
+    weights = {"resnet50": WeightsFile(Path("resnet50"), made("weights"), Weights(name="resnet50"))}
+    mode = NumericMode(precision="bf16", layout="channels-last")
+    numeric = dict.fromkeys(itertools.product(suite.datasets, suite.backbones), mode)
+    return run_specs(resolved, loaded, numeric, datasets, weights).specs
+
+
+PARTS = {
+    "demo": demonstration,
+    "historic": historic,
+    "paper-2024": paper,
+    "real-small": real_small,
+}
 
 
 if __name__ == "__main__":

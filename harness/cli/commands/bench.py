@@ -86,8 +86,9 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 )
 @click.option(
     "--splits",
-    metavar="N|paired",
-    help="So many random splits, each with every seed; paired: one a seed.",
+    multiple=True,
+    metavar="N|paired|FILE",
+    help="So many random splits, each with every seed; paired: one a seed; or a dataset's splits in a file.",
 )
 @click.option(
     "--labels",

@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,14 +24,19 @@ from harness.errors import UsageError
 )
 @click.option("--ranks-only", is_flag=True, help="Leave out tests and claims: for very many runs.")
 @click.option("--metric", help="Rank by another metric than the suite's.")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Of a suite that tunes: as if only the first so many trials had been allowed.",
+)
 @pass_session
 def command(
     session: Session,
+    /,
     places: tuple[Path, ...],
     out: Path | None,
     wanted: str | None,
-    ranks_only: bool,  # noqa: FBT001 - click passes options by name
-    metric: str | None,
+    **given: Any,  # noqa: ANN401 - click's options, see above
 ) -> None:
     """Rank what is in a results folder and write its leaderboard.
 
@@ -44,13 +50,13 @@ def command(
     from harness.results.store import uncollected
     from harness.utils.streams import unguarded
 
-    tests = not ranks_only
+    tests = not given["ranks_only"]
     target = out or _itself(places, writes=wanted is None)
     if not target.is_dir():
         check_places(places)  # before a folder is made for the board
     held = nullcontext() if wanted else boards.writing(target)
     with uncollected(), held, opened(places) as store:
-        board = boards.rank_folder(store, session.plugins, metric)
+        board = boards.rank_folder(store, session.plugins, given["metric"], given["trials"])
         if store.repeats:
             warn(
                 f"{len(store.repeats)} runs were made in several places and came out differently; "

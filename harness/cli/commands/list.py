@@ -82,7 +82,11 @@ def _strategy(one: type[Strategy]) -> Entry:
         "description": " ".join(paragraph.split()),
         "paper": one.paper,
         "settings": [
-            _setting(name, field, defaults[name]) for name, field in one.model_fields.items()
+            _setting(name, field, defaults[name])
+            # The plugin's own first; a list is sorted stably.
+            for name, field in sorted(
+                one.model_fields.items(), key=lambda item: item[0] in Strategy.model_fields
+            )
         ],
     }
 
@@ -126,7 +130,9 @@ def _metric_row(entry: Entry) -> list[str]:
 
 def _suite(one: Suite) -> Entry:
     axes = {name: list(getattr(one, name)) for name in ("datasets", "backbones", "strategies")}
-    sizes = [*map(len, axes.values()), len(one.seeds)]
+    splits = 1 if one.splits == "paired" else one.splits
+    trials = len(one.tuning.grid) if one.tuning is not None else 1
+    sizes = [*map(len, axes.values()), len(one.seeds), splits, len(one.labels) or 1, trials]
     return {
         "title": one.title,
         "description": one.description,

@@ -106,7 +106,7 @@ def _cells(track: Track, runs: Places, metric: Mapping[str, Json]) -> dict[str, 
 def _mean(runs: Sequence[BoardRun], block: Block, metric: str) -> float | None:
     given = [figure.value for run in runs if (figure := run.metrics.get(metric))]
     defined = [value for value in given if value is not None]
-    return mean(defined) if len(defined) == len(block.seeds) else None
+    return mean(defined) if len(defined) == len(block.pairs or block.seeds) else None
 
 
 def _statistics(

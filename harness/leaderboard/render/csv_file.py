@@ -2,7 +2,7 @@
 
 Nothing is rounded.
 
-Columns, in order: IDENTITY; `test_METRIC` for every metric of any run, the board's own first;
+Columns, in order: IDENTITY; those of LATER that say something of any run; `test_METRIC` for every metric of any run, the board's own first;
 `validation_METRIC` likewise; `by_class` and `undefined` (JSON: metric -> class -> value, metric ->
 reason); COST; RECORD; ERROR; where there are further test sets `external_NAME_METRIC`.  Headers are snake case.  An empty cell: not known, or undefined.
 Text that a spreadsheet would take for a formula gets a leading apostrophe.
@@ -54,6 +54,11 @@ IDENTITY = {
     "compile": "numeric.compile",
     "deterministic": "numeric.deterministic",
 }
+LATER = {
+    "split": "split",
+    "labels": "labels",
+    "trial": "trial",
+}  # each only where it is not 0 or empty
 COST = {
     "epochs_used": "epochs_used",
     "stopped_early": "stopped",
@@ -86,8 +91,10 @@ def render(board: Leaderboard) -> str:
     """The runs: the whole file, header first, lines ended by a line feed."""
     test, validation = _metrics(board, "metrics"), _metrics(board, "validation")
     external = _external(board)
+    later = [name for name in LATER if any(getattr(run, name) for run in board.runs)]
     header = [
         *IDENTITY,
+        *later,
         *_headers("test", test),
         *_headers("validation", validation),
         *("by_class", "undefined"),
@@ -104,6 +111,7 @@ def render(board: Leaderboard) -> str:
         metrics = run.metrics
         values = [
             *identity(run),
+            *(getattr(run, name) for name in later),
             *_figures(metrics, test),
             *_figures(run.validation, validation),
             {name: found.by_class for name, found in metrics.items() if found.by_class},

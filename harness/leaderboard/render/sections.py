@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.api.leaderboard import BoardRun, DataNote, Gap, GroupFigure, Leaderboard, Row, Track
@@ -13,11 +14,13 @@ from harness.leaderboard.render.tables import (
     data_table,
     group_table,
     main_table,
+    tuning_table,
     weights_table,
 )
 from harness.utils import text
 
 FAILURES, EXAMPLES, SEEDS = 20, 2, 10  # how many are spelled out; the csv has them all
+EDGE = 0.2  # share of choices at the edge of a grid from which on it is called too narrow
 
 
 def document(board: Leaderboard) -> Iterator[Part]:
@@ -47,6 +50,7 @@ def _track(board: Leaderboard, track: Track) -> Iterator[Part]:
         yield Paragraph("Incomplete, therefore not ranked and in nobody's rank:")
         yield Bullets(tuple(_why(row) for row in incomplete))
     yield from tested(board, track)
+    yield from _tuning(track)
     yield from external_tests(board, track)
     yield from _groups(board, track, "By modality", lambda row: row.modalities)
     yield from _groups(board, track, "By backbone", lambda row: row.backbones)
@@ -55,12 +59,34 @@ def _track(board: Leaderboard, track: Track) -> Iterator[Part]:
         yield cost_table(track.rows)
 
 
+def _tuning(track: Track) -> Iterator[Part]:
+    rows = [row for row in track.rows if row.tuning is not None]
+    if not rows:
+        return
+    yield Heading(3, "Tuning")
+    yield tuning_table(rows)
+    yield Paragraph(
+        "Each run was chosen on validation among its trials, anew for every block, split and seed. "
+        "Rates: multiples of the protocol's, and how often each was chosen. At the edge: share of "
+        "choices that fell on the lowest or highest rate that was tried. Still learning: share of "
+        "chosen runs whose best epoch was the last."
+    )
+    wide = [row.label for row in rows if row.tuning and row.tuning.edge > EDGE]
+    if wide:
+        narrow = (
+            f"The edge of the grid was chosen in more than a fifth of the runs of {', '.join(wide)}: "
+            "their best rate may lie outside; a wider grid would tell."
+        )
+        yield Banners((narrow,))
+
+
 def _caption(board: Leaderboard, track: Track) -> str:
     direction = "higher" if board.higher_is_better else "lower"
     seeds = text.shorten([str(seed) for seed in track.seeds], SEEDS)
     caption = (
         f"{board.metric}, {direction} is better, over {_blocks(track)}; "
-        f"{'seed' if len(track.seeds) == 1 else 'seeds'} {seeds}. Mean rank over blocks, 1 is best."
+        f"{'seed' if len(track.seeds) == 1 else 'seeds'} {seeds}{_splits(track)}. Mean rank over "
+        "blocks, 1 is best."
     )
     if track.control:
         caption += (
@@ -70,14 +96,29 @@ def _caption(board: Leaderboard, track: Track) -> str:
     return f"{caption} s/run: median seconds a run, as if it had been alone."
 
 
+def _splits(track: Track) -> str:
+    """`, each on a split of its own` or `, each on 5 splits`; empty: all runs are of one split."""
+    pairs = {pair for block in track.blocks for pair in block.pairs}
+    splits, seeds = {split for split, _ in pairs}, {seed for _, seed in pairs}
+    if len(splits) < 2:  # noqa: PLR2004 - nothing varies
+        return ""
+    if len(pairs) == len(seeds):
+        return ", each on a split of its own"
+    return f", each on {len(splits)} splits"
+
+
 def _blocks(track: Track) -> str:
-    datasets = len({block.dataset for block in track.blocks})
-    backbones = len({block.backbone for block in track.blocks})
+    axes = {
+        "dataset": len({block.dataset for block in track.blocks}),
+        "backbone": len({block.backbone for block in track.blocks}),
+    }
+    if any(block.labels for block in track.blocks):
+        axes["label budget"] = len({block.labels for block in track.blocks})
     blocks = text.plural(len(track.blocks), "block")
-    if datasets * backbones != len(track.blocks):
-        return f"{blocks} (dataset x backbone)"
-    first, second = text.plural(datasets, "dataset"), text.plural(backbones, "backbone")
-    return f"{blocks} ({first} x {second})"
+    if math.prod(axes.values()) != len(track.blocks):
+        return f"{blocks} ({' x '.join(axes)})"
+    counted = (text.plural(count, name) for name, count in axes.items())
+    return f"{blocks} ({' x '.join(counted)})"
 
 
 def _why(row: Row) -> str:
@@ -93,7 +134,11 @@ def _why(row: Row) -> str:
 
 
 def _examples(gaps: Sequence[Gap]) -> str:
-    texts = [f"{gap.block}, seed {gap.seed}{gap.reason and ': ' + gap.reason}" for gap in gaps]
+    texts = [
+        f"{gap.block}, seed {gap.seed}{f', split {gap.split}' if gap.split else ''}"
+        f"{gap.reason and ': ' + gap.reason}"
+        for gap in gaps
+    ]
     return text.shorten(texts, EXAMPLES, "; ")
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.api.leaderboard import DataNote, GroupFigure, Leaderboard, Row, Track, WeightsNote
+from harness.api.leaderboard import (
+    DataNote,
+    GroupFigure,
+    Leaderboard,
+    Row,
+    Track,
+    TunedRow,
+    WeightsNote,
+)
 from harness.leaderboard.render.document import Cell, Column, Table
 from harness.utils import text
 from harness.utils.text import NOTHING
@@ -66,6 +74,31 @@ def cost_table(rows: Sequence[Row]) -> Table:
         _plain("s/run\n(median)", [text.seconds(s.median_seconds) for s in spend]),
         _plain("s\n(total)", [text.seconds(s.seconds) for s in spend]),
     )
+
+
+def tuning_table(rows: Sequence[Row]) -> Table:
+    """What each row was tried with, what was chosen, and what that cost."""
+    told = [row.tuning for row in rows]
+    return _table(
+        _strategies(rows),
+        _plain("trials", [str(one.trials) if one else NOTHING for one in told]),
+        _plain("rates chosen\n(times)", [_rates(one) for one in told], words=True),
+        _plain("at the\nedge", [text.percent(one.edge) if one else NOTHING for one in told]),
+        _plain(
+            "still\nlearning", [text.percent(one.last_epoch) if one else NOTHING for one in told]
+        ),
+        _plain("diverged", [str(one.diverged) if one else NOTHING for one in told]),
+        _plain("s, all\ntrials", [text.seconds(one.seconds if one else None) for one in told]),
+        _plain("s, chosen\nruns", [text.seconds(row.spend.seconds) for row in rows]),
+    )
+
+
+def _rates(told: TunedRow | None) -> str:
+    """`x1 (3), x3 (12)`, and the other setting that was searched."""
+    if told is None:
+        return NOTHING
+    rates = ", ".join(f"x{rate} ({count})" for rate, count in told.chosen.items())
+    return f"{rates}; and {told.knob}" if told.knob else rates
 
 
 def data_table(notes: Sequence[DataNote]) -> Table:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.api.execution import Predictions
 from harness.api.records import DataRecord, ExternalRecord, Plan, PlannedRun, RunResult
-from harness.data.split import Splits
+from harness.data.division.split import Splits
 from harness.errors import StoreError
 from harness.plugins.registry import PluginRegistry
 from harness.results import predictions as predictions_file

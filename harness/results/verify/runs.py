@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.api.execution import Predictions
 from harness.api.metric import metric_fault, why_uncomputed
 from harness.api.records import DataRecord, MetricValue, RunResult
-from harness.data.split import Splits
+from harness.data.division.split import Splits
 from harness.errors import HarnessError, StoreError
 from harness.results import schema
 from harness.results.merge import figures_agree

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from harness.api.dataset import Split
 from harness.api.records import DataRecord, RunSpec, digest
-from harness.data.label_budget import labelled
-from harness.data.split import Splits, limited
-from harness.data.stratify import split_quotas
+from harness.data.division.split import Splits, labelled, limited
+from harness.data.division.stratify import split_quotas
 from harness.errors import StoreError
 from harness.results import package, schema
 from harness.results.privacy import is_pseudonym

@@ -98,6 +98,37 @@ def split_quotas(counts: Mapping[str, int], limit: int) -> dict[str, int]:
     return take
 
 
+def order_groups(groups: Sequence[str], labels: Sequence[str], seed: int) -> list[list[int]]:
+    """Places of each group's samples, ordered so that every beginning has the classes in proportion.
+
+    As nearly as whole groups allow, and with every class as early as that can be.
+    """
+    places: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    total = Counter(labels)
+    rarest_first = sorted(total, key=lambda label: (total[label], label))
+    waiting: dict[str, list[str]] = {}
+    for name in order_by_hash(places, str, f"labels:{seed}"):
+        own = {labels[place] for place in places[name]}
+        # A group counts for the rarest class in it, so that others do not use it up.
+        waiting.setdefault(min(own, key=rarest_first.index), []).append(name)
+    taken: Counter[str] = Counter()
+    following = {label: iter(names) for label, names in waiting.items()}
+    left = {label: len(names) for label, names in waiting.items()}
+    order: list[list[int]] = []
+    while left:
+        absent = next((one for one in rarest_first if not taken[one] and one in left), None)
+        label = absent or min(left, key=lambda one: (taken[one] / total[one], one))
+        unit = places[next(following[label])]
+        left[label] -= 1
+        if not left[label]:
+            del left[label]
+        taken.update(labels[place] for place in unit)
+        order.append(unit)
+    return order
+
+
 def assign_splits(units: Units, shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
     """Unit -> part: each part of `shares` near its share of every class, train the rest.
 

@@ -1,6 +1,6 @@
 """Splits of a dataset: train, validation and test, pure functions of its samples in any order.
 
-A cluster (see `harness.data.stratify`) is never cut.  A split that the source brings and the dataset
+A cluster (see `harness.data.division.stratify`) is never cut.  A split that the source brings and the dataset
 keeps stays as it is; a sample elsewhere of one of its clusters is left out, test before validation
 before train.
 """
@@ -18,12 +18,13 @@ from pydantic import Field
 
 from harness.api.dataset import SPLITS, Split
 from harness.api.records import Extended, Protocol, Record, RunSpec, digest
-from harness.data.stratify import (
+from harness.data.division.stratify import (
     Pair,
     Sample,
     assign_splits,
     find_groups,
     order_by_hash,
+    order_groups,
     place_official,
     split_quotas,
 )
@@ -170,6 +171,54 @@ def limited(splits: Splits, limit: int | None, seed: int) -> dict[Split, list[in
             rows = _some(splits, rows, limit, seed)
         chosen[split] = rows
     return chosen
+
+
+def labelled(splits: Splits, rows: Sequence[int], labels: str | None, seed: int) -> list[int]:
+    """Those of the training rows, in rising order, that keep their label.
+
+    Groups stay whole, every class has an image, classes are in proportion as far as that allows,
+    and a smaller budget is part of a larger one: all are the beginning of one order of the groups,
+    which depends on the split alone.
+
+    Args:
+        splits: the samples.
+        rows: training rows.
+        labels: a share of them ('10%') or a count ('200'); None: all.
+        seed: of the order.
+
+    Raises:
+        UsageError: there are fewer.
+    """
+    if labels is None:
+        return list(rows)
+    count = budget(labels, len(rows), splits.dataset)
+    found: list[int] = []
+    groups = [splits.samples[row].group for row in rows]
+    names = [splits.samples[row].label for row in rows]
+    there: set[str] = set()
+    for unit in order_groups(groups, names, seed):
+        # A group that would overshoot by more than it brings nearer is where the budget ends.
+        if len(found) + len(unit) / 2 > count and there.issuperset(names):
+            break
+        found += [rows[place] for place in unit]
+        there.update(names[place] for place in unit)
+    return sorted(found)
+
+
+def budget(labels: str, images: int, dataset: str) -> int:
+    """Images that keep their label.
+
+    Raises:
+        UsageError: there are fewer than the count that is asked for.
+    """
+    if labels.endswith("%"):
+        return max(1, round(float(labels[:-1]) / 100 * images))
+    if int(labels) > images:
+        raise UsageError(
+            f"--labels {labels}: dataset {dataset!r} has {images} training images; ask for at most "
+            "that many, or for a share (--labels 50%)"
+        )
+    return int(labels)
 
 
 def read_samples(path: Path) -> dict[str, np.ndarray]:
