@@ -61,6 +61,7 @@ def rows(parts, label="ab", each=6):
 # -- from a folder -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_image_of_a_folder_is_tested_on(tmp_path):
     found = prepared(toy(ward=folder(ward(tmp_path / "ward"))), tmp_path)
 
@@ -88,6 +89,7 @@ def test_the_dataset_itself_is_as_without(tmp_path):
         assert (beside.images.images[split] == alone.images.images[split]).all()
 
 
+@pytest.mark.slow
 def test_its_own_splits_are_not_used_and_that_is_said(tmp_path):
     ward(tmp_path / "ward" / "train", seed=1)
     ward(tmp_path / "ward" / "test", seed=2)
@@ -150,6 +152,7 @@ def test_a_class_of_one_image_can_be_tested_on(tmp_path):
     assert len(found.images.external["ward"].labels) == 3
 
 
+@pytest.mark.slow
 def test_bad_images_are_named_or_left_out(tmp_path):
     ward(tmp_path / "ward")
     broken = tmp_path / "ward" / "left" / "00.png"
@@ -179,6 +182,7 @@ def both(tmp_path, copied, how=shutil.copy):
     return FolderDataset(name="own", modality="xray", path=own, external={"ward": folder(further)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train/a/00.png", "validation/a/04.png"])
 def test_an_image_that_is_trained_or_chosen_on_is_named(tmp_path, split):
     dataset = both(tmp_path, split)
@@ -192,6 +196,7 @@ def smaller(source, target):
     Image.open(source).resize((30, 22)).save(target)
 
 
+@pytest.mark.slow
 def test_a_copy_that_looks_alike_is_named_too(tmp_path):
     dataset = both(tmp_path, "train/a/00.png", smaller)
     with pytest.raises(DataError, match=r"a/copy.png \(as train/a/00.png\)"):
@@ -201,11 +206,13 @@ def test_a_copy_that_looks_alike_is_named_too(tmp_path):
         preparation.survey_dataset(dataset, PROTOCOL, access(tmp_path))
 
 
+@pytest.mark.slow
 def test_an_image_of_the_test_split_is_told(tmp_path):
     found = prepared(both(tmp_path, "test/a/02.png"), tmp_path)
     assert any("1 images are in the test split" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_a_test_image_that_another_split_trains_on_is_an_error(tmp_path):
     place = tmp_path / "own"
     for number in range(24):
@@ -237,6 +244,7 @@ def test_a_test_image_that_another_split_trains_on_is_an_error(tmp_path):
 # -- by a list ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_list_names_further_test_sets(tmp_path):
     splits = ["train", "validation", "test", "external:ward-b", "external:ward-c"]
     found = prepared(listed(tmp_path, rows(splits)), tmp_path)
@@ -262,6 +270,7 @@ def test_the_rest_of_a_list_may_leave_splits_to_the_harness(tmp_path):
     assert len(found.images.external["ward-b"].labels) == 12
 
 
+@pytest.mark.slow
 def test_the_dataset_is_the_same_with_the_rows_of_others_in_its_list(tmp_path):
     splits = ["train", "validation", "test"]
     (tmp_path / "x").mkdir()
@@ -277,6 +286,7 @@ def test_a_group_on_both_sides_is_an_error(tmp_path):
         prepared(listed(tmp_path, given), tmp_path)
 
 
+@pytest.mark.slow
 def test_two_further_sets_may_share_a_group(tmp_path):
     given = rows(["train", "validation", "test", "external:b", "external:c"])
     given = [row.replace("external:c-g", "external:b-g") for row in given]
@@ -382,6 +392,7 @@ def test_the_declaration_is_empty_by_default():
     assert json.loads(toy().model_dump_json())["external"] == {}
 
 
+@pytest.mark.slow
 def test_values_of_many_bits_mean_the_same_grey(tmp_path):
     """Values up to 4095 are 12 bits; a further set that stays below 1024 is not stretched."""
 
