@@ -34,20 +34,29 @@ class ExternalPlan:
         sets: (dataset, name) -> what is known of it.
         weights: run id -> file of its tested weights, by which it is predicted.
         lost: runs that kept none: they would have to be trained again.
+        lacking: all of them.
     """
 
     sets: Mapping[tuple[str, str], ExternalInfo] = field(default_factory=dict)
     weights: Mapping[str, Path] = field(default_factory=dict)
     lost: tuple[RunSpec, ...] = ()
+    lacking: tuple[RunSpec, ...] = ()
 
     def again(self, *, retrain: bool) -> frozenset[str]:
         """Ids of the runs that are carried out once more."""
         return frozenset({*self.weights, *(spec.run_id for spec in self.lost if retrain)})
 
-    def left_out(self, again: frozenset[str]) -> list[tuple[RunSpec, str]]:
-        """The others, and why."""
-        why = "its weights were not kept"
-        return [(spec, why) for spec in self.lost if spec.run_id not in again]
+    def left(self, after: ExternalPlan, tried: Mapping[str, str]) -> list[tuple[RunSpec, str]]:
+        """The runs that lack one after the call, and why.
+
+        Args:
+            after: the same plan, made again when all runs were carried out.
+            tried: run id -> why none could be added to it.
+        """
+        before = {spec.run_id: "its weights were not kept" for spec in self.lost}
+        other = "whatever carries runs out here predicts no further test set"
+        reasons = {**before, **tried}
+        return [(spec, reasons.get(spec.run_id, other)) for spec in after.lacking]
 
     def describe(self, *, retrain: bool) -> list[str]:
         """Lines for people; none where there are no further test sets."""
@@ -83,7 +92,7 @@ def plan_external(
         for name, one in info.external.items()
     }
     weights: dict[str, Path] = {}
-    lost: list[RunSpec] = []
+    lacking: list[RunSpec] = []
     changed: list[str] = []
     for spec in specs if sets else ():
         info = datasets.get(spec.dataset)
@@ -100,14 +109,14 @@ def plan_external(
             file = weights_file(store.folder / "weights", spec.run_id)
             if files.exists(file):
                 weights[spec.run_id] = file
-            else:
-                lost.append(spec)
+            lacking.append(spec)
     if changed:
         raise UsageError(
             f"external {first_few(changed)}: there it was other images; give these another name, or "
             "the results another folder with --out"
         )
-    return ExternalPlan(sets, weights, tuple(lost))
+    lost = tuple(spec for spec in lacking if spec.run_id not in weights)
+    return ExternalPlan(sets, weights, lost, tuple(lacking))
 
 
 @dataclass
@@ -116,14 +125,14 @@ class ExternalKeeper:
 
     Attributes:
         again: ids of the finished runs that are carried out once more for them.
-        without: (run, why) of those to which none could be added.
+        without: run id -> why none could be added to it.
         added: how many got some.
     """
 
     store: Store
     say: Callable[[str], None]
     again: frozenset[str] = frozenset()
-    without: list[tuple[RunSpec, str]] = field(default_factory=list)
+    without: dict[str, str] = field(default_factory=dict)
     added: int = 0
 
     def keep(self, outcome: Outcome) -> RunResult:
@@ -135,7 +144,7 @@ class ExternalKeeper:
         result = outcome.result
         if result.status != "ok" or outcome.predictions is None:
             why = result.error.headline if result.error else result.status
-            self.without.append((result.spec, why))
+            self.without[result.run_id] = why
             return result
         there = self.store.find(result.spec)
         if there is None:
@@ -149,7 +158,7 @@ class ExternalKeeper:
                     f"{far:.2g} in the mean): they are not those that it tested"
                 )
                 self.say(f"{result.spec.cell} (seed {result.spec.seed}): {why}")
-                self.without.append((result.spec, why))
+                self.without[result.run_id] = why
                 return there
         self.added += 1
         if not _from_weights(result) and not _equal(stored, outcome.predictions):

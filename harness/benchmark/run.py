@@ -137,7 +137,7 @@ def run_benchmark(
     failed = [run for run in store.failures() if run.run_id in asked]
     done = len(ids) - len(todo)
     lost = without_weights(store, asked, weights_folder)
-    without = further.without + lacking.left_out(again)
+    without = lacking.left(plan_external(plan.specs, store, infos), further.without)
     return BenchResult(
         board, store.folder, len(todo), done, failed, asked, profile, lost, without, further.added
     )

@@ -207,3 +207,23 @@ def test_a_class_that_is_lacking_marks_its_own_figures_alone(tmp_path):
         assert record["metrics"]["balanced-accuracy"].get("reason") is None
     text = (tmp_path / "r" / "leaderboard.md").read_text()
     assert "has no image of middle" in text
+
+
+ELSEWHERE = """
+from dataclasses import replace
+from harness import hookimpl
+
+@hookimpl(tryfirst=True)
+def harness_execute(spec, resources):
+    from harness.engine import run
+    return run(spec, replace(resources, images=replace(resources.images, external={})))
+"""
+
+
+def test_a_plugin_that_carries_runs_out_without_is_told(tmp_path, place):
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    given = ("-p", tmp_path / "elsewhere.py", "--external", f"ward-a={place}")
+    done = bench(tmp_path / "r", *given, exit_code=1)
+    assert "3 finished runs lack a further test set" in done.stderr
+    assert "whatever carries runs out here predicts no further test set" in done.stderr
+    assert "3 runs made" in done.stdout
