@@ -20,6 +20,7 @@ from harness.api.dataset import Dataset, LocalDataset
 from harness.api.records import Protocol, Suite
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
+from harness.benchmark.trials import trials_of
 from harness.data.division.given import split_files
 from harness.data.external import with_external
 from harness.data.folder import (
@@ -110,6 +111,11 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
     if request.labels:
         chosen = _valid_labels(chosen)
     _check(chosen, loaded)
+    if request.trials is not None and chosen.tuning is None:
+        raise UsageError(
+            f"--trials {request.trials}: suite {chosen.name!r} does not tune; leave it out, or take a "
+            "suite that does, as fair or demo-fair"
+        )
     return ResolvedSuite(
         suite=chosen,
         request=request,
@@ -427,6 +433,8 @@ def _check(suite: Suite, loaded: PluginRegistry) -> None:
         choose(list(suite.tuning.knobs), loaded.strategies, "strategy in tuning.knobs")
         if suite.tuning.selection is not None:
             choose([suite.tuning.selection], loaded.metrics, "metric")
+        for name in suite.strategies:  # what cannot be tried is told before data are read
+            trials_of(strategy_of(loaded, name, suite.settings.get(name, {})), suite.tuning)
     if suite.splits == "paired" and min(suite.seeds) < 0:
         raise UsageError("paired splits are numbered by their seeds: give seeds of 0 or more")
     for name, values in suite.settings.items():

@@ -167,11 +167,19 @@ def _decided(found: _Found, control: str) -> Iterator[str]:
         largest = found.having("undecided")[0]
         yield (
             f"No strategy is shown to differ from {control} {found.where}: the largest difference, "
-            f"in points, is {found.told(largest)}."
+            f"in points, is {found.told(largest)}{_among(found, largest)}."
         )
         yield from _would_decide(found, largest)
     if better and worse:
         yield f"Behind {control}: {found.listed(worse)}."
+
+
+def _among(found: _Found, row: str) -> str:
+    """That an interval beside zero decides nothing among many."""
+    one = found.gains[row]
+    if one["low"] <= 0 <= one["high"]:
+        return ""
+    return f", which among {len(found.gains)} comparisons decides nothing"
 
 
 def _nearest(found: _Found, worse: Sequence[str]) -> str:

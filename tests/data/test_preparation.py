@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import json
 import os
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from cases import nightly
 from datasets import Features, Value
+from images_by_hand import jpeg
 from PIL import Image
 from transformed import transformed
 
@@ -60,13 +60,6 @@ class Toy(Dataset):
     def file(self, number):
         found = jpeg(self.same.get(number, number))
         return found[: len(found) // 2] if number in self.damaged else found
-
-
-def jpeg(number):
-    pixels = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 def toy(**changes):

@@ -53,6 +53,9 @@ STATES = {
     "nothing apart, hardly decidable": lambda: board(
         averages={"lp-ft": judged(0.2, -3.0, 3.4), "l2-sp": judged(0.1, -2.0, 2.2)}
     ),
+    "nothing apart, an interval beside zero": lambda: board(
+        averages={"lp-ft": judged(-2.2, -4.2, -0.2), "l2-sp": judged(0.1, -2.0, 2.2)}
+    ),
     "one ahead of all": lambda: board(
         averages=AHEAD, ranks={"lp-ft": [1, 1], "full-ft": [2, 3], "l2-sp": [2, 3]}
     ),

@@ -162,19 +162,20 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     """
     from harness.benchmark.dry_run import describe_plan
     from harness.benchmark.run import dry_run, run_benchmark
-    from harness.leaderboard.render import formats
+    from harness.leaderboard.render import summary, terminal
 
     request, options = _request(given), _options(session, given)
     if given["dry_run"]:
         click.echo(describe_plan(dry_run(request, options, session.plugins)))
         return
     result = run_benchmark(request, options, session.plugins, _say)
-    click.echo(formats.render(result.board, "terminal"), nl=False)
     click.echo(
-        f"\n{result.ran} runs made, {result.already_done} were there already"
+        f"{result.ran} runs made, {result.already_done} were there already"
         + (f" ({result.extended} got further test sets); " if result.extended else "; ")
-        + f"board and runs in {result.folder}"
+        + f"board and runs in {result.folder}",
+        err=True,
     )
+    click.echo(summary.render(result.board, result.folder, terminal.terminal_width()), nl=False)
     if given["profile"]:
         click.echo(f"\n{_profile(result)}", nl=False)
     if result.without_weights:

@@ -16,7 +16,7 @@ from harness.results.verify.context import VerificationContext
 from harness.results.verify.external import is_named
 from harness.results.verify.report import Replayed, VerificationReport
 from harness.results.verify.runs import check_name, read_record, verify_run
-from harness.results.verify.splits import SplitFiles
+from harness.results.verify.splits import SplitFiles, check_reference
 from harness.utils import files
 
 PLACES = ("runs", "splits", "failed")
@@ -25,7 +25,10 @@ Replay: TypeAlias = Callable[[Sequence[RunResult], Store], list[Replayed]]
 
 
 def verify(
-    folder: Path, loaded: PluginRegistry, replay: Replay | None = None
+    folder: Path,
+    loaded: PluginRegistry,
+    replay: Replay | None = None,
+    reference: Path | None = None,
 ) -> tuple[VerificationReport, list[Replayed]]:
     """Check everything in a results folder, and run some of it again if asked.
 
@@ -33,6 +36,10 @@ def verify(
         folder: a results folder, or what `harness publish` wrote.
         loaded: where metrics come from.
         replay: runs some of the runs that hold again; None: none.
+        reference: a results folder whose split files those of the runs must be; None: any will do.
+
+    Raises:
+        StoreError: a split file of the reference cannot be read.
     """
     report = VerificationReport(folder)
     store = Store(folder)
@@ -47,6 +54,8 @@ def verify(
     _check_strangers(context)
     _check_board(report)
     _check_package(report)
+    if reference is not None:
+        check_reference([run for _, run in runs if run], reference, report)
     replayed = _replay(runs, context, replay) if replay else []
     return report, replayed
 
