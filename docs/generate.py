@@ -236,6 +236,9 @@ def _command_parts(group: PackageGroup, ctx: click.Context) -> Iterator[str]:
         pieces = [below.command_path, *map(_argument, arguments)]
         yield f"## `{' '.join(pieces)}`"
         yield inspect.cleandoc(command.help or "")
+        if command.epilog:
+            _, _, calls = command.epilog.partition("Example:\n")
+            yield f"```bash\n{inspect.cleandoc(calls)}\n```"
         own = [one for one in command.params if one not in SHARED]
         if rows := _option_rows(own):
             yield "\n".join(rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import COLUMNS, JOIN_LABELS, Session, pass_session, print_json
+from harness.cli.session import COLUMNS, JOIN_LABELS, Session, example, pass_session, print_json
 from harness.errors import UsageError
 from harness.utils.text import clean
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.results.verify import Replay, Replayed, VerificationReport
 
 
-@click.command
+@click.command(epilog=example("harness verify results/demo --replay 3"))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--replay", type=click.IntRange(min=0), default=0, help="Run N random runs again.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses those runs.")
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 @COLUMNS
 @JOIN_LABELS
 @click.option("--window", multiple=True, metavar="WINDOW", help="For --replay: as for bench.")
-@click.option("--weights", metavar="DIR", help="For --replay: as for bench.")
+@click.option("--weights", metavar="FOLDER", help="For --replay: as for bench.")
 @click.option("--device", metavar="cpu|cuda:N", help="For --replay [as the run was made].")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @pass_session
 def command(session: Session, /, folder: Path, *, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
-    """Check every file of a results folder against the stored logits, the splits and the plan.
+    """Check every file of a results folder.
 
-    Exit code 1: some file does not hold.
+    Figures are held against the stored logits, runs against splits and plan.  Exit code 1: some file does not hold.
     """
     from harness.results.verify import verify
 
