@@ -260,7 +260,9 @@ def test_a_system_without_flock_reads_and_refuses_to_write(tmp_path, monkeypatch
     (tmp_path / "kept").write_bytes(b"1")
     with files.shared(tmp_path):
         assert files.read(tmp_path / "kept") == b"1"
-    refused = pytest.raises(StoreError, match="no flock.*use Linux, macOS, or the Windows Subsystem")
+    refused = pytest.raises(
+        StoreError, match=r"no flock.*use Linux, macOS, or the Windows Subsystem"
+    )
     with refused, files.locked(tmp_path):
         pass
 
