@@ -30,8 +30,7 @@ from harness.plugins.registry import load_plugins
 DOCS = ROOT / "docs"
 PAGES = sorted(
     [
-        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
-        ),
+        *ROOT.glob("*.md"),
         *(ROOT / "benchmarks").glob("**/README.md"),
         *DOCS.rglob("*.md"),
     ]

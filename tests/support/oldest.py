@@ -19,7 +19,9 @@ def oldest(text):
     wanted = [*project["dependencies"], *(n for key in extras if key != "dev" for n in extras[key])]
     found = [(one, BOUND.match(one)) for one in wanted]
     if without := [one for one, bound in found if not bound]:
-        raise ValueError(f"pyproject.toml: no lower bound: {', '.join(without)}; write NAME>=VERSION")
+        raise ValueError(
+            f"pyproject.toml: no lower bound: {', '.join(without)}; write NAME>=VERSION"
+        )
     return [f"{bound['name']}=={bound['version']}" for _, bound in found]
 
 
