@@ -15,6 +15,7 @@ from harness.cli.session import (
     Finite,
     Session,
     comma_names,
+    example,
     pass_session,
 )
 from harness.errors import UsageError
@@ -41,7 +42,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     return int(part), int(parts)
 
 
-@click.command
+@click.command(
+    epilog=example(
+        "harness bench demo --strategies full-ft,linear-probe --seeds 0,1,2",
+        "harness bench --data xray:ward=path/to/folder --dry-run",
+    )
+)
 @click.argument("suite", required=False)
 @click.option(
     "--datasets", callback=comma_names, metavar="NAMES", help="Names or globs, with commas."
@@ -64,10 +70,15 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @WINDOW
 @click.option(
     "--weights",
-    metavar="DIR|none",
+    metavar="FOLDER|none",
     help="A folder with NAME.safetensors or NAME.pth, or none for random weights.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Results folder [results/SUITE].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write runs and board there; what it holds counts [results/SUITE].",
+)
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes side by side.")
 @click.option(
@@ -154,9 +165,10 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
 @pass_session
 def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
-    """Run a suite (a name, or a .toml file) and write its leaderboard.
+    """Run a suite and write its leaderboard.
 
-    Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
+    SUITE is a name or a .toml file; without it: `demo`, or `folders` with --data.  What is done
+    already is not run again.
     Exit code 1: some runs failed, or weights that --save-weights asks for, or predictions of further
     test sets, are not there.
     """

@@ -12,13 +12,13 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Finite, Session, pass_session
+from harness.cli.session import Finite, Session, example, pass_session
 from harness.errors import UsageError
 
 FOLDER = click.Path(path_type=Path)
 
 
-@click.command
+@click.command(epilog=example("harness check results/before results/after --tolerance 'xray/*=2'"))
 @click.argument("baseline", type=FOLDER)
 @click.argument("candidate", type=FOLDER)
 @click.option("--metric", default="balanced-accuracy", show_default=True, help="Or accuracy.")
@@ -59,7 +59,9 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--all", "every", is_flag=True, help="Show cells that are equal, too.")
 @pass_session
 def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
-    """Compare a CANDIDATE results folder with a BASELINE; exit 1 if something got worse.
+    """Fail if a results folder is worse than a baseline.
+
+    Compares CANDIDATE with BASELINE cell by cell.  Exit code 1: something got worse.
 
     Fails when a cell is worse, collapsed, newly fails, vanished or is not comparable, when a
     strategy, backbone, dataset or all cells are worse on average, and when nothing could be

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, pass_session
+from harness.cli.session import Session, example, pass_session
 
 FOLDER = click.Path(path_type=Path)
 
 
-@click.command
+@click.command(epilog=example("harness compare results/before results/after"))
 @click.argument("first", type=FOLDER)
 @click.argument("second", type=FOLDER)
 @click.option("--metric", default="balanced-accuracy", show_default=True, help="Or accuracy.")
@@ -25,7 +25,10 @@ FOLDER = click.Path(path_type=Path)
 )
 @pass_session
 def command(session: Session, /, first: Path, second: Path, metric: str, wanted: str) -> None:
-    """Compare two results folders cell by cell: what changed, and how sure that is."""
+    """Compare two results folders cell by cell.
+
+    It says what changed, and how sure that is.
+    """
     from harness.leaderboard import boards
     from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
