@@ -45,6 +45,7 @@ class DatasetTable:
         window: as a dataset of DICOM files declares it; part of what `sources` give.
         spans: id -> what becomes black and white, of files of more than eight bits.
         dicom: some files are DICOM.
+        ranges: the spans by kind of numbers.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +58,7 @@ class DatasetTable:
     window: str = STORED
     spans: Mapping[str, Range] = field(default_factory=dict)
     dicom: bool = False
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -127,6 +129,11 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
         window=window,
         spans={name: span for name, span in zip(ids, spans, strict=True) if span},
         dicom=any(found.dicom for found in hashes),
+        ranges={
+            found.depth.kind_name: span
+            for found, span in zip(hashes, spans, strict=True)
+            if found.depth and span
+        },
     )
 
 

@@ -38,7 +38,7 @@ def run(spec: RunSpec, resources: Resources) -> Outcome:
     device = resources.device
     with (
         own_stream(device),
-        _kernels(spec, device),
+        kernels(spec, device),
         global_seed(spec, "dropout", device),
     ):
         state = RunState(spec, resources)
@@ -217,7 +217,7 @@ def _weights(state: RunState) -> WeightsRecord:
 
 
 @contextlib.contextmanager
-def _kernels(spec: RunSpec, device: str) -> Iterator[None]:
+def kernels(spec: RunSpec, device: str) -> Iterator[None]:
     """Kernels as the numeric mode asks; CPU kernels are deterministic for one thread count."""
     if torch.device(device).type != "cuda":
         yield
