@@ -52,6 +52,7 @@ from harness.api.strategy import (
     SolveHead,
     Strategy,
 )
+from harness.api.tracker import RunTracker, TrackedRun, Tracker
 from harness.data.arrays import ArrayDataset
 from harness.data.folder import FolderDataset
 from harness.data.hub import HubDataset
@@ -123,6 +124,7 @@ __all__ = [
     "Row",
     "RunResult",
     "RunSpec",
+    "RunTracker",
     "Schedule",
     "Search",
     "SolveHead",
@@ -130,6 +132,8 @@ __all__ = [
     "StoreError",
     "Strategy",
     "Suite",
+    "TrackedRun",
+    "Tracker",
     "TrainingError",
     "Tuning",
     "Undefined",

@@ -49,6 +49,7 @@ class BenchOptions:
         engine: 'reference' carries every step out plainly, for comparison with the fast path.
         compile: on a CUDA device: compile steps where it pays ('auto'), never or always.
         deterministic: on a CUDA device: the same bits in every process, with slower kernels.
+        track: names of the trackers that are told of the runs made.
         live: a live bar or plain lines; None: a bar where stderr is a terminal.
     """
 
@@ -61,5 +62,6 @@ class BenchOptions:
     deterministic: bool = False
     retry_failed: bool = False
     save_weights: bool = False
+    track: tuple[str, ...] = ()
     live: bool | None = None
     access: Access = field(default_factory=Access)

@@ -26,6 +26,7 @@ from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
+from harness.benchmark.tracking import Tracking, check_trackers
 from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.preparation import (
     DatasetInfo,
@@ -81,6 +82,7 @@ def run_benchmark(
         resolved = resolve_suite(request, loaded)
         suite, access = resolved.suite, options.access
         store = _store(resolved, options)
+        tracking = Tracking(options.track, loaded, store.folder, offline=access.offline)
         store.check_writable()
         _begin_imports(store, options)
         weights_folder = _weights_folder(store, options)
@@ -111,8 +113,9 @@ def run_benchmark(
 
         def execute(specs: Sequence[RunSpec]) -> None:
             with ProgressReporter(
-                loaded, len(specs), keeper.keep, live=options.live, profile=profile
-            ) as reporter:
+                loaded, len(specs), keeper.keep,
+                live=options.live, profile=profile, tracking=tracking,
+            ) as reporter:  # fmt: skip
                 execute_runs(specs, setup, loaded, reporter, plan.jobs)
 
         def decode_again(name: str) -> None:
@@ -138,6 +141,7 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
         HarnessError: something is wrong that can be known without what is missing.
     """
     options = replace(options, device=choose_device(options.device))
+    check_trackers(options.track, loaded)
     resolved = resolve_suite(request, loaded)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]

@@ -85,6 +85,8 @@ def predict(
         WeightsError: see `KeptRun.network`.
         HarnessError: a run predicts what is not finite.
     """
+    import numpy as np
+
     from harness.engine import predict_images
 
     first = runs[0]
@@ -102,7 +104,7 @@ def predict(
                 found = predict_images(run.result.spec, network, decoded.images, device)
             _check_finite(run, found)
             logits[run.result.run_id] = found
-    mean = sum(softmax(found) for found in logits.values()) / len(logits)
+    mean = np.mean([softmax(found) for found in logits.values()], axis=0)
     return ImagePredictions(decoded.names, first.classes, mean, logits, decoded.bad)
 
 

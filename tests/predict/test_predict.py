@@ -3,16 +3,17 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 import safetensors.torch
-from command import Cli, bench, runs
+from command import Cli, bench
 from PIL import Image
 from places import TOY
+from winner import PLUGIN, record_of, write_images
 
-from harness.api.records import RunResult
 from harness.plugins.registry import load_plugins
 from harness.predict.predictions import predict
 from harness.predict.sources import list_files
@@ -20,29 +21,6 @@ from harness.predict.tested import find_tested
 
 pytestmark = pytest.mark.slow
 LIMITS = ("--epochs", "1", "--seeds", "0,1")
-
-
-def write_images(folder, seed=0):
-    """36 images of two classes and several shapes: jpeg, grey, palette, turned, wide."""
-    rng = np.random.default_rng(seed)
-    for name in ("bright", "dark"):
-        (folder / name).mkdir(parents=True)
-    for number in range(36):
-        bright = number % 2 == 0
-        shape = (10 + number % 5, 12, 3)
-        pixels = rng.integers(0, 120, shape, dtype=np.uint8) + np.uint8(120 * bright)
-        image = Image.fromarray(pixels)
-        kind = number % 4
-        name = folder / ("bright" if bright else "dark") / f"{number:02d}"
-        if kind == 0:
-            image.save(name.with_suffix(".jpg"))
-        elif kind == 1:
-            image.convert("L").save(name.with_suffix(".png"))
-        elif kind == 2:
-            image.convert("P").save(name.with_suffix(".png"))
-        else:
-            image.save(name.with_suffix(".png"))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +31,6 @@ def made(tmp_path_factory):
     options = ("--data", f"own={images}", "--datasets", "own", "--save-weights", *LIMITS)
     bench(place / "out", *options, "--strategies", "full-ft,linear-probe")
     return place
-
-
-def record_of(folder, strategy, seed):
-    for path in runs(folder):
-        run = RunResult.model_validate_json(path.read_bytes())
-        if run.spec.strategy == strategy and run.spec.seed == seed:
-            return path, run
-    raise AssertionError(strategy)
 
 
 def test_files_of(place, run, images):
@@ -98,7 +68,9 @@ def test_a_cell_is_the_mean_over_its_seeds_and_a_seed_is_one_run(made, tmp_path)
     cli, images = Cli((TOY,)), str(made / "images")
     given = ("own/toy/full-ft", images, "--results", made / "out")
     done = cli("predict", *given, "--out", tmp_path / "both.csv")
-    assert "36 images by own / toy / full-ft, mean of the probabilities of seeds 0, 1" in done.output
+    assert (
+        "36 images by own / toy / full-ft, mean of the probabilities of seeds 0, 1" in done.output
+    )
     cli("predict", *given, "--seed", 0, "--out", tmp_path / "0.csv")
     cli("predict", *given, "--seed", 1, "--out", tmp_path / "1.csv")
     both, *single = (rows_of(tmp_path / f"{name}.csv") for name in ("both", "0", "1"))
@@ -159,12 +131,15 @@ def test_weights_of_another_run_or_network_are_refused(made, tmp_path):
     assert "has no weights at" in refused()
     copy = tmp_path / mine.name
     shutil.copy(theirs, copy)
-    assert f"must hold the weights of run {run.run_id}; it has those of run {other.run_id}" in refused()
+    assert (
+        f"must hold the weights of run {run.run_id}; it has those of run {other.run_id}"
+        in refused()
+    )
     copy.write_bytes(mine.read_bytes()[:-40])
     assert "cut short or damaged" in refused()
     tensors = safetensors.torch.load_file(mine)
     told = {"run_id": run.run_id}
-    name = "head.fc.weight" if "head.fc.weight" in tensors else [n for n in tensors if n.startswith("head")][0]
+    name = next(n for n, t in tensors.items() if n.startswith("head") and t.dim() > 1)
     wider = tensors | {name: tensors[name].new_zeros(5, tensors[name].shape[1])}
     safetensors.torch.save_file(wider, copy, metadata=told)
     assert f"{name} is float32 [5, " in refused()
@@ -205,7 +180,9 @@ def test_places_that_are_not_there_and_other_endings_are_refused(made, tmp_path)
     done = cli("predict", "own/toy/full-ft", image, *ends, "--out", image, exit_code=2)
     assert "must end in .csv" in done.output
     (tmp_path / "empty").mkdir()
-    done = cli("predict", "own/toy/full-ft", tmp_path / "empty", *ends, "--out", "x.csv", exit_code=2)
+    done = cli(
+        "predict", "own/toy/full-ft", tmp_path / "empty", *ends, "--out", "x.csv", exit_code=2
+    )
     assert "no image in" in done.output
 
 
@@ -232,7 +209,9 @@ def test_deep_images_are_read_in_the_range_of_the_training_images(tmp_path):
     assert run.data.ranges == {"whole": (0.0, 4095.0)}
     files = list_files(test_files_of(tmp_path, run, tmp_path / "images"))
     found = predict(find_tested(str(path), []), files, load_plugins([TOY]))
-    assert found.logits[run.run_id].tobytes() == stored(tmp_path / "out", run)["test.logits"].tobytes()
+    assert (
+        found.logits[run.run_id].tobytes() == stored(tmp_path / "out", run)["test.logits"].tobytes()
+    )
     Image.fromarray(np.full((10, 10), 60000, np.uint16)).save(tmp_path / "beyond.png")
     cli, ends = Cli((TOY,)), ("--results", tmp_path / "out", "--out", tmp_path / "x.csv")
     done = cli("predict", run.run_id, tmp_path / "beyond.png", *ends, exit_code=2)
@@ -244,3 +223,29 @@ def test_deep_images_are_refused_where_the_run_knew_none(made, tmp_path):
     given = ("own/toy/full-ft", tmp_path / "deep.png", "--results", made / "out")
     done = Cli((TOY,))("predict", *given, "--out", tmp_path / "x.csv", exit_code=2)
     assert "has more than eight bits" in done.output
+
+
+@pytest.mark.parametrize("strategy", ["low-rank", "longer"])
+def test_networks_that_a_strategy_adapts_are_built_again(made, tmp_path, strategy):
+    images, plugin = made / "images", str(PLUGIN)
+    options = ("-p", plugin, "--data", f"own={images}", "--datasets", "own", "--epochs", 1)
+    bench(tmp_path / "out", *options, "--save-weights", "--strategies", strategy)
+    path, run = record_of(tmp_path / "out", strategy, 0)
+    files = list_files(test_files_of(tmp_path, run, images))
+    found = predict(find_tested(str(path), []), files, load_plugins([TOY, plugin]))
+    logits = stored(tmp_path / "out", run)["test.logits"]
+    assert found.logits[run.run_id].tobytes() == logits.tobytes()
+
+
+def test_code_that_did_not_make_the_run_is_told(made, tmp_path):
+    """The network may be another one under the same names: it is said, not refused."""
+    own = tmp_path / "own_toy.py"
+    own.write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(TOY).parent)!r})\n" + Path(TOY).read_text()
+    )
+    given = ("own/toy/full-ft", made / "images/bright/00.jpg", "--results", made / "out")
+    done = Cli((TOY,))("predict", *given, "--seed", 0, "--out", tmp_path / "x.csv")
+    assert "is not the code that made it" not in done.output
+    done = Cli((str(own),))("predict", *given, "--seed", 0, "--out", tmp_path / "x.csv")
+    assert "the code of backbone 'toy' is not the code that made it" in done.output
+    assert "other epochs than its suite asks for" in done.output
