@@ -51,8 +51,8 @@ class ProgressReporter(RunListener):
         self.task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if self.tracking is not None:
-            self.tracking.start()
+        for fault in self.tracking.start() if self.tracking is not None else ():
+            self.say(fault)
         if self.live:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

@@ -60,10 +60,15 @@ class Tracking:
         self.open: dict[str, _TrackerProcess] = {}
         self.epochs: dict[str, int] = {}
 
-    def start(self) -> None:
-        """Let every tracker begin."""
+    def start(self) -> list[str]:
+        """Let every tracker begin; returns the faults of those that cannot."""
+        faults = []
         for name in self.names:
-            self.open[name] = _TrackerProcess(name, self.plugins, self.results / FOLDER)
+            try:
+                self.open[name] = _TrackerProcess(name, self.plugins, self.results / FOLDER)
+            except OSError as error:
+                faults.append(_told(name, f"no process can be started ({error.strerror})"))
+        return faults
 
     def stop(self) -> list[str]:
         """Wait, for a while, until the trackers have taken everything; returns what went wrong."""
@@ -183,7 +188,7 @@ class _TrackerProcess:
     def __init__(self, name: str, plugins: Sequence[str], folder: Path) -> None:
         context = multiprocessing.get_context("spawn")  # nothing of this process comes along
         self.connection, theirs = context.Pipe()
-        self.log = folder / f"{name}.log"
+        self.log, self.ending = folder / f"{name}.log", False
         self.process = context.Process(
             target=_serve, args=(theirs, name, tuple(plugins), self.log), daemon=True
         )
@@ -194,6 +199,7 @@ class _TrackerProcess:
 
     def tell(self, event: object) -> None:
         """None: there is nothing more."""
+        self.ending |= event is None
         self.waiting.put(event)
 
     def fault(self) -> str:
@@ -203,7 +209,7 @@ class _TrackerProcess:
                 return f"{self.connection.recv()} (more in {self.log})"
         except (EOFError, OSError):
             self.process.join(1)
-            if self.process.exitcode:
+            if self.process.exitcode or not self.ending:
                 return f"its process ended with exit code {self.process.exitcode} (see {self.log})"
         return ""
 

@@ -34,7 +34,7 @@ class TrackioRun(RunTracker):
     def log(self, values: Mapping[str, float], step: int) -> None:
         self.last = step
         if TrackioRun.open is not self:
-            self.run = self._take_up("must")
+            self.run = self._take_up("allow")
         self.run.log(dict(values), step=step)
 
     def end(self, status: str, values: Mapping[str, float]) -> None:

@@ -27,7 +27,7 @@ class WandbRun(RunTracker):
 
 
 class Wandb(Tracker):
-    """Figures and settings, and nothing of the machine: no code, no host, no console.
+    """Figures and settings, and nothing of the machine: no code, no packages, no host, no console.
 
     Without WANDB_MODE nothing is sent: `wandb sync` sends what lies in trackers/wandb.
     """
@@ -46,11 +46,13 @@ class Wandb(Tracker):
             console="off",
             disable_code=True,
             disable_git=True,
+            host="-",
             save_code=False,
             silent=True,
             x_disable_machine_info=True,
             x_disable_meta=True,
             x_disable_stats=True,
+            x_save_requirements=False,
         )
         mode = "offline" if run.offline else os.environ.get("WANDB_MODE", "offline")
         made = wandb.init(
