@@ -29,6 +29,7 @@ from harness.utils.names import unknown
 # Assumed: what a tracker has not taken so long after the last run is lost.
 SECONDS_TO_END = 60.0
 FOLDER = "trackers"
+DONE = ""  # what a tracker's process says when it has passed everything on
 
 
 def check_trackers(names: Sequence[str], loaded: PluginRegistry) -> None:
@@ -188,7 +189,7 @@ class _TrackerProcess:
     def __init__(self, name: str, plugins: Sequence[str], folder: Path) -> None:
         context = multiprocessing.get_context("spawn")  # nothing of this process comes along
         self.connection, theirs = context.Pipe()
-        self.log, self.ending = folder / f"{name}.log", False
+        self.log = folder / f"{name}.log"
         self.process = context.Process(
             target=_serve, args=(theirs, name, tuple(plugins), self.log), daemon=True
         )
@@ -199,18 +200,17 @@ class _TrackerProcess:
 
     def tell(self, event: object) -> None:
         """None: there is nothing more."""
-        self.ending |= event is None
         self.waiting.put(event)
 
     def fault(self) -> str:
         """What ended it; empty while it lives."""
         try:
             if self.connection.poll():
-                return f"{self.connection.recv()} (more in {self.log})"
+                said = self.connection.recv()
+                return f"{said} (more in {self.log})" if said != DONE else ""
         except (EOFError, OSError):
             self.process.join(1)
-            if self.process.exitcode or not self.ending:
-                return f"its process ended with exit code {self.process.exitcode} (see {self.log})"
+            return f"its process ended with exit code {self.process.exitcode} (see {self.log})"
         return ""
 
     def end(self, until: float) -> str:
@@ -264,6 +264,7 @@ def _serve(connection: Connection, name: str, plugins: tuple[str, ...], log: Pat
                 records.pop(run_id).end(*rest)
         for record in records.values():
             record.end("stopped", {})
+        connection.send(DONE)
     except BaseException as error:  # noqa: BLE001 - whatever a library raises: told, and no run's matter
         traceback.print_exc()
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
