@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BESIDE = ("plugins", "docs", "benchmarks", "README.md", "CHANGELOG.md", "tests", "pyproject.toml")
 MODULES = {
     "harness/stats/estimate.py": ("tests/stats/test_estimate.py",),
-    "harness/data/stratify.py": ("tests/data/test_stratify.py",),
+    "harness/data/division/stratify.py": ("tests/data/test_stratify.py",),
     "harness/stats/paired.py": tuple(
         f"tests/stats/test_{name}.py" for name in ("paired", "cells", "families")
     ),

@@ -1,7 +1,7 @@
-"""Make the baseline that CI compares the demonstration with: benchmarks/results/demo.
+"""Make the baselines that CI compares the demonstrations with: benchmarks/results/demo, demo-fair.
 
     python benchmarks/renew_baseline.py --because "why results have moved"
-    python benchmarks/renew_baseline.py --because "..." --from results/demo
+    python benchmarks/renew_baseline.py --because "..." --suite demo-fair --from results/demo-fair
 
 It trains the demonstration on one CPU thread a process, or takes a folder that holds it, computes
 every figure again, shows what has moved, keeps what a comparison needs, and writes the changelog
@@ -19,9 +19,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-BASELINE = ROOT / "benchmarks" / "results" / "demo"
+RESULTS = ROOT / "benchmarks" / "results"
 CHANGELOG = ROOT / "CHANGELOG.md"
-BENCH = ("bench", "demo", "--device", "cpu")
+SUITES = {"demo": "the demonstration", "demo-fair": "the tuned demonstration"}
 KEPT = ("plan.json", "runs", "splits")
 
 
@@ -36,7 +36,7 @@ def digest(folder: Path) -> str:
 
 def entry(folder: Path, because: str) -> str:
     """The line of the changelog."""
-    return f"- **result** Baseline of the demonstration (`{digest(folder)}`): {because}\n"
+    return f"- **result** Baseline of {SUITES[folder.name]} (`{digest(folder)}`): {because}\n"
 
 
 def put(made: Path, baseline: Path) -> None:
@@ -65,29 +65,32 @@ def harness(*args: str | Path) -> int:
     ).returncode
 
 
-def renew(made: Path, because: str) -> None:
+def renew(suite: str, made: Path, because: str) -> None:
+    baseline = RESULTS / suite
     if harness("verify", made):
         sys.exit(f"{made} does not verify: the baseline stays as it was")
     if any((made / "failed").glob("*.json")):
         sys.exit(f"{made} holds failed runs: the baseline stays as it was")
-    if BASELINE.exists():
-        harness("compare", BASELINE, made)
-    put(made, BASELINE)
-    announce(CHANGELOG, entry(BASELINE, because))
-    size = sum(path.stat().st_size for path in BASELINE.rglob("*") if path.is_file())
-    print(f"{BASELINE.relative_to(ROOT)}: {size / 1e6:.2f} MB; commit it with {CHANGELOG.name}")
+    if baseline.exists():
+        harness("compare", baseline, made)
+    put(made, baseline)
+    announce(CHANGELOG, entry(baseline, because))
+    size = sum(path.stat().st_size for path in baseline.rglob("*") if path.is_file())
+    print(f"{baseline.relative_to(ROOT)}: {size / 1e6:.2f} MB; commit it with {CHANGELOG.name}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--because", required=True, help="what moved the results: the changelog's")
-    parser.add_argument("--from", dest="made", type=Path, help="a folder of `harness bench demo`")
+    parser.add_argument("--suite", choices=SUITES, default="demo")
+    parser.add_argument("--from", dest="made", type=Path, help="a results folder of the suite")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         made = given.made or Path(folder)
-        if given.made is None and harness(*BENCH, "--out", made):
-            sys.exit("the demonstration did not end well: the baseline stays as it was")
-        renew(made, given.because)
+        bench = ("bench", given.suite, "--device", "cpu", "--out", made)
+        if given.made is None and harness(*bench):
+            sys.exit(f"{given.suite} did not end well: the baseline stays as it was")
+        renew(given.suite, made, given.because)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from harness.api import records
-from harness.data.split import Splits, SplitSample
+from harness.data.division.split import Splits, SplitSample
 from harness.results.package import Manifest
 
 PAGE = Path(__file__).with_name("results.md")

@@ -35,6 +35,7 @@ class Access:
 
     `lock` is the file that pins revisions and bytes; it need not be there.
     `allow_missing_classes`: validation and test may lack a class (train never).
+    `splits`: dataset -> a file that gives its splits, in place of its own.
     """
 
     cache: Path = field(default_factory=default_cache)
@@ -42,6 +43,7 @@ class Access:
     skip_bad_images: bool = False
     lock: Path = Path("harness.lock")
     allow_missing_classes: bool = False
+    splits: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Dataset(BaseModel):

@@ -95,17 +95,19 @@ class TunedRow(Record):
 
     Attributes:
         trials: how many each run was chosen among.
+        metric: by which, on validation.
         chosen: multiple of the protocol's rate -> how often it was chosen.
         knob: the other setting that was searched; empty: none was.
         edge: share of the choices that fell on the lowest or highest rate that was tried.
         last_epoch: share of the chosen runs whose best epoch was the last: they still learned.
         diverged: trials whose loss was not finite, which cannot be chosen.
         seconds: of all trials, as if each had been alone; None: packed runs.
-        best_so_far: expected score on validation, in points, of the best of 1, 2, ... trials drawn
-            at random (Dodge et al. 2019, equation 6), mean over all choices.
+        best_so_far: expected value of `metric` on validation, in points, of the best of 1, 2, ...
+            trials drawn at random (Dodge et al. 2019, equation 6), mean over all choices.
     """
 
     trials: int
+    metric: str = ""
     chosen: dict[str, int]
     knob: str = ""
     edge: float
@@ -362,7 +364,7 @@ class ClaimAnswer(Extended):
     basis: str = ""
 
 
-class Leaderboard(Record):
+class Leaderboard(Extended):
     """Strategies ranked over the blocks they share, a track at a time.
 
     Attributes:
@@ -375,7 +377,10 @@ class Leaderboard(Record):
         statistics: track id -> what was tested on the stored predictions, by the rules whose number
             is `rules` there; None: nothing was.
         claims: None: none was answered, for no predictions were read.
+        conclusion: sentences made from the statistics by rule (docs/conclusions.md).
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("conclusion",)
 
     schema_version: Literal[1] = 1
     title: str
@@ -394,6 +399,7 @@ class Leaderboard(Record):
     runs: tuple[BoardRun, ...] = ()
     statistics: dict[str, Json] | None = None
     claims: tuple[ClaimAnswer, ...] | None = None
+    conclusion: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[BoardRun, ...]:

@@ -64,11 +64,22 @@ class Extended(Record):
     @model_serializer(mode="wrap")
     def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = dump(self)
-        for name in self._later:
-            default = type(self).model_fields[name].get_default(call_default_factory=True)
-            if getattr(self, name) == default:
-                found.pop(name, None)
+        for name in self._left_out():
+            found.pop(name, None)
         return found
+
+    def _left_out(self) -> list[str]:
+        return [
+            name
+            for name in self._later
+            if getattr(self, name)
+            == type(self).model_fields[name].get_default(call_default_factory=True)
+        ]
+
+    def written_fields(self) -> list[str]:
+        """The names of the fields that are written."""
+        left_out = self._left_out()
+        return [name for name in type(self).model_fields if name not in left_out]
 
 
 def canonical(value: BaseModel | Mapping[str, Json]) -> str:

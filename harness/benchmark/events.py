@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from harness.api.execution import Observer, Outcome
 from harness.api.records import EpochRecord, RunSpec
 from harness.api.strategy import PhaseReport
-from harness.data.split import Division
+from harness.data.division.split import Division
 
 
 class Group(NamedTuple):

@@ -20,7 +20,7 @@ from harness.benchmark.events import Group, RunObserver, StateLeft
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
-from harness.data.split import Division
+from harness.data.division.split import Division
 from harness.errors import HarnessError, PluginError, TrainingError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry

@@ -10,8 +10,8 @@ from harness.api.execution import ENGINE_VERSION
 from harness.api.records import Augmentation, NumericMode, RunSpec, Suite
 from harness.benchmark.suite import ResolvedSuite, strategy_of
 from harness.benchmark.trials import Trial, label_budgets, seed_pairs, trials_of
+from harness.data.division.split import Division
 from harness.data.preparation import DatasetInfo
-from harness.data.split import Division
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from harness import weights
 from harness.api.dataset import Access, Dataset
@@ -16,8 +17,8 @@ from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
+from harness.data.division.split import Division
 from harness.data.folder import parse_data_option, with_options, with_windows
-from harness.data.split import Division
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -64,7 +65,7 @@ def replay(
 
 def _replay(result: RunResult, store: Store, runner: _Runner) -> Replayed:
     try:
-        outcome = runner.run(result)
+        outcome = runner.run(result, store)
     except HarnessError as error:
         return Replayed(result, False, "nothing", None, f"it cannot be run again: {error}")
     if outcome.predictions is None:
@@ -78,7 +79,7 @@ def _replay(result: RunResult, store: Store, runner: _Runner) -> Replayed:
         return compute(names, predictions, "test", classes, runner.loaded, present_only=few)
 
     def again() -> Outcome:
-        return runner.run(result, rounding_differently=True)
+        return runner.run(result, store, rounding_differently=True)
 
     return compare(result, store.predictions(result), outcome, again, figures)
 
@@ -163,7 +164,9 @@ class _Runner:
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
         self._prepared: dict[str, preparation.PreparedDataset] = {}
 
-    def run(self, result: RunResult, *, rounding_differently: bool = False) -> Outcome:
+    def run(
+        self, result: RunResult, store: Store, *, rounding_differently: bool = False
+    ) -> Outcome:
         """The run, carried out here as it was made, or by the other engine on one more thread.
 
         Raises:
@@ -171,7 +174,7 @@ class _Runner:
         """
         spec = result.spec
         self._check_code(spec)
-        prepared = self._data(result)
+        prepared = self._data(result, store)
         device = self.options.device or _device_of(result)
         made = result.environment
         setup = WorkerSetup(
@@ -208,7 +211,7 @@ class _Runner:
                     "version that its record names"
                 )
 
-    def _data(self, result: RunResult) -> preparation.PreparedDataset:
+    def _data(self, result: RunResult, store: Store) -> preparation.PreparedDataset:
         spec, record = result.spec, result.data
         if spec.dataset not in self.datasets:
             near = did_you_mean(spec.dataset, self.datasets)
@@ -216,28 +219,39 @@ class _Runner:
                 f"no dataset {spec.dataset!r}{near}; give its folder with --data "
                 f"{spec.dataset}=FOLDER, or its plugin with -p"
             )
-        division = Division.of(spec)
-        key = f"{spec.dataset} {spec.limit} {spec.labels} {canonical(spec.protocol)}"
-        if key not in self._prepared:
-            skipped = bool(record and record.skipped)
-            access = replace(
-                self.options.access, skip_bad_images=skipped, allow_missing_classes=True
-            )
-            dataset = self.datasets[spec.dataset]
-            # All divisions of a dataset share the images that are decoded for the first.
-            first = spec.protocol.model_copy(update={"split_seed": 0})
-            self._prepared[key] = preparation.prepare_dataset(
-                dataset, first, access, limit=spec.limit, divisions=[division]
-            ).divided(division)
-        prepared = self._prepared[key]
-        if prepared.fingerprint != spec.data:
-            raise DataError(f"dataset {spec.dataset!r} is not the data it was trained on")
-        if record and prepared.splits.sha256 != record.split_sha256:
+        prepared = self._prepare(result)
+        if prepared.fingerprint != spec.data:  # divided as a file said, which lies in the folder
+            prepared = self._prepare(result, {spec.dataset: store.split_file(result)})
+        elif record and prepared.splits.sha256 != record.split_sha256:
             raise DataError(
                 f"the rows of dataset {spec.dataset!r} are in another order: its ids were replaced "
                 "for publication; run the original results folder again"
             )
+        if prepared.fingerprint != spec.data:
+            raise DataError(f"dataset {spec.dataset!r} is not the data it was trained on")
         return prepared
+
+    def _prepare(
+        self, result: RunResult, given: Mapping[str, Path] | None = None
+    ) -> preparation.PreparedDataset:
+        """The data of a run; `given`: dataset -> a file that says how it is divided."""
+        spec, record = result.spec, result.data
+        division, file = Division.of(spec), "" if given is None else str(given[spec.dataset])
+        key = f"{spec.dataset} {spec.limit} {spec.labels} {canonical(spec.protocol)} {file}"
+        if key not in self._prepared:
+            access = replace(
+                self.options.access,
+                skip_bad_images=bool(record and record.skipped),
+                allow_missing_classes=True,
+                splits=given or {},
+            )
+            # All divisions of a dataset share the images that are decoded for the first.
+            seed = 0 if given is None else spec.protocol.split_seed
+            first = spec.protocol.model_copy(update={"split_seed": seed})
+            self._prepared[key] = preparation.prepare_dataset(
+                self.datasets[spec.dataset], first, access, limit=spec.limit, divisions=[division]
+            ).divided(division)
+        return self._prepared[key]
 
     def _weights(self, spec: RunSpec) -> WeightsFile | None:
         if spec.weights == "none":

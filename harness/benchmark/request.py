@@ -27,7 +27,7 @@ class BenchRequest:
     sets: tuple[str, ...] = ()
     weights: str | None = None
     limit: int | None = None
-    splits: str | None = None
+    splits: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     trials: int | None = None
     epochs: float | None = None

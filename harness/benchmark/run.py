@@ -28,6 +28,7 @@ from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.tracking import Tracking, check_trackers
 from harness.benchmark.workers import begin_imports, execute_runs
+from harness.data.division.split import Division
 from harness.data.preparation import (
     DatasetInfo,
     PreparedDataset,
@@ -35,7 +36,6 @@ from harness.data.preparation import (
     survey_dataset,
 )
 from harness.data.requirements import find_weights, list_requirements, require
-from harness.data.split import Division
 from harness.leaderboard.boards import refresh_board
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -80,6 +80,7 @@ def run_benchmark(
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
         resolved = resolve_suite(request, loaded)
+        options = _with_splits(options, resolved)
         suite, access = resolved.suite, options.access
         store = _store(resolved, options)
         tracking = Tracking(options.track, loaded, store.folder, offline=access.offline)
@@ -143,6 +144,7 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     options = replace(options, device=choose_device(options.device))
     check_trackers(options.track, loaded)
     resolved = resolve_suite(request, loaded)
+    options = _with_splits(options, resolved)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]
     needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
@@ -165,6 +167,10 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     return DryRun(plan, store, needs, results)
 
 
+def _with_splits(options: BenchOptions, resolved: ResolvedSuite) -> BenchOptions:
+    return replace(options, access=replace(options.access, splits=resolved.split_files))
+
+
 def other_divisions(suite: Suite) -> list[Division]:
     """The divisions of a suite's datasets beside the protocol's own."""
     return [one for one in divisions(suite) if one != Division(suite.protocol.split_seed)]
@@ -177,7 +183,7 @@ def _recorded(
 
     The same code draws the same images.  Files may have changed since, so they are always read.
     """
-    if not dataset.procedural:
+    if not dataset.procedural or dataset.name in resolved.split_files:
         return None
     code = provenance.source_hash(loaded.owner("datasets", dataset.name).module)
     protocol, limit = resolved.suite.protocol, resolved.request.limit

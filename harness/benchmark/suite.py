@@ -10,7 +10,7 @@ import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from harness.api.dataset import Dataset, LocalDataset
 from harness.api.records import Protocol, Suite
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
+from harness.benchmark.trials import trials_of
+from harness.data.division.given import split_files
 from harness.data.folder import (
     UNKNOWN_MODALITY,
     FolderDataset,
@@ -47,6 +49,7 @@ class ResolvedSuite:
         datasets: the datasets of the suite by name, folders among them.
         shortened: `--epochs` changed the budget.
         precision: of every run; 'auto' is to be settled; None: by the device.
+        split_files: dataset -> the file that gives its splits.
     """
 
     suite: Suite
@@ -54,6 +57,7 @@ class ResolvedSuite:
     datasets: Mapping[str, Dataset]
     shortened: bool
     precision: str | None = None
+    split_files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def weights(self) -> str | None:
@@ -99,12 +103,20 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
     if request.labels:
         chosen = _valid_labels(chosen)
     _check(chosen, loaded)
+    if request.trials is not None and chosen.tuning is None:
+        raise UsageError(
+            f"--trials {request.trials}: suite {chosen.name!r} does not tune; leave it out, or take a "
+            "suite that does, as fair or demo-fair"
+        )
     return ResolvedSuite(
         suite=chosen,
         request=request,
         datasets={name: registered[name] for name in datasets},
         shortened=chosen.protocol.epochs != suite.protocol.epochs,
         precision=request.precision,
+        split_files=split_files(
+            (Path(given) for given in request.splits if Path(given).is_file()), datasets
+        ),
     )
 
 
@@ -320,13 +332,23 @@ def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:
 
 
 def _splits(request: BenchRequest, suite: Suite) -> object:
-    """`--splits 5` or `--splits paired`."""
-    given = request.splits
-    if given is None or given == "paired":
-        return given or suite.splits
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
-    raise UsageError(f"--splits {given}: give a number of random splits, or paired (one a seed)")
+    """`--splits 5` or `--splits paired`; files are read apart.
+
+    Raises:
+        UsageError: a value that is neither, nor a file; or several of them.
+    """
+    said = [given for given in request.splits if not Path(given).is_file()]
+    for given in said:
+        if given != "paired" and not (given.isdecimal() and int(given) > 0):
+            raise UsageError(
+                f"--splits {given}: give a number of random splits, paired (one a seed), or a file "
+                "that is there"
+            )
+    if len(said) > 1:
+        raise UsageError(f"--splits {' and '.join(said)}: say one of them")
+    if not said:
+        return suite.splits
+    return said[0] if said[0] == "paired" else int(said[0])
 
 
 def _settings(suite: Suite, request: BenchRequest, loaded: PluginRegistry) -> dict[str, Any]:
@@ -400,6 +422,8 @@ def _check(suite: Suite, loaded: PluginRegistry) -> None:
         choose(list(suite.tuning.knobs), loaded.strategies, "strategy in tuning.knobs")
         if suite.tuning.selection is not None:
             choose([suite.tuning.selection], loaded.metrics, "metric")
+        for name in suite.strategies:  # what cannot be tried is told before data are read
+            trials_of(strategy_of(loaded, name, suite.settings.get(name, {})), suite.tuning)
     if suite.splits == "paired" and min(suite.seeds) < 0:
         raise UsageError("paired splits are numbered by their seeds: give seeds of 0 or more")
     for name, values in suite.settings.items():

@@ -57,6 +57,10 @@ def trials_of(strategy: Strategy, tuning: Tuning | None) -> tuple[Trial, ...]:
             f"{strategy.name}.rate = {strategy.rate:g} is set, and the suite tunes it: the grid is of "
             "multiples of the protocol's rate, so set protocol.lr instead"
         )
+    if rated and knob == "rate":
+        raise UsageError(
+            f"tuning.knobs: {strategy.name}.rate is tried by the grid already; name another setting"
+        )
     search = None if knob is None else _search(strategy, knob)
     tuned = ("rate",) * rated + ((knob,) if knob is not None else ())
     if not tuned:
@@ -80,8 +84,9 @@ def seed_pairs(suite: Suite) -> tuple[tuple[int, int], ...]:
 
 
 def label_budgets(suite: Suite) -> tuple[str | None, ...]:
-    """The label budgets of a suite; None: all labels."""
-    return tuple(None if one == "100%" else one for one in suite.labels) or (None,)
+    """The label budgets of a suite, each once; None: all labels."""
+    found = dict.fromkeys(None if one == "100%" else one for one in suite.labels)
+    return tuple(found) or (None,)
 
 
 def _points(tuning: Tuning, search: Search | None) -> Iterator[tuple[float, Any]]:

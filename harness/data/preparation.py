@@ -12,6 +12,17 @@ from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.execution import ImageSet, PickedImages
 from harness.api.records import DataRecord, Protocol, digest
 from harness.data import cache
+from harness.data.division.given import as_given
+from harness.data.division.split import (
+    Division,
+    Splits,
+    labelled,
+    lacking_classes,
+    limited,
+    make_splits,
+    with_metadata,
+)
+from harness.data.division.stratify import Pair, Sample
 from harness.data.duplicates import (
     NearDuplicates,
     confirmed_pairs,
@@ -21,16 +32,6 @@ from harness.data.duplicates import (
 from harness.data.images import Output, Progress
 from harness.data.pixels.dicom import STORED
 from harness.data.pixels.suspects import find_problems
-from harness.data.split import (
-    Division,
-    Splits,
-    labelled,
-    lacking_classes,
-    limited,
-    make_splits,
-    with_metadata,
-)
-from harness.data.stratify import Pair, Sample
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
 from harness.utils.names import first_few
@@ -168,7 +169,7 @@ def prepare_unchecked(
             are found before this is raised (with a limit: among the images used).
         StoreError: the cache cannot be written.
     """
-    dataset = dataset.pinned(access)
+    dataset = as_given(dataset.pinned(access), access)
     table = read_table(dataset, access)
     with _early(dataset, table, protocol, access, limit) as early:
         near = None
@@ -213,18 +214,35 @@ def prepare_unchecked(
                 place = {name: row for row, name in enumerate(ids)}
                 others = {}
                 for division in divisions:
-                    seeded = protocol.model_copy(update={"split_seed": division.split})
-                    if limit is None or seeded == protocol:
-                        arranged = _arrange(dataset, table, bad, seeded, limit, whole)
+                    again, seeded = _divided_anew(dataset, table, protocol, division)
+                    if limit is None or division.split == protocol.split_seed:
+                        arranged = _arrange(again, table, bad, seeded, limit, whole)
                         picked = _Decoded(found.images, place)
                         others[division] = _divided(division, base, picked, arranged[:2], access)
                     else:  # a limit takes other images of another split
                         more = prepare_unchecked(
-                            dataset, seeded, access,
+                            again, seeded, access,
                             limit=limit, progress=progress, divisions=[division],
                         )  # fmt: skip
                         others[division] = more.divided(division)
                 return replace(base, others=others)
+
+
+def _divided_anew(
+    dataset: Dataset, table: DatasetTable, protocol: Protocol, division: Division
+) -> tuple[Dataset, Protocol]:
+    """The dataset, and the protocol's shares, as a further split divides it.
+
+    An official test stays; an official validation split is drawn anew, as large as it is.
+    """
+    seeded = protocol.model_copy(update={"split_seed": division.split})
+    count = Counter(sample.split for sample in table.samples)
+    if seeded == protocol or dataset.splits != "official" or not count["test"]:
+        return dataset, seeded
+    if count["validation"]:
+        share = count["validation"] / (count["train"] + count["validation"])
+        seeded = seeded.model_copy(update={"validation_share": share})
+    return dataset.model_copy(update={"splits": "official-test"}), seeded
 
 
 class _Decoded(NamedTuple):
@@ -311,7 +329,8 @@ def survey_dataset(
     Raises:
         DataError: the dataset contradicts itself, or cannot be split.
     """
-    table = read_table(dataset.pinned(access), access)
+    dataset = as_given(dataset.pinned(access), access)
+    table = read_table(dataset, access)
     near = None if dataset.procedural else known_duplicates(table, access.cache)
     whole = _pairs(table, near)
     bad = dict(table.unreadable)
@@ -330,11 +349,29 @@ def survey_dataset(
             )
             others = {}
             for division in divisions:
-                seeded = protocol.model_copy(update={"split_seed": division.split})
-                found = _arrange(dataset, table, bad, seeded, limit, whole)[:2]
+                again, seeded = _divided_anew(dataset, table, protocol, division)
+                found = _arrange(again, table, bad, seeded, limit, whole)[:2]
                 others[division] = _surveyed(facts, found, division, access)
             return replace(facts, others=others)
         bad |= {ids[row]: why for row, why in known.bad.items()}
+
+
+def survey_splits(
+    dataset: Dataset, protocol: Protocol, access: Access, divisions: Sequence[Division]
+) -> dict[Division, Splits]:
+    """The splits of a dataset, as far as bad images and near duplicates are known.
+
+    Raises:
+        DataError: the dataset contradicts itself, or cannot be split.
+    """
+    dataset = as_given(dataset.pinned(access), access)
+    table = read_table(dataset, access)
+    near = None if dataset.procedural else find_duplicates(table, access.cache)
+    whole, found = _pairs(table, near), {}
+    for division in divisions:
+        again, seeded = _divided_anew(dataset, table, protocol, division)
+        found[division] = _arrange(again, table, table.unreadable, seeded, None, whole)[0]
+    return found
 
 
 def _surveyed(

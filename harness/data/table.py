@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
+from harness.data.division.given import placed
+from harness.data.division.stratify import Sample
 from harness.data.images import Depth, Fetch, Scaled, Source, find_depth
 from harness.data.pixels.dicom import STORED, WindowedFile, is_dicom
 from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range
-from harness.data.stratify import Sample
 from harness.errors import DataError
 from harness.utils.names import (
     find_spellings,
@@ -118,6 +119,7 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
             ids, labels, groups, splits, hashes, spans, strict=True
         )
     ]
+    samples = placed(dataset.name, samples, access)
     return DatasetTable(
         classes=classes,
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),

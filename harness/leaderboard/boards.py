@@ -9,6 +9,7 @@ from harness.api.leaderboard import Leaderboard
 from harness.api.records import Json, Plan
 from harness.errors import UsageError
 from harness.leaderboard import build, statistics
+from harness.leaderboard.conclusion import conclude
 from harness.leaderboard.html import html_page, page_data
 from harness.leaderboard.render import formats
 from harness.leaderboard.tracks import Selection
@@ -57,9 +58,15 @@ def write_board(
         loaded: plugins.
         tests: False leaves out statistics and claims, for which all predictions are read.
     """
-    board = statistics.add_statistics(ranked, store) if tests else ranked
+    board = _with_statistics(ranked, store) if tests else ranked
     formats.write(board, folder, _page(board, store, loaded))
     return board
+
+
+def _with_statistics(ranked: Leaderboard, store: MergedStore) -> Leaderboard:
+    """With what the predictions say, and the conclusion from it."""
+    board = statistics.add_statistics(ranked, store)
+    return board.model_copy(update={"conclusion": conclude(board)})
 
 
 def _page(board: Leaderboard, store: MergedStore, loaded: PluginRegistry) -> dict[str, Json]:
@@ -144,7 +151,7 @@ def render_board(
         UsageError: the format is not known.
     """
     tested = tests and wanted not in formats.RANKS
-    board = statistics.add_statistics(ranked, store) if tested else ranked
+    board = _with_statistics(ranked, store) if tested else ranked
     if wanted == "html":
         return html_page.page(_page(board, store, loaded))
     if wanted not in formats.FORMATS:

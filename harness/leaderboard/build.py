@@ -24,7 +24,15 @@ from harness.leaderboard.ranking import (
     rank_rows,
     score_row,
 )
-from harness.leaderboard.tracks import BlockKey, RowKey, Selection, TrackKey, TrackRuns, sort_runs
+from harness.leaderboard.tracks import (
+    BlockKey,
+    BlockSeed,
+    RowKey,
+    Selection,
+    TrackKey,
+    TrackRuns,
+    sort_runs,
+)
 from harness.leaderboard.tuning import describe_tuning
 from harness.utils.names import did_you_mean
 
@@ -187,10 +195,15 @@ def _tuning(track: TrackRuns, selection: Selection) -> dict[RowKey, TunedRow]:
     return found
 
 
+def _by_budget(unit: BlockSeed) -> tuple[object, ...]:
+    block = unit.block
+    return (*block[:-1], labels.label_amount(block.labels), unit.split, unit.seed)
+
+
 def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
-    """In order of dataset and backbone."""
+    """In order of dataset and backbone, small label budgets first."""
     pairs: dict[BlockKey, list[tuple[int, int]]] = defaultdict(list)
-    for slot in sorted(track.units):
+    for slot in sorted(track.units, key=_by_budget):
         pairs[slot.block].append((slot.split, slot.seed))
     names = labels.block_labels(pairs)
     return {

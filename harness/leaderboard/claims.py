@@ -205,15 +205,16 @@ def _holds(block: CellBlock | None, names: set[str]) -> bool:
 
 
 def _chosen(block: CellBlock, metric: str) -> np.ndarray:
-    """Gains over the control of the alternative that the other seeds' validation chooses, [S, G].
+    """Gains over the control of the alternative that the other seeds' validation chooses, [R, G].
 
-    With a single seed there are no others: it chooses for itself.
+    Over several splits the runs on the others choose.  With a single seed there are no others: it
+    chooses for itself.
     """
     others = [number for number, name in enumerate(block.strategies) if name != CONTROL]
     control, seeds = block.column(CONTROL), len(block.seeds)
     gains = []
     for seed in range(seeds):
-        kept = [other for other in range(seeds) if other != seed] or [seed]
+        kept = block.others(seed) or [seed]
         best = others[int(block.validation[kept][:, others].mean(axis=0).argmax())]
         added = block.added[metric][seed]
         gains.append(added[best] - added[control])
@@ -334,8 +335,8 @@ def answer(
     asked = [_claim(name) for name in names]
     seeds = max((block.seeds for block in blocks), key=len, default=())
     complete = [block for block in blocks if block.seeds == seeds]
-    whole = Evidence(complete, metric)
-    return tuple(_answer(claim, whole, places, len(seeds), track) for claim in asked)
+    whole, repeats = Evidence(complete, metric), min((one.repeats for one in complete), default=0)
+    return tuple(_answer(claim, whole, places, repeats, track) for claim in asked)
 
 
 def _claim(name: str) -> Claim:

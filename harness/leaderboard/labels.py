@@ -11,13 +11,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from harness.api.leaderboard import AssumedValue, DataNote, WeightsNote
+from harness.api.leaderboard import AssumedValue, DataNote, Row, WeightsNote
 from harness.api.records import DataRecord, Plan, RunResult
 from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns
 
 PLAIN_WORD = re.compile(r"[A-Za-z][\w.-]*")
 RESERVED = ("true", "false", "null", "unset")
 SHORT = 8  # hex digits of a hash that are shown
+EDGE = 0.2  # share of choices at the edge of a grid from which on it is called too narrow
 
 
 def row_labels(rows: Iterable[RowKey], marked: Iterable[RowKey] = ()) -> dict[RowKey, str]:
@@ -135,6 +136,23 @@ def track_banners(track: TrackRuns) -> tuple[str, ...]:
     if track.units and len({unit.seed for unit in track.units}) == 1:
         found.append("One seed: differences are within noise unless tested.")
     return tuple(found)
+
+
+def narrow_grid(rows: Iterable[Row]) -> str | None:
+    """The warning that the grid ends too early for some rows; None: for none."""
+    wide = [row.label for row in rows if row.tuning and row.tuning.edge > EDGE]
+    if not wide:
+        return None
+    return (
+        f"The edge of the grid was chosen in more than a fifth of the runs of {', '.join(wide)}: "
+        "their best rate may lie outside; a wider grid would tell."
+    )
+
+
+def label_amount(budget: str | None) -> tuple[bool, float]:
+    """Label budgets from small to large: counts first, then shares; all labels are 100 %."""
+    text = budget or "100%"
+    return text.endswith("%"), float(text.removesuffix("%"))
 
 
 def data_notes(runs: Sequence[RunResult]) -> tuple[DataNote, ...]:

@@ -18,12 +18,12 @@ import numpy as np
 
 from harness import stats
 from harness.api.execution import Predictions
-from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard, Track
+from harness.api.leaderboard import Block, BoardRun, ClaimAnswer, Leaderboard, Track
 from harness.api.metric import softmax
 from harness.api.records import Json, RunResult
-from harness.data.split import read_samples, take
+from harness.data.division.split import read_samples, take
 from harness.leaderboard import claims
-from harness.leaderboard.cells import CellBlock, RunScores, make_block
+from harness.leaderboard.cells import CellBlock, Run, RunScores, SplitRuns, join_splits, make_block
 from harness.leaderboard.ranking import RULES
 from harness.results.merge import MergedStore
 
@@ -61,11 +61,47 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
     return board.model_copy(update={"statistics": found, "claims": answered})
 
 
+def least_found(board: Leaderboard, store: MergedStore) -> dict[str, dict[str, float]]:
+    """Track id -> row -> the smallest average gain over its control that is found with 80 %.
+
+    Of rows that are in every block of a track in which something may be decided.  Nothing of a board
+    needs it but a page that says what the board could have seen.
+
+    Raises:
+        StoreError: predictions or splits of a run cannot be read.
+    """
+    results = {result.run_id: result for result in store.results()}
+    judged = [track for track in board.tracks if _is_judged(track)]
+    found: dict[str, dict[str, float]] = {}
+    for track in judged if board.metric in stats.SCORED else []:
+        blocks = [block for _, block in _blocks(board, track, results, store)]
+        control = str(track.control)
+        if blocks and all(control in block.strategies for block in blocks):
+            shared = [
+                row.label
+                for row in track.rows
+                if row.label != control and all(row.label in block.strategies for block in blocks)
+            ]
+            found[track.id] = {
+                row: stats.least_found(
+                    _average(blocks, row, control, board.metric), len(shared), len(judged)
+                )
+                for row in shared
+            }
+    return found
+
+
 def _is_judged(track: Track) -> bool:
     """Something of it may be decided, so it takes a share of the board's error rate."""
-    seeds = max((len(block.seeds) for block in track.blocks), default=0)
+    seeds = max((_repeats(block) for block in track.blocks), default=0)
     ranked = sum(row.ranked for row in track.rows)
     return track.control is not None and seeds >= stats.SEEDS and ranked >= FEWEST
+
+
+def _repeats(block: Block) -> int:
+    """Splits, where there are several, else seeds."""
+    splits = len({split for split, _ in block.pairs})
+    return splits if splits > 1 else len(block.seeds)
 
 
 # -- from files to blocks -----------------------------------------------------------------------
@@ -77,35 +113,63 @@ def _blocks(
     results: Mapping[str, RunResult],
     store: MergedStore,
 ) -> Iterator[Labelled]:
-    """(label, block) of every block in which two ranked rows have all their seeds."""
-    groups = cache(_groups)
+    """(label, block) of every block in which two ranked rows have all their runs."""
+    samples = cache(read_samples)
     by_block: dict[str, list[BoardRun]] = defaultdict(list)
     for run in board.runs:
         if run.track == track.id and run.ranked and run.run_id in results:
             by_block[run.block].append(run)
     for place in track.blocks:
         runs = by_block[place.label]
-        block = _block(runs, place.seeds, results, store, groups, board.metric)
+        block = _block(runs, place, results, store, samples, board.metric)
         if block is not None and len(block.strategies) >= FEWEST:
             yield place.label, block
 
 
+Samples = Callable[[Path], Mapping[str, np.ndarray]]
+
+
 def _block(
     runs: Sequence[BoardRun],
-    seeds: Sequence[int],
+    place: Block,
     results: Mapping[str, RunResult],
     store: MergedStore,
-    groups: Callable[[Path], np.ndarray],
+    samples: Samples,
     metric: str,
 ) -> CellBlock | None:
     if not runs:
         return None
+    cell = (runs[0].dataset, runs[0].backbone)
+    splits = sorted({split for split, _ in place.pairs})
+    if len(splits) < 2:  # noqa: PLR2004 - one split: runs are told apart by their seed
+        part = _on_split(runs, results, store, samples, metric)
+        by_seed: dict[str, dict[Run, RunScores]] = {
+            row: {seed: run for (_, seed), run in found.items()} for row, found in part.runs.items()
+        }
+        strata = stats.strata(part.targets, part.groups)
+        return make_block(cell, by_seed, place.seeds, strata, part.test_set)
+    of_splits = [[run for run in runs if run.split == split] for split in splits]
+    if not all(of_splits):
+        return None
+    parts = [_on_split(some, results, store, samples, metric) for some in of_splits]
+    return join_splits(cell, parts, place.pairs)
+
+
+def _on_split(
+    runs: Sequence[BoardRun],
+    results: Mapping[str, RunResult],
+    store: MergedStore,
+    samples: Samples,
+    metric: str,
+) -> SplitRuns:
+    """Runs of a block on one split, at least one; those that tested other rows are left out."""
     first = results[runs[0].run_id]
     predictions = store.predictions(first)
     rows, targets = predictions.rows["test"], predictions.targets["test"]
     split = store.home(first).split_file(first)
-    member = take(groups(split), rows, split)
-    found: dict[str, dict[int, RunScores]] = defaultdict(dict)
+    known = samples(split)
+    member = take(known["group"], rows, split)
+    found: dict[str, dict[tuple[int, int], RunScores]] = defaultdict(dict)
     for run in runs:
         figure = run.validation.get(metric)
         if figure is None or figure.value is None:
@@ -115,14 +179,15 @@ def _block(
         same = run.split_sha256 == runs[0].split_sha256
         if same and np.array_equal(stored.rows["test"], rows):
             added = _added(run, stored, member, metric)
-            found[run.row][run.seed] = RunScores(figure.value, added)
+            found[run.row][run.split, run.seed] = RunScores(figure.value, added)
     drawn = hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
-    return make_block(
-        (runs[0].dataset, runs[0].backbone),
-        found,
-        seeds,
-        stats.strata(targets, member),
-        (runs[0].dataset, runs[0].split_sha256, drawn),
+    return SplitRuns(
+        runs=found,
+        groups=member,
+        targets=targets,
+        images=frozenset(take(known["id"], rows, split).tolist()),
+        share=len(rows) / len(known["id"]),
+        test_set=(runs[0].dataset, runs[0].split_sha256, drawn),
     )
 
 
@@ -145,10 +210,6 @@ def _is_defined(run: BoardRun, metric: str) -> bool:
     if figure is None or figure.value is None:
         return False
     return not (stats.SCORED[metric].every_class and figure.reason)
-
-
-def _groups(split: Path) -> np.ndarray:
-    return read_samples(split)["group"]
 
 
 # -- statistics ---------------------------------------------------------------------------------
@@ -176,11 +237,11 @@ def track_statistics(
     rows = [row.label for row in track.rows if row.ranked]
     given = [block for _, block in blocks]
     shared = [row for row in rows if all(row in block.strategies for block in given)]
-    fewest = min(len(block.seeds) for block in given)
+    basis = min(given, key=lambda block: block.repeats).basis
     found: dict[str, Json] = {
         "rules": RULES,
         "level": stats.LEVEL,
-        "basis": "images and seeds" if fewest > 1 else "test images only",
+        "basis": basis,
         "cells": len(given),
         "datasets": len({block.dataset for block in given}),
     }
@@ -246,7 +307,7 @@ def _general(
     if not rows:
         return []
     scores = _by_dataset(metric, [control, *rows], blocks)
-    seeds = min(len(block.seeds) for block in blocks)
+    seeds = min(block.repeats for block in blocks)
     widest = stats.SCORED[metric].widest
     return stats.in_general(scores[:, 1:] - scores[:, :1], seeds, widest)
 
@@ -261,7 +322,7 @@ def _by_dataset(metric: str, rows: Sequence[str], blocks: Sequence[CellBlock]) -
 
 
 def _improvement(metric: str, of: str, over: str, blocks: Sequence[CellBlock]) -> float:
-    """By the seeds that every block has."""
+    """By as many runs as every block has."""
     seeds = min(len(block.seeds) for block in blocks)
     scores, base = (
         np.stack([block.points(row, metric)[:seeds] for block in blocks], axis=1)

@@ -80,10 +80,16 @@ class PlannedTrack(NamedTuple):
 
 
 class TrialRun(NamedTuple):
-    """A run and the number of the trial that it is; 0 is the untuned one."""
+    """A run and the number of the trial that it is; 0 is the untuned one.
+
+    Attributes:
+        rate: the multiple of the protocol's rate; 1 where the suite tunes none, and a setting of that
+            name is the plugin's own.
+    """
 
     number: int
     run: RunResult
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Selection:
         score = self.score(trial.run)
         if score is None:
             return (True, 0.0, 0.0, trial.number)
-        return (False, -score, rate(trial.run), trial.number)
+        return (False, -score, trial.rate, trial.number)
 
     def score(self, run: RunResult) -> float | None:
         """The run's score on validation, higher is better; None: it has none."""
@@ -125,9 +131,8 @@ class Selection:
         return found.value if self.higher_is_better else -found.value
 
 
-def rate(run: RunResult) -> float:
-    """The multiple of the protocol's rate that a run was trained with."""
-    return float(run.spec.settings.get("rate", 1.0))
+def _rate(run: RunResult, line: PlannedRun) -> float:
+    return float(run.spec.settings.get("rate", 1.0)) if "rate" in line.tuned else 1.0
 
 
 def has_diverged(run: RunResult) -> bool:
@@ -250,7 +255,7 @@ class _Sorter:
                 same.remove(other)
                 other = None
             if other is None:
-                same.append(TrialRun(line.trial or 0, run))
+                same.append(TrialRun(line.trial or 0, run, _rate(run, line)))
 
     def choose(self) -> None:
         """Choose a run for every row and unit among its trials; a failed one stands in the way."""

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.api.leaderboard import TunedRow
 from harness.api.records import RunResult
-from harness.leaderboard.tracks import Selection, TrialRun, has_diverged, rate
-from harness.stats import expected_best
+from harness.leaderboard.tracks import Selection, TrialRun, has_diverged
 
 TESTED = re.compile(r"best on validation: phase .*, epoch ([0-9.e+-]+)")
 POINTS = 100.0
@@ -19,14 +18,16 @@ def describe_tuning(
     units: Iterable[Sequence[TrialRun]], knob: str, selection: Selection
 ) -> TunedRow | None:
     """What was tried and chosen for a row, unit by unit; None: nothing was."""
+    from harness.stats.aggregate import expected_best  # with numpy, which plain ranking needs not
+
     units = [list(trials) for trials in units if trials]
-    chosen = [selection.choose(trials).run for trials in units]
-    known = [run for run in chosen if run.status == "ok"]
+    chosen = [selection.choose(trials) for trials in units]
+    known = [trial for trial in chosen if trial.run.status == "ok"]
     if not known:
         return None
     runs = [trial.run for trials in units for trial in trials]
-    rates = sorted({rate(run) for run in runs})
-    count = Counter(rate(run) for run in known)
+    rates = sorted({trial.rate for trials in units for trial in trials})
+    count = Counter(trial.rate for trial in known)
     ends = {rates[0], rates[-1]} if len(rates) > 1 else set()
     curves = [
         [expected_best(scores, n) for n in range(1, len(scores) + 1)]
@@ -36,16 +37,18 @@ def describe_tuning(
     longest = max(map(len, curves), default=0)
     whole = [curve for curve in curves if len(curve) == longest]
     packed = any(run.cost.packed for run in runs)
+    sign = POINTS if selection.higher_is_better else -POINTS
     return TunedRow(
         trials=max(map(len, units)),
+        metric=selection.metric,
         chosen={f"{one:g}": count[one] for one in rates if count[one]},
         knob=knob,
         edge=sum(count[one] for one in ends) / len(known),
-        last_epoch=sum(_learned_to_the_end(run) for run in known) / len(known),
+        last_epoch=sum(_learned_to_the_end(trial.run) for trial in known) / len(known),
         diverged=sum(map(has_diverged, runs)),
         seconds=None if packed else sum(run.cost.alone.total for run in runs),
         best_so_far=tuple(
-            POINTS * sum(curve[n] for curve in whole) / len(whole) for n in range(longest)
+            sign * sum(curve[n] for curve in whole) / len(whole) for n in range(longest)
         ),
     )
 

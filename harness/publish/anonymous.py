@@ -18,13 +18,13 @@ from harness.api.records import (
     Suite,
     digest,
 )
-from harness.data.split import Splits, SplitSample
-from harness.errors import StoreError
+from harness.data.division.split import Splits, SplitSample
+from harness.errors import StoreError, UsageError
 from harness.results import schema
 from harness.results.privacy import Scrubber, is_pseudonym, is_public, is_searchable
 from harness.results.store import SPLIT_FILE, Store
 from harness.utils import files
-from harness.utils.names import choose
+from harness.utils.names import choose, first_few
 from harness.utils.text import short
 
 if TYPE_CHECKING:
@@ -59,16 +59,26 @@ class Anonymous:
     """A results folder in which nothing names a patient, a place on disk or a user.
 
     `hide`: datasets whose ids are replaced even though their records call them public.
+    `show`: datasets whose ids stay although their records do not call them public.
+
+    Raises:
+        UsageError: one of these has no runs, or is both.
     """
 
-    def __init__(self, store: Store, key: bytes, hide: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: Store, key: bytes, hide: Sequence[str] = (), show: Sequence[str] = ()
+    ) -> None:
         self.store = store
         self.results = store.results()
         self.failures = store.failures()
         there = {run.spec.dataset for run in (*self.results, *self.failures)}
-        hidden = choose(hide, there, "dataset")
+        hidden, shown = choose(hide, there, "dataset"), choose(show, there, "dataset")
+        if both := set(hidden) & set(shown):
+            raise UsageError(f"--hide and --show both name {first_few(sorted(both))}")
         public = _public_data(self.results)
-        self._public = {key for key, yes in public.items() if yes and key[0] not in hidden}
+        self._public = {
+            key for key, yes in public.items() if (yes or key[0] in shown) and key[0] not in hidden
+        }
         old = {name: _read_splits(store, name) for name in _split_files(self.results)}
         private = {name: one for name, one in old.items() if not self._is_public(one)}
         # Of runs that failed, and of earlier ones, texts may hold ids as well.

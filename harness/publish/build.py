@@ -58,6 +58,7 @@ def build(
     make_board: Board,
     *,
     hide: Sequence[str] = (),
+    show: Sequence[str] = (),
     keep_key: bool = True,
 ) -> Package:
     """Make the package of a results folder in an empty folder.
@@ -67,14 +68,15 @@ def build(
         folder: where to write.
         make_board: ranks a folder and writes its board there.
         hide: datasets whose ids are replaced even though they are public by their records.
+        show: datasets whose ids stay although they are not.
         keep_key: False where nothing will leave the machine: a new key is not kept.
 
     Raises:
-        UsageError: there are no runs, or none on a dataset of `hide`.
+        UsageError: there are no runs, or none on a dataset of `hide` or `show`, or one is both.
         StoreError: a file of the source is damaged, or one cannot be written.
     """
     store = existing(source)
-    clean = Anonymous(store, folder_key(source, keep=keep_key), hide)
+    clean = Anonymous(store, folder_key(source, keep=keep_key), hide, show)
     for new in clean.splits.values():
         files.write(folder / new.file, new.splits.model_dump_json(indent=1).encode())
     target = Store(folder)

@@ -27,6 +27,7 @@ class PublishOptions:
     Attributes:
         make_board: ranks a folder and writes its board there.
         hide: datasets whose ids are replaced even though they are public by their records.
+        show: datasets whose ids stay although they are not.
         dry_run: pack, and throw the package away.
         offline: the network may not be used.
     """
@@ -35,6 +36,7 @@ class PublishOptions:
     hide: tuple[str, ...] = ()
     dry_run: bool = False
     offline: bool = False
+    show: tuple[str, ...] = ()
 
 
 def publish(source: Path, target: str, options: PublishOptions) -> Published:
@@ -96,7 +98,12 @@ def _build(source: Path, folder: Path, options: PublishOptions) -> Package:
     # The key of its ids is kept beside the results.
     with files.advising(source, "copy the results to a folder that can be written"):
         return build(
-            source, folder, options.make_board, hide=options.hide, keep_key=not options.dry_run
+            source,
+            folder,
+            options.make_board,
+            hide=options.hide,
+            show=options.show,
+            keep_key=not options.dry_run,
         )
 
 

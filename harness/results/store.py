@@ -219,15 +219,8 @@ class Store:
 
         A different split of that name stays: runs made with it refer to its rows.
         """
-        content = text.encode()
-        mark = hashlib.sha256(content).hexdigest()[:8]
-        path = self.folder / "splits" / f"{_safe(name, 'dataset')}.json"
         with files.locked(self.folder):
-            if files.exists(path) and files.read(path) != content:
-                path = path.with_name(f"{name}-{mark}.json")
-            if not files.exists(path):
-                files.write(path, content)
-        return path.name
+            return write_split(self.folder / "splits", name, text).name
 
     def _finished(self) -> list[Path]:
         return files.listing(self.folder / "runs")
@@ -247,6 +240,21 @@ class Store:
                 f"{path} holds another run ({short(result.run_id)}): delete or rename it"
             )
         return result
+
+
+def write_split(folder: Path, name: str, text: str) -> Path:
+    """Keep a split file (JSON text) in a folder and return its path.
+
+    A different split of that name stays: runs made with it may refer to its rows.
+    """
+    content = text.encode()
+    mark = hashlib.sha256(content).hexdigest()[:8]
+    path = folder / f"{_safe(name, 'dataset')}.json"
+    if files.exists(path) and files.read(path) != content:
+        path = path.with_name(f"{name}-{mark}.json")
+    if not files.exists(path):
+        files.write(path, content)
+    return path
 
 
 @contextlib.contextmanager

@@ -34,7 +34,8 @@ from harness.stats.ranks import (
     rank,
 )
 from harness.stats.scores import SCORED, group_scores
-from harness.stats.verdicts import Judged, Verdicts, judge, judged_as
+from harness.stats.splits import Splits
+from harness.stats.verdicts import Judged, Verdicts, judge, judged_as, least_found
 
 __all__ = [
     "FAMILIES",
@@ -55,6 +56,7 @@ __all__ = [
     "Nemenyi",
     "Pair",
     "Sight",
+    "Splits",
     "Verdict",
     "Verdicts",
     "average_gain",
@@ -74,6 +76,7 @@ __all__ = [
     "in_general",
     "judge",
     "judged_as",
+    "least_found",
     "mean_of",
     "measure",
     "nemenyi",

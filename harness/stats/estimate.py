@@ -18,7 +18,7 @@ EXACT = 2**24  # whole numbers below it are exact in float32
 DIGITS = 12  # decimals in which equal scores agree: sums of seeds differ in the last place
 
 Verdict = Literal["better", "worse", "undecided", "untested"]
-Basis = Literal["images and seeds", "test images only", "datasets"]
+Basis = Literal["images, seeds and splits", "images and seeds", "test images only", "datasets"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,11 @@ class Estimate:
 
     Attributes:
         seeds: training seeds behind it; with a single one the error holds nothing of training.
+            Over several splits: how many these are, for they are what repeats.
         widest: largest value, up or down, that there can be: no bound lies beyond it.  None: no
             limit is known.
         step: the least change there can be; tests take it off the value.
+        splits: random splits of the dataset behind it.
     """
 
     value: float
@@ -38,6 +40,7 @@ class Estimate:
     seeds: int
     widest: float | None = None
     step: float = 0.0
+    splits: int = 1
 
     def bound(self, level: float) -> float:
         """The value below which the truth lies with probability `level` (one-sided)."""
@@ -77,6 +80,8 @@ class Estimate:
     @property
     def basis(self) -> Basis:
         """The sources of variation that the error holds."""
+        if self.splits > 1:
+            return "images, seeds and splits"
         return "images and seeds" if self.seeds > 1 else "test images only"
 
 

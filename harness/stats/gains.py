@@ -5,14 +5,15 @@ part is the spread of the groups' gains within class (the closed form of a boots
 the seeds' part what paired runs spread beyond the noise of single images.  A few seeds say little
 about that, so the cells of a board lend each other what they know (`lending`).
 
-With one seed the error holds the images alone.  Formulae, and how often they err, stand in
+With one seed the error holds the images alone; over several random splits of a dataset the splits
+take the place of the seeds (`splits`).  Formulae, and how often they err, stand in
 `docs/statistics.md`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,19 +21,21 @@ from harness.errors import UsageError
 from harness.stats.estimate import DIGITS, Estimate, refuse_nan
 from harness.stats.lending import KIN, moderate
 from harness.stats.paired import centred
+from harness.stats.splits import Splits, Spread, spread_of
 
 Place = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The part of each group in the gain of each paired seed in one cell, [S, G].
+    """The part of each group in the gain of each paired run in one cell, [R, G].
 
     Attributes:
         strata: the class of each group [G].
         place: dataset, backbone, and the name of what is compared.
         test_set: cells that agree in it have the same groups in the same order.
         widest: the largest difference that the metric allows; None: no limit is known.
+        splits: of the runs, where they are over several; None: runs are seeds of one split.
     """
 
     added: np.ndarray
@@ -40,6 +43,11 @@ class Gain:
     place: Place
     test_set: Hashable
     widest: float | None = 1.0
+    splits: Splits | None = None
+
+    @property
+    def splits_count(self) -> int:
+        return 1 if self.splits is None else len(self.splits.tested)
 
 
 @dataclass(frozen=True)
@@ -47,26 +55,26 @@ class _Cell:
     """One cell by itself.
 
     Attributes:
-        images: variance of `value` on other groups of the same classes, and `images_df`.
         step: the least change there can be; the error is never taken to be smaller.
-        variance: of the gain of a paired seed; `noise`: the part that single images explain.
-        alike: both strategies give every group the same in every seed.
+        alike: both strategies give every group the same in every run.
     """
 
     place: Place
     widest: float | None
-    seeds: int
     value: float
-    images: float
-    images_df: float
+    spread: Spread
     step: float
-    variance: float
-    noise: float
     alike: bool
+    splits: int
+
+    @property
+    def df(self) -> int:
+        """Of the spread of its repetitions."""
+        return self.spread.repeats - 1
 
 
 def estimate_gains(gains: Iterable[Gain]) -> list[Estimate]:
-    """The gain of every cell, mean over its seeds, with what the others know of seeds.
+    """The gain of every cell, mean over its runs, with what the others know of seeds.
 
     Args:
         gains: of one board, taken one by one.
@@ -76,9 +84,7 @@ def estimate_gains(gains: Iterable[Gain]) -> list[Estimate]:
     """
     cells = [_describe(gain) for gain in gains]
     seeds, seeds_df = np.zeros(len(cells)), np.full(len(cells), np.inf)
-    rows = np.array(
-        [i for i, one in enumerate(cells) if one.seeds > 1 and not one.alike], dtype=int
-    )
+    rows = np.array([i for i, one in enumerate(cells) if one.df and not one.alike], dtype=int)
     if len(rows):
         seeds[rows], seeds_df[rows] = _luck([cells[i] for i in rows])
     return [
@@ -89,20 +95,16 @@ def estimate_gains(gains: Iterable[Gain]) -> list[Estimate]:
 
 def _describe(gain: Gain) -> _Cell:
     added = _settled(gain)
-    moved, variance, noise = _spread(added)
-    images, images_df = centred(moved, gain.strata)
-    steps = np.abs(moved[np.abs(moved) > 10.0**-DIGITS])
+    spread = spread_of(added, gain.strata, gain.splits)
+    steps = np.abs(spread.moved[np.abs(spread.moved) > 10.0**-DIGITS])
     return _Cell(
         place=gain.place,
         widest=gain.widest,
-        seeds=len(added),
         value=_mean(gain),
-        images=images,
-        images_df=images_df,
+        spread=spread,
         step=float(steps.min()) if len(steps) else 0.0,
-        variance=variance,
-        noise=noise,
         alike=not added.any(),
+        splits=gain.splits_count,
     )
 
 
@@ -114,32 +116,24 @@ def _settled(gain: Gain) -> np.ndarray:
     return rounded
 
 
-def _spread(added: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Mean over seeds [G]; variance over seeds of the sum, and summed over groups (0 of one seed)."""
-    moved: np.ndarray = added.mean(axis=0)
-    if len(added) == 1:
-        return moved, 0.0, 0.0
-    around, df = added - moved, len(added) - 1
-    totals = around.sum(axis=1)
-    return moved, float(totals @ totals) / df, float((around * around).sum()) / df
-
-
 def _mean(gain: Gain) -> float:
-    """Over seeds; from numbers as they are, for those of many groups would add up what they lost."""
+    """Over runs; from numbers as they are, for those of many groups would add up what they lost."""
     return float(np.round(gain.added.sum(axis=1).mean(), DIGITS))
 
 
 def _luck(cells: Sequence[_Cell]) -> tuple[np.ndarray, np.ndarray]:
     """Variance of each gain by luck of seeds, beyond image noise, and its df, [cells] each."""
-    variance, noise = (
-        np.array([getattr(cell, name) for cell in cells]) for name in ("variance", "noise")
+    variance, noise, count, stretch = (
+        np.array([getattr(cell.spread, name) for cell in cells])
+        for name in ("variance", "noise", "times", "stretch")
     )
-    count = np.array([cell.seeds for cell in cells], dtype=float)
+    own_df = np.array([float(cell.df) for cell in cells])
     lent, pool = _lend(variance - noise, cells, noise > 0)
     base = noise + lent
     ratio = np.divide(variance, base, out=np.zeros_like(variance), where=base > 0)
-    ratio, df = moderate(ratio, count - 1)
-    return np.maximum(0.0, ratio * base - noise) / count, np.minimum(df, pool)
+    ratio, df = moderate(ratio, own_df)
+    luck = np.maximum(0.0, ratio * base - noise) / count
+    return stretch * luck, np.minimum(df, pool)
 
 
 def _lend(
@@ -172,15 +166,16 @@ def _lend(
 def _seeds_behind(cells: Sequence[_Cell], chosen: np.ndarray) -> float:
     """Degrees of freedom of these cells' seeds, each block's once."""
     some = (cells[int(index)] for index in chosen)
-    return float(sum({cell.place[:2]: cell.seeds - 1 for cell in some}.values()))
+    return float(sum({cell.place[:2]: cell.df for cell in some}.values()))
 
 
 def _estimate(cell: _Cell, seeds: float, seeds_df: float) -> Estimate:
-    least = max(cell.noise / cell.seeds, cell.step**2)
-    variance = max(cell.images + seeds, least)
-    df = _degrees(variance, [(cell.images, cell.images_df), (seeds, seeds_df)])
-    df = max(df, min(seeds_df, cell.images_df))
-    return Estimate(cell.value, variance**0.5, df, cell.seeds, cell.widest, cell.step)
+    own = cell.spread
+    least = max(own.noise / own.times, cell.step**2)
+    variance = max(own.images + seeds, least)
+    df = _degrees(variance, [(own.images, own.images_df), (seeds, seeds_df)])
+    df = max(df, min(seeds_df, own.images_df))
+    return Estimate(cell.value, variance**0.5, df, own.repeats, cell.widest, cell.step, cell.splits)
 
 
 def _degrees(total: float, parts: Sequence[tuple[float, float]]) -> float:
@@ -193,7 +188,7 @@ def average_gain(gains: Iterable[Gain], stretch: float = 1.0) -> Estimate:
     """The mean over the cells of one strategy, on these datasets with these backbones.
 
     Images count by group, summed over the cells of a test set: backbones find the same ones hard.
-    Seeds count block by block.
+    Seeds count block by block, splits dataset by dataset.
 
     Args:
         gains: of the cells.
@@ -206,17 +201,28 @@ def average_gain(gains: Iterable[Gain], stretch: float = 1.0) -> Estimate:
     if not given:
         raise UsageError("the average of no cells.  Give at least one.")
     sums: dict[Hashable, tuple[np.ndarray, np.ndarray]] = {}
+    apart: dict[Hashable, Gain] = {}
     spread: list[tuple[float, float, int]] = []  # variance, noise, df of each block
     for gain in given:
-        moved, variance, noise = _spread(_settled(gain) / len(given))
-        count = len(gain.added)
+        added = _settled(gain) / len(given)
+        if gain.splits_count > 1:
+            # Backbones share the luck of a split, so that it counts for all of them together.
+            one = apart.get(gain.test_set)
+            apart[gain.test_set] = replace(gain, added=added if one is None else one.added + added)
+            continue
+        found = spread_of(added, gain.strata, None)
         before, strata = sums.get(gain.test_set, (0.0, gain.strata))
-        sums[gain.test_set] = (before + moved, strata)
-        if count > 1:
-            spread.append((variance / count, noise / count, count - 1))
-    sizes = [np.abs(total) for total, _ in sums.values()]
-    step = min((one[one > 10.0**-DIGITS].min(initial=np.inf) for one in sizes), default=np.inf)
+        sums[gain.test_set] = (before + found.moved, strata)
+        spread += _known(found)
     images = [centred(total, strata) for total, strata in sums.values()]
+    moved = [total for total, _ in sums.values()]
+    for gain in apart.values():
+        found = spread_of(gain.added, gain.strata, gain.splits)
+        images.append((found.images, found.images_df))
+        moved.append(found.moved)
+        spread += _known(found)
+    sizes = map(np.abs, moved)
+    step = min((one[one > 10.0**-DIGITS].min(initial=np.inf) for one in sizes), default=np.inf)
     seeds, seeds_df = _block_luck(spread)
     seeds *= stretch
     total = sum(part for part, _ in images) + seeds
@@ -229,9 +235,24 @@ def average_gain(gains: Iterable[Gain], stretch: float = 1.0) -> Estimate:
         se=total**0.5,
         # The error of luck is that of the whole spread of runs, of which it is what noise leaves.
         df=_degrees(total, [*images, (whole * stretch if seeds else 0.0, seeds_df)]),
-        seeds=min(len(gain.added) for gain in given),
+        seeds=min(_repeats(gain) for gain in given),
         widest=sum(limits) / len(limits) if len(limits) == len(given) else None,
+        splits=min(gain.splits_count for gain in given),
     )
+
+
+def _repeats(gain: Gain) -> int:
+    """Splits, where there are several, else seeds."""
+    return gain.splits_count if gain.splits_count > 1 else len(gain.added)
+
+
+def _known(found: Spread) -> list[tuple[float, float, int]]:
+    """Variance and noise of a mean by its repetitions, with their df; none of a single one."""
+    if found.repeats == 1:
+        return []
+    parts = (found.variance, found.noise)
+    variance, noise = (part / found.times * found.stretch for part in parts)
+    return [(variance, noise, found.repeats - 1)]
 
 
 def _block_luck(spread: Sequence[tuple[float, float, int]]) -> tuple[float, float]:

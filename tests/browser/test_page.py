@@ -19,6 +19,7 @@ import pytest
 from made import BACKBONES, made_failure, made_plan, made_result
 from made_board import markdown_tables, small_board
 from made_page import HOSTILE, hostile_page, made_run, predictions_of, study
+from made_tuned import RATES, labelled_study, tuned_study
 from PIL import Image
 
 from harness.api.metric import softmax
@@ -60,6 +61,12 @@ def folder(tmp_path_factory):
         "empty": formats.render(build_leaderboard([]), "html"),
         "failed": formats.render(build_leaderboard([made_failure()]), "html"),
         "single": html_page.page(single()),
+        "tuned": html_page.page(
+            page_data.page_data(*tuned_study()[:2], predictions_of, metrics=KNOWN)
+        ),
+        "labels": html_page.page(
+            page_data.page_data(*labelled_study(), predictions_of, metrics=KNOWN)
+        ),
         "partial": html_page.page(
             page_data.page_data(board, results, predictions_of, budget=150_000)
         ),
@@ -161,7 +168,9 @@ def test_every_plot_is_drawn_in_both_themes_at_both_widths(opened, tmp_path, siz
     assert picture.std() > 15  # and something on it
 
 
-@pytest.mark.parametrize("name", ["alone", "hostile", "empty", "failed", "single"])
+@pytest.mark.parametrize(
+    "name", ["alone", "hostile", "empty", "failed", "single", "tuned", "labels"]
+)
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_boards_with_gaps_open_without_a_complaint(opened, name, size):
     page = opened(name, **size)
@@ -541,6 +550,216 @@ def test_claims_say_verdict_effect_interval_and_n(opened):
     assert "✗ contradicted" in shown
     assert "-1.8 points (bounds -3.1 to -0.6)" in shown
     assert "? undecided 3 of 5 seeds" in shown
+
+
+# -- tuning, splits, label budgets ---------------------------------------------------------------
+
+
+def test_the_section_on_tuning_says_what_was_tried_and_chosen(opened):
+    board, results, _ = tuned_study()
+    page = opened("tuned")
+    shown = {row[0]: row[1:] for row in table_of(page, "#tuning")}
+    seconds = dict.fromkeys(shown, 0.0)
+    for run in results:
+        seconds[run.spec.strategy] += run.cost.alone.total
+    for row in board.tracks[0].rows:
+        trials, rates, knob, edge, learning, diverged, spent, own = shown[row.label]
+        assert trials == str(len(RATES))
+        assert [text.split("\xa0") for text in rates.split(", ")] == [
+            [f"x{rate}", f"({row.tuning.chosen[rate]})"] for rate in ("0.3", "1", "3") if rate in row.tuning.chosen
+        ]  # fmt: skip
+        assert knob == ("alpha" if row.strategy == "l2-sp" else "-")
+        assert edge == f"{100 * row.tuning.edge:.0f} %"
+        assert learning == "0 %"
+        assert diverged == ("3" if row.strategy == "l2-sp" else "0")
+        assert spent == figures.seconds(float(f"{seconds[row.label]:.4g}"))
+        assert own == figures.seconds(row.spend.seconds)
+    warned = page.run("document.querySelector('#tuning .banner').innerText")
+    assert warned.startswith("The edge of the grid was chosen in more than a fifth of the runs of")
+
+
+def test_the_best_so_far_begins_with_the_mean_of_all_trials(opened):
+    _, results, _ = tuned_study()
+    page = opened("tuned")
+    draw_all(page)
+    rows = unfold(page, "Best so far against number of trials")
+    assert page.run("document.querySelectorAll('#tuning .plot svg .mark-line path').length") == 3
+    for name in ("full-ft", "lp-ft"):
+        scores = [
+            r.validation["balanced-accuracy"].value for r in results if r.spec.strategy == name
+        ]
+        (own,) = [row[1:] for row in rows if row[0] == name]
+        assert float(own[0]) == pytest.approx(np.mean(scores), abs=6e-4)
+        assert own == sorted(own)
+    caption = page.run("document.querySelector('#tuning figcaption').textContent")
+    assert caption.startswith("Balanced accuracy on validation: the expected value of the best")
+
+
+def test_the_untuned_track_says_that_nothing_was_chosen(opened):
+    page = opened("tuned")
+    set_value(page, "track", "1")
+    draw_all(page)
+    text = page.run("document.getElementById('tuning').innerText")
+    assert "Nothing was chosen in this track" in text
+    assert page.run("document.querySelectorAll('#tuning tbody tr').length") == 0
+    set_value(page, "track", "0")
+    assert len(table_of(page, "#tuning")) == 3
+
+
+@pytest.mark.parametrize("name", ["whole", "labels"])
+def test_a_board_without_trials_has_no_section_on_them(opened, name):
+    assert opened(name).run("document.querySelectorAll('#tuning, [href=\"#tuning\"]').length") == 0
+
+
+def test_a_run_of_two_tracks_is_opened_in_the_one_it_was_linked_from(opened, connection, folder):
+    """The link to its first place is as short as ever; that to its second names the track."""
+    board, *_ = tuned_study()
+    places = [(run.run_id, run.track) for run in board.runs]
+    twice = next(i for i, track in places if sum(i == other for other, _ in places) == 2)
+    for number, (track, link) in enumerate([(0, twice), (1, f"{twice}-{board.tracks[1].id}")]):
+        page = opened("tuned")
+        page.run(f"location.hash = '#run-{link}'")
+        page.until(f"document.getElementById('track').value === '{track}'")
+        assert page.run("document.querySelector('#cell-facts code').textContent") == twice
+        assert page.run("location.hash") == f"#run-{link}"
+        assert ("TRIAL" in page.run("document.getElementById('cell-facts').innerText").upper()) == (
+            number == 0
+        )
+        assert unfold(page, "Confusion matrix")
+        assert unfold(page, "Learning curve: training loss")
+
+
+def test_runs_on_several_splits_show_theirs_beside_the_seed(opened):
+    board, results, _ = tuned_study()
+    split = {run.run_id: run.spec.protocol.split_seed for run in results}
+    page = opened("tuned")
+    options = page.run("[...document.getElementById('cell-run').options].map((o) => o.textContent)")
+    assert options == ["0, split 0", "1, split 1", "2, split 2"]
+    head = head_of(page, "#runs")
+    assert head.index("split") == head.index("seed") + 1
+    set_value(page, "search", "split 2 lp-ft")
+    rows = table_of(page, "#runs")
+    assert [row[head.index("split")] for row in rows] == ["2", "2"]
+    chosen = [r for r in board.runs if r.track == board.tracks[0].id and r.strategy == "lp-ft"]
+    texts = {
+        r.run_id[:8]: ", ".join([str(r.trial), *(f"{k} {v}" for k, v in r.settings.items())])
+        for r in chosen
+    }
+    assert [row[head.index("trial")] for row in rows] == [texts[row[0]] for row in rows]
+    assert {split[r.run_id] for r in chosen if r.run_id[:8] in {row[0] for row in rows}} == {2}
+    assert "seeds 0-2, each on a split of its own" in page.run(
+        "document.querySelector('#ranking caption').textContent"
+    )
+
+
+def test_the_control_s_curve_is_that_of_the_same_split_and_bars_span_all(opened):
+    board, results, _ = tuned_study()
+    page = opened("tuned")
+    labels = [row.label for row in board.tracks[0].rows]
+    set_value(page, "cell-row", str(labels.index("lp-ft")))
+    values = page.run("[...document.getElementById('cell-run').options].map((o) => o.value)")
+    set_value(page, "cell-run", values[2])
+    shown = run_named(page, results)
+    assert shown.spec.protocol.split_seed == 2
+    by_id = {run.run_id: run for run in results}
+    control = next(
+        by_id[run.run_id]
+        for run in board.runs
+        if (run.strategy, run.split, run.dataset) == ("full-ft", 2, shown.spec.dataset)
+    )
+    curve = unfold(page, "Learning curve: training loss")
+    own = [row for row in curve if row[0] == f"full-ft, seed 2, split 2 ({control.run_id[:8]})"]
+    assert [float(row[3]) for row in own] == pytest.approx(
+        [epoch.train_loss for epoch in control.history], abs=6e-4
+    )
+    means = [
+        np.mean([run.metrics["balanced-accuracy"].value for run in board.runs
+                 if (run.track, run.row, run.split) == (board.tracks[0].id, "lp-ft", split)])
+        for split in range(3)
+    ]  # fmt: skip
+    (row,) = [row for row in unfold(page, "Quality against time") if row[0] == "lp-ft"]
+    assert row[3] == f"{figures.metric(min(means))} to {figures.metric(max(means))}"
+
+
+def run_named(page, results):
+    shown = page.run("document.querySelector('#cell-facts code').textContent")
+    return next(run for run in results if run.run_id == shown)
+
+
+def test_curves_over_label_budgets_hold_the_means_of_their_blocks(opened):
+    board, results = labelled_study()
+    page = opened("labels")
+    draw_all(page)
+    rows = unfold(page, "Figure against label budget")
+    assert [row[:2] for row in rows] == [
+        [f"{dataset} / {BACKBONES[0]}", budget]
+        for dataset in ("demo-mri", "demo-xray")
+        for budget in ("5%", "25%", "all labels")
+    ]
+    labels = [row.label for row in board.tracks[0].rows]
+    for cell, budget, *shown in rows:
+        for name, text in zip(labels, shown, strict=True):
+            own = [
+                run.metrics["balanced-accuracy"].value
+                for run in results
+                if f"{run.spec.dataset} / {run.spec.backbone}" == cell
+                and (run.spec.labels or "all labels", run.spec.strategy) == (budget, name)
+            ]
+            assert len(own) == 2
+            assert text == figures.metric(np.mean(own))
+    lines = "document.querySelectorAll('#labels .plot svg .mark-line.role-mark path').length"
+    assert page.run(lines) == 4  # two strategies in each of two panels
+
+
+def test_one_label_budget_can_be_looked_at(opened):
+    _, results = labelled_study()
+    page = opened("labels")
+    set_value(page, "budget", "5%")
+    assert "Mean over 2 blocks (2 datasets, 1 backbone, 1 label budget)" in page.run(
+        "document.querySelector('#ranking caption').textContent"
+    )
+    for name, text in zip(column(page, "strategy"), column(page, "balanced accuracy"), strict=True):
+        own = [
+            run.metrics["balanced-accuracy"].value
+            for run in results
+            if (run.spec.labels, run.spec.strategy) == ("5%", name)
+        ]
+        assert text == figures.metric(np.mean(own))
+    assert len(unfold(page, "Figure against label budget")) == 6  # the curve keeps all
+    assert len(unfold(page, "Difference to the control")) == 2
+    press(page, "#reset")
+    assert len(unfold(page, "Difference to the control")) == 6
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_heat_map_has_room_for_blocks_named_after_their_budget(opened, size):
+    """One row of cells: long names below it once took all the height there was."""
+    page = opened("labels", **size)
+    draw_all(page)
+    boxes = page.run(
+        "[...document.querySelectorAll('#differences svg .mark-rect.role-mark path')]"
+        ".map((one) => one.getBoundingClientRect().toJSON())"
+    )
+    assert len(boxes) == 6
+    assert min(box["height"] for box in boxes) > 20
+    text = page.run("document.querySelector('#differences svg').textContent")
+    assert text.count("(25% labels)") == 2
+    assert "…" not in text
+
+
+@pytest.mark.parametrize(("name", "section"), [("tuned", "tuning"), ("labels", "labels")])
+def test_plots_of_the_new_sections_are_named_and_unfold_by_key(opened, name, section):
+    page = opened(name)
+    plot = f"document.querySelector('#{section} .plot')"
+    title, caption = (
+        page.run(f"document.querySelector('#{section} {tag}').textContent")
+        for tag in ("h3", "figcaption")
+    )
+    assert page.run(f"{plot}.role") == "img"
+    assert page.run(f"{plot}.ariaLabel") == f"{title}. {caption}"
+    page.run(f"document.querySelector('#{section} summary').focus()")
+    page.key("Enter", 13, "\r")
+    page.until(f"document.querySelector('#{section} details table')")
 
 
 # -- for everybody ----------------------------------------------------------------------------

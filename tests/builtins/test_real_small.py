@@ -1,17 +1,20 @@
 """The reference board's suite, and the five sets of images that are known by their bytes."""
 
 import hashlib
+import json
 import os
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import run_ids
+from places import ROOT
 
 import harness_real_small
 from harness import Access, DataError
 from harness.benchmark.identity import divisions
-from harness.data.preparation import survey_dataset
+from harness.data.preparation import prepare_dataset
 from harness.plugins.registry import load_plugins
 
 LOADED = load_plugins()
@@ -138,11 +141,21 @@ def test_the_real_sets_are_those_of_the_lists(name, tmp_path):
     suite = LOADED.suites["real-small"]
     place = Path(os.environ["HARNESS_REALDATA"]) / name.removeprefix("real-")
     dataset = LOADED.datasets[name].model_copy(update={"path": place})
-    found = survey_dataset(
-        dataset, suite.protocol, Access(cache=tmp_path), divisions=tuple(divisions(suite))
-    )
+    wanted = tuple(divisions(suite))
+    made = prepare_dataset(dataset, suite.protocol, Access(cache=tmp_path), divisions=wanted).info
+    found = [made.divided(one) for one in wanted]
 
-    assert found.counts["test"] == COUNTS[name][2]
-    trained = [one.counts["train"] for one in found.others.values()]
-    assert all(190 <= count <= 210 for count in trained), trained
-    assert len({one.fingerprint for one in found.others.values()}) == 3
+    assert {one.counts["test"] for one in found} == {COUNTS[name][2]}
+    trained = [one.counts["train"] for one in found]
+    assert all(195 <= count <= 205 for count in trained), trained
+    # The run ids of the golden file are made of these.
+    kept = json.loads(run_ids.REAL_SMALL.read_text())["data"][name]
+    assert [one.fingerprint for one in found] == kept
+
+
+def test_the_published_runs_are_those_of_the_golden_file():
+    plan = ROOT / "benchmarks" / "results" / "real-small" / "plan.json"
+    kept = set(json.loads(run_ids.GOLDEN.read_text())["real-small"].values())
+    assert len(kept) == 480
+    if plan.is_file():  # no board before its first run
+        assert {line["run_id"] for line in json.loads(plan.read_text())["runs"]} <= kept

@@ -149,7 +149,14 @@ def rows(text):
 
 def test_list_as_json_holds_everything(path, harness_cli):
     everything = json.loads(harness_cli("list", "--json", "-p", path).stdout)
-    assert list(everything) == ["datasets", "backbones", "strategies", "metrics", "suites", "trackers"]
+    assert list(everything) == [
+        "datasets",
+        "backbones",
+        "strategies",
+        "metrics",
+        "suites",
+        "trackers",
+    ]
     one = json.loads(harness_cli("list", "strategies", "--json", "-p", path).stdout)
     assert one == {"strategies": everything["strategies"]}
     (mine,) = [entry for entry in everything["strategies"] if entry["name"] == "mine"]

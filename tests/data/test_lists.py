@@ -13,6 +13,7 @@ from harness.benchmark.request import BenchRequest
 from harness.benchmark.suite import read_suite, resolve_suite
 from harness.data.audit.audit import audit
 from harness.data.audit.terminal import render
+from harness.data.division.split import Splits
 from harness.data.folder import (
     Listed,
     parse_data_option,
@@ -22,7 +23,6 @@ from harness.data.folder import (
 )
 from harness.data.lists import parse_columns
 from harness.data.preparation import prepare_dataset
-from harness.data.split import Splits
 from harness.data.table import read_table
 from harness.plugins.registry import load_plugins
 

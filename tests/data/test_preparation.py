@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import json
 import os
 from pathlib import Path
@@ -12,14 +11,15 @@ import numpy as np
 import pytest
 from cases import nightly
 from datasets import Features, Value
+from images_by_hand import jpeg
 from PIL import Image
 from transformed import transformed
 
 from harness import Access, DataError, Dataset, Protocol, StoreError
 from harness.api.dataset import SPLITS
 from harness.data import cache, images, preparation, table
+from harness.data.division.split import Splits
 from harness.data.folder import FolderDataset
-from harness.data.split import Splits
 
 PROTOCOL = Protocol(name="p", resize=18, crop=16)
 FEATURES = Features(
@@ -60,13 +60,6 @@ class Toy(Dataset):
     def file(self, number):
         found = jpeg(self.same.get(number, number))
         return found[: len(found) // 2] if number in self.damaged else found
-
-
-def jpeg(number):
-    pixels = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 def toy(**changes):

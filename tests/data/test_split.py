@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from harness import DataError, Protocol, UsageError
 from harness.api.dataset import SPLITS
-from harness.data.split import Splits, limited, make_splits
-from harness.data.stratify import Sample
+from harness.data.division.split import Splits, limited, make_splits
+from harness.data.division.stratify import Sample
 
 PROTOCOL = Protocol(name="p")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import stratify
-from harness.data.stratify import (
+from harness.data.division import stratify
+from harness.data.division.stratify import (
     Sample,
     assign_splits,
     find_groups,
@@ -398,3 +398,69 @@ def test_what_is_not_kept_is_train_for_now():
     clusters = find_groups(samples, [])
     assert place_official(samples, clusters, ("test",)) == {"a": "test", "b": "train"}
     assert place_official(samples, clusters, ()) == dict.fromkeys("abc", "train")
+
+
+# -- against scikit-learn -----------------------------------------------------------------------
+
+
+def off(units, inside, share):
+    """Class -> how far its share of the samples is from `share`."""
+    total = sum(units.values(), Counter())
+    there = sum((units[name] for name in inside), Counter())
+    return {label: abs(there[label] / total[label] - share) for label in total}
+
+
+def folds(units, seed):
+    """What `StratifiedGroupKFold` of five folds would hold out, fold by fold."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    names = [name for name, unit in units.items() for _ in unit.elements()]
+    labels = [label for unit in units.values() for label in unit.elements()]
+    folded = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+    for _, held in folded.split(labels, labels, names):
+        yield {names[place] for place in held}
+
+
+def made_units(seed):
+    """Patients with images of one class or two; rare classes, in ten groups and more."""
+    rng = random.Random(seed)
+    kinds = rng.randint(2, 5)
+    rows = [[label] for label in range(kinds) for _ in range(10)]
+    rows += [
+        rng.sample(range(kinds), rng.randint(1, 2)) if seed % 2 else [rng.randrange(kinds)]
+        for _ in range(rng.randint(10, 30))
+    ]
+    return {
+        f"u{n:02}": Counter({label: rng.randint(1, 6) for label in row})
+        for n, row in enumerate(rows)
+    }
+
+
+@pytest.mark.slow
+def test_class_shares_are_no_worse_than_those_of_scikit_learn_by_more_than_a_group():
+    """Validation moves from split 0 to 4, a fifth of what is not test: groups whole.
+
+    In none of three sets is a class further off than in the worst of the folds by its largest group.
+    """
+    for number in range(3):
+        units = made_units(number)
+        total, largest = sum(units.values(), Counter()), Counter()
+        for unit in units.values():
+            largest |= unit
+        for seed in range(5):
+            found = assign_splits(units, {"validation": 0.2}, seed)
+            assert set(found) == set(units)
+            mine = off(units, [name for name in units if found[name] == "validation"], 0.2)
+            others = [off(units, inside, 0.2) for inside in folds(units, seed)]
+            for label, distance in mine.items():
+                worst = max(fold[label] for fold in others)
+                assert distance < worst + largest[label] / total[label]
+
+
+def test_splits_of_other_seeds_are_other_splits():
+    units = made_units(1)
+    held = [
+        frozenset(n for n, part in assign_splits(units, {"validation": 0.2}, seed).items() if part != "train")
+        for seed in range(5)
+    ]  # fmt: skip
+    assert len(set(held)) == 5

@@ -14,8 +14,8 @@ from PIL import Image
 
 from harness import Access, DataError, Dataset
 from harness.data import images
+from harness.data.division.stratify import Sample
 from harness.data.rows import Row, make_table
-from harness.data.stratify import Sample
 from harness.data.table import read_table
 
 ACCESS = Access(cache=Path("unused"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import random
 import re
@@ -25,6 +26,7 @@ from made_page import (
     predictions_of,
     study,
 )
+from made_tuned import RATES, labelled_study, plan_of, tuned_runs, tuned_study
 
 from harness.api.execution import Predictions
 from harness.api.metric import Metric
@@ -333,6 +335,131 @@ def test_a_run_without_a_test_split_has_a_history_only():
     assert list(found) == ["history"]
 
 
+# -- tuned tracks, splits, label budgets --------------------------------------------------------
+
+
+def test_a_tuned_row_says_what_validation_chose():
+    board, results, trials = tuned_study()
+    (tuned, plain) = page_data.page_data(board, results)["tracks"]
+    best = {}
+    for trial, run in trials:
+        if run.status == "ok":
+            unit = (run.spec.strategy, run.spec.dataset, run.spec.seed)
+            score = run.validation["balanced-accuracy"].value
+            best[unit] = max(best.get(unit, (0.0, 0.0)), (score, RATES[trial]))
+    for row in tuned["rows"]:
+        rates = [rate for (name, *_), (_, rate) in best.items() if name == row["strategy"]]
+        counted = [[f"{rate:g}", rates.count(rate)] for rate in (0.3, 1.0, 3.0) if rate in rates]
+        assert [list(one) for one in row["tuning"]["chosen"]] == counted
+        edge = (rates.count(0.3) + rates.count(3.0)) / 6
+        assert row["tuning"]["edge"] == pytest.approx(edge, abs=1e-4)
+        assert (edge > 0.2) == (row["label"] in tuned["narrow"].partition(": their best")[0])
+    assert {row["strategy"]: row["tuning"]["diverged"] for row in tuned["rows"]} == {
+        "full-ft": 0, "lp-ft": 0, "l2-sp": 3,
+    }  # fmt: skip
+    assert "narrow" not in plain
+    assert not any("tuning" in row for row in plain["rows"])
+
+
+def test_best_so_far_keeps_the_direction_of_its_metric():
+    """One trial drawn at random has the mean of all; a diverged one counts as the worst other."""
+    _, results, trials = tuned_study()
+    for higher in (True, False):
+        board = build_leaderboard(
+            results,
+            plan_of(trials),
+            higher_is_better=higher,
+        )
+        row = next(row for row in board.tracks[0].rows if row.strategy == "lp-ft")
+        scores = [
+            r.validation["balanced-accuracy"].value for r in results if r.spec.strategy == "lp-ft"
+        ]
+        first, *_, last = row.tuning.best_so_far
+        assert first == pytest.approx(100 * np.mean(scores))
+        assert (last > first) == higher
+        assert row.tuning.metric == "balanced-accuracy"
+
+
+def test_a_chosen_run_names_its_trial_and_what_that_was():
+    board, results, trials = tuned_study()
+    numbers = {run.run_id: trial for trial, run in trials}
+    settings = {run.run_id: run.spec.settings for run in results}
+    data = page_data.page_data(board, results)
+    table = data["runs"]
+    for n, run_id in enumerate(table["columns"]["id"]):
+        found = decoded(table, "trial", n)
+        if data["tracks"][table["columns"]["track"][n]].get("tuned"):
+            assert found["number"] == numbers[run_id]
+            assert {name: json.loads(text) for name, text in found["settings"]} == settings[run_id]
+        else:
+            assert found is None
+
+
+def test_a_run_of_two_tracks_has_its_details_once():
+    board, results, _ = tuned_study()
+    data = page_data.page_data(board, results, predictions_of)
+    ids = data["runs"]["columns"]["id"]
+    assert len(set(ids)) < len(ids) == 36
+    assert data["details"]["of"] == len(data["details"]["runs"]) == len(set(ids))
+    assert {ids.index(run_id) for run_id in ids} == set(map(int, data["details"]["runs"]))
+    by_id = {run.run_id: run for run in results}
+    for number, found in data["details"]["runs"].items():
+        losses = [float(f"{e.train_loss:.4g}") for e in by_id[ids[int(number)]].history]
+        assert found["history"]["loss"] == losses
+
+
+def test_splits_stand_beside_seeds():
+    board, results, _ = tuned_study()
+    columns = page_data.page_data(board, results)["runs"]["columns"]
+    split = {run.run_id: run.spec.protocol.split_seed for run in results}
+    assert columns["split_seed"] == [split[run_id] for run_id in columns["id"]]
+    assert set(columns["split_seed"]) == {0, 1, 2}
+
+
+def test_a_mean_needs_every_split_and_a_gap_names_its_own():
+    """Two seeds on each of two splits: a row has four runs in a block, and one lacks the last."""
+    trials = tuned_runs(draws=((0, 0), (0, 1), (1, 0), (1, 1)))
+    runs = [run for trial, run in trials if trial == 0]
+    left = [
+        run
+        for run in runs
+        if (run.spec.strategy, run.spec.protocol.split_seed, run.spec.seed, run.spec.dataset)
+        != ("lp-ft", 1, 0, "demo-xray")
+    ]
+    plan = made_plan(runs)
+    lines = (
+        line.model_copy(update={"split": run.spec.protocol.split_seed})
+        for line, run in zip(plan.runs, runs, strict=True)
+    )
+    board = build_leaderboard(left, plan.model_copy(update={"runs": tuple(lines)}))
+    (track,) = page_data.page_data(board)["tracks"]
+    rows = {row["label"]: number for number, row in enumerate(track["rows"])}
+    own = [r.metrics["balanced-accuracy"].value for r in runs if r.spec.strategy == "lp-ft"][:4]
+    assert track["cells"][0]["values"][rows["lp-ft"]] == [
+        pytest.approx(np.mean(own), abs=1e-6),
+        None,
+    ]
+    assert track["rows"][rows["lp-ft"]]["gaps"] == [
+        ["missing", "demo-xray / densenet121-mini", 0, "", 1]
+    ]
+
+
+def test_untuned_boards_of_one_split_hold_nothing_of_it():
+    data = whole_page()
+    assert not {"trial"} & set(data["runs"]["coded"])
+    assert not {"split_seed"} & set(data["runs"]["columns"])
+    for track in data["tracks"]:
+        assert not {"tuned", "narrow"} & set(track)
+        assert not any({"labels", "pairs"} & set(block) for block in track["blocks"])
+        assert not any("tuning" in row for row in track["rows"])
+
+
+def test_blocks_stand_in_order_of_their_label_budget():
+    board, _ = labelled_study()
+    (track,) = page_data.page_data(board)["tracks"]
+    assert [block.get("labels") for block in track["blocks"]] == ["5%", "25%", None] * 2
+
+
 # -- statistics and claims --------------------------------------------------------------------
 
 
@@ -562,6 +689,20 @@ def test_better_and_worse_differ_for_the_colour_blind(kind, theme):
     for good, bad in (("far-good", "far-bad"), ("good", "bad")):
         seen = [seen_by(COLOURS[name].split(", ")[theme], kind) for name in (good, bad)]
         assert np.abs(seen[0] - seen[1]).max() > 0.2, (good, bad)
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_lines_can_be_told_from_the_ground_and_from_each_other(theme):
+    """WCAG 2 asks for 3 of a line; and dichromats tell the colours apart, by brightness at least."""
+    (text,) = re.findall(r"const colours = \[(.*?)\]", html_page._file("lines.js"))
+    names = [name.strip().removeprefix("c.").replace("_", "-") for name in text.split(",")]
+    colours = [COLOURS[name].split(", ")[theme] for name in names]
+    assert len(colours) == 3
+    ground = COLOURS["card"].split(", ")[theme]
+    assert all(contrast(colour, ground) >= 3 for colour in colours)
+    for kind in ("protan", "deutan"):
+        for one, other in itertools.combinations(colours, 2):
+            assert np.abs(seen_by(one, kind) - seen_by(other, kind)).max() > 0.15
 
 
 @pytest.mark.slow

@@ -149,5 +149,26 @@ def test_ranks_only_reads_no_predictions(made, tmp_path, harness_cli):
     whole = (made / "leaderboard.md").read_text(encoding="utf-8")
     assert "Tested on the stored predictions" in whole
     assert "Tested on" not in done.output
-    assert done.output.partition("\n### ")[0] in whole
+    ranks = done.output.partition("\n### ")[0]
+    assert ranks.partition("\n> ")[2] in whole
+    assert "recommendation" in whole
+    assert "recommendation" not in ranks
     harness_cli("board", tmp_path / "copy", "--format", "csv")  # shows none
+
+
+@pytest.mark.slow
+def test_the_least_gain_that_is_found_follows_from_the_interval(made, tmp_path):
+    from scipy.stats import norm
+
+    bench(tmp_path / "three", "--seeds", "0,1,2")
+    board, store = analysed(tmp_path / "three")
+    (track,) = board.tracks
+    given = board.statistics[track.id]["averages"]["linear-probe"]["these"]
+    found = statistics.least_found(board, store)[track.id]
+
+    assert set(found) == {"linear-probe", "moody"}
+    assert found["moody"] == 0  # it is full-ft, so any difference would be seen
+    half = (given["high"] - given["low"]) / 2  # 1.96 errors or more, by the degrees of freedom
+    assert found["linear-probe"] > half * (norm.isf(0.03 / 2 / 2) + norm.isf(0.2)) / norm.isf(0.025)
+    two, store = analysed(made)
+    assert statistics.least_found(two, store) == {}  # two seeds decide nothing

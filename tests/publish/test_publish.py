@@ -432,6 +432,64 @@ def test_public_ids_can_be_hidden_as_well(folder, tmp_path, toy_cli):
     assert "did you mean 'toy-data'?" in wrong.stderr
 
 
+def test_ids_that_anybody_may_know_can_be_shown(folder, tmp_path, toy_cli):
+    done = toy_cli("publish", folder, "--to", tmp_path / "public", "--show", "mine")
+
+    assert "ids replaced" not in done.stdout
+    ours, theirs = (place / "splits" / "mine.json" for place in (folder, tmp_path / "public"))
+    assert theirs.read_bytes() == ours.read_bytes()
+    both = ("--show", "mine", "--hide", "mine")
+    wrong = toy_cli("publish", folder, "--to", tmp_path / "x", *both, exit_code=2)
+    assert "--hide and --show both name mine" in wrong.stderr
+
+
+def test_a_contribution_is_held_against_the_split_files_of_a_board(folder, tmp_path, toy_cli):
+    toy_cli("submit", folder, "--to", tmp_path / "shown.zip", "--show", "mine")
+    done = toy_cli("verify", tmp_path / "shown.zip", "--reference", folder)
+    assert "everything holds" in done.stdout
+
+    toy_cli("submit", folder, "--to", tmp_path / "hashed.zip")
+    done = toy_cli("verify", tmp_path / "hashed.zip", "--reference", folder, exit_code=1)
+    told = [line for line in done.stdout.splitlines() if ": reference: " in line]
+    assert told
+    for line in told:  # drawn images, whose ids are public, are not among them
+        assert line.startswith("runs/mine/")
+        assert "pack it again with `harness submit --show mine`" in line
+
+    other = tmp_path / "other"
+    shutil.copytree(folder / "splits", other / "splits")
+    path = other / "splits" / "mine.json"
+    edited = json.loads(path.read_text()) | {"fingerprint": "0" * 64}
+    path.write_text(json.dumps(edited))
+    done = toy_cli("verify", tmp_path / "hashed.zip", "--reference", other, exit_code=1)
+    assert "there are 1 of mine, all of other images, groups, labels or splits" in done.stdout
+    (tmp_path / "empty").mkdir()
+    done = toy_cli("verify", folder, "--reference", tmp_path / "empty", exit_code=2)
+    assert "holds no split files" in done.stderr
+
+
+def test_rows_of_a_third_party_join_a_board_and_are_compared_image_by_image(tmp_path, toy_cli):
+    images(tmp_path / "ward 7")
+    (tmp_path / "plugin.py").write_text(PLUGIN.format(home=HOME, user=USER, patient=PATIENTS[0]))
+    own = ("--data", f"mri:mine={tmp_path / 'ward 7'}", "--datasets", "mine", "--jobs", 1)
+    toy_cli("bench", "toy", *own, "--out", tmp_path / "reference")
+    plugin = ("-p", tmp_path / "plugin.py", "--strategies", "taught")
+    toy_cli("bench", "toy", *own, *plugin, "--out", tmp_path / "theirs")
+
+    def differences(package):
+        toy_cli("board", tmp_path / "reference", package, "--out", tmp_path / package.stem)
+        board = json.loads((tmp_path / package.stem / "leaderboard.json").read_text())
+        (track,) = board["tracks"]
+        assert "taught" in {row["strategy"] for row in track["rows"] if row["ranked"]}
+        return {one["row"].split()[0] for one in board["statistics"][track["id"]]["differences"]}
+
+    toy_cli("submit", tmp_path / "theirs", "--to", tmp_path / "shown.zip", "--show", "mine")
+    toy_cli("submit", tmp_path / "theirs", "--to", tmp_path / "hashed.zip")
+    toy_cli("verify", tmp_path / "shown.zip", "--reference", tmp_path / "reference")
+    assert "taught" in differences(tmp_path / "shown.zip")
+    assert "taught" not in differences(tmp_path / "hashed.zip")
+
+
 # -- the card ---------------------------------------------------------------------------------
 
 

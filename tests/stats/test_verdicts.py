@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.stats import Estimate, judge
+from harness.stats import Estimate, judge, least_found
 
 
 def sure(p, value=0.05, seeds=3):
@@ -73,3 +73,21 @@ def test_fewer_than_three_seeds_are_not_tested(seeds):
 def test_no_difference_is_no_verdict():
     found = judged([("a", Estimate(0.0, 0.0, 9, 3))], {"a": Estimate(0.0, 0.0, 9, 3)})
     assert found.averages["a"].verdict == found.cells[0].verdict == "undecided"
+
+
+@pytest.mark.parametrize("df", [4, 30, 1e9])
+@pytest.mark.parametrize("tracks", [1, 2])
+def test_the_least_gain_that_is_found_is_found_in_four_of_five(df, tracks):
+    """Four in five draws lie above this value, which is decided just so, others being nothing."""
+    from scipy.stats import t
+
+    least = least_found(Estimate(0.0, 0.01, df, 3), 7, tracks)
+    fifth = Estimate(least + t.ppf(0.2, df) * 0.01, 0.01, df, 3)
+    averages = {"a": fifth} | {name: Estimate(0.001, 0.01, df, 3) for name in "bcdefg"}
+    assert judged([], averages, tracks=tracks).averages["a"].p == pytest.approx(0.05)
+    assert least_found(Estimate(0.3, 0.01, df, 3), 7, tracks) == least  # whatever was measured
+
+
+def test_a_step_makes_the_least_gain_larger():
+    plain, stepped = (least_found(Estimate(0, 0.01, 9, 3, step=step), 7) for step in (0, 0.002))
+    assert stepped == pytest.approx(plain + 0.002)

@@ -1,4 +1,4 @@
-"""Run ids as this code makes them: of the demonstration, of old results, of a suite that is not here.
+"""Run ids as this code makes them: of the demonstration, of old results, of suites that are not here.
 
 `python tests/support/run_ids.py` writes them to tests/data_files/golden/run_ids.json.  A change there is a result: every
 result that anybody holds is run again.  It needs a changelog entry of kind result.
@@ -7,6 +7,7 @@ result that anybody holds is run again.  It needs a changelog entry of kind resu
 import hashlib
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from places import DATA_FILES
@@ -21,6 +22,7 @@ from harness.plugins.registry import load_plugins
 from harness.weights import WeightsFile
 
 GOLDEN = DATA_FILES / "golden" / "run_ids.json"
+REAL_SMALL = DATA_FILES / "golden" / "real_small.json"
 
 
 def named(found):
@@ -97,24 +99,17 @@ def paper():
 
 
 def real_small():
-    """All 480 of `real-small`, were its data and weights those that are made up here."""
+    """All 480 of `real-small`: the fingerprints of its data and weights are kept beside the ids."""
     loaded = load_plugins()
     resolved = resolve_suite(BenchRequest(suite="real-small"), loaded)
     suite = resolved.suite
-    datasets = {
-        name: DatasetInfo(
-            (),
-            {},
-            made(f"data of {name}"),
-            decoded=True,
-            others={
-                division: DatasetInfo((), {}, made(f"data of {name}, {division}"), decoded=True)
-                for division in divisions(suite)
-            },
-        )
-        for name in suite.datasets
-    }
-    weights = {"resnet50": WeightsFile(Path("resnet50"), made("weights"), Weights(name="resnet50"))}
+    kept = json.loads(REAL_SMALL.read_text(encoding="utf-8"))
+    datasets = {}
+    for name, fingerprints in kept["data"].items():
+        facts = [DatasetInfo((), {}, one, decoded=True) for one in fingerprints]
+        others = dict(zip(divisions(suite), facts, strict=True))
+        datasets[name] = replace(facts[0], others=others)
+    weights = {"resnet50": WeightsFile(Path("resnet50"), kept["weights"], Weights(name="resnet50"))}
     mode = NumericMode(precision="bf16", layout="channels-last")
     numeric = dict.fromkeys(itertools.product(suite.datasets, suite.backbones), mode)
     return run_specs(resolved, loaded, numeric, datasets, weights).specs

@@ -79,7 +79,8 @@ PROTOCOL = Protocol(name="toy", epochs=2, batch_size=8, patience=None, resize=8,
 
 @hookimpl
 def harness_datasets():
-    return [ToyDataset()]
+    # The second has a validation split that moves with `split_seed`.
+    return [ToyDataset(), ToyDataset(name="toy-pool", splits="official-test")]
 
 
 @hookimpl

@@ -86,8 +86,9 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 )
 @click.option(
     "--splits",
-    metavar="N|paired",
-    help="So many random splits, each with every seed; paired: one a seed.",
+    multiple=True,
+    metavar="N|paired|FILE",
+    help="So many random splits, each with every seed; paired: one a seed; or a dataset's splits in a file.",
 )
 @click.option(
     "--labels",
@@ -154,18 +155,19 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     """
     from harness.benchmark.dry_run import describe_plan
     from harness.benchmark.run import dry_run, run_benchmark
-    from harness.leaderboard.render import formats
+    from harness.leaderboard.render import summary, terminal
 
     request, options = _request(given), _options(session, given)
     if given["dry_run"]:
         click.echo(describe_plan(dry_run(request, options, session.plugins)))
         return
     result = run_benchmark(request, options, session.plugins, _say)
-    click.echo(formats.render(result.board, "terminal"), nl=False)
     click.echo(
-        f"\n{result.ran} runs made, {result.already_done} were there already; "
-        f"board and runs in {result.folder}"
+        f"{result.ran} runs made, {result.already_done} were there already; "
+        f"board and runs in {result.folder}",
+        err=True,
     )
+    click.echo(summary.render(result.board, result.folder, terminal.terminal_width()), nl=False)
     if given["profile"]:
         click.echo(f"\n{_profile(result)}", nl=False)
     if result.without_weights:

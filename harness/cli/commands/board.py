@@ -23,6 +23,7 @@ from harness.errors import UsageError
     help="Print it and write nothing: terminal, md, csv, claims, json, latex, html.",
 )
 @click.option("--ranks-only", is_flag=True, help="Leave out tests and claims: for very many runs.")
+@click.option("--full", is_flag=True, help="Print everything, not the last screen only.")
 @click.option("--metric", help="Rank by another metric than the suite's.")
 @click.option(
     "--trials",
@@ -45,7 +46,7 @@ def command(
     # More threads make none of it faster.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from harness.leaderboard import boards
-    from harness.leaderboard.render import formats
+    from harness.leaderboard.render import summary, terminal
     from harness.results.merge import check_places, opened
     from harness.results.store import uncollected
     from harness.utils.streams import unguarded
@@ -66,7 +67,11 @@ def command(
             text = boards.render_board(board, wanted, store, session.plugins, tests=tests)
         else:
             board = boards.write_board(board, store, target, session.plugins, tests=tests)
-            text = formats.render(board, "terminal")
+            text = (
+                terminal.render(board, terminal.terminal_width())
+                if given["full"]
+                else summary.render(board, target, terminal.terminal_width())
+            )
         # A page holds scripts whose hashes it states, and is clean as it is.
         click.echo(text, nl=False, file=unguarded(sys.stdout) if wanted == "html" else None)
 

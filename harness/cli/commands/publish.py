@@ -24,10 +24,23 @@ from harness.cli.session import Session, pass_session
     metavar="NAMES",
     help="Datasets whose ids are replaced too, as of a private repository.",
 )
+@click.option(
+    "--show",
+    multiple=True,
+    metavar="NAMES",
+    help="Datasets whose ids stay: anybody may know them, as of published images.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be published, and write nothing.")
 @pass_session
 def command(
-    session: Session, folder: Path, target: str, hide: tuple[str, ...], *, dry_run: bool
+    session: Session,
+    /,
+    folder: Path,
+    target: str,
+    hide: tuple[str, ...],
+    show: tuple[str, ...],
+    *,
+    dry_run: bool,
 ) -> None:
     """Publish a results folder: runs, splits, board and a card.
 
@@ -38,7 +51,11 @@ def command(
     from harness.utils.text import clean
 
     options = PublishOptions(
-        lambda store: boards.refresh_board(store, session.plugins), hide, dry_run, session.offline
+        lambda store: boards.refresh_board(store, session.plugins),
+        hide,
+        dry_run,
+        session.offline,
+        show,
     )
     done = publish(folder, target, options)
     verb = "would go" if dry_run else "are"

@@ -25,8 +25,16 @@ from harness.cli.session import Session, pass_session
     metavar="NAMES",
     help="Datasets whose ids are replaced too, as of a private repository.",
 )
+@click.option(
+    "--show",
+    multiple=True,
+    metavar="NAMES",
+    help="Datasets whose ids stay: anybody may know them, as of published images.",
+)
 @pass_session
-def command(session: Session, folder: Path, target: Path, hide: tuple[str, ...]) -> None:
+def command(
+    session: Session, folder: Path, target: Path, hide: tuple[str, ...], show: tuple[str, ...]
+) -> None:
     """Pack a results folder into a .zip that `harness board` and `harness verify` read.
 
     Ids of samples and groups that are not public are replaced by keyed hashes; paths are dropped.
@@ -34,7 +42,9 @@ def command(session: Session, folder: Path, target: Path, hide: tuple[str, ...])
     from harness.leaderboard import boards
     from harness.publish.publish import PublishOptions, submit
 
-    options = PublishOptions(lambda store: boards.refresh_board(store, session.plugins), hide)
+    options = PublishOptions(
+        lambda store: boards.refresh_board(store, session.plugins), hide, show=show
+    )
     done = submit(folder, target, options)
     click.echo(
         f"{done.address}: {done.package.runs} runs, {done.package.failed} failed, "

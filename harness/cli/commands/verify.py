@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,18 +27,38 @@ if TYPE_CHECKING:
 @click.option("--window", multiple=True, metavar="WINDOW", help="For --replay: as for bench.")
 @click.option("--weights", metavar="DIR", help="For --replay: as for bench.")
 @click.option("--device", metavar="cpu|cuda:N", help="For --replay [as the run was made].")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Results whose split files these runs must have been made on, as for a contribution.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @pass_session
-def command(session: Session, /, folder: Path, *, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
+def command(
+    session: Session,
+    /,
+    folder: Path,
+    *,
+    as_json: bool,
+    reference: Path | None,
+    **given: Any,  # noqa: ANN401 - click's options
+) -> None:
     """Check every file of a results folder against the stored logits, the splits and the plan.
 
-    Exit code 1: some file does not hold.
+    FOLDER may be a package of `harness submit` too.  Exit code 1: some file does not hold.
     """
+    from harness.results import package
     from harness.results.verify import verify
 
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; give a results folder, as in results/demo")
-    report, replayed = verify(folder, session.plugins, _replay(session, given))
+    packed = folder.suffix == ".zip" and folder.is_file()
+    if not (packed or folder.is_dir()):
+        raise UsageError(
+            f"{folder} is no folder and no package; give a results folder, as in results/demo, or "
+            "what `harness submit` wrote"
+        )
+    with package.unpacked(folder) if packed else nullcontext(folder) as place:
+        report, replayed = verify(place, session.plugins, _replay(session, given), reference)
     if as_json:
         print_json(_plain(report, replayed))
     else:

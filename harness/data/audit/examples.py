@@ -11,7 +11,7 @@ from harness.api.dataset import SPLITS
 from harness.data import images
 from harness.data.audit.leaks import Shared
 from harness.data.audit.report import SplitView
-from harness.data.stratify import order_by_hash
+from harness.data.division.stratify import order_by_hash
 from harness.data.table import DatasetTable
 from harness.errors import DataError
 from harness.utils.text import clean

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from harness.api.dataset import SPLITS, Split
 from harness.api.records import Record
+from harness.data.division.stratify import Sample
 from harness.data.duplicates import ORIENTATIONS, NearDuplicates
-from harness.data.stratify import Sample
 
 if TYPE_CHECKING:
     import numpy as np

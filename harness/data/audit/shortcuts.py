@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from harness.api.dataset import Split
 from harness.api.records import Record
 from harness.data.audit.survey import ImageFacts
-from harness.data.stratify import Sample, order_by_hash
+from harness.data.division.stratify import Sample, order_by_hash
 
 if TYPE_CHECKING:
     import numpy as np

@@ -33,7 +33,8 @@ def run_details(
 ) -> dict[str, Json]:
     """Details by number of run, within `budget` bytes of JSON.
 
-    `of` counts the finished runs; `unreadable` lists ids of runs whose predictions are not what
+    A run of two tracks, as an untuned one that was the best of its trials, has its details once, by
+    the first of its numbers.  `of` counts the finished runs; `unreadable` lists ids of runs whose predictions are not what
     their results were computed from.
     """
     stored = unique_runs(results)
@@ -48,7 +49,7 @@ def run_details(
             break
         found[str(number)] = one
     return {
-        "of": sum(run.status == "ok" for run in board.runs),
+        "of": len({run.run_id for run in board.runs if run.status == "ok"}),
         "stored": bool(stored),
         "predictions": predictions is not None,
         "classes": [list(names) for names in classes],
@@ -63,15 +64,16 @@ def size(value: Json) -> int:
 
 
 def _order(board: Leaderboard) -> Iterator[tuple[int, str]]:
-    """Finished runs: the first seed of every cell, then the second, and so on."""
+    """Finished runs, each once: the first seed of every cell, then the second, and so on."""
+    first: dict[str, int] = {}
     seen: Counter[tuple[str, str, str]] = Counter()
     turns = []
     for number, run in enumerate(board.runs[:LIMIT]):
         if run.status == "ok":
             cell = (run.track, run.row, run.block)
-            turns.append((seen[cell], number, run.run_id))
+            turns.append((seen[cell], first.setdefault(run.run_id, number), run.run_id))
             seen[cell] += 1
-    return ((number, run_id) for _, number, run_id in sorted(turns))
+    return iter(dict.fromkeys((number, run_id) for _, number, run_id in sorted(turns)))
 
 
 def _detail(

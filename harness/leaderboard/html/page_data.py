@@ -45,6 +45,7 @@ def page_data(
         "title": board.title,
         "suites": list(board.suites),
         "control": board.control,
+        **({"conclusion": list(board.conclusion)} if board.conclusion else {}),
         "banners": list(board.banners),
         "notes": list(board.notes),
         "metrics": names,

@@ -6,6 +6,7 @@ numbers into a list.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
@@ -79,6 +80,7 @@ def run_table(
         "row": [place[run.track][1][run.row] for run in runs],
         "block": [place[run.track][2][run.block] for run in runs],
         "seed": [run.seed for run in runs],
+        **({"split_seed": [run.split for run in runs]} if any(run.split for run in runs) else {}),
         **{name: [figures(of(run)) for run in runs] for name, of in COSTS.items()},
     }
     return {
@@ -87,12 +89,36 @@ def run_table(
         "coded": {
             **{name: _coded([of(run) for run in runs]) for name, of in CODED.items()},
             "made": _coded(made),
+            **({"trial": _coded(_trials(board, runs))} if any(map(is_chosen, runs)) else {}),
         },
         "metrics": [_figures(runs, metric["id"]) for metric in metrics],
         "validation": [_validation(run, board.metric) for run in runs],
         "undefined": _undefined(runs, metrics),
         "errors": {str(n): _error(run) for n, run in enumerate(runs) if run.error},
     }
+
+
+def is_chosen(run: BoardRun) -> bool:
+    """True if the run stands for its row as the best of its trials."""
+    return run.trial is not None
+
+
+def _trials(board: Leaderboard, runs: Sequence[BoardRun]) -> list[Json]:
+    """Of each run its number among its trials, and the settings that these differ in; or None."""
+    shared = {(track.id, row.label): row.settings for track in board.tracks for row in track.rows}
+    return [
+        {
+            "number": run.trial,
+            "settings": [
+                [name, json.dumps(value)]
+                for name, value in sorted(run.settings.items())
+                if name not in shared[run.track, run.row]
+            ],
+        }
+        if is_chosen(run)
+        else None
+        for run in runs
+    ]
 
 
 def _places(board: Leaderboard) -> dict[str, tuple[int, dict[str, int], dict[str, int]]]:

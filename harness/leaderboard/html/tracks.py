@@ -9,10 +9,11 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from harness.api.leaderboard import Block, BoardRun, Gap, Leaderboard, Row, Track
+from harness.api.leaderboard import Block, BoardRun, Gap, Leaderboard, Row, Track, TunedRow
 from harness.api.metric import Metric
 from harness.api.records import Json
 from harness.errors import UsageError
+from harness.leaderboard import labels
 from harness.leaderboard.html.runs import decimals, figures
 from harness.leaderboard.ranking import RULES, mean, rank_values
 
@@ -39,7 +40,7 @@ def metric_list(board: Leaderboard, known: Mapping[str, Metric]) -> list[dict[st
 def track_data(
     board: Leaderboard, track: Track, metrics: Sequence[Mapping[str, Json]]
 ) -> dict[str, Json]:
-    """Everything of a track but its runs."""
+    """Everything of a track but its runs; `narrow` is what a tuned one says of its grid."""
     rows = {row.label: number for number, row in enumerate(track.rows)}
     blocks = {block.label: number for number, block in enumerate(track.blocks)}
     runs = _by_place(board.runs, track, rows, blocks)
@@ -49,12 +50,15 @@ def track_data(
         "rows": [_row(row) for row in track.rows],
         "cells": [_cells(track, runs, metric) for metric in metrics],
         "statistics": _statistics((board.statistics or {}).get(track.id), rows, blocks),
+        **({"narrow": labels.narrow_grid(track.rows)} if track.tuned else {}),
     }
 
 
 def _row(row: Row) -> dict[str, Json]:
     kept = row.model_dump(mode="json", exclude={"blocks", "gaps", "settings"})
     settings = [[name, json.dumps(value)] for name, value in sorted(row.settings.items())]
+    if row.tuning is not None:
+        kept["tuning"] |= _tuning(row.tuning)
     return kept | {
         "settings": settings,
         "gaps": [_gap(gap) for gap in row.gaps[:GAPS]],
@@ -62,8 +66,20 @@ def _row(row: Row) -> dict[str, Json]:
     }
 
 
+def _tuning(tuned: TunedRow) -> dict[str, Json]:
+    """The figures of a row's trials, as short as they are shown; rates from low to high."""
+    return {
+        "chosen": sorted(tuned.chosen.items(), key=lambda one: float(one[0])),
+        "edge": decimals(tuned.edge, POINTS),
+        "last_epoch": decimals(tuned.last_epoch, POINTS),
+        "seconds": figures(tuned.seconds),
+        "best_so_far": [decimals(value, POINTS) for value in tuned.best_so_far],
+    }
+
+
 def _gap(gap: Gap) -> list[Json]:
-    return [gap.kind, gap.block, gap.seed, gap.reason]
+    """[kind, block, seed, reason], and the split where that is not 0."""
+    return [gap.kind, gap.block, gap.seed, gap.reason, *([gap.split] if gap.split else [])]
 
 
 Places = Mapping[tuple[int, int], Sequence[BoardRun]]

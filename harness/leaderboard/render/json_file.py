@@ -12,7 +12,8 @@ from harness.utils.text import escaped_json
 
 def render(board: Leaderboard) -> str:
     """Boards of equal runs give equal text, and a changed run is a changed line."""
-    lines = [f"{compact(name)}:{_value(value)}" for name, value in sorted(vars(board).items())]
+    shown = board.written_fields()
+    lines = [f"{compact(name)}:{_value(getattr(board, name))}" for name in sorted(shown)]
     return escaped_json("{\n" + ",\n".join(lines) + "\n}\n")
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.api.leaderboard import BoardRun, DataNote, Gap, GroupFigure, Leaderboard, Row, Track
+from harness.leaderboard import labels
 from harness.leaderboard.render.document import Banners, Bullets, Heading, Paragraph, Part
 from harness.leaderboard.render.evidence import answered, tested
 from harness.leaderboard.render.tables import (
@@ -19,12 +20,13 @@ from harness.leaderboard.render.tables import (
 from harness.utils import text
 
 FAILURES, EXAMPLES, SEEDS = 20, 2, 10  # how many are spelled out; the csv has them all
-EDGE = 0.2  # share of choices at the edge of a grid from which on it is called too narrow
 
 
 def document(board: Leaderboard) -> Iterator[Part]:
     """Everything a reader is shown, in order."""
     yield Heading(1, board.title or "Leaderboard")
+    if board.conclusion:
+        yield Paragraph(" ".join(board.conclusion))
     if board.banners:
         yield Banners(board.banners)
     if not board.tracks:
@@ -65,16 +67,11 @@ def _tuning(track: Track) -> Iterator[Part]:
     yield tuning_table(rows)
     yield Paragraph(
         "Each run was chosen on validation among its trials, anew for every block, split and seed. "
-        "Rates: multiples of the protocol's, and how often each was chosen. At the edge: share of "
-        "choices that fell on the lowest or highest rate that was tried. Still learning: share of "
-        "chosen runs whose best epoch was the last."
+        "Rates: multiples of the protocol's, and how often each was chosen. Edge: share of choices "
+        "that fell on the lowest or highest rate that was tried. Still learning: share of chosen runs "
+        "whose best epoch was the last. s: seconds of the chosen runs and, in brackets, of all trials."
     )
-    wide = [row.label for row in rows if row.tuning and row.tuning.edge > EDGE]
-    if wide:
-        narrow = (
-            f"The edge of the grid was chosen in more than a fifth of the runs of {', '.join(wide)}: "
-            "their best rate may lie outside; a wider grid would tell."
-        )
+    if (narrow := labels.narrow_grid(rows)) is not None:
         yield Banners((narrow,))
 
 

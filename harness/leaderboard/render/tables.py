@@ -83,22 +83,26 @@ def tuning_table(rows: Sequence[Row]) -> Table:
         _strategies(rows),
         _plain("trials", [str(one.trials) if one else NOTHING for one in told]),
         _plain("rates chosen\n(times)", [_rates(one) for one in told], words=True),
-        _plain("at the\nedge", [text.percent(one.edge) if one else NOTHING for one in told]),
+        _plain("edge", [text.percent(one.edge) if one else NOTHING for one in told]),
         _plain(
             "still\nlearning", [text.percent(one.last_epoch) if one else NOTHING for one in told]
         ),
         _plain("diverged", [str(one.diverged) if one else NOTHING for one in told]),
-        _plain("s, all\ntrials", [text.seconds(one.seconds if one else None) for one in told]),
-        _plain("s, chosen\nruns", [text.seconds(row.spend.seconds) for row in rows]),
+        _plain("s, chosen\n(all trials)", [_both_seconds(row) for row in rows]),
     )
 
 
 def _rates(told: TunedRow | None) -> str:
-    """`x1 (3), x3 (12)`, and the other setting that was searched."""
+    """`x1(3), x3(12)`, which no line breaks apart, and the other setting that was searched."""
     if told is None:
         return NOTHING
-    rates = ", ".join(f"x{rate} ({count})" for rate, count in told.chosen.items())
+    rates = ", ".join(f"x{rate}({count})" for rate, count in told.chosen.items())
     return f"{rates}; and {told.knob}" if told.knob else rates
+
+
+def _both_seconds(row: Row) -> str:
+    told = row.tuning
+    return f"{text.seconds(row.spend.seconds)} ({text.seconds(told.seconds if told else None)})"
 
 
 def data_table(notes: Sequence[DataNote]) -> Table:

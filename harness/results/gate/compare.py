@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.api.records import RunResult, digest
-from harness.data.split import read_samples, take
+from harness.data.division.split import read_samples, take
 from harness.errors import StoreError
 from harness.results.gate.check import check
 from harness.results.gate.records import GateCell, GateReport, GateRun, Rules

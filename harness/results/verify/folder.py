@@ -14,7 +14,7 @@ from harness.results import package
 from harness.results.store import Store
 from harness.results.verify.report import Replayed, VerificationReport
 from harness.results.verify.runs import VerificationContext, check_name, read_record, verify_run
-from harness.results.verify.splits import SplitFiles
+from harness.results.verify.splits import SplitFiles, check_reference
 from harness.utils import files
 
 PLACES = ("runs", "splits", "failed")
@@ -23,7 +23,10 @@ Replay: TypeAlias = Callable[[Sequence[RunResult], Store], list[Replayed]]
 
 
 def verify(
-    folder: Path, loaded: PluginRegistry, replay: Replay | None = None
+    folder: Path,
+    loaded: PluginRegistry,
+    replay: Replay | None = None,
+    reference: Path | None = None,
 ) -> tuple[VerificationReport, list[Replayed]]:
     """Check everything in a results folder, and run some of it again if asked.
 
@@ -31,6 +34,10 @@ def verify(
         folder: a results folder, or what `harness publish` wrote.
         loaded: where metrics come from.
         replay: runs some of the runs that hold again; None: none.
+        reference: a results folder whose split files those of the runs must be; None: any will do.
+
+    Raises:
+        StoreError: a split file of the reference cannot be read.
     """
     report = VerificationReport(folder)
     store = Store(folder)
@@ -45,6 +52,8 @@ def verify(
     _check_strangers(report)
     _check_board(report)
     _check_package(report)
+    if reference is not None:
+        check_reference([run for _, run in runs if run], reference, report)
     replayed = _replay(runs, context, replay) if replay else []
     return report, replayed
 

@@ -12,7 +12,7 @@ from harness.utils.text import clean
 
 Check = Literal[
     "schema", "name", "split", "predictions", "metrics", "record", "plan", "repeat",
-    "completeness", "stranger", "package", "replay", "board",
+    "completeness", "stranger", "package", "replay", "board", "reference",
 ]  # fmt: skip
 
 

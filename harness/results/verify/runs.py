@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.api.execution import Predictions
 from harness.api.metric import metric_fault, why_uncomputed
 from harness.api.records import DataRecord, MetricValue, Plan, PlannedRun, RunResult
-from harness.data.split import Splits
+from harness.data.division.split import Splits
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry
 from harness.results import predictions as predictions_file

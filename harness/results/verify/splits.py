@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.dataset import Split
-from harness.api.records import DataRecord, RunSpec, digest
-from harness.data.split import Splits, labelled, limited
-from harness.data.stratify import split_quotas
+from harness.api.records import DataRecord, RunResult, RunSpec, digest
+from harness.data.division.split import Splits, labelled, limited
+from harness.data.division.stratify import split_quotas
 from harness.errors import StoreError
 from harness.results import package, schema
 from harness.results.privacy import is_pseudonym
@@ -122,6 +123,40 @@ class SplitFiles:
             self.report.wrong(path, "split", fault)
             return None
         return splits
+
+
+def check_reference(runs: Iterable[RunResult], reference: Path, report: VerificationReport) -> None:
+    """Report runs whose split file is none of another results folder's.
+
+    Runs are compared image by image only where they were made on equal split files.
+
+    Raises:
+        StoreError: a split file there cannot be read.
+    """
+    known: dict[str, list[Splits]] = {}
+    for path in files.listing(reference / "splits"):
+        splits = schema.load(path, Splits)
+        known.setdefault(splits.dataset, []).append(splits)
+    if not known:
+        raise StoreError(f"{reference} holds no split files: give a results folder")
+    for run in runs:
+        if run.data is None or any(
+            one.sha256 == run.data.split_sha256 for one in known.get(run.spec.dataset, ())
+        ):
+            continue
+        same = any(one.fingerprint == run.spec.data for one in known.get(run.spec.dataset, ()))
+        why = (
+            "the ids in it are others: pack it again with `harness submit --show "
+            f"{run.spec.dataset}`, if they are public"
+            if same
+            else f"there are {len(known.get(run.spec.dataset, ()))} of {run.spec.dataset}, all of "
+            "other images, groups, labels or splits"
+        )
+        report.wrong(
+            f"runs/{run.spec.dataset}/{run.spec.backbone}/{run.spec.strategy}/{run.run_id}.json",
+            "reference",
+            f"{run.data.split_file} is no split file of {reference}: {why}",
+        )
 
 
 def _fault(splits: Splits) -> str:

@@ -127,7 +127,7 @@ function whyIncomplete(row) {
   if (row.ranked) return null;
   const kinds = Object.entries(row.lacking).map(([kind, times]) => {
     const examples = row.gaps.filter((gap) => gap[0] === kind).slice(0, 2);
-    return `${times} ${kind} (${examples.map(([, block, seed, reason]) => `${block}, seed ${seed}${reason && `: ${reason}`}`).join("; ")})`;
+    return `${times} ${kind} (${examples.map(([, block, seed, reason, split]) => `${block}, seed ${placeText(seed, split)}${reason && `: ${reason}`}`).join("; ")})`;
   });
   if (row.not_asked) kinds.push(`${row.not_asked} not asked for`);
   return `${row.runs} of ${row.wanted} runs: ${kinds.join(". ")}.`;
@@ -137,9 +137,10 @@ function boardCaption() {
   const [track, metric, blocks] = [trackNow(), metricNow(), blocksNow()];
   const direction = { true: "higher is better", false: "lower is better", null: "direction not known, so not ranked by" }[metric.higher];
   const of = (key) => plural(unique(blocks.map((block) => track.blocks[block][key])).length, key);
+  const budgets = hasBudgets(track) ? `, ${plural(unique(blocks.map((block) => ofBudget(track.blocks[block]))).length, "label budget")}` : "";
   const control = controlOf(track);
   return [
-    `${metric.title}, ${direction}. Mean over ${plural(blocks.length, "block")} (${of("dataset")}, ${of("backbone")}), ${track.seeds.length === 1 ? "seed" : "seeds"} ${ranges(track.seeds)}. Mean rank over blocks, 1 is best.`,
+    `${metric.title}, ${direction}. Mean over ${plural(blocks.length, "block")} (${of("dataset")}, ${of("backbone")}${budgets}), ${track.seeds.length === 1 ? "seed" : "seeds"} ${ranges(track.seeds)}${splitsText(track)}. Mean rank over blocks, 1 is best.`,
     control ? `Against ${control.label}: mean difference in points (hundredths), and blocks won, tied (within one point) and lost.` : "",
     isFiltered() ? "Filtered: ranks are those among all complete rows, averaged over the blocks shown." : "",
   ].filter(Boolean).join(" ");

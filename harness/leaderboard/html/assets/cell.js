@@ -6,7 +6,7 @@ function openCell(row, block, run = null, move = true) {
   const runs = runsOf(row, block);
   const best = run ?? runs.find((one) => detailOf(one)) ?? runs[0] ?? null;
   choose({ row, block, run: best });
-  if (best !== null) history.replaceState(null, "", `#run-${columns.id[best]}`);
+  if (best !== null) history.replaceState(null, "", hashOf(best));
   if (move) {
     $("cell").scrollIntoView();
     $("cell").focus({ preventScroll: true });
@@ -14,10 +14,16 @@ function openCell(row, block, run = null, move = true) {
   }
 }
 
+// A run's second place, in another track, is named with the track.
+function hashOf(run) {
+  const track = run === firstPlaceOf(run) ? "" : `-${page.tracks[columns.track[run]].id}`;
+  return `#run-${columns.id[run]}${track}`;
+}
+
 function openHash() {
-  const run = columns.id.indexOf(location.hash.replace(/^#run-/, ""));
+  const run = columns.id.findIndex((_, one) => hashOf(one) === location.hash);
   if (run < 0) return false;
-  choose({ track: columns.track[run], modality: ALL, backbone: ALL });
+  choose({ track: columns.track[run], ...EVERYTHING });
   openCell(columns.row[run], columns.block[run], run);
   return true;
 }
@@ -31,7 +37,7 @@ function drawCell() {
   $("chooser").replaceChildren(
     pick("Strategy", "cell-row", track.rows.map((one, n) => [n, one.label]), row, (value) => openCell(Number(value), block, null, false)),
     pick("Dataset / backbone", "cell-block", track.blocks.map((one, n) => [n, one.label]), block, (value) => openCell(row, Number(value), null, false)),
-    pick("Seed", "cell-run", runs.map((one) => [one, `${columns.seed[one]}${detailOf(one) ? "" : " (no details)"}`]), run, (value) => openCell(row, block, Number(value), false)),
+    pick(hasSplits ? "Seed and split" : "Seed", "cell-run", runs.map((one) => [one, `${seedText(one)}${detailOf(one) ? "" : " (no details)"}`]), run, (value) => openCell(row, block, Number(value), false)),
   );
   if (["cell-row", "cell-block", "cell-run"].includes(focused)) $(focused).focus();
   $("cell-facts").replaceChildren(...(run === null ? [el("p", { class: "none" }, noRun(row, block))] : runFacts(run)));
@@ -41,7 +47,7 @@ function drawCell() {
 function noRun(row, block) {
   const { label } = trackNow().blocks[block];
   const gap = trackNow().rows[row].gaps.find((one) => one[1] === label);
-  return gap ? `No run: ${gap[0]} (seed ${gap[2]}${gap[3] && `: ${gap[3]}`}).` : "No run was asked for here.";
+  return gap ? `No run: ${gap[0]} (seed ${placeText(gap[2], gap[4])}${gap[3] && `: ${gap[3]}`}).` : "No run was asked for here.";
 }
 
 function runFacts(run) {
@@ -62,10 +68,18 @@ function runFacts(run) {
     ["Peak memory", coded("peak", run) ? `${count(coded("peak", run))}B` : "not measured", isNumber(columns.speed[run]) ? `${count(columns.speed[run])} images/s in training` : null],
     ["Epochs", isNumber(coded("epochs", run)) ? `${coded("epochs", run)} of ${trackNow().epochs}` : NOTHING, coded("stopped", run) ? "patience ran out" : null],
     ["Checkpoint tested", coded("tested", run) || NOTHING],
+    ...trialFacts(run),
     ["Run", el("code", {}, columns.id[run])],
   ];
   const missing = detailOf(run) ? null : el("p", { class: "none" }, whyNoDetails());
   return [facts([...figures, ...cost]), missing].filter(Boolean);
+}
+
+function trialFacts(run) {
+  const trial = page.runs.coded.trial && coded("trial", run);
+  if (!trial) return [];
+  const settings = trial.settings.map(([name, value]) => `${name} = ${value}`).join(", ");
+  return [["Trial chosen on validation", `number ${trial.number}`, settings || "the settings that the suite gives"]];
 }
 
 function whyNoDetails() {
@@ -75,6 +89,8 @@ function whyNoDetails() {
 }
 
 // -- learning curves -----------------------------------------------------------------------------
+
+const OTHERS = hasSplits ? "its other seeds and splits" : "its other seeds";
 
 function curves(run, part, who) {
   const history = detailOf(run)?.history;
@@ -88,11 +104,10 @@ function curveValues(part) {
   if (run === null) return [];
   const { row, block } = chosen;
   const track = trackNow();
-  const seed = columns.seed[run];
-  const own = `${track.rows[row].label}, seed ${seed}`;
-  const others = runsOf(row, block).filter((one) => one !== run).flatMap((one) => curves(one, part, "its other seeds"));
-  const control = track.control === null || track.control === row ? undefined : runsOf(track.control, block).find((one) => columns.seed[one] === seed);
-  const base = control === undefined ? [] : curves(control, part, `${controlOf(track).label}, seed ${seed}`);
+  const own = `${track.rows[row].label}, seed ${seedText(run)}`;
+  const others = runsOf(row, block).filter((one) => one !== run).flatMap((one) => curves(one, part, OTHERS));
+  const control = track.control === null || track.control === row ? undefined : runsOf(track.control, block).find((one) => sameDraw(one, run));
+  const base = control === undefined ? [] : curves(control, part, `${controlOf(track).label}, seed ${seedText(run)}`);
   return [...others, ...base, ...curves(run, part, own)];
 }
 
@@ -109,12 +124,12 @@ const drawCurves = (part, title) => (width, c) => {
   const own = values.filter((one) => one.run === runNow());
   if (!own.length) return runNow() === null ? "There is no run here." : "No history of this run is in this page.";
   const names = unique(values.map((one) => one.who)).reverse();
-  const hue = { [own[0].who]: c.accent, "its other seeds": c.muted };
+  const hue = { [own[0].who]: c.accent, [OTHERS]: c.muted };
   const starts = startsOf(own);
   const x = { field: "epoch", type: "quantitative", title: "epoch", axis: { tickMinStep: 1, grid: false }, scale: { nice: false, zero: false } };
   const y = { field: "value", type: "quantitative", title: title(), scale: { zero: false }, axis: { tickCount: 5 } };
   const color = { field: "who", type: "nominal", title: null, scale: { domain: names, range: names.map((name) => hue[name] ?? c.bad) }, legend: { orient: "top", columns: 1, symbolType: "stroke", symbolStrokeWidth: 3, rowPadding: 1, labelLimit: width - 60 } };
-  const opacity = { condition: { test: "datum.who === 'its other seeds'", value: 0.45 }, value: 1 };
+  const opacity = { condition: { test: `datum.who === '${OTHERS}'`, value: 0.45 }, value: 1 };
   return {
     spec: {
       width: width - 4, height: 270, autosize: { type: "fit", contains: "padding" },
@@ -125,7 +140,7 @@ const drawCurves = (part, title) => (width, c) => {
         ...(starts.length <= NAMED ? starts : []).map((one, n) => (
           { data: { values: [one] }, mark: { type: "text", align: "left", dx: 4, color: c.muted }, encoding: { x, y: { value: 8 + 14 * n }, text: { field: "phase" } } }
         )),
-        { data: { values }, mark: { type: "line", strokeWidth: 2 }, encoding: { x, y, color, detail: { field: "run" }, opacity, strokeDash: { condition: { test: "datum.who !== 'its other seeds'", value: [1, 0] }, value: [3, 2] } } },
+        { data: { values }, mark: { type: "line", strokeWidth: 2 }, encoding: { x, y, color, detail: { field: "run" }, opacity, strokeDash: { condition: { test: `datum.who !== '${OTHERS}'`, value: [1, 0] }, value: [3, 2] } } },
         { data: { values: own }, mark: { type: "point", size: 40, tooltip: true }, encoding: { x, y, color, tooltip: tip(["phase", "phase"], ["epoch", "epoch"], ["text", "value"]) } },
       ],
     },

@@ -29,7 +29,9 @@ columns.id.forEach((_, run) => {
 });
 
 const ALL = "";
-const chosen = { track: 0, modality: ALL, backbone: ALL, metric: 0, row: 0, block: 0, run: null };
+const ALL_LABELS = "all labels";
+const EVERYTHING = { modality: ALL, backbone: ALL, labels: ALL };
+const chosen = { track: 0, ...EVERYTHING, metric: 0, row: 0, block: 0, run: null };
 const listeners = [];
 const onChange = (listener) => listeners.push(listener);
 
@@ -40,20 +42,43 @@ function choose(changes) {
 
 const trackNow = () => page.tracks[chosen.track];
 const metricNow = () => page.metrics[chosen.metric];
-const isFiltered = () => chosen.modality !== ALL || chosen.backbone !== ALL;
+const isFiltered = () => Object.keys(EVERYTHING).some((name) => chosen[name] !== ALL);
 const isWhole = () => !isFiltered() && chosen.metric === 0;
 const controlOf = (track) => (track.control === null ? null : track.rows[track.control]);
 const runsOf = (row, block) => trackNow().runs.get(`${row} ${block}`) ?? [];
 const isFinished = (run) => coded("status", run) === "ok";
-const detailOf = (run) => page.details.runs[run];
+// A run may stand in two tracks, chosen and untuned: its details are those of its first place.
+const firstPlaces = new Map();
+columns.id.forEach((id, run) => firstPlaces.has(id) || firstPlaces.set(id, run));
+const firstPlaceOf = (run) => firstPlaces.get(columns.id[run]);
+const detailOf = (run) => page.details.runs[firstPlaceOf(run)];
 const figureOf = (run, metric = chosen.metric) => page.runs.metrics[metric][run];
 
+// -- splits: runs of one seed on several are told apart by both ------------------------------------
+
+const hasSplits = columns.split_seed !== undefined;
+const splitOf = (run) => (hasSplits ? columns.split_seed[run] : 0);
+const placeText = (seed, split) => (hasSplits || split ? `${seed}, split ${split ?? 0}` : String(seed));
+const seedText = (run) => placeText(columns.seed[run], splitOf(run));
+const pairsOf = (block) => block.pairs ?? block.seeds.map((seed) => [0, seed]);
+const sameDraw = (one, other) => columns.seed[one] === columns.seed[other] && splitOf(one) === splitOf(other);
+const drawsOf = (blocks) => unique(blocks.flatMap(pairsOf).map(String)).map((pair) => pair.split(",").map(Number));
+
+// As the other formats say it: how many splits there are, and which seeds are on which.
+function splitsText(track) {
+  const draws = drawsOf(track.blocks);
+  const splits = unique(draws.map(([split]) => split)).length;
+  if (splits < 2) return "";
+  return draws.length === unique(draws.map(([, seed]) => seed)).length ? ", each on a split of its own" : `, each on ${splits} splits`;
+}
+
 // Numbers of the blocks that the filters leave.
-function blocksNow() {
+function blocksNow(labels = chosen.labels) {
   return trackNow()
     .blocks.map((block, number) => [block, number])
     .filter(([block]) => chosen.modality === ALL || block.modality === chosen.modality)
     .filter(([block]) => chosen.backbone === ALL || block.backbone === chosen.backbone)
+    .filter(([block]) => labels === ALL || (block.labels ?? ALL_LABELS) === labels)
     .map(([, number]) => number);
 }
 
@@ -80,7 +105,7 @@ function standing(number) {
   const runs = blocks.flatMap((block) => runsOf(number, block)).filter(isFinished);
   const found = {
     row, number, complete, blocks, runs,
-    wanted: sum(blocks.map((block) => track.blocks[block].seeds.length)),
+    wanted: sum(blocks.map((block) => pairsOf(track.blocks[block]).length)),
     defined: runs.filter((run) => isNumber(figureOf(run))).length,
     value: null, rank: null, difference: null, won: null,
     seconds: null,
@@ -118,11 +143,11 @@ function asRanked(found) {
 
 const standings = () => trackNow().rows.map((_, number) => standing(number));
 
-// Lowest and highest over seeds of the mean over the chosen blocks; null for a single seed.
+// Lowest and highest over seeds and splits of the mean over the chosen blocks; null for a single one.
 function seedRange(number) {
-  const perSeed = trackNow().seeds.map((seed) => {
+  const perSeed = drawsOf(trackNow().blocks).map(([split, seed]) => {
     const values = blocksNow().map((block) => {
-      const run = runsOf(number, block).find((one) => columns.seed[one] === seed);
+      const run = runsOf(number, block).find((one) => columns.seed[one] === seed && splitOf(one) === split);
       return run === undefined ? null : figureOf(run);
     });
     return values.length && values.every(isNumber) ? mean(values) : null;
@@ -134,7 +159,7 @@ function seedRange(number) {
 // Statistics speak of the board's own metric, over all blocks or over one backbone.
 function comparisonNow() {
   const given = trackNow().statistics;
-  if (!given || chosen.metric !== 0 || chosen.modality !== ALL) return null;
+  if (!given || chosen.metric !== 0 || chosen.modality !== ALL || chosen.labels !== ALL) return null;
   return given.comparisons.find((one) => one.scope === chosen.backbone) ?? null;
 }
 

@@ -2,6 +2,7 @@
 
 const MOST_ACROSS = 24; // blocks that fit beside each other; more of them go down the page
 const MANY = 60; // blocks that stand in a box of their own, in low rows
+const LONGEST = 300; // pixels of a block's name below the map, where it stands at 40 degrees
 const LABELS_FROM = 26; // pixels a cell needs for its text
 
 const isDecided = (tested) => ["better", "worse"].includes(tested?.verdict);
@@ -51,10 +52,10 @@ function drawHeat(width, c) {
   const limit = heatLimit(values);
   const better = metricNow().higher === false ? -1 : 1;
   const strategy = { field: "strategy", type: "nominal", sort: null, title: null, axis: { labelColor: c.ink, labelAngle: upright ? -60 : 0, orient: upright ? "top" : "left", labelPadding: 6, domain: false, ticks: false, labelLimit: 150 } };
-  const cells = { field: "label", type: "nominal", sort: null, title: null, axis: { labelAngle: upright ? 0 : -40, orient: upright ? "left" : "bottom", labelPadding: 6, domain: false, ticks: false, labelLimit: upright ? 150 : 260, ...(upright && !many ? { labelExpr: "split(datum.label, ' / ')", labelFontSize: 11, labelLineHeight: 12 } : {}) } };
-  const left = labelWidth(upright ? blocks.flatMap((name) => (many ? name : name.split(" / "))) : names, 150);
+  const cells = { field: "label", type: "nominal", sort: null, title: null, axis: { labelAngle: upright ? 0 : -40, orient: upright ? "left" : "bottom", labelPadding: 6, domain: false, ticks: false, labelLimit: upright ? 150 : LONGEST, ...(upright && !many ? { labelExpr: hasBudgets(trackNow()) ? "split(replace(datum.label, ' (', ' / ('), ' / ')" : "split(datum.label, ' / ')", labelFontSize: 11, labelLineHeight: 12 } : {}) } };
+  const left = labelWidth(upright ? blocks.flatMap((name) => (many ? name : name.replace(" (", hasBudgets(trackNow()) ? " / (" : " (").split(" / "))) : names, 150);
   const wide = (width - left - 30) / (upright ? names.length : blocks.length);
-  const high = many ? 17 : upright ? 30 : 34;
+  const high = many ? 17 : upright ? (hasBudgets(trackNow()) ? 42 : 30) : 34;
   const fill = {
     field: "value", type: "quantitative",
     scale: { domain: [-limit, 0, limit], range: better > 0 ? [c.far_bad, c.middle, c.far_good] : [c.far_good, c.middle, c.far_bad], clamp: true, interpolate: "lab" },
@@ -76,7 +77,7 @@ function drawHeat(width, c) {
   return {
     marks: values.length * layer.length, tall: many,
     spec: {
-      width: room, height: high * (upright ? blocks.length : names.length) + (upright ? 190 : 150), autosize: { type: "fit", contains: "padding" },
+      width: room, height: high * (upright ? blocks.length : names.length) + (upright ? 190 : Math.max(150, labelWidth(blocks, LONGEST) * 0.65 + 40)), autosize: { type: "fit", contains: "padding" },
       data: { values }, encoding: { x: upright ? strategy : cells, y: upright ? cells : strategy }, layer,
       config: { axis: { grid: false } },
     },

@@ -33,6 +33,8 @@ function build() {
   bodyOf("ranking").replaceChildren(ranking.element, el("div", { id: "ranking-notes", class: "block" }));
   bodyOf("significance").replaceChildren(el("div", { class: "pair" }, theseGains.element, generalGains.element), el("div", { class: "pair block" }, places.element, critical.element));
   bodyOf("differences").replaceChildren(heat.element);
+  bodyOf("labels")?.replaceChildren(byBudget.element);
+  bodyOf("tuning")?.replaceChildren(trialsTold, el("div", { class: "block" }, byTrials.element));
   bodyOf("cost").replaceChildren(el("div", { class: "pair" }, byTime.element, bySize.element), el("div", { class: "block" }, costParts.element));
   bodyOf("cell").replaceChildren(
     el("p", { class: "intro" }, "A strategy on a dataset with a backbone. Choose one here, in the heat map or in the list of runs."),
@@ -43,8 +45,8 @@ function build() {
   drawRuns();
 }
 
-const overall = [theseGains, generalGains, places, critical, heat, byTime, bySize, costParts];
-const FILTERS = ["track", "modality", "backbone", "metric"];
+const overall = [theseGains, generalGains, places, critical, heat, byBudget, byTrials, byTime, bySize, costParts];
+const FILTERS = ["track", "modality", "backbone", "labels", "metric"];
 
 function refresh(changes) {
   if (FILTERS.some((name) => name in changes)) {
@@ -53,7 +55,10 @@ function refresh(changes) {
     updateRanking();
     for (const one of overall) one.update();
     runTable.update();
-    if ("track" in changes) drawProtocol();
+    if ("track" in changes) {
+      drawProtocol();
+      drawTuning();
+    }
     announce(`${plural(blocksNow().length, "block")} shown, by ${metricNow().title}.`);
   }
   drawCell();
@@ -63,6 +68,8 @@ function start() {
   setTheme(Object.keys(THEMES).includes(stored()) ? stored() : "auto");
   $("theme").addEventListener("click", nextTheme);
   $("filters").addEventListener("submit", (event) => event.preventDefault());
+  if (!page.tracks.some(hasBudgets)) $("labels").remove();
+  if (!page.tracks.some((track) => track.tuned)) $("tuning").remove();
   drawSections();
   drawClaims();
   drawData();

@@ -3,11 +3,16 @@
 function drawHead() {
   const track = trackNow();
   const of = (key) => unique(track.blocks.map((block) => block[key])).length;
+  const tried = Math.max(0, ...track.rows.map((row) => row.tuning?.trials ?? 0));
+  const budgets = hasBudgets(track) ? `, ${plural(unique(track.blocks.map(ofBudget)).length, "label budget")}` : "";
+  const runs = page.runs.of - columns.id.length + firstPlaces.size;
   $("kicker").textContent = page.suites.length ? `Leaderboard, ${page.suites.length > 1 ? "suites" : "suite"} ${list(page.suites)}` : "Leaderboard";
   $("lead").textContent = track.rows
-    ? `${plural(track.rows.length, "strateg").replace(/strategs?$/, track.rows.length === 1 ? "strategy" : "strategies")} on ${plural(track.blocks.length, "block")} (${plural(of("dataset"), "dataset")}, ${plural(of("backbone"), "backbone")}, ${of("modality") === 1 ? "1 modality" : `${of("modality")} modalities`}), ${plural(track.seeds.length, "seed")}, ${plural(page.runs.of, "run")}. ${track.title}.`
+    ? `${plural(track.rows.length, "strateg").replace(/strategs?$/, track.rows.length === 1 ? "strategy" : "strategies")} on ${plural(track.blocks.length, "block")} (${plural(of("dataset"), "dataset")}, ${plural(of("backbone"), "backbone")}, ${of("modality") === 1 ? "1 modality" : `${of("modality")} modalities`}${budgets}), ${plural(track.seeds.length, "seed")}${splitsText(track)}, ${plural(runs, "run")}${tried ? `, those of this track the best of up to ${plural(tried, "trial")}` : ""}. ${track.title}.`
     : "";
   const banners = [...page.banners, ...track.banners];
+  $("conclusion").hidden = !page.conclusion;
+  $("conclusion").textContent = (page.conclusion ?? []).join(" ");
   $("banners").hidden = !banners.length;
   $("banners").replaceChildren(el("div", { class: "banner" }, el("ul", {}, banners.map((text) => el("li", {}, text)))));
 }
@@ -18,13 +23,14 @@ function drawControls() {
   const parts = [];
   if (page.tracks.length > 1) {
     parts.push(select("Track", "track", page.tracks.map((one, n) => [n, one.title]), chosen.track,
-      (value) => choose({ track: Number(value), modality: ALL, backbone: ALL, row: 0, block: 0, run: null })));
+      (value) => choose({ track: Number(value), ...EVERYTHING, row: 0, block: 0, run: null })));
   }
   parts.push(
     select("Modality", "modality", named("modality"), chosen.modality, (modality) => choose({ modality })),
     select("Backbone", "backbone", named("backbone"), chosen.backbone, (backbone) => choose({ backbone })),
+    ...(hasBudgets(track) ? [select("Label budget", "budget", [[ALL, "all budgets"], ...unique(track.blocks.map(ofBudget)).map((name) => [name, name])], chosen.labels, (labels) => choose({ labels }))] : []),
     select("Metric", "metric", page.metrics.map((metric, n) => [n, metric.title]), chosen.metric, (value) => choose({ metric: Number(value) })),
-    el("button", { type: "button", id: "reset", disabled: isWhole(), onclick: () => choose({ modality: ALL, backbone: ALL, metric: 0 }) }, "Show all"),
+    el("button", { type: "button", id: "reset", disabled: isWhole(), onclick: () => choose({ ...EVERYTHING, metric: 0 }) }, "Show all"),
   );
   const focused = document.activeElement?.id;
   $("controls").replaceChildren(...parts);

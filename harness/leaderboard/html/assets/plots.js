@@ -96,7 +96,7 @@ const paretoTable = (cost, costText) => () => {
   return { head: ["strategy", "cost", metricNow().id, "over seeds", "on the front"], rows: rows.map((one) => [one.name, costText(one.cost), one.metric, one.range, best.has(one.row) ? "yes" : "no"]) };
 };
 const paretoCaption = (what) => () =>
-  `${metricNow().title}, mean over ${plural(blocksNow().length, "block")}, against ${what} (logarithmic). Filled and joined: no other strategy is both better and cheaper. Diamond: the control. Vertical bars: lowest and highest seed${trackNow().seeds.length > 1 ? "" : "; here there is one seed, so none"}.`;
+  `${metricNow().title}, mean over ${plural(blocksNow().length, "block")}, against ${what} (logarithmic). Filled and joined: no other strategy is both better and cheaper. Diamond: the control. Vertical bars: lowest and highest ${splitsText(trackNow()) ? "of seeds and splits" : "seed"}${drawsOf(trackNow().blocks).length > 1 ? "" : "; here there is one seed, so none"}.`;
 
 const secondsOf = (one) => one.seconds;
 const meanTrainable = (one) => one.trainable && mean(one.trainable);

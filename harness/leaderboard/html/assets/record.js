@@ -15,6 +15,7 @@ function drawProtocol() {
     ["limit", track.limit === null ? "none: all images" : `${track.limit} images of each split`],
     ["engine", track.engine === null ? "no run yet" : `result version ${track.engine}`],
     ["seeds", ranges(track.seeds)],
+    ...(splitsText(track) ? [["splits", ranges(unique(drawsOf(track.blocks).map(([split]) => split)).sort((a, b) => a - b))]] : []),
   ];
   const field = (name, value) => {
     const source = assumed.get(name) ?? assumed.get(name.split(".")[0]);
@@ -23,7 +24,7 @@ function drawProtocol() {
     if (!source) return [title, shown];
     return [title, el("span", { class: "assumed" }, shown), `assumed: ${source.source.replace(/^assumed: /, "")}${several ? ` (${source.suite})` : ""}`];
   };
-  const fields = track.protocol ? flat(track.protocol).filter(([name]) => name !== "name") : [];
+  const fields = track.protocol ? flat(track.protocol).filter(([name]) => name !== "name" && !(name === "split_seed" && splitsText(track))) : [];
   bodyOf("protocol").replaceChildren(
     el("p", { class: "intro" }, `What every strategy of this track shares${track.protocol ? `: protocol ${track.protocol.name}, sha256 ${short(track.protocol_digest)}` : "; no run is there yet"}. Underlined values are assumed: the study does not state them.`),
     facts([...named, ...fields.map(([name, value]) => field(name, value))]),
@@ -71,11 +72,11 @@ const shownRuns = { first: 0, search: "" };
 function runText(run) {
   const track = page.tracks[columns.track[run]];
   const block = track.blocks[columns.block[run]];
-  return [columns.id[run], track.rows[columns.row[run]].label, block.label, `seed-${columns.seed[run]}`, coded("status", run), coded("made", run).commit ?? ""].join(" ").toLowerCase();
+  return [columns.id[run], track.rows[columns.row[run]].label, block.label, `seed-${columns.seed[run]}`, hasSplits ? `split-${splitOf(run)}` : "", coded("status", run), coded("made", run).commit ?? ""].join(" ").toLowerCase();
 }
 
 function runsNow() {
-  const words = shownRuns.search.toLowerCase().replace(/seed\s+(?=\d)/g, "seed-").split(/\s+/).filter(Boolean);
+  const words = shownRuns.search.toLowerCase().replace(/(seed|split)\s+(?=\d)/g, "$1-").split(/\s+/).filter(Boolean);
   const track = trackNow();
   const blocks = new Set(blocksNow());
   return columns.id
@@ -93,6 +94,8 @@ const RUN_COLUMNS = [
   { id: "dataset", title: "dataset", words: true, key: ({ block }) => block.dataset },
   { id: "backbone", title: "backbone", words: true, key: ({ block }) => block.backbone },
   { id: "seed", title: "seed", key: ({ run }) => columns.seed[run] },
+  ...(hasSplits ? [{ id: "split_number", title: "split", key: ({ run }) => splitOf(run) }] : []),
+  ...(page.runs.coded.trial ? [{ id: "trial", title: "trial", words: true, key: ({ run }) => coded("trial", run)?.number ?? null, cell: ({ run }) => trialText(run) }] : []),
   { id: "status", title: "status", words: true, key: ({ run }) => coded("status", run), cell: ({ run }) => statusText(run) },
   { id: "value", title: "metric", down: true, key: ({ run }) => figureOf(run), cell: ({ run }) => metricText(figureOf(run)) },
   { id: "seconds", title: "s alone", key: ({ run }) => columns.total[run], cell: ({ run }) => seconds(columns.total[run]) },
@@ -100,7 +103,7 @@ const RUN_COLUMNS = [
   { id: "code", title: "strategy code", words: true, key: codeText, cell: (one) => [codeText(one), " ", el("code", {}, short(one.made.sources.strategy))] },
   { id: "backbone_code", title: "backbone code", words: true, key: ({ made }) => made.sources.backbone ?? "", cell: ({ made }) => el("code", {}, short(made.sources.backbone)) },
   { id: "data", title: "data", words: true, key: ({ block }) => block.data, cell: ({ block }) => el("code", {}, short(block.data)) },
-  { id: "split", title: "split", words: true, key: ({ run }) => coded("split", run), cell: ({ run }) => el("code", {}, short(coded("split", run))) },
+  { id: "split", title: "split file", words: true, key: ({ run }) => coded("split", run), cell: ({ run }) => el("code", {}, short(coded("split", run))) },
   { id: "weights", title: "weights", words: true, key: ({ block }) => block.weights, cell: ({ run, block }) => [coded("weights_name", run) || "none", " ", block.weights === "none" ? "" : el("code", {}, short(block.weights))] },
   { id: "harness", title: "harness", words: true, key: harnessText },
   { id: "device", title: "device", words: true, key: ({ made }) => made.device },
@@ -108,6 +111,11 @@ const RUN_COLUMNS = [
   { id: "finished", title: "finished", words: true, key: ({ run }) => coded("finished", run) },
 ];
 const libraries = (made) => [made.python && `python ${made.python}`, ...Object.entries(made.libraries ?? {}).filter(([name]) => name.startsWith("torch")).map(([name, version]) => `${name} ${version}`)].filter(Boolean).join(", ") || NOTHING;
+
+function trialText(run) {
+  const trial = coded("trial", run);
+  return trial ? [String(trial.number), ...trial.settings.map(([name, value]) => `${name} ${value}`)].join(", ") : NOTHING;
+}
 
 function runLink(run) {
   const label = `Open run ${columns.id[run]}`;

@@ -1,6 +1,6 @@
 """Splits of a dataset: train, validation and test, pure functions of its samples in any order.
 
-A cluster (see `harness.data.stratify`) is never cut.  A split that the source brings and the dataset
+A cluster (see `harness.data.division.stratify`) is never cut.  A split that the source brings and the dataset
 keeps stays as it is; a sample elsewhere of one of its clusters is left out, test before validation
 before train.
 """
@@ -18,7 +18,7 @@ from pydantic import Field
 
 from harness.api.dataset import SPLITS, Split
 from harness.api.records import Extended, Protocol, Record, RunSpec, digest
-from harness.data.stratify import (
+from harness.data.division.stratify import (
     Pair,
     Sample,
     assign_splits,

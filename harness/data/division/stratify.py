@@ -101,31 +101,33 @@ def split_quotas(counts: Mapping[str, int], limit: int) -> dict[str, int]:
 def order_groups(groups: Sequence[str], labels: Sequence[str], seed: int) -> list[list[int]]:
     """Places of each group's samples, ordered so that every beginning has the classes in proportion.
 
-    As nearly as whole groups allow, and with every class as early as that can be.
+    As nearly as whole groups allow (of single samples: Webster's method, which rounds to the nearest
+    and favours no class), and with every class as early as that can be.
     """
     places: dict[str, list[int]] = {}
     for place, group in enumerate(groups):
         places.setdefault(group, []).append(place)
-    total = Counter(labels)
+    total, taken = Counter(labels), Counter[str]()
+    own = {name: Counter(labels[place] for place in found) for name, found in places.items()}
     rarest_first = sorted(total, key=lambda label: (total[label], label))
     waiting: dict[str, list[str]] = {}
-    for name in order_by_hash(places, str, f"labels:{seed}"):
-        own = {labels[place] for place in places[name]}
+    for name in reversed(order_by_hash(places, str, f"labels:{seed}")):
         # A group counts for the rarest class in it, so that others do not use it up.
-        waiting.setdefault(min(own, key=rarest_first.index), []).append(name)
-    taken: Counter[str] = Counter()
-    following = {label: iter(names) for label, names in waiting.items()}
-    left = {label: len(names) for label, names in waiting.items()}
+        waiting.setdefault(min(own[name], key=rarest_first.index), []).append(name)
+
+    def level(label: str) -> tuple[float, str]:
+        """The share of a class that is taken, its next group counted by half."""
+        return (taken[label] + own[waiting[label][-1]][label] / 2) / total[label], label
+
     order: list[list[int]] = []
-    while left:
-        absent = next((one for one in rarest_first if not taken[one] and one in left), None)
-        label = absent or min(left, key=lambda one: (taken[one] / total[one], one))
-        unit = places[next(following[label])]
-        left[label] -= 1
-        if not left[label]:
-            del left[label]
-        taken.update(labels[place] for place in unit)
-        order.append(unit)
+    while waiting:
+        absent = next((one for one in rarest_first if not taken[one] and one in waiting), None)
+        label = absent or min(waiting, key=level)
+        name = waiting[label].pop()
+        if not waiting[label]:
+            del waiting[label]
+        taken.update(own[name])
+        order.append(places[name])
     return order
 
 

@@ -1,0 +1,294 @@
+"""How often intervals of a tuned gain over several splits hold the truth, and what tuning ranks.
+
+    python benchmarks/simulations/splits.py holds --repetitions 1200
+    python benchmarks/simulations/splits.py chosen --repetitions 1200
+    python benchmarks/simulations/splits.py order --repetitions 2000
+
+`holds`: two real learners on drawn data sets, each tuned over eight settings on validation in every
+run; the truth is the mean gain over data sets.  Luck of a trial moves its validation and its test
+score alike.  Six data sets make a board, whose cells lend each other their spread.
+`chosen`: the same, settings chosen anew in every run, or once in the first.  `order`: Kendall's tau
+of a board of tuned strategies to the truth, by how they are tuned.
+
+An error of Monte Carlo (a standard error) stands behind every share.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy
+from boards import percent
+
+from harness.stats import Estimate, Gain, Splits, average_gain, estimate_gains
+
+INPUTS, FEATURES, TRIALS = 10, 25, 8
+RIDGES = np.geomspace(1e-3, 1e3, TRIALS) * 0.05
+SHARE = 0.2  # of the images, in test; as many are in validation
+BOARD = 6  # data sets
+
+
+@dataclass(frozen=True)
+class World:
+    """What is drawn.
+
+    Attributes:
+        splits, seeds: of each split.
+        official: the test part is the same in all splits, and another for every data set.
+        luck: standard deviation of a trial's score for its luck, in validation and test alike.
+        apart: standard deviation of a gain for the luck of its split.
+        once: settings are chosen in the first run, for all.
+    """
+
+    splits: int = 5
+    seeds: int = 1
+    images: int = 300
+    official: bool = False
+    luck: float = 0.0
+    apart: float = 0.0
+    once: bool = False
+
+
+def draw(rng: np.random.Generator, world: World, name: str = "0") -> Gain:
+    """The gain of one learner on another on a new data set; every image is a group."""
+    count, runs = world.images, world.splits * world.seeds
+    part = int(SHARE * count)
+    labels = np.where(np.arange(count) % 2, 1.0, -1.0)
+    apart = np.where(np.arange(INPUTS) < INPUTS // 2, 0.35, 0.1)
+    inputs = rng.standard_normal((count, INPUTS)) + labels[:, None] * apart
+    order = rng.permutation(count)
+    added, tested = np.zeros((runs, count)), np.zeros((world.splits, count), dtype=bool)
+    chosen: list[int | None] = [None, None]
+    for run in range(runs):
+        split = run // world.seeds
+        if run % world.seeds == 0:
+            own = world.apart * rng.standard_normal()
+            test, rest = order[:part], rng.permutation(order[part:])
+            if not world.official:
+                order = rng.permutation(count)
+                test, rest = order[:part], order[part:]
+            tested[split, test] = True
+        for learner, sign in ((0, 1.0), (1, -1.0)):
+            right, best = _tuned(
+                rng, (inputs, labels), (rest[part:], rest[:part], test),
+                luck=world.luck, half=bool(learner), chosen=chosen[learner],
+            )  # fmt: skip
+            chosen[learner] = best if world.once else None
+            added[run, test] += sign * right / part
+        added[run, test] += own / part
+    number = np.repeat(np.arange(world.splits), world.seeds)
+    splits = Splits(number, tested, None if world.official else SHARE)
+    if world.official:  # images that are never tested are no groups
+        added, labels = added[:, test], labels[test]
+        splits = replace(splits, tested=tested[:, test])
+    return Gain(added, (labels > 0).astype(int), (name, "net", "tuned"), name, None, splits)
+
+
+def _tuned(
+    rng: np.random.Generator,
+    data: tuple[np.ndarray, np.ndarray],
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *,
+    luck: float,
+    half: bool,
+    chosen: int | None,
+) -> tuple[np.ndarray, int]:
+    """Ridge regression on random features: what each test image scores, and the setting chosen.
+
+    Args:
+        rng: of features and luck.
+        data: inputs [N, 10] and labels, 1 and -1, [N].
+        parts: images to train on, to validate on and to test on.
+        luck: as `World` has it.
+        half: only half of the inputs is seen.
+        chosen: the setting, where it is chosen already.
+    """
+    (inputs, labels), (train, validation, test) = data, parts
+    weights = rng.standard_normal((INPUTS, FEATURES)) / INPUTS**0.5
+    if half:
+        weights[INPUTS // 2 :] = 0
+    seen = np.maximum(0, inputs @ weights + 0.3 * rng.standard_normal(FEATURES))
+    seen -= seen[train].mean(axis=0)
+    level = labels[train].mean()
+    values, vectors = np.linalg.eigh(seen[train].T @ seen[train])
+    turned = vectors.T @ (seen[train].T @ (labels[train] - level))
+    fitted = vectors @ (turned[:, None] / (values[:, None] + RIDGES * len(train)))
+    lucky = luck * rng.standard_normal(TRIALS)
+    if chosen is None:
+        good = (seen[validation] @ fitted + level) * labels[validation, None] > 0
+        chosen = int((good.mean(axis=0) + lucky).argmax())
+    right = (seen[test] @ fitted[:, chosen] + level) * labels[test] > 0
+    return right + lucky[chosen], chosen
+
+
+# -- tables -------------------------------------------------------------------------------------
+
+Line = tuple[str, Callable[[int], list[str]]]
+DESIGNS = (("5 splits x 3 seeds", 5, 3), ("5 pairs", 5, 1), ("3 pairs", 3, 1))
+LUCK: tuple[tuple[str, dict[str, float]], ...] = (
+    ("300 | 0, 0", {}),
+    ("300 | 2, 0", {"luck": 0.02}),
+    ("300 | 4, 0", {"luck": 0.04}),
+    ("300 | 2, 2", {"luck": 0.02, "apart": 0.02}),
+    ("150 | 2, 0", {"images": 150, "luck": 0.02}),
+    ("900 | 2, 0", {"images": 900, "luck": 0.02}),
+)
+
+
+def holds() -> Iterator[Line]:
+    yield (
+        (
+            "test part | design | images | luck of a trial, of a split | a cell alone holds | half width | "
+            "a cell of a board holds | half width | the board's average holds | t of all runs holds"
+        ),
+        lambda _: [],
+    )
+    for test in ("drawn anew", "official"):
+        for design, splits, seeds in DESIGNS:
+            for name, changes in LUCK:
+                world = replace(World(splits, seeds, official=test == "official"), **changes)  # type: ignore[arg-type]
+                yield f"{test} | {design} | {name}", lambda n, world=world: held(world, n)
+
+
+def held(world: World, n: int) -> list[str]:
+    """Shares of intervals that hold the mean gain over all data sets drawn."""
+    gains = drawn(world, n)
+    values = np.array([gain.added.sum(axis=1) for gain in gains])
+    truth = float(values.mean())
+    alone = [estimate_gains([gain])[0] for gain in gains]
+    boards = [gains[first : first + BOARD] for first in range(0, len(gains), BOARD)]
+    cells = [one for board in boards for one in estimate_gains(board)]
+    averages = [average_gain(board) for board in boards]
+    runs = values.shape[1]
+    plain = [
+        Estimate(float(own.mean()), float(own.std(ddof=1)) / runs**0.5, runs - 1.0, runs)
+        for own in values
+    ]
+    found = [*_hits(alone, truth), *_hits(cells, truth)]
+    return [*found, _hits(averages, truth)[0], _hits(plain, truth)[0]]
+
+
+def drawn(world: World, n: int) -> list[Gain]:
+    """Gains on n data sets, the names of which are those of the sets of a board."""
+    rng = np.random.default_rng(18)
+    return [draw(rng, world, str(number % BOARD)) for number in range(n - n % BOARD)]
+
+
+def _hits(given: list[Estimate], truth: float) -> tuple[str, str]:
+    ends = np.array([one.interval() for one in given])
+    hits = ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).astype(float)
+    return percent(hits), f"{100 * float(np.median(ends[:, 1] - ends[:, 0])) / 2:.1f}"
+
+
+def chosen() -> Iterator[Line]:
+    yield (
+        "design | luck of a trial | anew: a cell alone holds | half width | once: holds | half width",
+        lambda _: [],
+    )
+    for design, splits, seeds in (("5 splits x 3 seeds", 5, 3), ("5 pairs", 5, 1)):
+        for luck in (0.0, 0.02, 0.04):
+            for official in (False, True):
+                world = World(splits, seeds, official=official, luck=luck)
+                kind = "official" if official else "drawn anew"
+                name = f"{design}, test {kind} | {100 * luck:g}"
+                yield name, lambda n, world=world: anew_or_once(world, n)
+
+
+def anew_or_once(world: World, n: int) -> list[str]:
+    shares: list[str] = []
+    for once in (False, True):
+        gains = drawn(replace(world, once=once), n)
+        truth = float(np.mean([gain.added.sum(axis=1).mean() for gain in gains]))
+        shares += _hits([estimate_gains([gain])[0] for gain in gains], truth)
+    return shares
+
+
+# -- a board of tuned strategies: what the rate does to their order --------------------------------
+
+GRID = np.log10(1e-3 * np.array([0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30]))
+COMMON = 4  # of GRID: the protocol's own rate
+DECADE = np.array([2.0, 3.0, 4.0, 5.0, 15.0, 25.0])  # points that a decade off costs, by set
+
+
+def strategies(
+    rng: np.random.Generator, seeds: int, spread: float, count: int = 8
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True quality [K, sets], and validation and test scores of all trials [K, sets, S, rates]."""
+    sets = len(DECADE)
+    quality = spread * (rng.standard_normal((count, 1)) + rng.standard_normal((count, sets)))
+    best = -3.2 + 0.5 * rng.standard_normal((count, 1)) + 0.3 * rng.standard_normal((count, sets))
+    lost = DECADE[None, :, None] * (GRID - best[..., None]) ** 2
+    shape = (count, sets, seeds, len(GRID))
+    test = (quality[..., None] - lost)[:, :, None] + rng.standard_normal(shape)
+    return quality, test + 1.5 * rng.standard_normal(shape), test
+
+
+def order() -> Iterator[Line]:
+    yield (
+        (
+            "effects, sd in points | seeds | eight rates, chosen in every run | the protocol's rate | "
+            "one rate, the best on validation over all | four rates (0.1 to 3)"
+        ),
+        lambda _: [],
+    )
+    for spread in (1.5, 1.0):
+        for seeds in (3, 5):
+            yield f"{spread:g} | {seeds}", lambda n, given=(seeds, spread): taus(*given, n)
+
+
+def taus(seeds: int, spread: float, n: int) -> list[str]:
+    """Mean Kendall's tau to the truth of the averages over sets."""
+    rng = np.random.default_rng(18)
+    found = np.array([_taus(*strategies(rng, seeds, spread)) for _ in range(n)])
+    return [f"{one.mean():.3f} ± {one.std() / n**0.5:.3f}" for one in found.T]
+
+
+def _taus(quality: np.ndarray, validation: np.ndarray, test: np.ndarray) -> list[float]:
+    truth = quality.mean(axis=1)
+    common = int(validation.mean(axis=(0, 1, 2)).argmax())
+    few = slice(2, 6)
+    ways = (
+        _picked(validation, test),
+        test[..., COMMON],
+        test[..., common],
+        _picked(validation[..., few], test[..., few]),
+    )
+    return [kendall(one.mean(axis=(1, 2)), truth) for one in ways]
+
+
+def _picked(validation: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Test score of the trial that each run's validation chooses, ties to the smaller rate."""
+    best = validation.argmax(axis=-1)[..., None]
+    found: np.ndarray = np.take_along_axis(test, best, axis=-1)[..., 0]
+    return found
+
+
+def kendall(one: np.ndarray, other: np.ndarray) -> float:
+    """Kendall's tau of figures without ties."""
+    first, second = np.triu_indices(len(one), 1)
+    same = np.sign(one[first] - one[second]) * np.sign(other[first] - other[second])
+    return float(same.mean())
+
+
+TABLES = {"holds": holds, "chosen": chosen, "order": order}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--repetitions", type=int, default=1200)
+    parser.add_argument("--lines", type=int, nargs="+", help="of the table, from 1")
+    given = parser.parse_args()
+    print(f"n = {given.repetitions}; numpy {np.__version__}, scipy {scipy.__version__}\n")
+    head, *lines = TABLES[given.table]()
+    print(f"| {head[0]} |\n|{'---|' * (head[0].count('|') + 1)}")
+    for number, (name, count) in enumerate(lines, start=1):
+        if not given.lines or number in given.lines:
+            print(f"| {name} | {' | '.join(count(given.repetitions))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What the page of the reference board is made of, and how it is said; for `reference_board.py`."""  # noqa: INP001 - beside a script
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from harness.api.leaderboard import Leaderboard, Track
+from harness.api.records import RunResult, Suite
+from harness.leaderboard.boards import rank_folder
+from harness.leaderboard.statistics import add_statistics, least_found
+from harness.plugins.registry import load_plugins
+from harness.results.merge import MergedStore
+from harness.results.store import Store
+from harness.utils import text
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the page is made of.
+
+    Attributes:
+        board: with its statistics.
+        suite: as it was run.
+        whole: datasets that the suite lists where nothing is left out.
+        asked: runs of the plan.
+        results: every finished run, trials that were not chosen among them.
+        least: see `least_found`.
+        simple, anchor: what the scripts in `benchmarks/reference` wrote; empty: not made.
+        log: commands and times; empty: there is none.
+    """
+
+    board: Leaderboard
+    suite: Suite
+    whole: Sequence[str]
+    asked: int
+    results: Sequence[RunResult]
+    least: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    simple: Sequence[Mapping[str, Any]] = ()
+    anchor: Sequence[Mapping[str, Any]] = ()
+    log: str = ""
+
+    @property
+    def tracks(self) -> list[Track]:
+        """The tuned one first."""
+        return sorted(self.board.tracks, key=lambda track: not track.tuned)
+
+    @property
+    def scope(self) -> str:
+        """What all verdicts are about."""
+        networks = ", ".join(self.suite.backbones)
+        labels = " and ".join(self.suite.labels) or "all"
+        return (
+            f"on these {number(len(self.suite.datasets))} sets, {networks}, "
+            f"{self.suite.protocol.crop} px, {labels} images"
+        )
+
+
+def read(folder: Path) -> Facts:
+    """The files of a results folder.
+
+    Raises:
+        HarnessError: a file is missing or damaged.
+    """
+    store, loaded = MergedStore([Store(folder)]), load_plugins()
+    plan = store.plan()
+    (suite,) = plan.suites.values()
+    board = add_statistics(rank_folder(store, loaded), store)
+    log = folder / "log.txt"
+    return Facts(
+        board=board,
+        suite=suite,
+        whole=loaded.suites[suite.name].datasets if suite.name in loaded.suites else suite.datasets,
+        asked=len(plan.runs),
+        results=store.results(),
+        least=least_found(board, store),
+        simple=_json(folder / "simple.json", {"splits": []})["splits"],
+        anchor=_json(folder / "anchor.json", []),
+        log=log.read_text(encoding="utf-8") if log.is_file() else "",
+    )
+
+
+def _json(path: Path, absent: Any) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(path.read_bytes()) if path.is_file() else absent
+
+
+def number(count: int) -> str:
+    """A word up to nine."""
+    return NUMBERS[count] if count < len(NUMBERS) else str(count)
+
+
+def named(track: Track) -> str:
+    return "Tuned" if track.tuned else "At the protocol's rate"
+
+
+def statistics(facts: Facts, track: Track) -> Mapping[str, Any]:
+    found: Any = (facts.board.statistics or {}).get(track.id, {})
+    return found
+
+
+def incomplete(track: Track, row: str) -> str:
+    known = next((one for one in track.rows if one.label == row), None)
+    return f"{known.runs} of {known.wanted} runs are there" if known else "no run is there"
+
+
+def interval(one: Mapping[str, Any]) -> str:
+    low, high = (text.points(100 * one[end]) for end in ("low", "high"))
+    return f"{text.points(100 * one['value'])} [{low}, {high}]"
+
+
+def points(share: float | None) -> str:
+    return text.NOTHING if share is None else f"{100 * share:.1f}"
+
+
+def mean(values: Sequence[float]) -> str:
+    return text.metric(fmean(values)) if values else text.NOTHING
+
+
+def either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
+    for line in (heads, ["---"] * len(heads), *lines):
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in line)} |"

@@ -1,0 +1,262 @@
+"""The conclusion of a board in a few sentences, made by rule from its statistics and nothing else.
+
+The rules stand as a table in docs/conclusions.md: a state of the board, and what is said of it.  A
+difference is never named without its interval, and a board of procedural, limited or shortened runs
+recommends nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness import stats
+from harness.api.leaderboard import Leaderboard, Row, Track
+from harness.api.records import Json
+from harness.utils import text
+
+POINTS = 100.0
+NAMED = 3  # strategies that are spelled out
+MOST_SEEDS = 50  # more are no advice
+HOUR, MINUTE = 3600.0, 60.0
+
+
+def conclude(board: Leaderboard) -> tuple[str, ...]:
+    """The sentences, the answer first; empty: no statistics were made."""
+    if board.statistics is None:
+        return ()
+    if not any(row.runs for track in board.tracks for row in track.rows):
+        return ("No run has finished: nothing can be said yet.",)
+    track = next((one for one in board.tracks if one.id in board.statistics), board.tracks[0])
+    found = _Found(board, track, board.statistics.get(track.id) or {})
+    sentences = [*_no_recommendation(board, track), *_answer(found), *_reach(found)]
+    other = next(
+        (one for one in board.tracks if track.tuned and _same_but_untuned(one, track)), None
+    )
+    if other is not None:
+        common = _Found(board, other, board.statistics.get(other.id) or {})
+        first = next(_answer(common), "")
+        sentences.append(f"Under one common rate: {first[:1].lower()}{first[1:]}")
+    return (*sentences, *_incomplete(track))
+
+
+def _same_but_untuned(one: Track, track: Track) -> bool:
+    same = (one.protocol_digest, one.limit, one.precision, one.weights, one.engine) == (
+        track.protocol_digest, track.limit, track.precision, track.weights, track.engine,
+    )  # fmt: skip
+    return same and not one.tuned
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A track with its statistics, and the figures that sentences are made of."""
+
+    board: Leaderboard
+    track: Track
+    statistics: Mapping[str, Json]
+
+    @property
+    def gains(self) -> dict[str, Mapping[str, Json]]:
+        """Row -> its average gain over the control on these datasets."""
+        averages = self.statistics.get("averages", {})
+        return {row: one["these"] for row, one in averages.items()}
+
+    def having(self, verdict: str) -> list[str]:
+        """Rows with a verdict, the largest difference first."""
+        found = [row for row, one in self.gains.items() if one["verdict"] == verdict]
+        return sorted(found, key=lambda row: (-abs(self.gains[row]["value"]), row))
+
+    def told(self, row: str) -> str:
+        """`lp-ft +3.1 [+1.2, +5.0]`, in points."""
+        one = self.gains[row]
+        value, low, high = (text.points(one[key] * POINTS) for key in ("value", "low", "high"))
+        return f"{row} {value} [{low}, {high}]"
+
+    def listed(self, rows: Sequence[str]) -> str:
+        return text.shorten([self.told(row) for row in rows], NAMED)
+
+    @property
+    def seeds(self) -> int:
+        return min((len(block.seeds) for block in self.track.blocks), default=0)
+
+    @property
+    def where(self) -> str:
+        """`on average over 3 datasets`, or the dataset."""
+        datasets = sorted({block.dataset for block in self.track.blocks})
+        if len(datasets) == 1:
+            return f"on {datasets[0]}"
+        return f"on average over these {len(datasets)} datasets"
+
+    @property
+    def seconds_a_seed(self) -> float | None:
+        """What one more seed of every row would take, each run as if alone."""
+        spent = [row.spend.median_seconds for row in self.track.rows]
+        known = [one for one in spent if one is not None]
+        if not known:
+            return None
+        trials = max((row.tuning.trials for row in self.track.rows if row.tuning), default=1)
+        return sum(known) / len(known) * len(spent) * len(self.track.blocks) * trials
+
+
+def _no_recommendation(board: Leaderboard, track: Track) -> Iterator[str]:
+    reasons = []
+    if any(note.procedural for note in board.data):
+        reasons.append("images drawn by a program")
+    if any(note.miniature for note in board.weights):
+        reasons.append("miniature networks")
+    if track.limit is not None:
+        reasons.append(f"at most {track.limit} images of a split")
+    if track.shortened:
+        reasons.append("fewer epochs than the protocol's")
+    if track.weights == "none":
+        reasons.append("random starting weights")
+    if reasons:
+        yield f"No recommendation follows from this board: {', '.join(reasons)}."
+
+
+def _answer(found: _Found) -> Iterator[str]:
+    control = found.track.control
+    if control is None or not found.gains:
+        yield _nothing_to_compare(found)
+    elif found.seeds < stats.SEEDS:
+        yield from _too_few_seeds(found, control)
+    else:
+        yield from _decided(found, control)
+
+
+def _nothing_to_compare(found: _Found) -> str:
+    rows = [row for row in found.track.rows if row.strategy == found.board.control]
+    if not rows:
+        return f"Nothing is compared: {found.board.control} is not on this board."
+    if found.track.control is None:
+        return (
+            f"Nothing is compared yet: {rows[0].label} is incomplete ({rows[0].runs} of "
+            f"{rows[0].wanted} runs)."
+        )
+    return "Nothing is compared yet: no other strategy has all its runs."
+
+
+def _too_few_seeds(found: _Found, control: str) -> Iterator[str]:
+    largest = max(found.gains, key=lambda row: abs(found.gains[row]["value"]))
+    count = "One seed decides" if found.seeds == 1 else f"{found.seeds} seeds decide"
+    over = "other test images only" if found.seeds == 1 else "other test images and seeds"
+    yield (
+        f"{count} nothing: two trainings differ, whatever their strategies. The largest "
+        f"difference to {control} seen {found.where}, in points: {found.told(largest)}, the interval "
+        f"over {over}."
+    )
+    more = stats.SEEDS - found.seeds
+    yield f"{text.plural(more, 'seed')} more would allow verdicts{_cost(found, more)}."
+
+
+def _decided(found: _Found, control: str) -> Iterator[str]:
+    better, worse = found.having("better"), found.having("worse")
+    if better:
+        yield f"Ahead of {control} {found.where}, in points: {found.listed(better)}."
+        yield from _first_place(found, better)
+    elif len(worse) == len(found.gains):
+        yield f"{control} is ahead of every other strategy {found.where}; {_nearest(found, worse)}."
+        return
+    elif worse:
+        yield (
+            f"No strategy is shown to be ahead of {control} {found.where}; behind it, in points: "
+            f"{found.listed(worse)}."
+        )
+    else:
+        largest = found.having("undecided")[0]
+        yield (
+            f"No strategy is shown to differ from {control} {found.where}: the largest difference, "
+            f"in points, is {found.told(largest)}{_among(found, largest)}."
+        )
+        yield from _would_decide(found, largest)
+    if better and worse:
+        yield f"Behind {control}: {found.listed(worse)}."
+
+
+def _among(found: _Found, row: str) -> str:
+    """That an interval beside zero decides nothing among many."""
+    one = found.gains[row]
+    if one["low"] <= 0 <= one["high"]:
+        return ""
+    return f", which among {len(found.gains)} comparisons decides nothing"
+
+
+def _nearest(found: _Found, worse: Sequence[str]) -> str:
+    return f"the nearest, in points: {found.told(worse[-1])}"
+
+
+def _first_place(found: _Found, better: Sequence[str]) -> Iterator[str]:
+    """Whether one row is ahead of all, by the places that it may have."""
+    ranks = found.statistics.get("ranks", {})
+    places = {row: one["these"] for row, one in ranks.items()}
+    alone = [row for row in better if places.get(row) == [1, 1]]
+    if alone:
+        yield f"{alone[0]} is ahead of every other strategy here."
+        return
+    first = [row for row, span in places.items() if span[0] == 1]
+    if len(first) > 1:
+        yield f"The first place is not decided among {text.shorten(first, NAMED + 1)}."
+
+
+def _would_decide(found: _Found, row: str) -> Iterator[str]:
+    """How many seeds would decide a difference of this size, if seeds were all that is uncertain."""
+    one = found.gains[row]
+    half, size = (one["high"] - one["low"]) / 2, abs(one["value"])
+    if not size:
+        return
+    needed = math.ceil(found.seeds * (half / size) ** 2)
+    more = needed - found.seeds
+    if needed > MOST_SEEDS:
+        yield "More seeds alone would not decide a difference of that size: more test images would."
+    elif more > 0:
+        yield (
+            f"To decide a difference of that size it takes at least {text.plural(more, 'seed')} "
+            f"more{_cost(found, more)}, and more test images where these are what is uncertain."
+        )
+
+
+def _cost(found: _Found, seeds: int) -> str:
+    each = found.seconds_a_seed
+    return "" if each is None else f" (about {_duration(each * seeds)} of computing)"
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= HOUR:
+        return f"{seconds / HOUR:.1f} h"
+    return f"{seconds / MINUTE:.0f} min" if seconds >= MINUTE else f"{seconds:.0f} s"
+
+
+def _reach(found: _Found) -> Iterator[str]:
+    """What follows for other datasets."""
+    if found.track.control is None or found.seeds < stats.SEEDS or not found.having("better"):
+        return
+    datasets = {block.dataset for block in found.track.blocks}
+    if len(datasets) == 1:
+        yield "One dataset says nothing about others."
+        return
+    averages = found.statistics.get("averages", {})
+    general = {row: averages[row]["general"] for row in found.having("better")}
+    if any(one is None for one in general.values()):
+        yield f"{len(datasets)} datasets say nothing about others: it takes {stats.FEWEST_SETS}."
+        return
+    shown = [row for row, one in general.items() if one["verdict"] == "better"]
+    if shown:
+        yield f"Shown for datasets like these in general: {', '.join(shown)}."
+    else:
+        yield "For datasets like these in general none of it is shown."
+
+
+def _incomplete(track: Track) -> Iterator[str]:
+    rows: list[Row] = [row for row in track.rows if not row.ranked]
+    if not rows:
+        return
+    count = {
+        kind: sum(gap.kind == kind for row in rows for gap in row.gaps)
+        for kind in ("failed", "undefined", "missing")
+    }
+    why = ", ".join(f"{number} {kind}" for kind, number in count.items() if number)
+    yield (
+        f"Incomplete and not ranked, {len(rows)} of {len(track.rows)} rows: "
+        f"{text.shorten([row.label for row in rows], NAMED)}{f' ({why} runs)' if why else ''}."
+    )

@@ -1,0 +1,88 @@
+"""The last screen of a call: the conclusion, the ranking with intervals, where the rest is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.api.leaderboard import Leaderboard, Row, Track
+from harness.api.records import Json
+from harness.leaderboard.render.document import Cell, Column, Table
+from harness.leaderboard.render.terminal import grid, wrapped
+from harness.utils import text
+from harness.utils.text import NOTHING, clean
+
+LINES, ROWS = 20, 8  # of the screen, and of its ranking
+ROOMY = 70  # columns from which on the mean itself is shown, too
+POINTS = 100.0
+
+
+def render(board: Leaderboard, folder: Path, width: int) -> str:
+    """At most 20 lines."""
+    track = board.tracks[0] if board.tracks else None
+    table = _ranking(board, track, width) if track is not None else []
+    last = wrapped(
+        f"Page: {folder / 'leaderboard.html'}; everything here: harness board {folder} --full",
+        width,
+    ).splitlines()
+    room = LINES - len(table) - len(last) - 2 * bool(table)
+    lines = [*_conclusion(board, width, room), *([""] if table else []), *table, "", *last]
+    return "\n".join(lines) + "\n"
+
+
+def _conclusion(board: Leaderboard, width: int, room: int) -> list[str]:
+    """As many whole sentences as there is room for; what is left out is counted."""
+    sentences = list(board.conclusion) or ["No statistics: nothing is concluded."]
+    for count in range(len(sentences), 0, -1):
+        left = len(sentences) - count
+        more = [f"({text.plural(left, 'sentence')} more in full.)"] if left else []
+        lines = wrapped(" ".join([*sentences[:count], *more]), width).splitlines()
+        if len(lines) <= room or count == 1:
+            return lines
+    return []
+
+
+def _ranking(board: Leaderboard, track: Track, width: int) -> list[str]:
+    """Rows in order of rank with their average difference to the control and its interval."""
+    given = (board.statistics or {}).get(track.id) or {}
+    averages: Mapping[str, Json] = given.get("averages", {})
+    rows = track.rows[:ROWS]
+    columns: list[tuple[Column, Sequence[str]]] = [
+        (Column("#"), [NOTHING if row.position is None else str(row.position) for row in rows]),
+        (Column("strategy", words=True), [clean(row.label) for row in rows]),
+    ]
+    if width >= ROOMY:
+        columns.append((Column("mean"), [text.metric(row.value) for row in rows]))
+    columns += [
+        (Column(f"vs {board.control}"), [_difference(row, track, averages) for row in rows]),
+        (Column("verdict", words=True), [_verdict(row, track, averages) for row in rows]),
+    ]
+    names = [heading for heading, _ in columns]
+    cells = tuple(
+        tuple(Cell(value) for value in values)
+        for values in zip(*(values for _, values in columns), strict=True)
+    )
+    blocks = text.plural(len(track.blocks), "block")
+    caption = f"{board.metric}, {blocks}; difference in points [95 %]"
+    if len(track.rows) > ROWS:
+        caption += f"; {len(track.rows) - ROWS} rows more"
+    if track.tuned:
+        caption = f"Tuned: {caption}"
+    return [*wrapped(caption, width).splitlines(), *grid(Table(tuple(names), cells)).splitlines()]
+
+
+def _difference(row: Row, track: Track, averages: Mapping[str, Json]) -> str:
+    if row.label == track.control:
+        return "control"
+    one = averages.get(row.label, {}).get("these")
+    if one is None:
+        return NOTHING if row.ranked else f"{row.runs} of {row.wanted} runs"
+    value, low, high = (text.points(one[key] * POINTS) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _verdict(row: Row, track: Track, averages: Mapping[str, Json]) -> str:
+    one = averages.get(row.label, {}).get("these")
+    if one is None or row.label == track.control:
+        return NOTHING
+    return str(one["verdict"])
