@@ -13,10 +13,9 @@ from harness.api.images import Images
 from harness.api.records import RunSpec
 from harness.api.strategy import Strategy
 from harness.engine.batches import Pixels, chunks
-from harness.engine.devices import own_stream
+from harness.engine.devices import kernels, own_stream
 from harness.engine.model import new_network
 from harness.engine.state import Criterion, Numerics
-from harness.engine.training import kernels
 from harness.errors import WeightsError
 from harness.utils.names import first_few
 

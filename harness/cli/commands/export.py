@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from harness.cli.commands.predict import results_folders
 from harness.cli.session import Session, pass_session
 from harness.errors import UsageError
 
@@ -22,7 +21,7 @@ from harness.errors import UsageError
 )
 @click.option(
     "--results",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path),
     metavar="DIR",
     help="The results folder of the run [results/*].",
 )
@@ -36,11 +35,11 @@ def command(session: Session, run: str, out: Path, results: Path | None, seed: i
 
     Example: harness export 3fa1 --out ward-network
     """
-    from harness.predict.export import export
-    from harness.predict.tested import find_tested
+    from harness.inference.export import export
+    from harness.inference.tested import find_tested
     from harness.utils.text import clean
 
-    found = find_tested(run, results_folders(results), seed=seed)
+    found = find_tested(run, results, seed=seed)
     if len(found) > 1:
         seeds = ", ".join(str(one.result.spec.seed) for one in found)
         raise UsageError(

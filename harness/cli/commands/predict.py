@@ -11,11 +11,6 @@ from harness.cli.session import Session, pass_session
 from harness.errors import UsageError
 
 
-def results_folders(given: Path | None) -> list[Path]:
-    """The results folders to search: the one given, or all in `results`."""
-    return [given] if given else sorted(p for p in Path("results").glob("*") if p.is_dir())
-
-
 @click.command
 @click.argument("run")
 @click.argument("images", nargs=-1, required=True)
@@ -28,14 +23,14 @@ def results_folders(given: Path | None) -> list[Path]:
 )
 @click.option(
     "--results",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path),
     metavar="DIR",
     help="The results folder of the run [results/*].",
 )
 @click.option("--seed", type=int, help="Of a cell only this run, instead of the mean over all.")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path),
     metavar="DIR",
     help="A folder with RUN_ID.safetensors [weights in the results folder].",
 )
@@ -57,9 +52,9 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Example: harness predict ward/resnet50/lp-ft new-images --out predicted.csv
     """
     from harness.benchmark.sizing import choose_device
-    from harness.predict.predictions import predict
-    from harness.predict.sources import list_files
-    from harness.predict.tested import find_tested, remarks
+    from harness.inference.predictions import predict
+    from harness.inference.sources import list_files
+    from harness.inference.tested import find_tested, remarks
     from harness.utils import files
     from harness.utils.text import clean, plural
 
@@ -67,10 +62,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     if out.suffix.lower() != ".csv":
         raise UsageError(f"--out {out}: the name must end in .csv")
     found = find_tested(
-        given["run"],
-        results_folders(given["results"]),
-        seed=given["seed"],
-        weights=given["weights"],
+        given["run"], given["results"], seed=given["seed"], weights=given["weights"]
     )
     listed = list_files(given["images"])
     if listed.passed_over:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from harness.api.metric import softmax
 from harness.errors import DataError, HarnessError
+from harness.inference.sources import ImageFiles, decode
+from harness.inference.tested import KeptRun
 from harness.plugins.registry import PluginRegistry
-from harness.predict.sources import ImageFiles, decode
-from harness.predict.tested import KeptRun
 from harness.utils import files
 
 if TYPE_CHECKING:

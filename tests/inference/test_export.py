@@ -15,9 +15,9 @@ from places import TOY
 from winner import PLUGIN, record_of, write_images
 
 from harness.api.records import RunResult
+from harness.inference.export import export
+from harness.inference.tested import KeptRun
 from harness.plugins.registry import load_plugins
-from harness.predict.export import export
-from harness.predict.tested import KeptRun
 
 pytestmark = pytest.mark.slow
 

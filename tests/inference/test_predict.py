@@ -14,10 +14,10 @@ from PIL import Image
 from places import TOY
 from winner import PLUGIN, record_of, write_images
 
+from harness.inference.predictions import predict
+from harness.inference.sources import list_files
+from harness.inference.tested import find_tested
 from harness.plugins.registry import load_plugins
-from harness.predict.predictions import predict
-from harness.predict.sources import list_files
-from harness.predict.tested import find_tested
 
 pytestmark = pytest.mark.slow
 LIMITS = ("--epochs", "1", "--seeds", "0,1")
@@ -58,7 +58,7 @@ def rows_of(path):
 def test_predictions_of_the_test_images_are_the_stored_logits_bit_for_bit(made, strategy):
     path, run = record_of(made / "out", strategy, 1)
     files = list_files(test_files_of(made, run, made / "images"))
-    found = predict(find_tested(str(path), []), files, load_plugins([TOY]))
+    found = predict(find_tested(str(path)), files, load_plugins([TOY]))
     logits = stored(made / "out", run)["test.logits"]
     assert len(logits) >= 6
     assert found.logits[run.run_id].tobytes() == logits.tobytes()
@@ -208,7 +208,7 @@ def test_deep_images_are_read_in_the_range_of_the_training_images(tmp_path):
     path, run = record_of(tmp_path / "out", "full-ft", 0)
     assert run.data.ranges == {"whole": (0.0, 4095.0)}
     files = list_files(test_files_of(tmp_path, run, tmp_path / "images"))
-    found = predict(find_tested(str(path), []), files, load_plugins([TOY]))
+    found = predict(find_tested(str(path)), files, load_plugins([TOY]))
     assert (
         found.logits[run.run_id].tobytes() == stored(tmp_path / "out", run)["test.logits"].tobytes()
     )
@@ -232,7 +232,7 @@ def test_networks_that_a_strategy_adapts_are_built_again(made, tmp_path, strateg
     bench(tmp_path / "out", *options, "--save-weights", "--strategies", strategy)
     path, run = record_of(tmp_path / "out", strategy, 0)
     files = list_files(test_files_of(tmp_path, run, images))
-    found = predict(find_tested(str(path), []), files, load_plugins([TOY, plugin]))
+    found = predict(find_tested(str(path)), files, load_plugins([TOY, plugin]))
     logits = stored(tmp_path / "out", run)["test.logits"]
     assert found.logits[run.run_id].tobytes() == logits.tobytes()
 

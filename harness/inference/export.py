@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from harness.api.backbone import Backbone
 from harness.errors import UsageError, WeightsError
+from harness.inference import card
+from harness.inference.tested import KeptRun, remarks
 from harness.plugins.registry import PluginRegistry
-from harness.predict import card
-from harness.predict.tested import KeptRun, remarks
 from harness.utils import files
 from harness.utils.names import first_few
 

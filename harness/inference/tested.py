@@ -19,6 +19,7 @@ from harness.errors import StoreError, UsageError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results import schema
+from harness.results.merge import existing
 from harness.results.store import Store
 from harness.utils import files
 from harness.utils.names import did_you_mean, unknown
@@ -100,24 +101,25 @@ class KeptRun:
 
 
 def find_tested(
-    name: str, places: Sequence[Path], *, seed: int | None = None, weights: Path | None = None
+    name: str, results: Path | None = None, *, seed: int | None = None, weights: Path | None = None
 ) -> list[KeptRun]:
     """The run that a record file or an id names, or the runs of a cell, one a seed.
 
     Args:
         name: path of a run's record, first digits of its id, or DATASET/BACKBONE/STRATEGY.
-        places: results folders that are searched.
+        results: the results folder that is searched; None: all in `results`.
         seed: only this run of a cell.
         weights: a folder with the weights; None: `weights` in the results folder.
 
     Raises:
-        UsageError: no such name; or the runs of the cell differ in more than their seeds.
+        UsageError: no such name or results folder; or the runs of the cell differ in more than their seeds.
         StoreError: no run, or several, have such an id; or the run has failed.
     """
+    places = [existing(results).folder] if results else sorted(Path("results").glob("*/"))
     if name.endswith(".json"):
         found = [_recorded(Path(name))]
     elif RUN_ID.fullmatch(name):
-        found = [find_run(list(places), name)]
+        found = [find_run(places, name)]
     else:
         found = _cell(name, places, seed)
     if seed is not None and any(result.spec.seed != seed for _, result in found):
