@@ -9,7 +9,7 @@ from harness.engine.isolation import Isolation, Traces
 from harness.engine.memory import memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.shared import SharedWork
-from harness.engine.training import run
+from harness.engine.training import run, test_again
 from harness.engine.view import (
     StrategyView,
     free_looks,
@@ -31,4 +31,5 @@ __all__ = [
     "network_tensors",
     "recomputed_features",
     "run",
+    "test_again",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Finite, example
+from harness.cli.session import Finite, Session, example, pass_session
 from harness.errors import UsageError
 
 FOLDER = click.Path(path_type=Path)
@@ -57,7 +57,8 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--json", "figures", type=FOLDER, help="Write figures for github-action-benchmark.")
 @click.option("--sarif", type=FOLDER, help="Write SARIF for code scanning here.")
 @click.option("--all", "every", is_flag=True, help="Show cells that are equal, too.")
-def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
+@pass_session
+def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
     """Fail if a results folder is worse than a baseline.
 
     Compares CANDIDATE with BASELINE cell by cell.  Exit code 1: something got worse.
@@ -67,6 +68,7 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
     compared.  A call that passes says what loss it would have seen.  In a GitHub workflow it also
     writes annotations and the step summary.
     """
+    from harness.leaderboard import boards
     from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
     from harness.results.gate.sarif import sarif
@@ -80,7 +82,8 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
         beyond_images=given["beyond_images"],
         seed_spread=given["seed_spread"],
     )
-    comparison = compare_folders(baseline, candidate, rules)
+    chosen = partial(boards.chosen_runs, loaded=session.plugins)
+    comparison = compare_folders(baseline, candidate, rules, chosen)
     click.echo(report.terminal(comparison, every=given["every"]))
     for path, option, render in (
         (given["junit"], "--junit", report.junit),
