@@ -132,6 +132,36 @@ def harness_suites():
         )
     ]
 """,
+    "harness_trackers": """\
+from harness import RunTracker, Tracker, hookimpl
+
+
+class Line(RunTracker):
+    def __init__(self, file):
+        self.file = file
+
+    def log(self, values, step):
+        self.file.write(f"{step} {dict(values)}\\n")
+
+    def end(self, status, values):
+        self.file.write(f"{status} {dict(values)}\\n")
+        self.file.close()
+
+
+class Lines(Tracker):
+    name: str = "lines"
+    module: str = "json"  # what must be importable: nothing is to be installed
+    install: str = "nothing"
+
+    def begin(self, run):
+        run.folder.mkdir(parents=True, exist_ok=True)
+        return Line((run.folder / f"{run.run_id}.txt").open("w"))
+
+
+@hookimpl
+def harness_trackers():
+    return [Lines()]
+""",
     "harness_commands": """\
 import click
 

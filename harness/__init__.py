@@ -54,6 +54,7 @@ from harness.api.strategy import (
     SolveHead,
     Strategy,
 )
+from harness.api.tracker import RunTracker, TrackedRun, Tracker
 from harness.data.arrays import ArrayDataset
 from harness.data.folder import FolderDataset
 from harness.data.hub import HubDataset
@@ -127,6 +128,7 @@ __all__ = [
     "Row",
     "RunResult",
     "RunSpec",
+    "RunTracker",
     "Schedule",
     "Search",
     "SolveHead",
@@ -134,6 +136,8 @@ __all__ = [
     "StoreError",
     "Strategy",
     "Suite",
+    "TrackedRun",
+    "Tracker",
     "TrainingError",
     "Tuning",
     "Undefined",

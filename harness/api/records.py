@@ -281,9 +281,12 @@ class DataRecord(Extended):
         contradicting: images that have a copy with another label.
         samples: sha256 over the samples whatever split they are in: the same for every division of
             a dataset; empty: not recorded.
+        ranges: of files of more than eight bits, what became black and white, by their kind of
+            numbers ('whole', 'whole-signed', 'float'); empty: there are none, or not recorded.
+        window: that DICOM files were read by; empty: their own.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("contradicting", "samples")
+    _later: ClassVar[tuple[str, ...]] = ("contradicting", "samples", "ranges", "window")
 
     modality: str
     classes: tuple[str, ...]
@@ -300,6 +303,8 @@ class DataRecord(Extended):
     problems: tuple[str, ...] = ()
     contradicting: int = 0
     samples: str = ""
+    ranges: dict[str, tuple[float, float]] = {}
+    window: str = ""
 
 
 class WeightsRecord(Record):

@@ -52,6 +52,7 @@ class BenchOptions:
         deterministic: on a CUDA device: the same bits in every process, with slower kernels.
         retrain_for_external: train finished runs again whose further test sets are not predicted and
             that kept no weights.
+        track: names of the trackers that are told of the runs made.
         live: a live bar or plain lines; None: a bar where stderr is a terminal.
     """
 
@@ -65,5 +66,6 @@ class BenchOptions:
     retry_failed: bool = False
     save_weights: bool = False
     retrain_for_external: bool = False
+    track: tuple[str, ...] = ()
     live: bool | None = None
     access: Access = field(default_factory=Access)

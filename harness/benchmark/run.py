@@ -29,6 +29,7 @@ from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
+from harness.benchmark.tracking import Tracking, check_trackers
 from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.division.split import Division
 from harness.data.external import PreparedExternal
@@ -87,10 +88,10 @@ def run_benchmark(
     profile = Profile()
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
-        resolved = resolve_suite(request, loaded)
-        options = _with_splits(options, resolved)
+        resolved, options = _resolved(request, options, loaded)
         suite, access = resolved.suite, options.access
         store = _store(resolved, options)
+        tracking = Tracking(options.track, loaded, store.folder, offline=access.offline)
         store.check_writable()
         _begin_imports(store, options)
         weights_folder = _weights_folder(store, options)
@@ -119,8 +120,9 @@ def run_benchmark(
 
         def execute(specs: Sequence[RunSpec]) -> None:
             with ProgressReporter(
-                loaded, len(specs), keeper.keep, live=options.live, profile=profile
-            ) as reporter:
+                loaded, len(specs), keeper.keep,
+                live=options.live, profile=profile, tracking=tracking,
+            ) as reporter:  # fmt: skip
                 execute_runs(specs, setup, loaded, reporter, plan.jobs)
 
         def decode_again(name: str) -> None:
@@ -150,8 +152,8 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
         HarnessError: something is wrong that can be known without what is missing.
     """
     options = replace(options, device=choose_device(options.device))
-    resolved = resolve_suite(request, loaded)
-    options = _with_splits(options, resolved)
+    check_trackers(options.track, loaded)
+    resolved, options = _resolved(request, options, loaded)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]
     needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
@@ -175,8 +177,12 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     return DryRun(plan, store, needs, results, external, retrain=options.retrain_for_external)
 
 
-def _with_splits(options: BenchOptions, resolved: ResolvedSuite) -> BenchOptions:
-    return replace(options, access=replace(options.access, splits=resolved.split_files))
+def _resolved(
+    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
+) -> tuple[ResolvedSuite, BenchOptions]:
+    """The suite that was asked for, and the options with the splits that files give its datasets."""
+    resolved = resolve_suite(request, loaded)
+    return resolved, replace(options, access=replace(options.access, splits=resolved.split_files))
 
 
 def other_divisions(suite: Suite) -> list[Division]:

@@ -39,6 +39,7 @@ from harness.data.external import (
     survey_external,
 )
 from harness.data.images import Output, Progress
+from harness.data.pixels.dicom import STORED
 from harness.data.pixels.suspects import find_problems
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
@@ -246,7 +247,13 @@ def _prepare(
                 samples = _samples_digest(table, bad)
                 images = _image_set(known_set, splits, rows, found.images, sorted(bad), samples)
                 twins = _contradicting(table, near)
-                record = images.record.model_copy(update={"contradicting": len(twins)})
+                record = images.record.model_copy(
+                    update={
+                        "contradicting": len(twins),
+                        "ranges": dict(table.ranges),
+                        "window": "" if table.window == STORED else table.window,
+                    }
+                )
                 notes = (*table.notes, *_contradictions(twins))
                 base = PreparedDataset(
                     replace(images, record=record), splits, notes=notes, check=found.check

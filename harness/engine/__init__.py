@@ -5,6 +5,7 @@ is all that others may use of it.
 """
 
 from harness.engine.evaluate import recomputed_features
+from harness.engine.inference import predict_images, rebuilt_network
 from harness.engine.isolation import Isolation, Traces
 from harness.engine.memory import memory_need
 from harness.engine.optimizer import multipliers
@@ -29,6 +30,8 @@ __all__ = [
     "memory_need",
     "multipliers",
     "network_tensors",
+    "predict_images",
+    "rebuilt_network",
     "recomputed_features",
     "run",
     "test_again",

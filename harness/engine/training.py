@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from harness.api.metric import figure, uncomputed
 from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
 from harness.api.strategy import Directive, Phase, PhaseReport, Phases
 from harness.engine import isolation
-from harness.engine.devices import own_stream
+from harness.engine.devices import kernels, own_stream
 from harness.engine.evaluate import predict_split
 from harness.engine.external import external_records, predict_external, score_external
 from harness.engine.phase import PhaseRun
@@ -39,7 +38,7 @@ def run(spec: RunSpec, resources: Resources) -> Outcome:
     device = resources.device
     with (
         own_stream(device),
-        _kernels(spec, device),
+        kernels(spec, device),
         global_seed(spec, "dropout", device),
     ):
         state = RunState(spec, resources)
@@ -62,7 +61,7 @@ def test_again(spec: RunSpec, resources: Resources, tensors: Mapping[str, Tensor
         WeightsError: they are of another network.
     """
     device = resources.device
-    with own_stream(device), _kernels(spec, device), global_seed(spec, "dropout", device):
+    with own_stream(device), kernels(spec, device), global_seed(spec, "dropout", device):
         state = RunState(spec, resources)
         own = {name: tensor.shape for name, tensor in state.network.model.state_dict().items()}
         if own != {name: tensor.shape for name, tensor in tensors.items()}:
@@ -259,23 +258,3 @@ def _weights(state: RunState) -> WeightsRecord:
     if start is not None:
         return start.record
     return WeightsRecord(name="none", sha256="none", miniature=backbone.miniature)
-
-
-@contextlib.contextmanager
-def _kernels(spec: RunSpec, device: str) -> Iterator[None]:
-    """Kernels as the numeric mode asks; CPU kernels are deterministic for one thread count."""
-    if torch.device(device).type != "cuda":
-        yield
-        return
-    torch.cuda.reset_peak_memory_stats(device)
-    deterministic, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn
-    before = cudnn.benchmark, cudnn.allow_tf32
-    # An operation that has no deterministic kernel ends the run with torch's word, which names it.
-    torch.use_deterministic_algorithms(spec.numeric.deterministic)
-    cudnn.benchmark = not spec.numeric.deterministic
-    cudnn.allow_tf32 = False  # float32 means float32, in convolutions as in products
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        cudnn.benchmark, cudnn.allow_tf32 = before

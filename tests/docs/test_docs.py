@@ -408,6 +408,21 @@ def test_all_of_harness_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert any("everything holds" in text for text in said.values())
 
 
+@pytest.mark.slow
+def test_a_winner_is_used_from_top_to_bottom(tmp_path, monkeypatch):
+    said = run_page(DOCS / "use-the-winner.md", tmp_path, monkeypatch)
+
+    lines = (tmp_path / "predicted.csv").read_text().splitlines()
+    assert lines[0].startswith("file,predicted,p:")
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        f"new/grey-{g}.png" for g in (140, 40, 90)
+    ]
+    assert {len(line.split(",")[-1].split()) for line in lines[1:]} == {2}  # two runs
+    assert any("mean of the probabilities of seeds 0, 1" in text for text in said.values())
+    there = {path.name for path in (tmp_path / "xray-network").iterdir()}
+    assert there == {"README.md", "config.json", "model.safetensors"}
+
+
 # -- messages -------------------------------------------------------------------------------------
 
 

@@ -160,6 +160,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     help="Train finished runs that kept no weights again, to predict further test sets.",
 )
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
+@click.option(
+    "--track",
+    callback=comma_names,
+    metavar="NAMES",
+    help="Tell these trackers of every run made; `harness list trackers` shows them.",
+)
 @click.option("--save-weights", is_flag=True, help="Keep the tested weights of every run.")
 @click.option("--profile", is_flag=True, help="Tell where the time of the call and its runs went.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
@@ -232,6 +238,7 @@ def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
         "retry_failed",
         "save_weights",
         "retrain_for_external",
+        "track",
     )
     return BenchOptions(**{name: given[name] for name in names}, access=access)
 

@@ -36,8 +36,8 @@ from harness.cli.session import COLUMNS, LOCK, Session, example, pass_session
 def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
     """Write how datasets are divided, without training.
 
-    That is: which sample is in which split, as `bench` would divide it.  `bench --splits FILE` takes such a file, here or on another machine.  What is there already is
-    not replaced by something else.
+    That is: which sample is in which split, as `bench` would divide it.  `bench --splits FILE` takes
+    such a file, here or on another machine.  What is there already is not replaced by something else.
     """
     from harness.api.dataset import Access
     from harness.benchmark.request import BenchRequest
