@@ -6,6 +6,7 @@ from harness.api.backbone import Backbone, Compiling, Weights
 from harness.api.dataset import Access, Dataset, LocalDataset
 from harness.api.execution import (
     Engine,
+    ExternalImages,
     ImageSet,
     Observer,
     Outcome,
@@ -22,6 +23,7 @@ from harness.api.records import (
     DataRecord,
     Environment,
     EpochRecord,
+    ExternalRecord,
     Failure,
     MetricValue,
     NumericMode,
@@ -52,6 +54,7 @@ from harness.api.strategy import (
     SolveHead,
     Strategy,
 )
+from harness.api.tracker import RunTracker, TrackedRun, Tracker
 from harness.data.arrays import ArrayDataset
 from harness.data.folder import FolderDataset
 from harness.data.hub import HubDataset
@@ -91,6 +94,8 @@ __all__ = [
     "Engine",
     "Environment",
     "EpochRecord",
+    "ExternalImages",
+    "ExternalRecord",
     "Failure",
     "FolderDataset",
     "HarnessError",
@@ -123,6 +128,7 @@ __all__ = [
     "Row",
     "RunResult",
     "RunSpec",
+    "RunTracker",
     "Schedule",
     "Search",
     "SolveHead",
@@ -130,6 +136,8 @@ __all__ = [
     "StoreError",
     "Strategy",
     "Suite",
+    "TrackedRun",
+    "Tracker",
     "TrainingError",
     "Tuning",
     "Undefined",

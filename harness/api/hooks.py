@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.api.metric import Metric
     from harness.api.records import EpochRecord, RunResult, RunSpec, Suite
     from harness.api.strategy import PhaseReport, Strategy
+    from harness.api.tracker import Tracker
 
 API_VERSION = 1
 hookspec = pluggy.HookspecMarker("harness")
@@ -46,6 +47,11 @@ def harness_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
 @hookspec
 def harness_suites() -> Iterable[Suite]:  # type: ignore[empty-body]
     """Offer suites."""
+
+
+@hookspec
+def harness_trackers() -> Iterable[Tracker]:  # type: ignore[empty-body]
+    """Offer trackers: programs that `bench --track NAME` tells of runs while they go on."""
 
 
 @hookspec

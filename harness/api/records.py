@@ -281,9 +281,12 @@ class DataRecord(Extended):
         contradicting: images that have a copy with another label.
         samples: sha256 over the samples whatever split they are in: the same for every division of
             a dataset; empty: not recorded.
+        ranges: of files of more than eight bits, what became black and white, by their kind of
+            numbers ('whole', 'whole-signed', 'float'); empty: there are none, or not recorded.
+        window: that DICOM files were read by; empty: their own.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("contradicting", "samples")
+    _later: ClassVar[tuple[str, ...]] = ("contradicting", "samples", "ranges", "window")
 
     modality: str
     classes: tuple[str, ...]
@@ -300,6 +303,8 @@ class DataRecord(Extended):
     problems: tuple[str, ...] = ()
     contradicting: int = 0
     samples: str = ""
+    ranges: dict[str, tuple[float, float]] = {}
+    window: str = ""
 
 
 class WeightsRecord(Record):
@@ -366,8 +371,34 @@ class PredictionsRecord(Record):
     sha256: str
 
 
-class RunResult(Record):
-    """The result of a run.  Every figure can be computed again from the predictions file."""
+class ExternalRecord(DataRecord):
+    """A further test set and what a run made of it; `counts` has it under `test`.
+
+    Attributes:
+        metrics: figures over the classes that have an image there.
+        predictions: `<run_id>.external-NAME.safetensors`, with logits, targets and rows of `test`.
+        from_weights: predicted later, from the weights that the run kept.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("contradicting", "samples", "from_weights")
+
+    metrics: dict[str, MetricValue] = {}
+    predictions: PredictionsRecord | None = None
+    from_weights: bool = False
+
+    @property
+    def present_only(self) -> bool:
+        """True if a class has no image there."""
+        return not all(self.counts["test"].values())
+
+
+class RunResult(Extended):
+    """The result of a run.  Every figure can be computed again from the predictions file.
+
+    `external`: name -> a further test set; no figure of it is among those of the test split.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("external",)
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -388,6 +419,7 @@ class RunResult(Record):
     environment: Environment | None = None
     predictions: PredictionsRecord | None = None
     finished: str = ""
+    external: dict[Name, ExternalRecord] = {}
 
     @property
     def limited(self) -> bool:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
-from harness.benchmark.events import Group, RunObserver, StateLeft
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
 from harness.data.division.split import Division
-from harness.errors import HarnessError, PluginError, TrainingError
+from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files
@@ -41,6 +41,8 @@ class WorkerSetup:
         images: dataset and division -> its decoded images; sent by the name of their file.
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
+        from_weights: run id -> its tested weights, of finished runs of which only further test sets
+            are predicted.
         threads: torch threads of a process that works on the CPU.
         packed: other processes work on the same card, so that no run's seconds are its own.
         native: bf16 was chosen for its speed, so a process whose processor has no instructions for
@@ -53,6 +55,7 @@ class WorkerSetup:
     device: str = "cpu"
     shortened: bool = False
     weights_folder: Path | None = None
+    from_weights: Mapping[str, Path] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     threads: int = 1
     packed: bool = False
@@ -103,7 +106,11 @@ class RunExecutor:
             if isinstance(observer, RunObserver):
                 observer.dress = partial(self._dressed, records=records)
             self._check_processor(spec)
-            outcome = self._carry_out(self._resources(spec, observer), spec)
+            resources = self._resources(spec, observer)
+            kept = self.setup.from_weights.get(spec.run_id)
+            if kept is not None:
+                return _test_again(spec, resources, kept)
+            outcome = self._carry_out(resources, spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
                 _save_weights(outcome, self.setup.weights_folder, observer)
         except KeyboardInterrupt:
@@ -137,7 +144,7 @@ class RunExecutor:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
-        return Outcome(result, outcome.predictions)
+        return Outcome(result, outcome.predictions, external=outcome.external)
 
     def _carry_out(self, resources: Resources, spec: RunSpec) -> Outcome:
         outcome = self.loaded.manager.hook.harness_execute(spec=spec, resources=resources)
@@ -295,6 +302,23 @@ def _traceback(error: BaseException) -> str:
     lines = traceback.format_exception(error)
     home = f"{Path(__file__).resolve().parents[2]}{os.sep}"
     return "".join(lines).replace(home, "").replace(f"{Path.home()}{os.sep}", "~/")
+
+
+def _test_again(spec: RunSpec, resources: Resources, file: Path) -> Outcome:
+    """The further test sets of a finished run, by the weights that it kept."""
+    from safetensors import SafetensorError, safe_open
+
+    from harness.engine import test_again
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            told = (opened.metadata() or {}).get("run_id")
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{file} cannot be read: {error}") from error
+    if told != spec.run_id:
+        raise WeightsError(f"{file} holds the weights of run {told}")
+    return test_again(spec, resources, tensors)
 
 
 def _save_weights(outcome: Outcome, folder: Path, observer: Observer) -> None:

@@ -12,22 +12,27 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from harness.api.dataset import SPLITS, Dataset
+from harness.api.backbone import Backbone
+from harness.api.dataset import SPLITS, Access, Dataset
+from harness.api.execution import ExternalImages
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
-from harness.benchmark.events import Group
 from harness.benchmark.executor import WorkerSetup
+from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
+from harness.benchmark.listeners.events import Group
+from harness.benchmark.listeners.progress import DecodingProgress, ProgressReporter
+from harness.benchmark.listeners.tracking import Tracking, check_trackers
 from harness.benchmark.numerics import settle_precision
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
-from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.division.split import Division
+from harness.data.external import PreparedExternal
 from harness.data.preparation import (
     DatasetInfo,
     PreparedDataset,
@@ -40,6 +45,7 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.utils import files
+from harness.weights import WeightsFile
 
 Say = Callable[[str], None]
 
@@ -53,6 +59,8 @@ class BenchResult:
         asked: ids of all the runs it asked for.
         profile: seconds by part of the call.
         without_weights: finished runs it asked for whose weights should be kept and are not there.
+        without_external: those that lack a further test set, and why.
+        extended: runs that were there and got one.
     """
 
     board: Leaderboard
@@ -63,6 +71,8 @@ class BenchResult:
     asked: frozenset[str]
     profile: Profile
     without_weights: list[RunResult] = field(default_factory=list)
+    without_external: list[tuple[RunSpec, str]] = field(default_factory=list)
+    extended: int = 0
 
 
 def run_benchmark(
@@ -78,58 +88,61 @@ def run_benchmark(
     profile = Profile()
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
-        resolved = resolve_suite(request, loaded)
-        options = _with_splits(options, resolved)
+        resolved, options = _resolved(request, options, loaded)
         suite, access = resolved.suite, options.access
         store = _store(resolved, options)
+        tracking = Tracking(options.track, loaded, store.folder, offline=access.offline)
         store.check_writable()
         _begin_imports(store, options)
         weights_folder = _weights_folder(store, options)
-        if weights_folder is not None:
-            files.prepare(weights_folder)
         backbones = [loaded.backbones[name] for name in suite.backbones]
         needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
         require(suite.name, needs, access, resolved.fetched_as)
-        weights = find_weights(backbones, resolved.weights, access)
-        for name, file in weights.items():
-            if file is not None and file.note:
-                say(f"weights {name}: {file.path.name}: {file.note}")
+        weights = _weights(backbones, resolved, access, say)
         datasets = _prepare(resolved, options, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
         plan = make_plan(resolved, options, loaded, infos, weights)
         if plan.memory:
             say(plan.memory)
+        lacking = _lacking(plan, store, options, say)
         store.extend_plan(plan.record())
-        setup = _setup(plan, datasets, store, options, loaded)
         ids = [spec.run_id for spec in plan.specs]
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
+        again = lacking.again(retrain=options.retrain_for_external)
+        setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
     with profile.measure("runs"):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
-        keeper = OutcomeKeeper(store, decoding, say, weights_folder)
+        further = ExternalKeeper(store, say, again)
+        keeper = OutcomeKeeper(store, decoding, say, weights_folder, external=further)
 
         def execute(specs: Sequence[RunSpec]) -> None:
             with ProgressReporter(
-                loaded, len(specs), keeper.keep, live=options.live, profile=profile
-            ) as reporter:
+                loaded, len(specs), keeper.keep,
+                live=options.live, profile=profile, tracking=tracking,
+            ) as reporter:  # fmt: skip
                 execute_runs(specs, setup, loaded, reporter, plan.jobs)
 
         def decode_again(name: str) -> None:
             nonlocal setup
             datasets[name] = _prepare_one(resolved, options, say, resolved.datasets[name])
             decoding.add(name, datasets[name].seconds)
-            setup = _setup(plan, datasets, store, options, loaded)
+            setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
 
-        keeper.carry_out(todo, datasets, execute, decode_again)
+        carried = [*todo, *(spec for spec in plan.specs if spec.run_id in again)]
+        keeper.carry_out(carried, datasets, execute, decode_again)
     with profile.measure("board"):
         board = refresh_board(store, loaded)
     asked = frozenset(ids)
     failed = [run for run in store.failures() if run.run_id in asked]
     done = len(ids) - len(todo)
     lost = without_weights(store, asked, weights_folder)
-    return BenchResult(board, store.folder, len(todo), done, failed, asked, profile, lost)
+    without = lacking.left(plan_external(plan.specs, store, infos), further.without)
+    return BenchResult(
+        board, store.folder, len(todo), done, failed, asked, profile, lost, without, further.added
+    )
 
 
 def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
@@ -139,8 +152,8 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
         HarnessError: something is wrong that can be known without what is missing.
     """
     options = replace(options, device=choose_device(options.device))
-    resolved = resolve_suite(request, loaded)
-    options = _with_splits(options, resolved)
+    check_trackers(options.track, loaded)
+    resolved, options = _resolved(request, options, loaded)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]
     needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
@@ -160,11 +173,16 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights)
-    return DryRun(plan, store, needs, results)
+    external = plan_external(plan.specs, store, infos)
+    return DryRun(plan, store, needs, results, external, retrain=options.retrain_for_external)
 
 
-def _with_splits(options: BenchOptions, resolved: ResolvedSuite) -> BenchOptions:
-    return replace(options, access=replace(options.access, splits=resolved.split_files))
+def _resolved(
+    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
+) -> tuple[ResolvedSuite, BenchOptions]:
+    """The suite that was asked for, and the options with the splits that files give its datasets."""
+    resolved = resolve_suite(request, loaded)
+    return resolved, replace(options, access=replace(options.access, splits=resolved.split_files))
 
 
 def other_divisions(suite: Suite) -> list[Division]:
@@ -179,7 +197,11 @@ def _recorded(
 
     The same code draws the same images.  Files may have changed since, so they are always read.
     """
-    if not dataset.procedural or dataset.name in resolved.split_files:
+    if (
+        not dataset.procedural
+        or dataset.name in resolved.split_files
+        or dataset.external_sets(Access())
+    ):
         return None
     code = provenance.source_hash(loaded.owner("datasets", dataset.name).module)
     protocol, limit = resolved.suite.protocol, resolved.request.limit
@@ -233,9 +255,31 @@ def _settled(
     return replace(resolved, precision=settled)
 
 
+def _weights(
+    backbones: Sequence[Backbone], resolved: ResolvedSuite, access: Access, say: Say
+) -> dict[str, WeightsFile | None]:
+    """The weights files of backbones, and a word on those that call for one."""
+    found = find_weights(backbones, resolved.weights, access)
+    for name, file in found.items():
+        if file is not None and file.note:
+            say(f"weights {name}: {file.path.name}: {file.note}")
+    return found
+
+
+def _lacking(plan: BenchPlan, store: Store, options: BenchOptions, say: Say) -> ExternalPlan:
+    """The finished runs that lack a further test set, told to whoever called."""
+    lacking = plan_external(plan.specs, store, plan.datasets)
+    for line in lacking.describe(retrain=options.retrain_for_external):
+        say(line)
+    return lacking
+
+
 def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
-    """The folder of tested weights; None: they are not kept."""
-    return store.folder / "weights" if options.save_weights else None
+    """The folder of tested weights, which can be written; None: they are not kept."""
+    folder = store.folder / "weights" if options.save_weights else None
+    if folder is not None:
+        files.prepare(folder)
+    return folder
 
 
 def _prepare(
@@ -265,7 +309,7 @@ def _prepare_one(
         say(f"{dataset.name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
     for note in prepared.notes:
         say(f"{dataset.name}: {note}")
-    return replace(prepared, seconds=time.perf_counter() - started)
+    return replace(prepared, seconds=time.perf_counter() - started - prepared.aside)
 
 
 def _setup(
@@ -274,6 +318,7 @@ def _setup(
     store: Store,
     options: BenchOptions,
     loaded: PluginRegistry,
+    from_weights: Mapping[str, Path],
 ) -> WorkerSetup:
     """Write the splits, and gather what every run shares."""
     images = {}
@@ -283,17 +328,27 @@ def _setup(
         stem = name if division.split == protocol.split_seed else f"{name}.{division.split}"
         file = store.write_split(stem, divided.splits.model_dump_json(indent=1))
         record = divided.images.record.model_copy(update={"split_file": f"splits/{file}"})
-        images[name, division] = replace(divided.images, record=record)
+        external = {each: _kept_split(one, store) for each, one in divided.external.items()}
+        images[name, division] = replace(divided.images, record=record, external=external)
     return WorkerSetup(
         suite=plan.resolved.suite.name,
         images=images,
         weights=plan.weights,
         device=plan.device,
         shortened=plan.resolved.shortened,
-        weights_folder=_weights_folder(store, options),
+        weights_folder=store.folder / "weights" if options.save_weights else None,
+        from_weights=from_weights,
         plugins=loaded.args,
         threads=options.threads,
         packed=plan.device.startswith("cuda") and plan.jobs > 1,
         engine=options.engine,
         native=plan.resolved.request.precision == "auto",
     )
+
+
+def _kept_split(further: PreparedExternal, store: Store) -> ExternalImages:
+    """The images of a further test set, whose split file is written."""
+    splits = further.splits
+    file = store.write_split(splits.dataset, splits.model_dump_json(indent=1))
+    record = further.images.record.model_copy(update={"split_file": f"splits/{file}"})
+    return replace(further.images, record=record)

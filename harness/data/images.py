@@ -72,6 +72,11 @@ class Depth:
         """Files of one kind in a set have one range."""
         return self.whole, self.signed
 
+    @property
+    def kind_name(self) -> str:
+        """The kind, as records name it."""
+        return ("whole" if self.whole else "float") + "-signed" * self.signed
+
 
 Source = bytes | Path | dicom.WindowedFile | Scaled
 Fetch = Callable[[range], Sequence[Source]]

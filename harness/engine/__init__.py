@@ -5,11 +5,12 @@ is all that others may use of it.
 """
 
 from harness.engine.evaluate import recomputed_features
+from harness.engine.inference import predict_images, rebuilt_network
 from harness.engine.isolation import Isolation, Traces
 from harness.engine.memory import memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.shared import SharedWork
-from harness.engine.training import run
+from harness.engine.training import run, test_again
 from harness.engine.view import (
     StrategyView,
     free_looks,
@@ -29,6 +30,9 @@ __all__ = [
     "memory_need",
     "multipliers",
     "network_tensors",
+    "predict_images",
+    "rebuilt_network",
     "recomputed_features",
     "run",
+    "test_again",
 ]

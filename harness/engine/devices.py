@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import torch
 
+from harness.api.records import RunSpec
+
 _streams: dict[str, torch.cuda.Stream] = {}
 
 
@@ -70,6 +72,16 @@ class RunClock:
             spent = self.now() - before
             self.seconds[kind] += spent - (sum(self.seconds.values()) - inner)
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Around work that is no part of the run: its figures are as if it had not been."""
+        began, kept = self.now(), (self.seconds.copy(), self.shared.copy(), set(self.settled))
+        try:
+            yield
+        finally:
+            self.seconds, self.shared, self.settled = kept
+            self.started += self.now() - began
+
     def borrow(self, kind: str, seconds: float, what: object) -> None:
         """Charge what another run paid for, once: not what this run made or borrowed before."""
         if what not in self.settled:
@@ -86,3 +98,23 @@ class RunClock:
             for kind in ("train", "evaluate", "load", "features", "compile")
         }
         return kinds | {"total": round(total, 6)}
+
+
+@contextlib.contextmanager
+def kernels(spec: RunSpec, device: str) -> Iterator[None]:
+    """Kernels as the numeric mode asks; CPU kernels are deterministic for one thread count."""
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    torch.cuda.reset_peak_memory_stats(device)
+    deterministic, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.allow_tf32
+    # An operation that has no deterministic kernel ends the run with torch's word, which names it.
+    torch.use_deterministic_algorithms(spec.numeric.deterministic)
+    cudnn.benchmark = not spec.numeric.deterministic
+    cudnn.allow_tf32 = False  # float32 means float32, in convolutions as in products
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        cudnn.benchmark, cudnn.allow_tf32 = before

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from harness.api.metric import Metric
     from harness.api.records import Suite
     from harness.api.strategy import Strategy
+    from harness.api.tracker import Tracker
 
 logger = logging.getLogger("harness")
 
@@ -92,6 +93,10 @@ class PluginRegistry:
     @property
     def suites(self) -> dict[str, Suite]:
         return cast("dict[str, Suite]", self._catalogue("suites"))
+
+    @property
+    def trackers(self) -> dict[str, Tracker]:
+        return cast("dict[str, Tracker]", self._catalogue("trackers"))
 
     def owner(self, kind: str, name: str) -> PluginInfo:
         """The plugin that offers `name`, among 'datasets', 'backbones', 'strategies', ..."""

@@ -19,6 +19,7 @@ from harness.api.hooks import API_VERSION
 from harness.api.metric import Metric
 from harness.api.records import Suite
 from harness.api.strategy import Strategy
+from harness.api.tracker import Tracker
 from harness.utils.names import did_you_mean
 
 KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -39,6 +40,7 @@ CALLED: dict[type, dict[str, tuple[str, ...]]] = {
     Strategy: {"adapt": ("model", "rng"), "phases": ("model", "epochs")},
     Backbone: {"build": ("classes",), "modernise": ("state",), "published_name": ("name",)},
     Dataset: {"load": ("access",)},
+    Tracker: {"begin": ("run",)},
 }
 
 KINDS: dict[str, OfferKind] = {
@@ -47,6 +49,7 @@ KINDS: dict[str, OfferKind] = {
     "strategies": OfferKind("harness_strategies", Strategy, "strategy"),
     "metrics": OfferKind("harness_metrics", Metric, "metric"),
     "suites": OfferKind("harness_suites", Suite, "suite"),
+    "trackers": OfferKind("harness_trackers", Tracker, "tracker"),
 }
 
 
@@ -181,7 +184,7 @@ def _checked_name(rule: OfferKind, offered: object) -> str:
         )
     _check_methods(offered, rule.type)
     name = str(getattr(offered, "name", None))
-    # pydantic has checked the names of datasets and backbones.
+    # pydantic has checked the names of datasets, backbones and trackers.
     if rule.type in {Metric, Suite} and not KEBAB.fullmatch(name):
         raise InvalidPlugin(f"{rule.what} name {name!r} is not kebab-case, such as 'macro-f1'")
     return name

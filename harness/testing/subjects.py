@@ -45,6 +45,8 @@ def subjects(
         raise _nothing(loaded, name)
     checkable = []
     for kind, offer in offers:
+        if kind == "trackers":
+            continue  # that it begins is checked when it is loaded; the rest takes its library
         info = loaded.owner(kind, offer)
         owner = Owner(offer, f"{KINDS[kind].what} {offer!r} of {info}", info.module)
         offered = getattr(loaded, kind)[offer]

@@ -149,7 +149,14 @@ def rows(text):
 
 def test_list_as_json_holds_everything(path, harness_cli):
     everything = json.loads(harness_cli("list", "--json", "-p", path).stdout)
-    assert list(everything) == ["datasets", "backbones", "strategies", "metrics", "suites"]
+    assert list(everything) == [
+        "datasets",
+        "backbones",
+        "strategies",
+        "metrics",
+        "suites",
+        "trackers",
+    ]
     one = json.loads(harness_cli("list", "strategies", "--json", "-p", path).stdout)
     assert one == {"strategies": everything["strategies"]}
     (mine,) = [entry for entry in everything["strategies"] if entry["name"] == "mine"]
@@ -246,7 +253,7 @@ def test_a_row_of_list(path, kind, name, cells, harness_cli):
 
 def test_list_of_everything_names_each_kind(path, harness_cli):
     lines = harness_cli("list", "-p", path).stdout.splitlines()
-    kinds = ["datasets", "backbones", "strategies", "metrics", "suites"]
+    kinds = ["datasets", "backbones", "strategies", "metrics", "suites", "trackers"]
     assert [line for line in lines if line in kinds] == kinds
 
 

@@ -67,7 +67,13 @@ def is_light(name):
 
 
 OFFERED = sorted(
-    {name for one in BUILT_IN.plugins for names in BUILT_IN.offers(one).values() for name in names}
+    {
+        name
+        for one in BUILT_IN.plugins
+        for kind, names in BUILT_IN.offers(one).items()
+        if kind != "trackers"  # they make no promises: all that they do takes their library
+        for name in names
+    }
 )
 PROMISED = [
     one for name in OFFERED for one in promises(name, light=is_light(name), loaded=BUILT_IN)

@@ -5,29 +5,30 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from math import prod
 from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
 
-from harness import Backbone, Dataset, Metric, Search, Strategy, Suite
-from harness.cli.session import Session, pass_session, print_json, print_table
+from harness import Backbone, Dataset, Metric, Search, Strategy, Suite, Tracker
+from harness.cli.session import Session, example, pass_session, print_json, print_table
 from harness.plugins.registry import PluginRegistry
 
 Entry = dict[str, Any]
 
 
-@click.command
+@click.command(epilog=example("harness list strategies"))
 @click.argument(
     "kind",
     required=False,
-    type=click.Choice(["datasets", "backbones", "strategies", "metrics", "suites"]),
+    type=click.Choice(["datasets", "backbones", "strategies", "metrics", "suites", "trackers"]),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def command(session: Session, kind: str | None, *, as_json: bool) -> None:
-    """List datasets, backbones, strategies, metrics and suites."""
+    """List datasets, backbones, strategies, metrics, suites and trackers."""
     loaded = session.plugins
     kinds = [kind] if kind else list(_LISTINGS)
     entries = {one: _entries(loaded, one) for one in kinds}
@@ -149,6 +150,16 @@ def _suite_row(entry: Entry) -> list[str]:
     return [entry["name"], *axes, str(len(entry["seeds"])), runs, entry["title"]]
 
 
+def _tracker(one: Tracker) -> Entry:
+    installed = find_spec(one.module) is not None
+    return {"title": one.title, "installed": installed, "install": one.install}
+
+
+def _tracker_row(entry: Entry) -> list[str]:
+    ready = "installed" if entry["installed"] else entry["install"]
+    return [entry["name"], ready, entry["title"]]
+
+
 @dataclass(frozen=True)
 class _Listing:
     """The display of one kind: an entry as JSON, a row of the table, the widths of its end."""
@@ -179,4 +190,5 @@ _LISTINGS = {
         ("suite", "datasets", "backbones", "strategies", "seeds", "runs", "title"),
         (50,),
     ),
+    "trackers": _Listing(_tracker, _tracker_row, ("tracker", "library", "title"), (50,)),
 }

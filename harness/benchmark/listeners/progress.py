@@ -12,7 +12,8 @@ from harness.api.execution import Outcome
 from harness.api.metric import metric_fault
 from harness.api.records import EpochRecord, RunResult, RunSpec
 from harness.api.strategy import PhaseReport
-from harness.benchmark.events import RunListener, StateLeft
+from harness.benchmark.listeners.events import RunListener, StateLeft
+from harness.benchmark.listeners.tracking import Tracking
 from harness.benchmark.profile import Profile
 from harness.plugins.registry import PluginRegistry
 from harness.utils.streams import Guarded, unguarded
@@ -39,16 +40,19 @@ class ProgressReporter(RunListener):
         *,
         live: bool | None = None,
         profile: Profile | None = None,
+        tracking: Tracking | None = None,
     ) -> None:
         self.loaded, self.total, self.keep, self.done = loaded, total, keep, 0
         self.live = sys.stderr.isatty() if live is None else live
-        self.profile = profile or Profile()
+        self.profile, self.tracking = profile or Profile(), tracking
         self.started = self.last_line = time.monotonic()
         self.active: dict[str, tuple[RunSpec, str]] = {}
         self.bar: Progress | None = None
         self.task: TaskID | None = None
 
     def __enter__(self) -> Self:
+        for fault in self.tracking.start() if self.tracking is not None else ():
+            self.say(fault)
         if self.live:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -81,6 +85,8 @@ class ProgressReporter(RunListener):
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
+        for fault in self.tracking.stop() if self.tracking is not None else ():
+            self.say(fault)
 
     # -- events --------------------------------------------------------------------------
 
@@ -88,7 +94,7 @@ class ProgressReporter(RunListener):
         self.profile.run_start(spec)
         self.active[spec.run_id] = (spec, "starting")
         self._show()
-        self.loaded.notify("harness_run_start", spec=spec)
+        self._notify("harness_run_start", spec=spec)
 
     def ready(self, spec: RunSpec, _: None = None) -> None:
         self.profile.ready(spec)
@@ -98,10 +104,16 @@ class ProgressReporter(RunListener):
         text = f"{record.phase}, epoch {record.epoch:g}: {spec.protocol.metric} {score}"
         self.active[spec.run_id] = (spec, text)
         self._show()
-        self.loaded.notify("harness_epoch_end", spec=spec, epoch=record)
+        self._notify("harness_epoch_end", spec=spec, epoch=record)
 
     def phase_end(self, spec: RunSpec, report: PhaseReport) -> None:
-        self.loaded.notify("harness_phase_end", spec=spec, report=report)
+        self._notify("harness_phase_end", spec=spec, report=report)
+
+    def _notify(self, hook: str, **told: object) -> None:
+        """Tell the plugins that observe, and the trackers."""
+        self.loaded.notify(hook, **told)
+        for fault in self.tracking.hear(hook, **told) if self.tracking is not None else ():
+            self.say(fault)
 
     def state_left(self, spec: RunSpec, left: StateLeft) -> None:
         self.say(
@@ -124,7 +136,7 @@ class ProgressReporter(RunListener):
             if why := metric_fault(name, value):
                 self.say(f"undefined: {spec.cell} (seed {spec.seed}): {name} raised {why}")
         self._show(advance=True)
-        self.loaded.notify("harness_run_end", spec=spec, result=result)
+        self._notify("harness_run_end", spec=spec, result=result)
         self.profile.run_end(spec)
 
     def weights_lost(self, spec: RunSpec, reason: str) -> None:

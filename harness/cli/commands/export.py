@@ -1,0 +1,51 @@
+"""`harness export`: a finished run's network for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.session import Session, example, pass_session
+from harness.errors import UsageError
+
+
+@click.command(epilog=example("harness export 3fa1 --out ward-network"))
+@click.argument("run")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="Write the network and its card into this new folder.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The results folder of the run [results/*].",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of a cell this run.")
+@pass_session
+def command(session: Session, run: str, out: Path, results: Path | None, seed: int | None) -> None:
+    """Write a run's network in published names.
+
+    As safetensors, with a model card.
+
+    RUN is an id or its first digits, the path of a record, or with --seed DATASET/BACKBONE/STRATEGY.
+    The names are torchvision's, or timm's for backbones of timm.  Of `bench --save-weights`.
+    """
+    from harness.inference.export import export
+    from harness.inference.tested import find_tested
+    from harness.utils.text import clean
+
+    found = find_tested(run, results, seed=seed)
+    if len(found) > 1:
+        seeds = ", ".join(str(one.result.spec.seed) for one in found)
+        raise UsageError(
+            f"{run} has {len(found)} runs: choose one with --seed (there are: {seeds})"
+        )
+    made = export(found[0], session.plugins, out)
+    whose = f"{made.library} loads it strictly" if made.library else "in the names of its plugin"
+    spec = found[0].result.spec
+    click.echo(clean(f"{spec.cell}, seed {spec.seed} ({whose}): {made.folder}"))

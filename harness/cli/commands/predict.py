@@ -1,0 +1,89 @@
+"""`harness predict`: what a finished run makes of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.session import Session, example, pass_session
+from harness.errors import UsageError
+
+
+@click.command(epilog=example("harness predict ward/resnet50/lp-ft new-images --out predicted.csv"))
+@click.argument("run")
+@click.argument("images", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE.csv",
+    help="Write the probabilities here.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The results folder of the run [results/*].",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Of a cell only this run, instead of the mean over all.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="A folder with RUN_ID.safetensors [weights in the results folder].",
+)
+@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads [as many as the run had, which rounds as it did].",
+)
+@click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and say so.")
+@pass_session
+def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
+    """Predict images (files or folders) with a run that kept its weights.
+
+    RUN is an id or its first digits, the path of a record, or DATASET/BACKBONE/STRATEGY: then the
+    probabilities are the mean over its seeds.  Images are prepared as those of the run were.  Of
+    `bench --save-weights`.
+    """
+    from harness.benchmark.sizing import choose_device
+    from harness.inference.predictions import predict
+    from harness.inference.sources import list_files
+    from harness.inference.tested import find_tested, remarks
+    from harness.utils import files
+    from harness.utils.text import clean, plural
+
+    out: Path = given["out"]
+    if out.suffix.lower() != ".csv":
+        raise UsageError(f"--out {out}: the name must end in .csv")
+    found = find_tested(
+        given["run"], given["results"], seed=given["seed"], weights=given["weights"]
+    )
+    listed = list_files(given["images"])
+    if listed.passed_over:
+        click.echo(clean(f"passed over: {', '.join(listed.passed_over)}"), err=True)
+    made = predict(
+        found,
+        listed,
+        session.plugins,
+        device=choose_device(given["device"]),
+        threads=given["threads"],
+        skip_bad_images=given["skip_bad_images"],
+    )
+    for name, why in made.bad.items():
+        click.echo(clean(f"left out: {name}: {why}"), err=True)
+    for one in found:
+        for remark in remarks(one, session.plugins):
+            click.echo(clean(f"run {one.result.run_id}: {remark}"), err=True)
+    files.write(out, made.to_csv().encode())
+    spec = found[0].result.spec
+    seeds = ", ".join(str(one.result.spec.seed) for one in found)
+    how = f"seed {seeds}" if len(found) == 1 else f"mean of the probabilities of seeds {seeds}"
+    click.echo(clean(f"{plural(len(made.files), 'image')} by {spec.cell}, {how}: {out}"))
