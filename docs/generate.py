@@ -1,6 +1,6 @@
 """Write what follows from the code.
 
-That is: docs/hooks.md, docs/cli.md, docs/api-surface-1.txt, the tables in docs/results.md, and the map
+That is: docs/hooks.md, docs/cli.md, docs/reference.md, docs/api-surface-1.txt, the tables in docs/results.md, and the map
 in docs/architecture.md.
 
     python docs/generate.py
@@ -18,6 +18,7 @@ from pathlib import Path
 import api_surface
 import click
 import house_map
+import reference_page
 import result_tables
 
 from harness.cli import cli
@@ -266,6 +267,9 @@ def _command_parts(group: PackageGroup, ctx: click.Context) -> Iterator[str]:
         pieces = [below.command_path, *map(_argument, arguments)]
         yield f"## `{' '.join(pieces)}`"
         yield inspect.cleandoc(command.help or "")
+        if command.epilog:
+            _, _, calls = command.epilog.partition("Example:\n")
+            yield f"```bash\n{inspect.cleandoc(calls)}\n```"
         own = [one for one in command.params if one not in SHARED]
         if rows := _option_rows(own):
             yield "\n".join(rows)
@@ -311,6 +315,7 @@ def main() -> int:
     """Write the pages; refuse to forget a part of the API."""
     (DOCS / "hooks.md").write_text(hooks_page(), encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
+    reference_page.PAGE.write_text(f"{MARK}\n\n{reference_page.page()}", encoding="utf-8")
     for writer in (result_tables, house_map):
         page = writer.current(writer.PAGE.read_text(encoding="utf-8"))
         writer.PAGE.write_text(page, encoding="utf-8")

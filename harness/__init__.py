@@ -6,6 +6,7 @@ from harness.api.backbone import Backbone, Compiling, Weights
 from harness.api.dataset import Access, Dataset, LocalDataset
 from harness.api.execution import (
     Engine,
+    ExternalImages,
     ImageSet,
     Observer,
     Outcome,
@@ -22,6 +23,7 @@ from harness.api.records import (
     DataRecord,
     Environment,
     EpochRecord,
+    ExternalRecord,
     Failure,
     MetricValue,
     NumericMode,
@@ -92,6 +94,8 @@ __all__ = [
     "Engine",
     "Environment",
     "EpochRecord",
+    "ExternalImages",
+    "ExternalRecord",
     "Failure",
     "FolderDataset",
     "HarnessError",

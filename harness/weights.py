@@ -209,7 +209,7 @@ def _default(backbone: Backbone) -> _Place:
     declared = backbone.weights
     if declared is None or (declared.file is None and declared.enum is None):
         raise WeightsError(
-            f"{backbone.name} declares no weights: give a folder with --weights DIR, or use "
+            f"{backbone.name} declares no weights: give a folder with --weights FOLDER, or use "
             "--weights none for random weights."
         )
     if declared.file is not None:
@@ -246,7 +246,7 @@ def _obstacle(backbone: Backbone, place: _Place, *, offline: bool) -> str:
 def _advice(backbone: Backbone, place: _Place) -> str:
     return (
         f"Fetch {place.url} ({place.megabytes:.0f} MB) into {place.path.parent}, or into a folder "
-        f"of your own given by --weights DIR (as {place.path.name} or {backbone.name}"
+        f"of your own given by --weights FOLDER (as {place.path.name} or {backbone.name}"
         f"{place.path.suffix}), or use --weights none for random weights."
     )
 

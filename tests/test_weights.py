@@ -220,7 +220,7 @@ class TestTorchvisionsFile:
             "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
             str(hub),
             "98 MB",
-            "--weights DIR",
+            "--weights FOLDER",
             "--weights none",
         ):
             assert said in str(caught.value)

@@ -1,14 +1,14 @@
 """How often intervals of a tuned gain over several splits hold the truth, and what tuning ranks.
 
     python benchmarks/simulations/splits.py holds --repetitions 1200
-    python benchmarks/simulations/splits.py chosen --repetitions 1200
-    python benchmarks/simulations/splits.py order --repetitions 2000
+    python benchmarks/simulations/splits.py order --repetitions 1000
+    python benchmarks/simulations/splits.py chosen --repetitions 200
 
 `holds`: two real learners on drawn data sets, each tuned over eight settings on validation in every
 run; the truth is the mean gain over data sets.  Luck of a trial moves its validation and its test
 score alike.  Six data sets make a board, whose cells lend each other their spread.
-`chosen`: the same, settings chosen anew in every run, or once in the first.  `order`: Kendall's tau
-of a board of tuned strategies to the truth, by how they are tuned.
+`order`: Kendall's tau of a board of tuned strategies to the truth, by how they are tuned; `chosen`:
+how often t intervals of their gains hold where rates are chosen anew in every run, or in the first.
 
 An error of Monte Carlo (a standard error) stands behind every share.
 """
@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 from boards import percent
+from scipy.special import stdtrit
 
 from harness.stats import Estimate, Gain, Splits, average_gain, estimate_gains
 
@@ -40,7 +41,6 @@ class World:
         official: the test part is the same in all splits, and another for every data set.
         luck: standard deviation of a trial's score for its luck, in validation and test alike.
         apart: standard deviation of a gain for the luck of its split.
-        once: settings are chosen in the first run, for all.
     """
 
     splits: int = 5
@@ -49,7 +49,6 @@ class World:
     official: bool = False
     luck: float = 0.0
     apart: float = 0.0
-    once: bool = False
 
 
 def draw(rng: np.random.Generator, world: World, name: str = "0") -> Gain:
@@ -61,7 +60,6 @@ def draw(rng: np.random.Generator, world: World, name: str = "0") -> Gain:
     inputs = rng.standard_normal((count, INPUTS)) + labels[:, None] * apart
     order = rng.permutation(count)
     added, tested = np.zeros((runs, count)), np.zeros((world.splits, count), dtype=bool)
-    chosen: list[int | None] = [None, None]
     for run in range(runs):
         split = run // world.seeds
         if run % world.seeds == 0:
@@ -72,11 +70,8 @@ def draw(rng: np.random.Generator, world: World, name: str = "0") -> Gain:
                 test, rest = order[:part], order[part:]
             tested[split, test] = True
         for learner, sign in ((0, 1.0), (1, -1.0)):
-            right, best = _tuned(
-                rng, (inputs, labels), (rest[part:], rest[:part], test),
-                luck=world.luck, half=bool(learner), chosen=chosen[learner],
-            )  # fmt: skip
-            chosen[learner] = best if world.once else None
+            parts = (rest[part:], rest[:part], test)
+            right = _tuned(rng, (inputs, labels), parts, luck=world.luck, half=bool(learner))
             added[run, test] += sign * right / part
         added[run, test] += own / part
     number = np.repeat(np.arange(world.splits), world.seeds)
@@ -94,9 +89,8 @@ def _tuned(
     *,
     luck: float,
     half: bool,
-    chosen: int | None,
-) -> tuple[np.ndarray, int]:
-    """Ridge regression on random features: what each test image scores, and the setting chosen.
+) -> np.ndarray:
+    """Ridge regression on random features: what each test image scores [N].
 
     Args:
         rng: of features and luck.
@@ -104,7 +98,6 @@ def _tuned(
         parts: images to train on, to validate on and to test on.
         luck: as `World` has it.
         half: only half of the inputs is seen.
-        chosen: the setting, where it is chosen already.
     """
     (inputs, labels), (train, validation, test) = data, parts
     weights = rng.standard_normal((INPUTS, FEATURES)) / INPUTS**0.5
@@ -117,11 +110,11 @@ def _tuned(
     turned = vectors.T @ (seen[train].T @ (labels[train] - level))
     fitted = vectors @ (turned[:, None] / (values[:, None] + RIDGES * len(train)))
     lucky = luck * rng.standard_normal(TRIALS)
-    if chosen is None:
-        good = (seen[validation] @ fitted + level) * labels[validation, None] > 0
-        chosen = int((good.mean(axis=0) + lucky).argmax())
-    right = (seen[test] @ fitted[:, chosen] + level) * labels[test] > 0
-    return right + lucky[chosen], chosen
+    good = (seen[validation] @ fitted + level) * labels[validation, None] > 0
+    best = int((good.mean(axis=0) + lucky).argmax())
+    right = (seen[test] @ fitted[:, best] + level) * labels[test] > 0
+    found: np.ndarray = right + lucky[best]
+    return found
 
 
 # -- tables -------------------------------------------------------------------------------------
@@ -181,29 +174,6 @@ def _hits(given: list[Estimate], truth: float) -> tuple[str, str]:
     ends = np.array([one.interval() for one in given])
     hits = ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).astype(float)
     return percent(hits), f"{100 * float(np.median(ends[:, 1] - ends[:, 0])) / 2:.1f}"
-
-
-def chosen() -> Iterator[Line]:
-    yield (
-        "design | luck of a trial | anew: a cell alone holds | half width | once: holds | half width",
-        lambda _: [],
-    )
-    for design, splits, seeds in (("5 splits x 3 seeds", 5, 3), ("5 pairs", 5, 1)):
-        for luck in (0.0, 0.02, 0.04):
-            for official in (False, True):
-                world = World(splits, seeds, official=official, luck=luck)
-                kind = "official" if official else "drawn anew"
-                name = f"{design}, test {kind} | {100 * luck:g}"
-                yield name, lambda n, world=world: anew_or_once(world, n)
-
-
-def anew_or_once(world: World, n: int) -> list[str]:
-    shares: list[str] = []
-    for once in (False, True):
-        gains = drawn(replace(world, once=once), n)
-        truth = float(np.mean([gain.added.sum(axis=1).mean() for gain in gains]))
-        shares += _hits([estimate_gains([gain])[0] for gain in gains], truth)
-    return shares
 
 
 # -- a board of tuned strategies: what the rate does to their order --------------------------------
@@ -266,6 +236,35 @@ def _picked(validation: np.ndarray, test: np.ndarray) -> np.ndarray:
     return found
 
 
+MANY = 200  # further runs, the mean of which is taken for the truth
+
+
+def chosen() -> Iterator[Line]:
+    yield "seeds | anew: interval of a cell holds | once, in the first: holds", lambda _: []
+    for seeds in (3, 5):
+        yield str(seeds), lambda n, seeds=seeds: anew_or_once(seeds, n)
+
+
+def anew_or_once(seeds: int, n: int) -> list[str]:
+    rng = np.random.default_rng(18)
+    found = [_hold(*strategies(rng, seeds + MANY, 1.5)[1:], seeds) for _ in range(n)]
+    return [percent(one) for one in np.array(found).T]
+
+
+def _hold(validation: np.ndarray, test: np.ndarray, seeds: int) -> list[float]:
+    """Share of the gains on the first strategy whose t interval over seeds holds their expectation."""
+    picked = _picked(validation, test)
+    truth = picked[:, :, seeds:].mean(axis=2)
+    first = validation[:, :, :1].argmax(axis=-1)[..., None]
+    once = np.take_along_axis(test[:, :, :seeds], first, axis=-1)[..., 0]
+    shares = []
+    for runs in (picked[:, :, :seeds], once):
+        gains, expected = runs[1:] - runs[:1], truth[1:] - truth[:1]
+        half = stdtrit(seeds - 1, 0.975) * gains.std(axis=2, ddof=1) / seeds**0.5
+        shares.append(float((np.abs(gains.mean(axis=2) - expected) <= half).mean()))
+    return shares
+
+
 def kendall(one: np.ndarray, other: np.ndarray) -> float:
     """Kendall's tau of figures without ties."""
     first, second = np.triu_indices(len(one), 1)
@@ -273,7 +272,7 @@ def kendall(one: np.ndarray, other: np.ndarray) -> float:
     return float(same.mean())
 
 
-TABLES = {"holds": holds, "chosen": chosen, "order": order}
+TABLES = {"holds": holds, "order": order, "chosen": chosen}
 
 
 def main() -> None:

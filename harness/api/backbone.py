@@ -56,7 +56,7 @@ class Backbone(BaseModel):
     """A network as a chain of named stages that cover every parameter exactly once.
 
     Attributes:
-        name: kebab-case id; `NAME.safetensors` or `NAME.pth` in `--weights DIR` fills it.
+        name: kebab-case id; `NAME.safetensors` or `NAME.pth` in `--weights FOLDER` fills it.
         stages: stage names in forward order; the last is `head`.
         classifier: the stages that torchvision calls the classifier, `head` among them.
         weights: the default starting point; None: there is none.

@@ -62,6 +62,8 @@ class Dataset(BaseModel):
         procedural: drawn by a program: never a result about patients.
         mirrors: an image may be flipped left to right for training, so left and right mean nothing
             in it; the protocol says whether images are.
+        external: name -> a further test set, of other places say: every run predicts all its
+            images at its end, whatever split they are in; no part of a run's identity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +81,7 @@ class Dataset(BaseModel):
     problems: tuple[str, ...] = ()
     procedural: bool = False
     mirrors: bool = False
+    external: dict[Name, Dataset] = {}
 
     @abstractmethod
     def load(self, access: Access) -> Mapping[str, datasets.Dataset]:
@@ -91,6 +94,16 @@ class Dataset(BaseModel):
         Raises:
             DataError: the source is missing, has changed, or contradicts the declaration.
         """
+
+    def external_sets(self, access: Access) -> Mapping[str, Dataset]:
+        """Every further test set, also those that only the data themselves name.
+
+        Raises:
+            DataError: the source contradicts itself.
+        """
+        own = type(self).model_fields["external"].annotation
+        # A subclass may have called something else so before this was here.
+        return self.external if own == Dataset.model_fields["external"].annotation else {}
 
     def at_hand(self, access: Access) -> bool:
         """True if `load` finds all it needs on this machine."""

@@ -10,7 +10,7 @@ from harness.api.backbone import Backbone
 from harness.api.dataset import SPLITS, Split
 from harness.api.images import Images, PickedRows
 from harness.api.metric import Metric
-from harness.api.records import DataRecord, EpochRecord, RunResult, WeightsRecord
+from harness.api.records import DataRecord, EpochRecord, ExternalRecord, RunResult, WeightsRecord
 from harness.api.strategy import PhaseReport, Strategy
 
 if TYPE_CHECKING:
@@ -64,6 +64,36 @@ def _mapped(file: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class ExternalImages:
+    """A further test set, decoded.
+
+    Attributes:
+        images: uint8 [N, 3, crop, crop], possibly memory-mapped.
+        labels: int64 [N], numbers into the classes of the dataset.
+        rows: int32 [N], numbers into the samples of its split file.
+        record: what is written into every result, without figures.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+    record: ExternalRecord
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process maps the same file instead of being sent the pixels."""
+        file = getattr(self.images, "filename", None)
+        images = self.images if file is None else str(file)
+        return _external_images, (images, self.labels, self.rows, self.record)
+
+
+def _external_images(
+    images: np.ndarray | str, labels: np.ndarray, rows: np.ndarray, record: ExternalRecord
+) -> ExternalImages:
+    found = _mapped(images) if isinstance(images, str) else images
+    return ExternalImages(found, labels, rows, record)
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """A dataset, decoded: what the engine trains and tests on.
 
@@ -72,6 +102,7 @@ class ImageSet:
         labels: split -> int64 [N], numbers into `classes`.
         rows: split -> int32 [N], numbers into the samples of the split file.
         record: what is written into every result.
+        external: name -> a further test set.
     """
 
     classes: tuple[str, ...]
@@ -79,6 +110,7 @@ class ImageSet:
     labels: Mapping[Split, np.ndarray]
     rows: Mapping[Split, np.ndarray]
     record: DataRecord
+    external: Mapping[str, ExternalImages] = field(default_factory=dict)
 
     def stored(self, split: Split) -> Images:
         """The images of a split as they lie: copied as they are needed."""
@@ -90,7 +122,8 @@ class ImageSet:
         picked = isinstance(self.images, PickedImages)
         file = None if picked else getattr(self.images["train"], "filename", None)
         images = self.images if file is None else str(file)
-        return _image_set, (self.classes, images, self.labels, self.rows, self.record)
+        parts = (self.classes, images, self.labels, self.rows, self.record, self.external)
+        return _image_set, parts
 
 
 def _image_set(
@@ -99,16 +132,17 @@ def _image_set(
     labels: Mapping[Split, np.ndarray],
     rows: Mapping[Split, np.ndarray],
     record: DataRecord,
+    external: Mapping[str, ExternalImages],
 ) -> ImageSet:
     """`images`: or the array file that holds train, then validation, then test."""
     if not isinstance(images, str):
-        return ImageSet(classes, images, labels, rows, record)
+        return ImageSet(classes, images, labels, rows, record, external)
     found: dict[Split, np.ndarray] = {}
     whole, first = _mapped(images), 0
     for split in SPLITS:
         end = first + len(labels[split])
         found[split], first = whole[first:end], end
-    return ImageSet(classes, found, labels, rows, record)
+    return ImageSet(classes, found, labels, rows, record, external)
 
 
 @dataclass(frozen=True)
@@ -169,8 +203,12 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run; a failed one has no predictions.  `state`: the tested weights, if asked for."""
+    """A finished run; a failed one has no predictions.  `state`: the tested weights, if asked for.
+
+    `external`: name of a further test set -> its predictions, as those of `test`.
+    """
 
     result: RunResult
     predictions: Predictions | None = None
     state: Mapping[str, Tensor] | None = None
+    external: Mapping[str, Predictions] = field(default_factory=dict)

@@ -117,6 +117,26 @@ class TunedRow(Record):
     best_so_far: tuple[float, ...] = ()
 
 
+class ExternalFigure(Record):
+    """A row on a further test set of one dataset, beside the test split; no part of any rank.
+
+    Attributes:
+        name: of the set; with a fingerprint where several of one name are on the board.
+        data: its fingerprint.
+        runs, wanted: n of N runs have it.
+        value: mean over seeds and backbones; None: some run lacks it, or it is undefined there.
+        internal: the same of the test split.
+    """
+
+    dataset: str
+    name: str
+    data: str
+    runs: int
+    wanted: int
+    value: float | None = None
+    internal: float | None = None
+
+
 class Row(Extended):
     """A strategy with its settings.
 
@@ -131,9 +151,10 @@ class Row(Extended):
         gaps: what is missing, failed or undefined.
         not_asked: runs that were asked for of other rows only.
         tuning: None: the row's settings are those of the suite.
+        external: further test sets.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("tuning",)
+    _later: ClassVar[tuple[str, ...]] = ("tuning", "external")
 
     label: str
     strategy: str
@@ -154,6 +175,7 @@ class Row(Extended):
     gaps: tuple[Gap, ...] = ()
     not_asked: int = 0
     tuning: TunedRow | None = None
+    external: tuple[ExternalFigure, ...] = ()
 
 
 class Block(Extended):
@@ -262,6 +284,15 @@ class AssumedValue(Record):
     source: str
 
 
+class ExternalRun(Record):
+    """A further test set, as one run predicted it; `data`: its fingerprint."""
+
+    data: str
+    split_sha256: str
+    images: int
+    metrics: dict[str, MetricValue]
+
+
 class BoardRun(Extended):
     """One run: its identity, figures and cost.  `cost.alone` is what rows add up.
 
@@ -271,9 +302,10 @@ class BoardRun(Extended):
         trial: number of the trial that was chosen for its row; None: the row is not tuned.
         plugins: by role, whose code it was: `conv-lora 0.3.1`, with `(changed)` where it is an
             editable or loose file, or a tree with changes.
+        external: name -> a further test set.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial")
+    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "external")
 
     run_id: str
     suite: str
@@ -316,6 +348,7 @@ class BoardRun(Extended):
     split: int = 0
     labels: str | None = None
     trial: int | None = None
+    external: dict[str, ExternalRun] = Field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -174,6 +174,7 @@ def why_uncomputed(name: str, value: MetricValue) -> str:
 def is_pending(result: RunResult) -> bool:
     """True for a record whose figures nobody has computed yet."""
     values = [*result.metrics.items(), *result.validation.items()]
+    values += [pair for one in result.external.values() for pair in one.metrics.items()]
     return any(why_uncomputed(name, value) == PENDING for name, value in values)
 
 

@@ -371,8 +371,34 @@ class PredictionsRecord(Record):
     sha256: str
 
 
-class RunResult(Record):
-    """The result of a run.  Every figure can be computed again from the predictions file."""
+class ExternalRecord(DataRecord):
+    """A further test set and what a run made of it; `counts` has it under `test`.
+
+    Attributes:
+        metrics: figures over the classes that have an image there.
+        predictions: `<run_id>.external-NAME.safetensors`, with logits, targets and rows of `test`.
+        from_weights: predicted later, from the weights that the run kept.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("contradicting", "samples", "from_weights")
+
+    metrics: dict[str, MetricValue] = {}
+    predictions: PredictionsRecord | None = None
+    from_weights: bool = False
+
+    @property
+    def present_only(self) -> bool:
+        """True if a class has no image there."""
+        return not all(self.counts["test"].values())
+
+
+class RunResult(Extended):
+    """The result of a run.  Every figure can be computed again from the predictions file.
+
+    `external`: name -> a further test set; no figure of it is among those of the test split.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("external",)
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -393,6 +419,7 @@ class RunResult(Record):
     environment: Environment | None = None
     predictions: PredictionsRecord | None = None
     finished: str = ""
+    external: dict[Name, ExternalRecord] = {}
 
     @property
     def limited(self) -> bool:

@@ -31,6 +31,7 @@ def describe_plan(dry: DryRun) -> str:
         *([dry.plan.memory] if dry.plan.memory else []),
         "",
         *_datasets(dry),
+        *dry.external.describe(retrain=dry.retrain),
         "",
         *_weights(dry),
         "",

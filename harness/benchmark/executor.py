@@ -21,7 +21,7 @@ from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
 from harness.data.division.split import Division
-from harness.errors import HarnessError, PluginError, TrainingError
+from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files
@@ -41,6 +41,8 @@ class WorkerSetup:
         images: dataset and division -> its decoded images; sent by the name of their file.
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
+        from_weights: run id -> its tested weights, of finished runs of which only further test sets
+            are predicted.
         threads: torch threads of a process that works on the CPU.
         packed: other processes work on the same card, so that no run's seconds are its own.
         native: bf16 was chosen for its speed, so a process whose processor has no instructions for
@@ -53,6 +55,7 @@ class WorkerSetup:
     device: str = "cpu"
     shortened: bool = False
     weights_folder: Path | None = None
+    from_weights: Mapping[str, Path] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     threads: int = 1
     packed: bool = False
@@ -103,7 +106,11 @@ class RunExecutor:
             if isinstance(observer, RunObserver):
                 observer.dress = partial(self._dressed, records=records)
             self._check_processor(spec)
-            outcome = self._carry_out(self._resources(spec, observer), spec)
+            resources = self._resources(spec, observer)
+            kept = self.setup.from_weights.get(spec.run_id)
+            if kept is not None:
+                return _test_again(spec, resources, kept)
+            outcome = self._carry_out(resources, spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
                 _save_weights(outcome, self.setup.weights_folder, observer)
         except KeyboardInterrupt:
@@ -137,7 +144,7 @@ class RunExecutor:
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
-        return Outcome(result, outcome.predictions)
+        return Outcome(result, outcome.predictions, external=outcome.external)
 
     def _carry_out(self, resources: Resources, spec: RunSpec) -> Outcome:
         outcome = self.loaded.manager.hook.harness_execute(spec=spec, resources=resources)
@@ -295,6 +302,35 @@ def _traceback(error: BaseException) -> str:
     lines = traceback.format_exception(error)
     home = f"{Path(__file__).resolve().parents[2]}{os.sep}"
     return "".join(lines).replace(home, "").replace(f"{Path.home()}{os.sep}", "~/")
+
+
+def _test_again(spec: RunSpec, resources: Resources, file: Path) -> Outcome:
+    """The further test sets of a finished run, by the weights that it kept."""
+    from harness.engine import test_again
+
+    return test_again(spec, resources, tested_weights(file, spec.run_id))
+
+
+def tested_weights(file: Path, run_id: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file that `bench --save-weights` wrote.
+
+    Raises:
+        WeightsError: it cannot be read, or holds those of another run.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            told = (opened.metadata() or {}).get("run_id")
+            found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{file} cannot be read as weights ({error}): it is cut short or damaged"
+        ) from error
+    if told != run_id:
+        whose = f"those of run {told}" if told else "of no run"
+        raise WeightsError(f"{file} must hold the weights of run {run_id}; it has {whose}")
+    return found
 
 
 def _save_weights(outcome: Outcome, folder: Path, observer: Observer) -> None:

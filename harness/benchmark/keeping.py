@@ -12,6 +12,7 @@ from harness.api.execution import Outcome
 from harness.api.metric import is_pending
 from harness.api.records import RunResult, RunSpec
 from harness.benchmark.executor import weights_file
+from harness.benchmark.external import ExternalKeeper
 from harness.benchmark.profile import DecodingCost
 from harness.data.cache import PixelCheck, check_aside
 from harness.data.preparation import PreparedDataset
@@ -41,6 +42,7 @@ class OutcomeKeeper:
         checks: dataset -> the checks of its images that are due.
         kept: ids of what was stored.
         early: id -> record of a run that was stored before its figures were computed.
+        external: what finished runs are carried out again for.
     """
 
     store: Store
@@ -50,6 +52,7 @@ class OutcomeKeeper:
     checks: Mapping[str, tuple[PixelCheck, ...]] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
     early: dict[str, RunResult] = field(default_factory=dict)
+    external: ExternalKeeper | None = None
 
     def carry_out(
         self,
@@ -87,14 +90,19 @@ class OutcomeKeeper:
         Raises:
             DamagedImages: it follows from other images than those of the dataset.
         """
+        again = self.external is not None and outcome.result.run_id in self.external.again
         if is_pending(outcome.result):
-            self._keep_early(outcome)
+            if not again:
+                self._keep_early(outcome)
             return outcome.result
         if outcome.result.status != "ok" and outcome.result.run_id in self.early:
             return self._without_figures(outcome.result)
         dataset = outcome.result.spec.dataset
         if self._damaged(dataset):
             raise DamagedImages(dataset)
+        if again and self.external is not None:
+            self.kept.add(outcome.result.run_id)
+            return self.external.keep(self.decoding.charge(outcome, settle=False))
         outcome = self.decoding.charge(outcome)
         try:
             result = self.store.add(outcome)

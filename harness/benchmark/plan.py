@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.api.records import NumericMode, Plan, PlannedRun, RunResult, RunSpec, Suite
+from harness.benchmark.external import ExternalPlan
 from harness.benchmark.identity import run_specs
 from harness.benchmark.numerics import numeric_mode
 from harness.benchmark.request import BenchOptions
@@ -59,12 +60,16 @@ class DryRun:
 
     Attributes:
         results: the finished runs in the store, of other plans too.
+        external: finished runs that lack a further test set; `retrain`: those without weights are
+            trained again for it.
     """
 
     plan: BenchPlan
     store: Store
     needs: Sequence[Requirement]
     results: Sequence[RunResult]
+    external: ExternalPlan = field(default_factory=ExternalPlan)
+    retrain: bool = False
 
     @property
     def suite(self) -> Suite:

@@ -34,6 +34,7 @@ class BenchRequest:
     shard: tuple[int, int] | None = None
     precision: str | None = None
     window: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class BenchOptions:
         compile: on a CUDA device: compile steps where it pays ('auto'), never or always.
         deterministic: on a CUDA device: the same bits in every process, with slower kernels.
         track: names of the trackers that are told of the runs made.
+        retrain_for_external: train finished runs again whose further test sets are not predicted and
+            that kept no weights.
         live: a live bar or plain lines; None: a bar where stderr is a terminal.
     """
 
@@ -63,5 +66,6 @@ class BenchOptions:
     retry_failed: bool = False
     save_weights: bool = False
     track: tuple[str, ...] = ()
+    retrain_for_external: bool = False
     live: bool | None = None
     access: Access = field(default_factory=Access)

@@ -52,7 +52,7 @@ def find_run(places: list[Path], run: str) -> tuple[Store, RunResult]:
         return found[0]
     where = ", ".join(map(str, places)) or "results/"
     if not found:
-        raise StoreError(f"no run {run} in {where}; give its folder with --out DIR")
+        raise StoreError(f"no run {run} in {where}; give its folder with --results FOLDER")
     ids = ", ".join(sorted({result.run_id for _, result in found}))
     raise StoreError(f"{len(found)} runs in {where} start with {run}: {ids}; give more digits")
 

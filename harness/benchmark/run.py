@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from harness.api.dataset import SPLITS, Dataset
+from harness.api.backbone import Backbone
+from harness.api.dataset import SPLITS, Access, Dataset
+from harness.api.execution import ExternalImages
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
 from harness.benchmark.events import Group
 from harness.benchmark.executor import WorkerSetup
+from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.numerics import settle_precision
@@ -29,6 +32,7 @@ from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.tracking import Tracking, check_trackers
 from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.division.split import Division
+from harness.data.external import PreparedExternal
 from harness.data.preparation import (
     DatasetInfo,
     PreparedDataset,
@@ -41,6 +45,7 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.utils import files
+from harness.weights import WeightsFile
 
 Say = Callable[[str], None]
 
@@ -54,6 +59,8 @@ class BenchResult:
         asked: ids of all the runs it asked for.
         profile: seconds by part of the call.
         without_weights: finished runs it asked for whose weights should be kept and are not there.
+        without_external: those that lack a further test set, and why.
+        extended: runs that were there and got one.
     """
 
     board: Leaderboard
@@ -64,6 +71,8 @@ class BenchResult:
     asked: frozenset[str]
     profile: Profile
     without_weights: list[RunResult] = field(default_factory=list)
+    without_external: list[tuple[RunSpec, str]] = field(default_factory=list)
+    extended: int = 0
 
 
 def run_benchmark(
@@ -87,30 +96,28 @@ def run_benchmark(
         store.check_writable()
         _begin_imports(store, options)
         weights_folder = _weights_folder(store, options)
-        if weights_folder is not None:
-            files.prepare(weights_folder)
         backbones = [loaded.backbones[name] for name in suite.backbones]
         needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
         require(suite.name, needs, access, resolved.fetched_as)
-        weights = find_weights(backbones, resolved.weights, access)
-        for name, file in weights.items():
-            if file is not None and file.note:
-                say(f"weights {name}: {file.path.name}: {file.note}")
+        weights = _weights(backbones, resolved, access, say)
         datasets = _prepare(resolved, options, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
         plan = make_plan(resolved, options, loaded, infos, weights)
         if plan.memory:
             say(plan.memory)
+        lacking = _lacking(plan, store, options, say)
         store.extend_plan(plan.record())
-        setup = _setup(plan, datasets, store, options, loaded)
         ids = [spec.run_id for spec in plan.specs]
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
+        again = lacking.again(retrain=options.retrain_for_external)
+        setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
     with profile.measure("runs"):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
-        keeper = OutcomeKeeper(store, decoding, say, weights_folder)
+        further = ExternalKeeper(store, say, again)
+        keeper = OutcomeKeeper(store, decoding, say, weights_folder, external=further)
 
         def execute(specs: Sequence[RunSpec]) -> None:
             with ProgressReporter(
@@ -123,16 +130,20 @@ def run_benchmark(
             nonlocal setup
             datasets[name] = _prepare_one(resolved, options, say, resolved.datasets[name])
             decoding.add(name, datasets[name].seconds)
-            setup = _setup(plan, datasets, store, options, loaded)
+            setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
 
-        keeper.carry_out(todo, datasets, execute, decode_again)
+        carried = [*todo, *(spec for spec in plan.specs if spec.run_id in again)]
+        keeper.carry_out(carried, datasets, execute, decode_again)
     with profile.measure("board"):
         board = refresh_board(store, loaded)
     asked = frozenset(ids)
     failed = [run for run in store.failures() if run.run_id in asked]
     done = len(ids) - len(todo)
     lost = without_weights(store, asked, weights_folder)
-    return BenchResult(board, store.folder, len(todo), done, failed, asked, profile, lost)
+    without = lacking.left(plan_external(plan.specs, store, infos), further.without)
+    return BenchResult(
+        board, store.folder, len(todo), done, failed, asked, profile, lost, without, further.added
+    )
 
 
 def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
@@ -164,7 +175,8 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights)
-    return DryRun(plan, store, needs, results)
+    external = plan_external(plan.specs, store, infos)
+    return DryRun(plan, store, needs, results, external, retrain=options.retrain_for_external)
 
 
 def _with_splits(options: BenchOptions, resolved: ResolvedSuite) -> BenchOptions:
@@ -183,7 +195,11 @@ def _recorded(
 
     The same code draws the same images.  Files may have changed since, so they are always read.
     """
-    if not dataset.procedural or dataset.name in resolved.split_files:
+    if (
+        not dataset.procedural
+        or dataset.name in resolved.split_files
+        or dataset.external_sets(Access())
+    ):
         return None
     code = provenance.source_hash(loaded.owner("datasets", dataset.name).module)
     protocol, limit = resolved.suite.protocol, resolved.request.limit
@@ -237,9 +253,31 @@ def _settled(
     return replace(resolved, precision=settled)
 
 
+def _weights(
+    backbones: Sequence[Backbone], resolved: ResolvedSuite, access: Access, say: Say
+) -> dict[str, WeightsFile | None]:
+    """The weights files of backbones, and a word on those that call for one."""
+    found = find_weights(backbones, resolved.weights, access)
+    for name, file in found.items():
+        if file is not None and file.note:
+            say(f"weights {name}: {file.path.name}: {file.note}")
+    return found
+
+
+def _lacking(plan: BenchPlan, store: Store, options: BenchOptions, say: Say) -> ExternalPlan:
+    """The finished runs that lack a further test set, told to whoever called."""
+    lacking = plan_external(plan.specs, store, plan.datasets)
+    for line in lacking.describe(retrain=options.retrain_for_external):
+        say(line)
+    return lacking
+
+
 def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
-    """The folder of tested weights; None: they are not kept."""
-    return store.folder / "weights" if options.save_weights else None
+    """The folder of tested weights, which can be written; None: they are not kept."""
+    folder = store.folder / "weights" if options.save_weights else None
+    if folder is not None:
+        files.prepare(folder)
+    return folder
 
 
 def _prepare(
@@ -269,7 +307,7 @@ def _prepare_one(
         say(f"{dataset.name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
     for note in prepared.notes:
         say(f"{dataset.name}: {note}")
-    return replace(prepared, seconds=time.perf_counter() - started)
+    return replace(prepared, seconds=time.perf_counter() - started - prepared.aside)
 
 
 def _setup(
@@ -278,6 +316,7 @@ def _setup(
     store: Store,
     options: BenchOptions,
     loaded: PluginRegistry,
+    from_weights: Mapping[str, Path],
 ) -> WorkerSetup:
     """Write the splits, and gather what every run shares."""
     images = {}
@@ -287,17 +326,27 @@ def _setup(
         stem = name if division.split == protocol.split_seed else f"{name}.{division.split}"
         file = store.write_split(stem, divided.splits.model_dump_json(indent=1))
         record = divided.images.record.model_copy(update={"split_file": f"splits/{file}"})
-        images[name, division] = replace(divided.images, record=record)
+        external = {each: _kept_split(one, store) for each, one in divided.external.items()}
+        images[name, division] = replace(divided.images, record=record, external=external)
     return WorkerSetup(
         suite=plan.resolved.suite.name,
         images=images,
         weights=plan.weights,
         device=plan.device,
         shortened=plan.resolved.shortened,
-        weights_folder=_weights_folder(store, options),
+        weights_folder=store.folder / "weights" if options.save_weights else None,
+        from_weights=from_weights,
         plugins=loaded.args,
         threads=options.threads,
         packed=plan.device.startswith("cuda") and plan.jobs > 1,
         engine=options.engine,
         native=plan.resolved.request.precision == "auto",
     )
+
+
+def _kept_split(further: PreparedExternal, store: Store) -> ExternalImages:
+    """The images of a further test set, whose split file is written."""
+    splits = further.splits
+    file = store.write_split(splits.dataset, splits.model_dump_json(indent=1))
+    record = further.images.record.model_copy(update={"split_file": f"splits/{file}"})
+    return replace(further.images, record=record)

@@ -22,10 +22,12 @@ from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
 from harness.benchmark.trials import trials_of
 from harness.data.division.given import split_files
+from harness.data.external import with_external
 from harness.data.folder import (
     UNKNOWN_MODALITY,
     FolderDataset,
     parse_data_option,
+    parse_external_option,
     with_options,
     with_windows,
 )
@@ -79,8 +81,14 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         UsageError: something is not known, or a value does not fit; with the nearest name.
     """
     suite, folders = _base(request, loaded)
-    folders = with_options(folders, request.columns, join_labels=request.join_labels)
-    folders = with_windows(folders, request.window)
+    given = [parse_external_option(option) for option in request.external]
+    every = with_options(
+        [*folders, *(further for _, further in given)],
+        request.columns,
+        join_labels=request.join_labels,
+    )
+    every = with_windows(every, request.window)
+    folders, further = every[: len(folders)], every[len(folders) :]
     registered = with_folders(loaded.datasets, folders)
     own = tuple(folder.name for folder in folders)
     datasets = _axis(request.datasets, (*suite.datasets, *own), registered, "dataset")
@@ -111,7 +119,10 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
     return ResolvedSuite(
         suite=chosen,
         request=request,
-        datasets={name: registered[name] for name in datasets},
+        datasets=with_external(
+            {name: registered[name] for name in datasets},
+            zip((of for of, _ in given), further, strict=True),
+        ),
         shortened=chosen.protocol.epochs != suite.protocol.epochs,
         precision=request.precision,
         split_files=split_files(

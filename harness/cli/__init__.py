@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from harness.cli.session import COMMANDS, SHARED, PackageGroup, reported, session_of
+from harness.cli.session import COMMANDS, SHARED, PackageGroup, example, reported, session_of
 from harness.errors import UsageError
 from harness.utils.streams import guarded, print_traceback
 
@@ -81,6 +81,7 @@ cli = Harness(
     package=COMMANDS,
     params=[*SHARED],
     help="Benchmark fine-tuning strategies for medical image classification.",
+    epilog=example("harness bench demo"),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 

@@ -196,6 +196,11 @@ def _commands(loaded: PluginRegistry) -> dict[str, click.Command]:
     return found
 
 
+def example(*calls: str) -> str:
+    """The epilog of a command's help: its calls as one types them, a line each."""
+    return "\n".join(["\b", "Example:", *(f"  {call}" for call in calls)])
+
+
 def comma_names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
     """The callback of an option that takes names with commas between them."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if value else ()
@@ -223,6 +228,9 @@ JOIN_LABELS = click.option(
 
 class Finite(click.FloatRange):
     """A number option: a finite number in a range."""
+
+    def _describe_range(self) -> str:  # click's help says `x<=None` of a range without ends
+        return "" if self.min is None and self.max is None else super()._describe_range()
 
     def convert(
         self,

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import field_validator
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.data.listing import as_on_disk, walk
 from harness.data.lists import (
+    EXTERNAL,
     FOLDER,
     SPLIT_NAMES,
     Columns,
@@ -48,18 +49,23 @@ if TYPE_CHECKING:
     import datasets
 
 UNKNOWN_MODALITY = "unknown"
+ID = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 LAYOUT = "lay it out as class/image.jpg or train|validation|test/class/image.jpg"
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One image: path from the folder, and what a list or the folders say; None: nothing."""
+    """One image: path from the folder, and what a list or the folders say; None: nothing.
+
+    `external`: the further test set that it is of, so that it is in no split; empty: of none.
+    """
 
     file: str
     label: str | None = None
     split: Split | None = None
     group: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    external: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class FolderDataset(Dataset):
     .jsonl, .parquet) says more where there is one: then every image must be in it, images may lie
     anywhere, and what it says must not contradict the folders.  Its columns are `file` (or
     `file_name`: from where the list lies), `label`, `split` and `group`, and those that `columns`
-    names; any other is an error.  Beside a list no folder is a label, unless `columns` says so.
+    names; any other is an error.  `external:NAME` in place of a split makes the image one of a
+    further test set, which is neither trained on nor part of the test split.  Beside a list no folder is a label, unless `columns` says so.
     Without splits the harness makes them; without groups every image is its own.
 
     What counts as an image is any file whose extension Pillow knows, and DICOM files, whatever their
@@ -137,7 +144,7 @@ class FolderDataset(Dataset):
         dicom.check_window(self.window, f"dataset {self.name!r}")
         found = _scan(folder)
         scans = _scans(folder, found.images, self.window)
-        lists = _read_lists(folder, find_lists(folder, found.others, found.images), self.columns)
+        lists = self._lists(folder, found)
         if lists is None:
             self._check_no_columns(folder)
             samples = _from_folders(folder, found.images, found.folders)
@@ -145,9 +152,40 @@ class FolderDataset(Dataset):
             folders = FOLDER in self.columns.get("label", ())
             samples = _from_list(folder, found.images, lists.rows, by_folder=folders)
         samples, joined = _one_spelling(folder, samples, join=self.join_labels)
-        _check_classes(folder, samples)
         samples = _by_patient(folder, samples, scans)
-        return _tables(folder, samples, (*(lists.notes if lists else ()), *joined))
+        _check_apart(folder, samples)
+        samples, further = self._own(folder, samples)
+        return _tables(folder, samples, (*(lists.notes if lists else ()), *joined, *further))
+
+    def external_sets(self, access: Access) -> Mapping[str, Dataset]:
+        """Those that are declared, and those that a list in the folder names.
+
+        Raises:
+            DataError: as `load`; a name stands for two.
+        """
+        folder = self.path.expanduser().resolve()
+        lists = self._lists(folder, _scan(folder)) if folder.is_dir() else None
+        listed = sorted({row.external for row in lists.rows} - {""}) if lists else []
+        if twice := [name for name in listed if name in self.external]:
+            raise DataError(
+                f"dataset {self.name!r}: the list in {folder} has a further test set {twice[0]!r}, and "
+                "another of this name is given: call one of them something else"
+            )
+        given = {name: getattr(self, name) for name in FolderDataset.model_fields}
+        given["external"] = {}
+        parts = {one: ExternalFolder(**{**given, "name": one}, part=one) for one in listed}
+        return {**self.external, **parts}
+
+    def _lists(self, folder: Path, found: _Scan) -> Lists | None:
+        return _read_lists(folder, find_lists(folder, found.others, found.images), self.columns)
+
+    def _own(self, folder: Path, samples: Sequence[Listed]) -> tuple[list[Listed], tuple[str, ...]]:
+        """The samples of the dataset itself, and a word on the others."""
+        own = [sample for sample in samples if not sample.external]
+        _check_classes(folder, own)
+        others = Counter(sample.external for sample in samples if sample.external)
+        notes = (f"{count} images are of {EXTERNAL}{name}" for name, count in others.items())
+        return own, tuple(notes)
 
     def _check_no_columns(self, folder: Path) -> None:
         if self.columns:
@@ -156,6 +194,46 @@ class FolderDataset(Dataset):
                 f"dataset {self.name!r}: columns are declared ({roles}), but {folder} holds no list "
                 "(manifest or metadata .csv, .tsv, .jsonl, .parquet)"
             )
+
+
+Folder = TypeVar("Folder", bound=FolderDataset)
+
+
+class ExternalFolder(FolderDataset):
+    """A folder whose images are a further test set, whatever split they are in.
+
+    Attributes:
+        part: only those that its list has under `external:PART`; empty: all.
+    """
+
+    part: str = ""
+
+    def external_sets(self, access: Access) -> Mapping[str, Dataset]:
+        """It has none of its own."""
+        return {}
+
+    def _own(self, folder: Path, samples: Sequence[Listed]) -> tuple[list[Listed], tuple[str, ...]]:
+        if self.part:
+            return [sample for sample in samples if sample.external == self.part], ()
+        note = f"all images of {folder} are tested on, whatever split its list or folders say"
+        placed = any(sample.split or sample.external for sample in samples)
+        return list(samples), (note,) if placed else ()
+
+
+def parse_external_option(text: str) -> tuple[str, ExternalFolder]:
+    """Dataset, or empty, and folder of `--external NAME=FOLDER` or `--external DATASET:NAME=FOLDER`.
+
+    Raises:
+        UsageError: another form, a name that is no id, or nothing is there.
+    """
+    left, equals, path = text.partition("=")
+    dataset, colon, name = left.rpartition(":")
+    if not (equals and path and name) or (colon and not dataset):
+        raise UsageError(f"--external {text!r}: write NAME=FOLDER or DATASET:NAME=FOLDER")
+    _check_id(name, f"--external {text!r}")
+    if not Path(path).expanduser().exists():
+        raise UsageError(f"--external {left}=...: {path} does not exist")
+    return dataset, ExternalFolder(name=name, modality=UNKNOWN_MODALITY, path=Path(path))
 
 
 def parse_data_option(text: str, where: str = "") -> FolderDataset:
@@ -173,37 +251,42 @@ def parse_data_option(text: str, where: str = "") -> FolderDataset:
     if not (equals and path and name) or (colon and not modality):
         raise UsageError(f"{where}: write NAME=FOLDER or MODALITY:NAME=FOLDER")
     for word in filter(None, (name, modality)):
-        if not re.fullmatch(r"[a-z0-9]+([._-][a-z0-9]+)*", word):
-            raise UsageError(
-                f"{where}: {word!r} is no id; use lower-case letters, digits and hyphens"
-            )
+        _check_id(word, where)
     return FolderDataset(name=name, modality=modality or UNKNOWN_MODALITY, path=Path(path))
 
 
-def with_windows(folders: Iterable[FolderDataset], options: Iterable[str]) -> list[FolderDataset]:
+def _check_id(word: str, where: str) -> None:
+    if not ID.fullmatch(word):
+        raise UsageError(f"{where}: {word!r} is no id; use lower-case letters, digits and hyphens")
+
+
+def with_windows(folders: Iterable[Folder], options: Iterable[str]) -> list[Folder]:
     """The folders after `--window WINDOW` (all of them) and `--window NAME:WINDOW`.
 
     Raises:
         UsageError: no such folder, or no such window.
     """
-    found = {one.name: one for one in folders}
+    found = list(folders)
+    names = [one.name for one in found]
     for option in options:
         name, colon, window = option.rpartition(":")
         dicom.check_window(window, f"--window {option}")
-        if not found or (colon and name not in found):
-            near = did_you_mean(name, found) if name else ""
+        if not found or (colon and name not in names):
+            near = did_you_mean(name, names) if name else ""
             raise UsageError(
                 f"--window {option}: it is for folders of --data, and "
                 + (f"none is named {name!r}{near}" if found else "none is given")
             )
-        for each in [name] if colon else list(found):
-            found[each] = found[each].model_copy(update={"window": window})
-    return list(found.values())
+        found = [
+            one if colon and one.name != name else one.model_copy(update={"window": window})
+            for one in found
+        ]
+    return found
 
 
 def with_options(
-    folders: Iterable[FolderDataset], columns: Iterable[str] = (), *, join_labels: bool = False
-) -> list[FolderDataset]:
+    folders: Iterable[Folder], columns: Iterable[str] = (), *, join_labels: bool = False
+) -> list[Folder]:
     """Folders as `--columns [NAME:]ROLE=COLUMN` and `--join-labels` say; the options count first.
 
     Raises:
@@ -272,8 +355,9 @@ def _rows(table: ListTable, roles: Roles, below: Path) -> list[Listed]:
         values = {role: cells[at] for role, at in roles.single.items()}
         more = ((name, as_text(cells[at])) for name, at in roles.metadata.items())
         rows.append(_row(values, tuple(pair for pair in more if pair[1]), below, where))
-    without = [row.file for row in rows if row.split is None]
-    if 0 < len(without) < len(rows):
+    placed = [row for row in rows if not row.external]
+    without = [row.file for row in placed if row.split is None]
+    if 0 < len(without) < len(placed):
         raise DataError(f"{table.path}: some rows have a split, others none: {first_few(without)}")
     return rows
 
@@ -320,14 +404,29 @@ def _row(
             f"{place}: {shown} has the group {group!r}, which stands for a missing value: write whose "
             "image it is; if that is not known, a name of its own, its file name, say"
         )
-    split = cells.get("split")
+    split = cells.get("split", "")
+    further = _external_named(split, place)
     return Listed(
         file=file,
         label=label,
-        split=split_named(split, place) if split else None,
+        split=split_named(split, place) if split and not further else None,
         group=group,
         metadata=metadata,
+        external=further,
     )
+
+
+def _external_named(text: str, place: str) -> str:
+    """NAME of `external:NAME`; empty: a split is meant, or nothing."""
+    kind, colon, name = text.partition(":")
+    if kind.strip().lower() != EXTERNAL.removesuffix(":"):
+        return ""
+    if not (colon and ID.fullmatch(name.strip())):
+        raise DataError(
+            f"{place}: split {short(text)!r}: a further test set is external:NAME, with a name of "
+            "lower-case letters, digits and hyphens"
+        )
+    return name.strip()
 
 
 def _relative(name: str, below: Path, place: str) -> str:
@@ -526,8 +625,9 @@ def _from_list(
         (_joined(folder, row, labels, by_folder=by_folder) for row in rows),
         key=lambda row: row.file,
     )
-    bare = [sample.file for sample in samples if sample.split is None]
-    if 0 < len(bare) < len(samples):
+    placed = [sample for sample in samples if not sample.external]
+    bare = [sample.file for sample in placed if sample.split is None]
+    if 0 < len(bare) < len(placed):
         raise DataError(f"{folder}: some images have a split, others none: {first_few(bare)}")
     return samples
 
@@ -538,8 +638,9 @@ def _joined(folder: Path, row: Listed, labels: set[str | None], *, by_folder: bo
     split: Split | None = SPLIT_NAMES.get(above[0].lower()) if above else None
     rest = above[1:] if split else above
     label = rest[-1] if rest and (by_folder or rest[-1] in labels) else None
-    if split and row.split and split != row.split:
-        raise DataError(f"{folder}: {row.file} lies in {above[0]!r} but is listed as {row.split!r}")
+    listed = row.split or (row.external and EXTERNAL + row.external)
+    if split and listed and split != listed:
+        raise DataError(f"{folder}: {row.file} lies in {above[0]!r} but is listed as {listed!r}")
     if label and row.label and label != row.label:
         raise DataError(
             f"{folder}: {row.file} lies in {label!r} but is listed as {short(row.label)!r}"
@@ -582,6 +683,21 @@ def _one_spelling(
         replace(sample, label=first.get(str(sample.label), sample.label)) for sample in samples
     ]
     return samples, tuple(f"labels joined: {show_spellings(same)}" for same in several)
+
+
+def _check_apart(folder: Path, samples: Sequence[Listed]) -> None:
+    """Refuse a group that is in a further test set and outside of it."""
+    home: dict[str, Listed] = {}
+    for sample in samples:
+        if sample.group:
+            first = home.setdefault(sample.group, sample)
+            if bool(first.external) != bool(sample.external):
+                inside, outside = sorted((first, sample), key=lambda one: not one.external)
+                raise DataError(
+                    f"{folder}: group {short(sample.group)!r} is in {EXTERNAL}{inside.external} "
+                    f"({inside.file}) and outside of it ({outside.file}): what is tested there must "
+                    "not be trained on; take its images out of one of them"
+                )
 
 
 def _check_classes(folder: Path, samples: Sequence[Listed]) -> None:

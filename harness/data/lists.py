@@ -37,6 +37,7 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
+EXTERNAL = "external:"  # before the name of a further test set, in place of a split
 STEMS = ("manifest", "metadata")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -523,7 +524,8 @@ def _described(table: ListTable, column: int, role: str | None) -> str:
 
 def _holds_splits(table: ListTable, column: int) -> bool:
     values = {fold(value) for value in table.values(column)} - {""}
-    return bool(values) and values <= set(SPLIT_NAMES)
+    further = {value for value in values if value.startswith(EXTERNAL)}
+    return bool(values) and values - further <= set(SPLIT_NAMES)
 
 
 def _looks_like(table: ListTable, column: int, single: Mapping[str, int]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +30,14 @@ from harness.data.duplicates import (
     find_duplicates,
     known_duplicates,
 )
+from harness.data.external import (
+    ExternalInfo,
+    PreparedExternal,
+    Trained,
+    external_sets,
+    prepare_external,
+    survey_external,
+)
 from harness.data.images import Output, Progress
 from harness.data.pixels.dicom import STORED
 from harness.data.pixels.suspects import find_problems
@@ -54,6 +63,7 @@ class DatasetInfo:
         notes: sentences on what was passed over or joined, and on what cannot be right.
         lacking: split -> classes that it has no sample of.
         others: the dataset divided in other ways.
+        external: name -> a further test set.
     """
 
     classes: tuple[str, ...]
@@ -63,6 +73,7 @@ class DatasetInfo:
     notes: tuple[str, ...] = ()
     lacking: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
     others: Mapping[Division, DatasetInfo] = field(default_factory=dict)
+    external: Mapping[str, ExternalInfo] = field(default_factory=dict)
 
     def divided(self, division: Division) -> DatasetInfo:
         """The facts of the dataset divided so."""
@@ -76,6 +87,8 @@ class PreparedDataset:
     `notes`: sentences on what was passed over or joined.
     `check`: see `DecodedImages`; None: the images are sound.
     `others`: the dataset divided in other ways; seconds, notes and check are shared.
+    `external`: name -> a further test set; with a limit each division has its own images of it.
+    `aside`: seconds that these took, which no run is charged with.
     """
 
     images: ImageSet
@@ -84,6 +97,8 @@ class PreparedDataset:
     notes: tuple[str, ...] = ()
     check: cache.PixelCheck | None = None
     others: Mapping[Division, PreparedDataset] = field(default_factory=dict)
+    external: Mapping[str, PreparedExternal] = field(default_factory=dict)
+    aside: float = 0.0
 
     def divided(self, division: Division) -> PreparedDataset:
         """The dataset divided so."""
@@ -92,7 +107,9 @@ class PreparedDataset:
     @property
     def checks(self) -> tuple[cache.PixelCheck, ...]:
         """Every check that is still to be made of the images, divided in whatever way."""
-        found = (one.check for one in (self, *self.others.values()))
+        whole = (self, *self.others.values())
+        found = [one.check for one in whole]
+        found += [further.check for one in whole for further in one.external.values()]
         return tuple(dict.fromkeys(check for check in found if check is not None))
 
     @property
@@ -112,6 +129,10 @@ class PreparedDataset:
             notes=self.notes,
             lacking=lacking_classes(self.splits),
             others={division: other.info for division, other in self.others.items()},
+            external={
+                name: ExternalInfo(len(one.images.labels), one.splits.fingerprint)
+                for name, one in self.external.items()
+            },
         )
 
 
@@ -169,6 +190,32 @@ def prepare_unchecked(
             are found before this is raised (with a limit: among the images used).
         StoreError: the cache cannot be written.
     """
+    prepared, table = _prepare(
+        dataset, protocol, access, limit=limit, progress=progress, divisions=divisions
+    )
+    began = time.perf_counter()
+    divided = (prepared, *prepared.others.values())
+    trained = Trained(dataset, table, [one.splits for one in divided])
+    sets, absent = external_sets(dataset, access)
+    external = {
+        name: prepare_external(one, trained, protocol, access, limit=limit, progress=progress)
+        for name, one in sets.items()
+    }
+    whole = _with_external(prepared, external, absent)
+    spent = sum(one.aside for one in divided) + time.perf_counter() - began
+    return replace(whole, aside=spent)
+
+
+def _prepare(
+    dataset: Dataset,
+    protocol: Protocol,
+    access: Access,
+    *,
+    limit: int | None,
+    progress: Progress | None,
+    divisions: Sequence[Division],
+) -> tuple[PreparedDataset, DatasetTable]:
+    """As `prepare_unchecked`, without further test sets; with its table."""
     dataset = as_given(dataset.pinned(access), access)
     table = read_table(dataset, access)
     with _early(dataset, table, protocol, access, limit) as early:
@@ -225,7 +272,23 @@ def prepare_unchecked(
                             limit=limit, progress=progress, divisions=[division],
                         )  # fmt: skip
                         others[division] = more.divided(division)
-                return replace(base, others=others)
+                return replace(base, others=others), table
+
+
+def _with_external(
+    prepared: PreparedDataset, external: Mapping[str, PreparedExternal], notes: Sequence[str]
+) -> PreparedDataset:
+    """With further test sets, for every division that has none of its own yet."""
+
+    def one(of: PreparedDataset) -> PreparedDataset:
+        if of.external:
+            return of
+        images = {name: further.images for name, further in external.items()}
+        return replace(of, images=replace(of.images, external=images), external=external)
+
+    said = [f"external {name}: {note}" for name, one in external.items() for note in one.notes]
+    others = {division: one(other) for division, other in prepared.others.items()}
+    return replace(one(prepared), others=others, notes=(*prepared.notes, *notes, *said))
 
 
 def _divided_anew(
@@ -347,12 +410,20 @@ def survey_dataset(
                 (*table.notes, *_contradictions(_contradicting(table, near))),
                 lacking_classes(splits),
             )
-            others = {}
+            others, splits_of = {}, [splits]
             for division in divisions:
                 again, seeded = _divided_anew(dataset, table, protocol, division)
                 found = _arrange(again, table, bad, seeded, limit, whole)[:2]
                 others[division] = _surveyed(facts, found, division, access)
-            return replace(facts, others=others)
+                splits_of.append(found[0])
+            sets, absent = external_sets(dataset, access)
+            trained = Trained(dataset, table, splits_of)
+            external = {
+                name: survey_external(one, trained, protocol, access, limit)
+                for name, one in sets.items()
+            }
+            notes = (*facts.notes, *absent)
+            return replace(facts, others=others, external=external, notes=notes)
         bad |= {ids[row]: why for row, why in known.bad.items()}
 
 

@@ -19,6 +19,7 @@ from harness.data.pixels.dicom import STORED, WindowedFile, is_dicom
 from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range
 from harness.errors import DataError
 from harness.utils.names import (
+    did_you_mean,
     find_spellings,
     first_few,
     is_placeholder,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("image", "label", "group", "id")
 BATCH = 64  # rows of a table that are read at a time
+Ends = Mapping[tuple[bool, bool], Range]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class DatasetTable:
         spans: id -> what becomes black and white, of files of more than eight bits.
         dicom: some files are DICOM.
         ranges: the spans by kind of numbers.
+        ends: kind of file of more than eight bits -> least and greatest value in any.
     """
 
     classes: tuple[str, ...]
@@ -60,6 +63,7 @@ class DatasetTable:
     spans: Mapping[str, Range] = field(default_factory=dict)
     dicom: bool = False
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    ends: Ends = field(default_factory=dict)
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -88,8 +92,13 @@ class DatasetTable:
         return lambda run: self.sources(ids[run.start : run.stop])
 
 
-def read_table(dataset: Dataset, access: Access) -> DatasetTable:
+def read_table(
+    dataset: Dataset, access: Access, tested_by: DatasetTable | None = None
+) -> DatasetTable:
     """Load a dataset, check what it yields against what it declares, hash every image file.
+
+    `tested_by`: it is a further test set of that one, whose classes it has, or some of them, and
+    whose values of more than eight bits mean the same grey.
 
     Raises:
         DataError: it cannot be loaded, or contradicts itself or its declaration.
@@ -102,7 +111,9 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
         for split, table in _by_split(dataset, loaded).items()
     }
     labels = [label for table in tables.values() for label in _labels(dataset, table)]
-    classes = _classes(dataset, labels)
+    classes = (
+        _classes(dataset, labels) if tested_by is None else _shared(dataset, labels, tested_by)
+    )
     number = {name: place for place, name in enumerate(classes)}
     splits = [split for split, table in tables.items() for _ in range(len(table))]
     ids = _texts(dataset, tables.values(), "id")
@@ -112,7 +123,8 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
     images = datasets.concatenate_datasets([t.select_columns(["image"]) for t in tables.values()])
     window = str(getattr(dataset, "window", STORED))
     hashes = list(_hashes(images, window))
-    spans = _spans([found.depth for found in hashes])
+    ends = _ends([found.depth for found in hashes], {} if tested_by is None else tested_by.ends)
+    spans = _spans([found.depth for found in hashes], ends)
     samples = [
         Sample(name, number[label], group, split, _content(found, span))
         for name, label, group, split, found, span in zip(
@@ -136,6 +148,7 @@ def read_table(dataset: Dataset, access: Access) -> DatasetTable:
             for found, span in zip(hashes, spans, strict=True)
             if found.depth and span
         },
+        ends=ends,
     )
 
 
@@ -223,6 +236,18 @@ def _classes(dataset: Dataset, labels: Sequence[str]) -> tuple[str, ...]:
         raise DataError(
             f"dataset {dataset.name!r} needs two or more classes, each named once; it has: "
             f"{', '.join(classes) or 'none'}"
+        )
+    return classes
+
+
+def _shared(dataset: Dataset, labels: Sequence[str], tested_by: DatasetTable) -> tuple[str, ...]:
+    """The classes of the dataset that is tested on this one."""
+    classes = tested_by.classes
+    if new := sorted(set(labels) - set(classes)):
+        near = did_you_mean(new[0], classes)
+        raise DataError(
+            f"dataset {dataset.name!r}: {first_few([repr(name) for name in new])} is no class of what "
+            f"is trained ({', '.join(classes)}){near}; a further test set has the same class names"
         )
     return classes
 
@@ -343,13 +368,18 @@ def _hash(source: bytes | Path | WindowedFile) -> _File:
     return _File(hashlib.sha256(data).hexdigest(), depth=find_depth(data), dicom=is_dicom(data))
 
 
-def _spans(depths: Sequence[Depth | None]) -> list[Range | None]:
-    """For each file of more than eight bits the range of all files of its kind."""
-    ends: dict[tuple[bool, bool], Range] = {}
+def _ends(depths: Sequence[Depth | None], known: Ends) -> Ends:
+    """The ends of the values of each kind of file of more than eight bits."""
+    ends = dict(known)
     for depth in depths:
         if depth is not None and isfinite(depth.low) and isfinite(depth.high):
             low, high = ends.get(depth.kind, (depth.low, depth.high))
             ends[depth.kind] = min(low, depth.low), max(high, depth.high)
+    return ends
+
+
+def _spans(depths: Sequence[Depth | None], ends: Ends) -> list[Range | None]:
+    """For each file of more than eight bits the range of all files of its kind."""
     spans = {
         (whole, signed): find_range(*found, whole=whole, depths=SIGNED if signed else DEPTHS)
         for (whole, signed), found in ends.items()

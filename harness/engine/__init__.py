@@ -10,7 +10,7 @@ from harness.engine.isolation import Isolation, Traces
 from harness.engine.memory import memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.shared import SharedWork
-from harness.engine.training import run
+from harness.engine.training import run, test_again
 from harness.engine.view import (
     StrategyView,
     free_looks,
@@ -34,4 +34,5 @@ __all__ = [
     "rebuilt_network",
     "recomputed_features",
     "run",
+    "test_again",
 ]

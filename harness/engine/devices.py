@@ -72,6 +72,16 @@ class RunClock:
             spent = self.now() - before
             self.seconds[kind] += spent - (sum(self.seconds.values()) - inner)
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Around work that is no part of the run: its figures are as if it had not been."""
+        began, kept = self.now(), (self.seconds.copy(), self.shared.copy(), set(self.settled))
+        try:
+            yield
+        finally:
+            self.seconds, self.shared, self.settled = kept
+            self.started += self.now() - began
+
     def borrow(self, kind: str, seconds: float, what: object) -> None:
         """Charge what another run paid for, once: not what this run made or borrowed before."""
         if what not in self.settled:

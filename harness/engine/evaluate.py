@@ -69,7 +69,7 @@ def feature_key(state: RunState, split: SplitData, stage: int) -> FeatureKey | N
         return None
     spec = state.spec
     return FeatureKey(
-        split.name, stage, spec.data, spec.limit, spec.labels, spec.weights,
+        split.name, split.external, stage, spec.data, spec.limit, spec.labels, spec.weights,
         seed_below_head(spec, state.resources.start), spec.numeric, spec.protocol.eval_batch_size,
     )  # fmt: skip
 

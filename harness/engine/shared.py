@@ -14,9 +14,10 @@ from harness.engine.model import Network, new_network, set_back
 
 
 class PixelKey(NamedTuple):
-    """All that a split's pixels depend on, whatever the network."""
+    """All that a split's pixels depend on, whatever the network; `external`: of a further test set."""
 
     split: Split
+    external: str
     data: str
     limit: int | None
     labels: str | None
@@ -34,6 +35,7 @@ class FeatureKey(NamedTuple):
     """
 
     split: Split
+    external: str
     stage: int
     data: str
     limit: int | None
@@ -84,17 +86,18 @@ class SharedWork:
         return SharedWork(pixels=self.pixels)
 
 
-def split_pixels(spec: RunSpec, resources: Resources, split: Split) -> Pixels:
-    """A split's pixels, sent to the device once."""
+def split_pixels(spec: RunSpec, resources: Resources, split: Split, external: str = "") -> Pixels:
+    """The pixels of a split, or of a further test set, sent to the device once."""
     numeric = spec.numeric
     protocol = spec.protocol.model_copy(update={"augment": augmentations(spec)})
     key = PixelKey(
-        split, spec.data, spec.limit, spec.labels, numeric.precision, numeric.layout,
+        split, external, spec.data, spec.limit, spec.labels, numeric.precision, numeric.layout,
         protocol.mean, protocol.std, protocol.augment,
     )  # fmt: skip
     pixels = SharedWork.of(resources.shared).pixels
     if key not in pixels:
-        images = resources.images.stored(split)
+        whole = resources.images
+        images = whole.external[external].images if external else whole.stored(split)
         pixels[key] = Pixels(split, images, protocol, numeric, resources.device)
     return pixels[key]
 

@@ -94,12 +94,19 @@ def balanced_weights(class_counts: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 class SplitData:
-    """One split: pixels, labels and which samples they are."""
+    """One split: pixels, labels and which samples they are.
 
-    def __init__(self, resources: Resources, spec: RunSpec, split: Split) -> None:
+    `external`: name of a further test set, which is taken for a test split; empty: the dataset's.
+    """
+
+    def __init__(
+        self, resources: Resources, spec: RunSpec, split: Split, external: str = ""
+    ) -> None:
         self.name: Split = split
-        self.pixels = split_pixels(spec, resources, split)
-        labels = resources.images.labels[split]
+        self.external = external
+        self.pixels = split_pixels(spec, resources, split, external)
+        images = resources.images
+        labels = images.external[external].labels if external else images.labels[split]
         self.labels = torch.from_numpy(np.array(labels)).to(resources.device)
 
     def __len__(self) -> int:

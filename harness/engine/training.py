@@ -16,13 +16,14 @@ from harness.api.strategy import Directive, Phase, PhaseReport, Phases
 from harness.engine import isolation
 from harness.engine.devices import kernels, own_stream
 from harness.engine.evaluate import predict_split
+from harness.engine.external import external_records, predict_external, score_external
 from harness.engine.phase import PhaseRun
 from harness.engine.seeds import global_seed
 from harness.engine.shared import SharedWork
 from harness.engine.solver import solve_head
 from harness.engine.state import RunState, SplitData
 from harness.engine.view import StrategyView
-from harness.errors import PhaseError
+from harness.errors import PhaseError, WeightsError
 
 ROUNDING = 1e-6
 
@@ -43,6 +44,46 @@ def run(spec: RunSpec, resources: Resources) -> Outcome:
         state = RunState(spec, resources)
         _drive(state)
         return _finish(state)
+
+
+def test_again(spec: RunSpec, resources: Resources, tensors: Mapping[str, Tensor]) -> Outcome:
+    """The further test sets, predicted by the weights that a run kept; nothing is trained.
+
+    Its predictions hold the test split too, as these weights predict it here, so that the caller
+    can hold them against those of the run.
+
+    Args:
+        spec: the run.
+        resources: as for `run`.
+        tensors: the tested weights, by the names of the network's state.
+
+    Raises:
+        WeightsError: they are of another network.
+    """
+    device = resources.device
+    with own_stream(device), _kernels(spec, device), global_seed(spec, "dropout", device):
+        state = RunState(spec, resources)
+        own = {name: tensor.shape for name, tensor in state.network.model.state_dict().items()}
+        if own != {name: tensor.shape for name, tensor in tensors.items()}:
+            raise WeightsError(f"these are not weights of {spec.backbone} after {spec.strategy}")
+        state.network.load({name: tensor.to(device) for name, tensor in tensors.items()})
+        state.network.touched = 0  # nothing is as at the starting point, so nothing is shared
+        test = SplitData(resources, spec, "test")
+        predictions = _predictions(state, {"test": predict_split(state, test)})
+        external = predict_external(state)
+    records = score_external(resources, external)
+    result = RunResult(
+        run_id=spec.run_id,
+        suite=resources.suite,
+        spec=spec,
+        status="ok",
+        data=resources.images.record,
+        external={
+            name: record.model_copy(update={"from_weights": True})
+            for name, record in records.items()
+        },
+    )
+    return Outcome(result, predictions, external=external)
 
 
 def _drive(state: RunState) -> None:
@@ -107,6 +148,7 @@ def _finish(state: RunState) -> Outcome:
         "validation": predict_split(state, state.data.validation) if known is None else known,
     }
     predictions = _predictions(state, logits)
+    external = predict_external(state)
     waiting = {name: uncomputed(name) for name in sorted(state.resources.metrics)}
     result = RunResult(
         run_id=state.spec.run_id,
@@ -115,6 +157,7 @@ def _finish(state: RunState) -> Outcome:
         status="ok",
         metrics=waiting,
         validation=waiting,
+        external=external_records(state, waiting),
         history=tuple(state.log.history),
         phases=tuple(state.log.phases),
         tested=tested,
@@ -122,7 +165,7 @@ def _finish(state: RunState) -> Outcome:
         data=state.resources.images.record,
         weights=_weights(state),
     )
-    _hand_over(state, Outcome(result, predictions))
+    _hand_over(state, Outcome(result, predictions, external=external))
     with state.clock.measure("evaluate"):
         metrics = {split: _metrics(state, predictions, split) for split in logits}
     result = result.model_copy(
@@ -130,9 +173,11 @@ def _finish(state: RunState) -> Outcome:
             "metrics": metrics["test"],
             "validation": metrics["validation"],
             "cost": _cost(state),
+            "external": score_external(state.resources, external),
         }
     )
-    return Outcome(result, predictions, _kept(state) if state.resources.keep_state else None)
+    kept = _kept(state) if state.resources.keep_state else None
+    return Outcome(result, predictions, kept, external)
 
 
 def _hand_over(state: RunState, outcome: Outcome) -> None:
@@ -165,8 +210,8 @@ def _predictions(state: RunState, logits: Mapping[Split, Tensor]) -> Predictions
     images = state.resources.images
     return Predictions(
         logits={str(split): values.numpy() for split, values in logits.items()},
-        targets={s: np.asarray(images.labels[s], np.int64) for s in ("test", "validation")},
-        rows={s: np.asarray(images.rows[s], np.int32) for s in ("test", "validation")},
+        targets={str(split): np.asarray(images.labels[split], np.int64) for split in logits},
+        rows={str(split): np.asarray(images.rows[split], np.int32) for split in logits},
     )
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from harness.api.leaderboard import Block, BoardRun, Row, Track
 from harness.api.records import Environment, Failure, MetricValue, PluginRecord, RunResult
+from harness.leaderboard.external import external_runs
 from harness.leaderboard.ranking import epochs_used, finite, patience_ran_out
 from harness.leaderboard.tracks import BlockKey, BlockSeed, RowKey, TrackRuns, settings_text
 
@@ -80,6 +81,7 @@ def _entry(run: RunResult, track: Track, row: Row, block: Block, trial: int | No
         split=spec.protocol.split_seed,
         labels=spec.labels,
         trial=trial,
+        external=external_runs(run),
     )
 
 

@@ -12,7 +12,7 @@ from harness.leaderboard import build, statistics
 from harness.leaderboard.conclusion import conclude
 from harness.leaderboard.html import html_page, page_data
 from harness.leaderboard.render import formats
-from harness.leaderboard.tracks import Selection
+from harness.leaderboard.tracks import Selection, sort_runs
 from harness.plugins.registry import PluginRegistry
 from harness.results.merge import MergedStore
 from harness.results.store import Store, uncollected
@@ -102,6 +102,23 @@ def rank_folder(
         metric=metric,
         higher_is_better=known is None or known.higher_is_better,
         selection=_selection(plan, loaded, trials),
+    )
+
+
+def chosen_runs(store: Store, loaded: PluginRegistry) -> frozenset[str]:
+    """Ids of the runs of a folder that were chosen among the trials of tuned suites.
+
+    Raises:
+        UsageError: its suites choose by several metrics.
+    """
+    plan = store.plan()
+    found = sort_runs([*store.results(), *store.failures()], plan, _selection(plan, loaded, None))
+    return frozenset(
+        run.run_id
+        for track in found.tracks
+        if track.key.tuned
+        for slots in track.runs.values()
+        for run in slots.values()
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from harness.api.leaderboard import Block, BoardRun, Leaderboard, Track, TunedRow
 from harness.api.records import Plan, RunResult
 from harness.errors import UsageError
-from harness.leaderboard import board_runs, labels
+from harness.leaderboard import board_runs, external, labels
 from harness.leaderboard.ranking import (
     CONTROL,
     RowScores,
@@ -92,7 +92,7 @@ def build_leaderboard(
         banners=labels.board_banners(plan, data, weights),
         notes=labels.board_notes(found.superseded, found.duplicates),
         tracks=tuple(built[i][0] for i in order),
-        data=data,
+        data=(*data, *external.external_notes(kept)),
         weights=weights,
         assumed=labels.assumed_values(plan),
         superseded=found.superseded,
@@ -176,7 +176,8 @@ def _track(
         rows=rows,
         tuned=track.key.tuned,
     )
-    return built, board_runs.board_runs(track, built, blocks)
+    runs = board_runs.board_runs(track, built, blocks)
+    return external.with_external(built, runs, metric), runs
 
 
 def _track_id(key: TrackKey) -> str:

@@ -22,7 +22,7 @@ from harness.api.leaderboard import Block, BoardRun, ClaimAnswer, Leaderboard, T
 from harness.api.metric import softmax
 from harness.api.records import Json, RunResult
 from harness.data.division.split import read_samples, take
-from harness.leaderboard import claims
+from harness.leaderboard import claims, drops
 from harness.leaderboard.cells import CellBlock, Run, RunScores, SplitRuns, join_splits, make_block
 from harness.leaderboard.ranking import RULES
 from harness.results.merge import MergedStore
@@ -50,6 +50,11 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
         blocks = list(_blocks(board, track, results, store))
         if blocks:
             found[track.id] = track_statistics(board.metric, track, blocks, judged)
+        runs = [run for run in board.runs if run.track == track.id]
+        if any(run.external for run in runs):
+            groups = cache(lambda path: read_samples(path)["group"])
+            lost = drops.drops(board.metric, track, runs, results, store, groups)
+            found.setdefault(track.id, {"rules": RULES, "level": stats.LEVEL})["external"] = lost
         if track.control is not None and board.metric in CLAIMED:
             title = track.title if len(board.tracks) > 1 else ""
             places = [(block.dataset, block.backbone) for block in track.blocks]

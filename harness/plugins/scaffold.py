@@ -79,7 +79,7 @@ def create(name: str, kind: str, into: Path, loaded: PluginRegistry) -> Path:
             (folder / path).write_text(text, encoding="utf-8")
     except FileExistsError as error:
         raise UsageError(
-            f"{folder} exists already; choose another name, another place (--into DIR), or remove it"
+            f"{folder} exists already; choose another name, another place (--out FOLDER), or remove it"
         ) from error
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from error

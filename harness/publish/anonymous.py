@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.api.execution import Predictions
+from harness.api.execution import Outcome, Predictions
 from harness.api.records import (
     DataRecord,
     Failure,
@@ -19,6 +19,7 @@ from harness.api.records import (
     digest,
 )
 from harness.data.division.split import Splits, SplitSample
+from harness.data.external import MARK
 from harness.errors import StoreError, UsageError
 from harness.results import schema
 from harness.results.privacy import Scrubber, is_pseudonym, is_public, is_searchable
@@ -77,7 +78,9 @@ class Anonymous:
             raise UsageError(f"--hide and --show both name {first_few(sorted(both))}")
         public = _public_data(self.results)
         self._public = {
-            key for key, yes in public.items() if (yes or key[0] in shown) and key[0] not in hidden
+            key
+            for key, yes in public.items()
+            if (yes or key[0] in shown) and key[0].partition(MARK)[0] not in hidden
         }
         old = {name: _read_splits(store, name) for name in _split_files(self.results)}
         private = {name: one for name, one in old.items() if not self._is_public(one)}
@@ -101,11 +104,18 @@ class Anonymous:
         """Dataset -> how many of its ids are too short to be looked for in texts."""
         return dict(Counter(d for name, d in self.scrubber.ids.items() if not is_searchable(name)))
 
-    def pairs(self) -> Iterator[tuple[RunResult, Predictions]]:
-        """Every finished run and its predictions."""
+    def outcomes(self) -> Iterator[Outcome]:
+        """Every finished run with its predictions, those on further test sets among them."""
         for result in self.results:
             new = self.splits[_data(result).split_file]
-            yield self._result(result, new), _moved(self.store.predictions(result), new)
+            external = {
+                name: _moved(
+                    self.store.external_predictions(result, name), self.splits[one.split_file]
+                )
+                for name, one in result.external.items()
+            }
+            predictions = _moved(self.store.predictions(result), new)
+            yield Outcome(self._result(result, new), predictions, external=external)
 
     def failed(self) -> Iterator[RunResult]:
         """Every failed run; what it said, only where the data are public."""
@@ -156,16 +166,28 @@ class Anonymous:
         spec = self._spec(result.spec)
         clean = RunResult.model_validate({**plain, "spec": spec, "run_id": spec.run_id})
         if new is None or result.data is None or clean.data is None:
-            return clean.model_copy(update={"data": None, "predictions": None})
-        skipped = result.data.skipped
+            return clean.model_copy(update={"data": None, "predictions": None, "external": {}})
+        external = {
+            name: one.model_copy(
+                update=self._told(
+                    result.external[name], self.splits[result.external[name].split_file]
+                )
+            )
+            for name, one in clean.external.items()
+        }
+        data = clean.data.model_copy(update=self._told(result.data, new))
+        return clean.model_copy(update={"data": data, "external": external})
+
+    def _told(self, data: DataRecord, new: NewSplits) -> dict[str, object]:
+        """What a record says of its split file and its samples, as it is published."""
+        skipped = data.skipped
         if _hidden(new.splits) and not all(map(is_pseudonym, skipped)):
             name = new.splits.dataset
             skipped = tuple(sorted(self.scrubber.pseudonym(name, one) for one in skipped))
-        update = {
+        return {
             "split_file": new.file, "split_sha256": new.splits.sha256, "skipped": skipped,
-            "classes": result.data.classes,
+            "classes": data.classes,
         }  # fmt: skip
-        return clean.model_copy(update={"data": clean.data.model_copy(update=update)})
 
     def _error(self, error: Failure, *, known: bool) -> Failure:
         if not known:
@@ -208,7 +230,13 @@ def _data(result: RunResult) -> DataRecord:
 
 
 def _split_files(results: tuple[RunResult, ...]) -> list[str]:
-    return sorted({_data(result).split_file for result in results})
+    return sorted({one.split_file for result in results for one in _all_data(result).values()})
+
+
+def _all_data(result: RunResult) -> dict[str, DataRecord]:
+    """Dataset, or dataset and further test set -> what the run saw of it."""
+    own = result.spec.dataset
+    return {own: _data(result), **{f"{own}{MARK}{n}": one for n, one in result.external.items()}}
 
 
 def _read_splits(store: Store, name: str) -> Splits:
@@ -225,8 +253,9 @@ def _public_data(results: tuple[RunResult, ...]) -> dict[tuple[str, str], bool]:
     """(dataset, fingerprint) -> every record of it says that it is public."""
     found: dict[tuple[str, str], bool] = {}
     for result in results:
-        key = (result.spec.dataset, _data(result).fingerprint)
-        found[key] = found.get(key, True) and is_public(_data(result))
+        for name, data in _all_data(result).items():
+            key = (name, data.fingerprint)
+            found[key] = found.get(key, True) and is_public(data)
     return found
 
 

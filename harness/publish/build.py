@@ -80,10 +80,11 @@ def build(
     for new in clean.splits.values():
         files.write(folder / new.file, new.splits.model_dump_json(indent=1).encode())
     target = Store(folder)
-    for result, predictions in clean.pairs():
-        final = target.place(result)
-        stored, content = packed(result, predictions)
-        files.write(final.with_suffix(".safetensors"), content)
+    for outcome in clean.outcomes():
+        final = target.place(outcome.result)
+        stored, contents = packed(outcome)
+        for name, content in contents.items():
+            files.write(final.with_name(name), content)
         files.write(final, encoded(stored))
     failed = list(clean.failed())
     for failure in failed:

@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api.execution import Predictions
-from harness.api.records import MetricValue, Plan, PlannedRun, RunResult, Suite, canonical
+from harness.api.records import (
+    ExternalRecord,
+    MetricValue,
+    Plan,
+    PlannedRun,
+    RunResult,
+    Suite,
+    canonical,
+)
 from harness.errors import StoreError, UsageError
 from harness.plugins.provenance import environment_difference
 from harness.results import package
@@ -86,6 +94,8 @@ class MergedContents:
 
     Attributes:
         homes: run id -> a folder that has the result.
+        external: (run id, name of a further test set) -> a folder that has the run's predictions
+            on it; where none is named, it is the run's own.
         repeats: run ids that were made in several places and came out differently.
     """
 
@@ -93,6 +103,7 @@ class MergedContents:
     plan: Plan = field(default_factory=Plan)
     failures: tuple[RunResult, ...] = ()
     homes: Mapping[str, Path] = field(default_factory=dict)
+    external: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     repeats: tuple[str, ...] = ()
 
 
@@ -111,8 +122,10 @@ def merge_contents(parts: Sequence[FolderContents]) -> MergedContents:
         for result in part.results:
             copies[result.run_id].append((result, part.folder))
     results, homes, repeats = {}, {}, []
+    external: dict[tuple[str, str], Path] = {}
     for run_id, same in sorted(copies.items()):
         results[run_id], homes[run_id], agreed = _one_run(same)
+        external |= _external_homes(results[run_id], same)
         if not agreed:
             repeats.append(run_id)
     return MergedContents(
@@ -122,6 +135,7 @@ def merge_contents(parts: Sequence[FolderContents]) -> MergedContents:
             failure for part in parts for failure in part.failures if failure.run_id not in results
         ),
         homes,
+        external,
         tuple(repeats),
     )
 
@@ -138,6 +152,9 @@ def contradiction(one: RunResult, other: RunResult) -> str:
     ours, theirs = one.data, other.data
     if ours and theirs and (ours.classes, ours.counts) != (theirs.classes, theirs.counts):
         return "they have different classes or numbers of images"
+    for name in sorted(one.external.keys() & other.external.keys()):
+        if one.external[name].fingerprint != other.external[name].fingerprint:
+            return f"their external {name!r} are different images"
     return ""
 
 
@@ -148,6 +165,14 @@ def result_difference(one: RunResult, other: RunResult) -> str:
         for metric in sorted(ours.keys() & theirs.keys()):
             if not figures_agree(ours[metric], theirs[metric]):
                 return f"{name}: {metric} is {_shown(ours[metric])} and {_shown(theirs[metric])}"
+    for name in sorted(one.external.keys() & other.external.keys()):
+        given, found = one.external[name], other.external[name]
+        for metric in sorted(given.metrics.keys() & found.metrics.keys()):
+            if not figures_agree(given.metrics[metric], found.metrics[metric]):
+                return (
+                    f"external {name}: {metric} is {_shown(given.metrics[metric])} and "
+                    f"{_shown(found.metrics[metric])}"
+                )
     # The same rows in another order are another file: ids were replaced in one of them.
     same_rows = one.data and other.data and one.data.split_sha256 == other.data.split_sha256
     if same_rows and one.predictions != other.predictions:
@@ -196,6 +221,15 @@ class MergedStore:
     def predictions(self, result: RunResult) -> Predictions:
         """As `Store.predictions`."""
         return self.home(result).predictions(result)
+
+    def external_home(self, result: RunResult, name: str) -> Store:
+        """The folder that a run's predictions on a further test set, and its split file, are in."""
+        folder = self._whole.external.get((result.run_id, name))
+        return self.home(result) if folder is None else self._stores[folder]
+
+    def external_predictions(self, result: RunResult, name: str) -> Predictions:
+        """As `Store.external_predictions`."""
+        return self.external_home(result, name).external_predictions(result, name)
 
 
 def _contents(store: Store) -> FolderContents:
@@ -280,9 +314,38 @@ def _one_run(copies: Sequence[tuple[RunResult, Path]]) -> tuple[RunResult, Path,
         added = {
             "metrics": {**result.metrics, **kept.metrics},
             "validation": {**result.validation, **kept.validation},
+            "external": {**result.external, **_joined(result.external, kept.external)},
         }
         kept = kept.model_copy(update=added)
     return kept, home, agreed
+
+
+def _external_homes(
+    whole: RunResult, copies: Sequence[tuple[RunResult, Path]]
+) -> dict[tuple[str, str], Path]:
+    """(run id, name) -> the first folder whose files a record of a further test set speaks of."""
+
+    def files_of(one: ExternalRecord | None) -> object:
+        return one and (one.predictions, one.split_sha256)
+
+    return {
+        (whole.run_id, name): next(
+            folder for copy, folder in copies if files_of(copy.external.get(name)) == files_of(one)
+        )
+        for name, one in whole.external.items()
+    }
+
+
+def _joined(
+    added: Mapping[str, ExternalRecord], kept: Mapping[str, ExternalRecord]
+) -> dict[str, ExternalRecord]:
+    """Further test sets with the figures that only equal copies of them have."""
+    return {
+        name: record.model_copy(update={"metrics": {**added[name].metrics, **record.metrics}})
+        if name in added
+        else record
+        for name, record in kept.items()
+    }
 
 
 def _failed(failures: Iterable[RunResult]) -> tuple[RunResult, ...]:

@@ -1,12 +1,13 @@
 """The safetensors file beside a result: what every figure can be computed from again.
 
 Tensors `<split>.logits` float [N, C], `<split>.targets` int64 [N] and `<split>.rows` int32 [N] for
-`test` and `validation`; the metadata holds `run_id`.
+`test` and `validation`; the metadata holds `run_id`.  The file of a further test set is the same with
+`test` alone, which is that set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.api.execution import Predictions
@@ -70,14 +71,14 @@ def unpack(content: bytes) -> Predictions:
     return Predictions(**parts)
 
 
-def check(predictions: Predictions, classes: int | None) -> None:
+def check(predictions: Predictions, classes: int | None, splits: Sequence[str] = SPLITS) -> None:
     """Make sure that predictions can be those of a run; classes: how many, None: not known.
 
     Raises:
-        StoreError: test or validation is missing or empty, shapes or kinds of numbers do not fit, or
+        StoreError: one of the splits is missing or empty, shapes or kinds of numbers do not fit, or
             a target is no class; says what, without the file's place.
     """
-    for split in SPLITS:
+    for split in splits:
         parts = [
             part.get(split) for part in (predictions.logits, predictions.targets, predictions.rows)
         ]

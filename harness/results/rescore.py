@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.api.dataset import Split
 from harness.api.execution import Predictions
 from harness.api.metric import figure, is_pending, metric_fault, uncomputed
-from harness.api.records import MetricValue, PluginRecord, RunResult
+from harness.api.records import ExternalRecord, MetricValue, PluginRecord, RunResult
 from harness.errors import HarnessError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -16,6 +16,7 @@ from harness.results.store import Store
 from harness.utils.names import choose
 
 SPLITS: tuple[Split, ...] = ("test", "validation")
+Further = Mapping[str, Mapping[str, MetricValue]]  # name of a further test set -> its figures
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,15 @@ def figures(
         for split in SPLITS
     }
     for values in found.values():
-        for name, value in values.items():
-            if why := metric_fault(name, value):
-                owner = loaded.owner("metrics", name)
-                raise HarnessError(f"metric {name!r} of {owner} raised {why}")
+        _check_sound(values, loaded)
     return found
+
+
+def _check_sound(values: Mapping[str, MetricValue], loaded: PluginRegistry) -> None:
+    for name, value in values.items():
+        if why := metric_fault(name, value):
+            owner = loaded.owner("metrics", name)
+            raise HarnessError(f"metric {name!r} of {owner} raised {why}")
 
 
 def compute(
@@ -109,6 +114,24 @@ def compute(
     }
 
 
+def external_figures(
+    names: Iterable[str], predictions: Predictions, record: ExternalRecord, loaded: PluginRegistry
+) -> dict[str, MetricValue]:
+    """Metric -> its value on a further test set; as `compute`."""
+    return compute(
+        names, predictions, "test", record.classes, loaded, present_only=record.present_only
+    )
+
+
+def _on_external(
+    store: Store, result: RunResult, names: Sequence[str], loaded: PluginRegistry
+) -> Further:
+    return {
+        name: external_figures(names, store.external_predictions(result, name), record, loaded)
+        for name, record in result.external.items()
+    }
+
+
 def complete(store: Store, result: RunResult, loaded: PluginRegistry) -> None:
     """Compute the figures that a run waits for, as the run would have: one that raises is undefined.
 
@@ -123,7 +146,8 @@ def complete(store: Store, result: RunResult, loaded: PluginRegistry) -> None:
         split: compute(names, predictions, split, classes, loaded, present_only=few)
         for split in SPLITS
     }
-    store.amend(result, lambda now: _amended(now, found, {}))
+    further = _on_external(store, result, names, loaded)
+    store.amend(result, lambda now: _amended(now, found, {}, further))
 
 
 def give_up(store: Store, result: RunResult, why: str) -> RunResult:
@@ -131,13 +155,15 @@ def give_up(store: Store, result: RunResult, why: str) -> RunResult:
     found: dict[str, dict[str, MetricValue]] = {
         split: {name: uncomputed(name, why) for name in result.metrics} for split in SPLITS
     }
-    store.amend(result, lambda now: _amended(now, found, {}) if is_pending(now) else now)
+    further = dict.fromkeys(result.external, found["test"])
+    store.amend(result, lambda now: _amended(now, found, {}, further) if is_pending(now) else now)
     return store.get(result.run_id)
 
 
 def _has(result: RunResult, name: str) -> bool:
     """True if the figures are there; one whose metric raised is not."""
-    there = result.metrics.get(name), result.validation.get(name)
+    there = [result.metrics.get(name), result.validation.get(name)]
+    there += [record.metrics.get(name) for record in result.external.values()]
     return all(value is not None and not metric_fault(name, value) for value in there)
 
 
@@ -151,20 +177,31 @@ def _score(store: Store, result: RunResult, names: Sequence[str], loaded: Plugin
         loaded,
         present_only=result.spec.present_only,
     )
+    further = _on_external(store, result, names, loaded)
+    for values in further.values():
+        _check_sound(values, loaded)
     owners = {f"metric:{name}": _owner(loaded, name) for name in names}
-    store.amend(result, lambda now: _amended(now, found, owners))
+    store.amend(result, lambda now: _amended(now, found, owners, further))
 
 
 def _amended(
     result: RunResult,
     found: Mapping[str, Mapping[str, MetricValue]],
     owners: Mapping[str, PluginRecord],
+    further: Further,
 ) -> RunResult:
+    external = {
+        name: record.model_copy(
+            update={"metrics": dict(sorted({**record.metrics, **further.get(name, {})}.items()))}
+        )
+        for name, record in result.external.items()
+    }
     return result.model_copy(
         update={
             "metrics": dict(sorted({**result.metrics, **found["test"]}.items())),
             "validation": dict(sorted({**result.validation, **found["validation"]}.items())),
             "plugins": {**result.plugins, **owners},
+            "external": external,
         }
     )
 

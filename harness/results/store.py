@@ -6,7 +6,8 @@ A run exists when its JSON exists; it is written last, and each file is whole or
     splits/<dataset>.json                         which sample is in which split
     runs/<dataset>/<backbone>/<strategy>/
         <run_id>.safetensors                      logits, targets and row numbers
-        <run_id>.json                             the result, with the sha256 of that file
+        <run_id>.external-NAME.safetensors        the same of a further test set
+        <run_id>.json                             the result, with the sha256 of these files
     failed/<run_id>.json                          runs that raised
 """
 
@@ -17,15 +18,24 @@ import gc
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from harness.api.execution import Outcome, Predictions
 from harness.api.metric import PENDING, is_pending
-from harness.api.records import Plan, Precision, PredictionsRecord, Record, RunResult, RunSpec
+from harness.api.records import (
+    ExternalRecord,
+    Plan,
+    Precision,
+    PredictionsRecord,
+    Record,
+    RunResult,
+    RunSpec,
+)
 from harness.errors import StoreError
 from harness.results import predictions as predictions_file
 from harness.results import schema
@@ -69,11 +79,47 @@ class Store:
         with files.locked(self.folder):
             there = self._read(final) if files.exists(final) else None
             if there is None or is_pending(there):
-                kept = _add_pair(final, result, outcome.predictions, there)
+                kept = _add_files(final, outcome, there)
             else:
                 kept = there
             files.remove(failed)
         return kept
+
+    def add_external(self, result: RunResult, outcome: Outcome) -> RunResult:
+        """Add the further test sets of an outcome to a finished run, which stays as it is.
+
+        Raises:
+            StoreError: the run is not here, its predictions are others by now, or a file cannot be
+                written.
+        """
+        path = self.place(result)
+        new, contents = packed(replace(outcome, predictions=None))
+        for name, content in contents.items():
+            files.write(path.with_name(name), content)
+        whole = {**result.external, **new.external}
+        self.amend(result, lambda now: now.model_copy(update={"external": now.external | whole}))
+        return self._read(path)
+
+    def replace(self, outcome: Outcome) -> RunResult:
+        """Put a run that was made once more in the place of the one that is here.
+
+        Ended in between, it leaves no run, which is then made again.
+
+        Raises:
+            StoreError: as `add`.
+        """
+        final = self.place(outcome.result)
+        with files.locked(self.folder):
+            if files.exists(final):
+                for record in self._read(final).external.values():
+                    files.remove(self._external(outcome.result, record))
+            files.remove(final)
+            return _add_files(final, outcome, None)
+
+    def find(self, spec: RunSpec) -> RunResult | None:
+        """The finished run with this spec; None: there is none."""
+        path = self._beside(spec, f"{spec.run_id}.json")
+        return self._read(path) if files.exists(path) else None
 
     def place(self, result: RunResult) -> Path:
         """The file a result belongs in, whether it is there or not."""
@@ -152,30 +198,29 @@ class Store:
         if result.predictions is None:
             raise StoreError(f"run {result.run_id} ({result.status}) has no stored predictions")
         path = self._beside(result.spec, _safe(result.predictions.file, "predictions file"))
-        content = files.read(path)
-        if hashlib.sha256(content).hexdigest() != result.predictions.sha256:
-            raise StoreError(
-                f"{path} is not the file the result was computed from (its sha256 differs): "
-                "delete it and the .json beside it, and run the same command again"
-            )
         classes = len(result.data.classes) if result.data else None
-        try:
-            found = predictions_file.unpack(content)
-            predictions_file.check(found, classes)
-        except StoreError as error:
-            raise StoreError(
-                f"{path} does not hold: {error}; delete it and the .json beside it, and run the "
-                "same command again"
-            ) from error
-        return found
+        return _unpacked(path, result.predictions, classes, predictions_file.SPLITS)
 
-    def split_file(self, result: RunResult) -> Path:
-        """The split file whose rows a run's predictions refer to.
+    def external_predictions(self, result: RunResult, name: str) -> Predictions:
+        """The predictions of a finished run on a further test set, under `test`.
+
+        Raises:
+            StoreError: as `predictions`, or the run has no such set.
+        """
+        record = result.external.get(name)
+        if record is None or record.predictions is None:
+            raise StoreError(f"run {result.run_id} has no stored predictions on external {name!r}")
+        path = self._external(result, record)
+        return _unpacked(path, record.predictions, len(record.classes), ("test",))
+
+    def split_file(self, result: RunResult, external: str = "") -> Path:
+        """The split file whose rows a run's predictions, or those on a further test set, refer to.
 
         Raises:
             StoreError: its record names none, or another file.
         """
-        name = result.data.split_file if result.data else ""
+        data = result.external.get(external) if external else result.data
+        name = data.split_file if data else ""
         if not SPLIT_FILE.fullmatch(name):
             raise StoreError(
                 f"{self.place(result)} names {short(name)!r} as its split file; it must be in splits/"
@@ -233,6 +278,10 @@ class Store:
         # At once, not part by part: that takes a tenth of a millisecond a run.
         return Path(self.folder, "runs", dataset, backbone, _safe(spec.strategy, "strategy"), name)
 
+    def _external(self, result: RunResult, record: ExternalRecord) -> Path:
+        name = record.predictions.file if record.predictions else ""
+        return self._beside(result.spec, _safe(name, "predictions file"))
+
     def _read(self, path: Path) -> RunResult:
         result = schema.load(path, RunResult)
         if result.run_id != path.stem:
@@ -282,39 +331,85 @@ def _safe(name: str, what: str) -> str:
     return name
 
 
-def _add_pair(
-    final: Path, result: RunResult, predictions: Predictions | None, there: RunResult | None
-) -> RunResult:
+def _unpacked(
+    path: Path, record: PredictionsRecord, classes: int | None, splits: Sequence[str]
+) -> Predictions:
+    content = files.read(path)
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise StoreError(
+            f"{path} is not the file the result was computed from (its sha256 differs): "
+            "delete it and the .json beside it, and run the same command again"
+        )
+    try:
+        found = predictions_file.unpack(content)
+        predictions_file.check(found, classes, splits)
+    except StoreError as error:
+        raise StoreError(
+            f"{path} does not hold: {error}; delete it and the .json beside it, and run the "
+            "same command again"
+        ) from error
+    return found
+
+
+def _add_files(final: Path, outcome: Outcome, there: RunResult | None) -> RunResult:
+    """`there`: a record of this run that waits for its figures, whose predictions are written."""
+    result, predictions = outcome.result, outcome.predictions
     if predictions is None:
         raise StoreError(
             f"run {result.run_id} is ok but came without predictions: what carries out a run must "
             "return Outcome(result, predictions), so that every figure can be computed again"
         )
     started = time.perf_counter()
-    beside = final.with_suffix(".safetensors")
-    stored, content = packed(result, predictions)
+    stored, contents = packed(outcome)
     _checked(stored)
     try:
         # Written already, where the run waited for its figures.
-        if there is None or there.predictions != stored.predictions:
-            files.write(beside, content)
+        if there is None or _named(there) != _named(stored):
+            for name, content in contents.items():
+                files.write(final.with_name(name), content)
         spent = {"write": time.perf_counter() - started}
         stored = charged(stored, alone=spent, incurred=spent)
         files.write(final, encoded(stored))
     except BaseException:
         if not final.exists():
-            files.remove(beside)
+            for name in contents:
+                files.remove(final.with_name(name))
         raise
     return stored
 
 
-def packed(result: RunResult, predictions: Predictions) -> tuple[RunResult, bytes]:
-    """The result with the record of its predictions, and the content of their file."""
-    content = predictions_file.pack(result.run_id, predictions)
-    record = PredictionsRecord(
-        file=f"{result.run_id}.safetensors", sha256=hashlib.sha256(content).hexdigest()
-    )
-    return result.model_copy(update={"predictions": record}), content
+def _named(result: RunResult) -> list[PredictionsRecord | None]:
+    """The files of predictions that a record names."""
+    return [result.predictions, *(one.predictions for one in result.external.values())]
+
+
+def packed(outcome: Outcome) -> tuple[RunResult, dict[str, bytes]]:
+    """The result with the records of its predictions; file name -> content of each.
+
+    Raises:
+        StoreError: predictions do not fit together.
+    """
+    result, predictions = outcome.result, outcome.predictions
+    own: dict[str, bytes] = {}
+    if predictions is not None:
+        own[f"{result.run_id}.safetensors"] = predictions_file.pack(result.run_id, predictions)
+        result = result.model_copy(update={"predictions": _record(own)})
+    records = {}
+    for name, further in outcome.external.items():
+        one = {external_file(result.run_id, name): predictions_file.pack(result.run_id, further)}
+        own |= one
+        records[name] = result.external[name].model_copy(update={"predictions": _record(one)})
+    return result.model_copy(update={"external": records}), own
+
+
+def _record(file: Mapping[str, bytes]) -> PredictionsRecord:
+    ((name, content),) = file.items()
+    return PredictionsRecord(file=name, sha256=hashlib.sha256(content).hexdigest())
+
+
+def external_file(run_id: str, name: str) -> str:
+    """The name of the file with the predictions of a run on a further test set."""
+    return f"{run_id}.external-{name}.safetensors"
 
 
 def encoded(record: Record) -> bytes:

@@ -181,9 +181,12 @@ def _block_spread(block: Sequence[Measured]) -> tuple[float, int]:
     error, dfs = 0.0, []
     for cells in sets.values():
         first = cells[0]
-        sides = [np.sum([cell.pair.before.sum(axis=1) for cell in cells], axis=0)]
-        if not first.same:  # the same runs twice say no more than once
-            sides.append(np.sum([cell.pair.after.sum(axis=1) for cell in cells], axis=0))
+        # The same runs twice say no more than once.
+        count = 1 if first.same else len(first.pair.spreading)
+        sides = [
+            np.sum([cell.pair.spreading[side].sum(axis=1) for cell in cells], axis=0)
+            for side in range(count)
+        ]
         squares = sum(float(((side - side.mean()) ** 2).sum()) for side in sides)
         error += (squares / first.df * first.factor) ** 0.5
         dfs.append(first.df)

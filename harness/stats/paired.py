@@ -23,6 +23,8 @@ class Pair:
         place: dataset, backbone and strategy; None: it shares nothing with other cells.
         seeds: of the runs before and after; runs of one dataset, backbone and seed share luck.
         test_set: cells that agree in it have the same groups in the same order; None: its own.
+        one_by_one: runs were tested on several splits, so each is compared with the one of its
+            split and seed alone; [S, G] on both sides.
     """
 
     before: np.ndarray
@@ -31,6 +33,17 @@ class Pair:
     place: tuple[str, str, str] | None = None
     seeds: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     test_set: Hashable = None
+    one_by_one: bool = False
+
+    @property
+    def spreading(self) -> tuple[np.ndarray, ...]:
+        """Sides whose runs differ by luck alone, each with the variance of one run [S, G].
+
+        Of runs compared one by one only the difference is luck; it has the variance of two.
+        """
+        if self.one_by_one:
+            return ((self.after - self.before) / np.sqrt(2),)
+        return (self.before, self.after)
 
 
 @dataclass(frozen=True)
@@ -107,13 +120,13 @@ def measure(pair: Pair) -> Measured:
         churn = float(np.abs(after - before).sum(axis=1).mean())
     same = churn == 0
     # The same runs twice say no more than once.
-    df = runs - 1 if same else runs + others - 2
+    df = runs - 1 if same or pair.one_by_one else runs + others - 2
     factor = 1 / runs + 1 / others
     variance = noise = 0.0
     noise_df = np.inf
     pooled = float((moved**2).sum()) / factor
     if df:
-        sides = (before,) if same else (before, after)
+        sides = (before,) if same and not pair.one_by_one else pair.spreading
         variance = sum(float(_squares(side.sum(axis=1))) for side in sides) / df
         by_group = np.sum([_squares(side) for side in sides], axis=0) / df
         noise = float(by_group.sum())

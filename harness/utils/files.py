@@ -1,13 +1,13 @@
 """Files that are whole or not there, and messages for places that cannot be written.
 
-For POSIX systems: folders are synced and locks are advisory (`flock`).
+For POSIX systems: folders are synced and locks are advisory (`flock`).  Without `fcntl` (on Windows)
+this can be imported and files can be read; `locked` refuses to write.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import shutil
@@ -22,6 +22,8 @@ from harness.errors import StoreError
 STALE_SECONDS = 600
 FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+# Opening a pipe must not wait for whoever writes into it; Windows has neither flag.
+AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 # Some network file systems cannot sync a folder, or cannot lock.
 NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 # Of runs, plan and splits; of the files of a board.
@@ -133,8 +135,7 @@ def read(path: Path, most: int | None = None) -> bytes:
         StoreError: it is missing, no such file, or may not be read.
     """
     try:
-        # Opening a pipe must not wait for whoever writes into it.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | AT_ONCE)
         with os.fdopen(handle, "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
@@ -189,9 +190,16 @@ def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
     """One writer at a time in a folder, over processes and, where the file system can, machines.
 
     Raises:
-        StoreError: the folder cannot be written.
+        StoreError: the folder cannot be written, or this system has no such locks.
     """
     path = folder / name
+    try:
+        import fcntl
+    except ImportError as error:
+        raise StoreError(
+            f"cannot write {folder}: this system has no flock, which keeps two calls from writing "
+            "at once; use Linux, macOS, or the Windows Subsystem for Linux"
+        ) from error
     try:
         _make_folder(folder)
         handle = _open_lock(path)
@@ -221,7 +229,9 @@ def shared(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl
+
             fcntl.flock(handle, fcntl.LOCK_SH)
         yield
     finally:

@@ -20,7 +20,7 @@ def made(tmp_path):
 
 def test_nothing_has_changed(made, toy_cli):
     folder, run = made
-    told = toy_cli("why", run.stem[:8], "--out", folder)
+    told = toy_cli("why", run.stem[:8], "--results", folder)
 
     assert f"run {run.stem}" in told.stdout
     assert "code, default settings, weights and data are as they were" in told.stdout
@@ -35,7 +35,7 @@ def test_what_has_changed_is_named(made, toy_cli):
     record["spec"]["settings"]["rate"] = 0.5
     record["spec"]["data"] = "1" * 64
     run.write_text(json.dumps(record))
-    told = toy_cli("why", run.stem, "--out", folder).stdout
+    told = toy_cli("why", run.stem, "--results", folder).stdout
 
     assert "engine" in told
     assert "code of strategy moody" in told
@@ -52,7 +52,7 @@ def test_a_later_run_of_the_cell_says_what_another_call_asked_for(made, toy_cli)
     asked = ("--set", "protocol.lr=0.25", "--set", "moody.rate=0.75", "--limit", "4")
     bench(folder, "--strategies", "moody", *asked)
     (other,) = {path.stem for path in runs(folder)} - {run.stem}
-    told = toy_cli("why", run.stem, "--out", folder).stdout
+    told = toy_cli("why", run.stem, "--results", folder).stdout
     _, _, after = told.partition(f"run {other} of the same cell and seed was made later")
     rows = [line.split() for line in after.splitlines()[3:]]
 
@@ -60,7 +60,7 @@ def test_a_later_run_of_the_cell_says_what_another_call_asked_for(made, toy_cli)
     assert rows[0] == ["limit", "None", "4"]
     assert rows[1][2] == "0.25"
     assert rows[3][2] == "0.75"
-    assert "made later" not in toy_cli("why", other, "--out", folder).stdout
+    assert "made later" not in toy_cli("why", other, "--results", folder).stdout
 
 
 def test_what_cannot_be_told_is_said(made, toy_cli):
@@ -73,7 +73,7 @@ def test_what_cannot_be_told_is_said(made, toy_cli):
     run.unlink()
     shutil.rmtree(run.parent)
 
-    assert "no loaded plugin offers it" in toy_cli("why", run.stem, "--out", folder).stdout
+    assert "no loaded plugin offers it" in toy_cli("why", run.stem, "--results", folder).stdout
 
 
 def test_a_beginning_that_several_runs_share_is_not_one(tmp_path):
@@ -84,6 +84,6 @@ def test_a_beginning_that_several_runs_share_is_not_one(tmp_path):
 
 def test_a_run_that_is_not_there(tmp_path, toy_cli):
     bench(tmp_path, "--strategies", "full-ft")
-    told = toy_cli("why", "ffffffff", "--out", tmp_path, exit_code=2)
+    told = toy_cli("why", "ffffffff", "--results", tmp_path, exit_code=2)
 
     assert "no run ffffffff" in told.stderr

@@ -39,6 +39,7 @@ pytestmark = [
     ),
 ]
 KNOWN = {metric.name: metric for metric in METRICS}
+CROSSED = ((0, 0), (0, 1), (1, 0), (1, 1))  # (split, seed)
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844, "phone": True}
 
 
@@ -63,6 +64,9 @@ def folder(tmp_path_factory):
         "single": html_page.page(single()),
         "tuned": html_page.page(
             page_data.page_data(*tuned_study()[:2], predictions_of, metrics=KNOWN)
+        ),
+        "crossed": html_page.page(
+            page_data.page_data(*tuned_study(draws=CROSSED)[:2], predictions_of, metrics=KNOWN)
         ),
         "labels": html_page.page(
             page_data.page_data(*labelled_study(), predictions_of, metrics=KNOWN)
@@ -679,6 +683,41 @@ def test_the_control_s_curve_is_that_of_the_same_split_and_bars_span_all(opened)
     ]  # fmt: skip
     (row,) = [row for row in unfold(page, "Quality against time") if row[0] == "lp-ft"]
     assert row[3] == f"{figures.metric(min(means))} to {figures.metric(max(means))}"
+
+
+def test_seeds_on_several_splits_each_are_told_apart_by_both(opened):
+    board, results, _ = tuned_study(draws=CROSSED)
+    page = opened("crossed")
+    assert "seeds 0, 1, each on 2 splits" in page.run(
+        "document.querySelector('#ranking caption').textContent"
+    )
+    labels = [row.label for row in board.tracks[0].rows]
+    set_value(page, "cell-row", str(labels.index("lp-ft")))
+    values = page.run("[...document.getElementById('cell-run').options].map((o) => o.value)")
+    assert len(values) == 4
+    for value, (split, seed) in ((values[1], (1, 0)), (values[2], (0, 1))):
+        set_value(page, "cell-run", value)
+        shown = run_named(page, results)
+        assert (shown.spec.protocol.split_seed, shown.spec.seed) == (split, seed)
+        control = next(
+            run
+            for run in board.runs
+            if (run.strategy, run.dataset, run.split, run.seed)
+            == ("full-ft", shown.spec.dataset, split, seed)
+        )
+        curve = unfold(page, "Learning curve: training loss")
+        assert {row[0] for row in curve if row[0].startswith("full-ft")} == {
+            f"full-ft, seed {seed}, split {split} ({control.run_id[:8]})"
+        }
+    own = [run for run in board.runs if (run.track, run.row) == (board.tracks[0].id, "lp-ft")]
+    means = [
+        np.mean([r.metrics["balanced-accuracy"].value for r in own if (r.split, r.seed) == draw])
+        for draw in CROSSED
+    ]
+    (row,) = [row for row in unfold(page, "Quality against time") if row[0] == "lp-ft"]
+    assert row[3] == f"{figures.metric(min(means))} to {figures.metric(max(means))}"
+    set_value(page, "modality", "mri")
+    assert column(page, "runs") == ["4"] * 3
 
 
 def run_named(page, results):

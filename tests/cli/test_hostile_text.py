@@ -113,7 +113,7 @@ COMMANDS = [
     (("compare", "{0}", "{0}"), 0, 0, "texts"),
     (("compare", "{0}", "{0}", "--format", "md"), 0, 0, "texts"),
     (("compare", "{0}", "{0}", "--format", "json"), 0, 0, "texts"),
-    (("why", "{run}", "--out", "{0}"), 0, 0, "both"),
+    (("why", "{run}", "--results", "{0}"), 0, 0, "both"),
     (("publish", "{0}", "--to", "{0}-published", "--dry-run"), 0, 2, "names"),
     (("submit", "{0}", "--to", "{0}.zip"), 0, 2, "names"),
     (("check", HOSTILE, HOSTILE), 2, 2, "both"),

@@ -26,6 +26,22 @@ def test_start_up_imports_nothing_heavy(args, tmp_path):
 
 
 @pytest.mark.slow
+def test_harness_is_imported_where_posix_calls_are_missing(tmp_path):
+    """As on Windows, where nothing was ever tried: without flock, forks and these flags."""
+    code = (
+        "import os, sys\n"
+        "sys.modules.update(fcntl=None, resource=None, pwd=None, grp=None, termios=None)\n"
+        "for name in ('O_NONBLOCK', 'O_CLOEXEC', 'fork', 'sched_getaffinity'):\n"
+        "    delattr(os, name)\n"
+        "import harness, harness.testing, harness.stats\n"
+        "from harness.cli import cli\n"
+        "cli(['list', 'strategies'])"
+    )
+    done = python("-c", code, cwd=tmp_path, HARNESS_NO_AUTOLOAD="1", HARNESS_PLUGINS="")
+    assert "full-ft" in done.stdout
+
+
+@pytest.mark.slow
 def test_runs_wait_for_no_metric_library_and_a_plan_over_records_for_nothing_heavy(tmp_path):
     cell = ["demo", "--datasets", "demo-mri", "--backbones", "resnet50-mini", "--device", "auto"]
     args = ["bench", *cell, "--strategies", "linear-probe", "--out", "out", "--jobs", "1"]

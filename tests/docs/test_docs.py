@@ -7,6 +7,7 @@ is only parsed.
 
 import ast
 import json
+import math
 import re
 import runpy
 import shlex
@@ -23,12 +24,13 @@ import yaml
 from command import Cli
 from places import ROOT
 
+import harness.testing
 from harness.plugins.registry import load_plugins
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
     [
-        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *ROOT.glob("*.md"),
         *(ROOT / "benchmarks").glob("**/README.md"),
         *DOCS.rglob("*.md"),
     ]
@@ -168,6 +170,20 @@ def test_the_site_has_every_page():
     assert site["theme"]["font"] is False
 
 
+def test_the_citation_is_that_of_the_project():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["message"]
+    assert [author["name"] for author in cited["authors"]] == [
+        author["name"] for author in project["authors"]
+    ]
+    for key, value in {"title": "name", "version": "version", "license": "license"}.items():
+        assert cited[key] == project[value]
+    assert set(cited["keywords"]) <= set(project["keywords"])
+
+
 def test_the_glossary_names_modules_that_are_there():
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(harness(?:\.\w+)+)`", text))
@@ -279,6 +295,15 @@ def test_cli_page_is_current(generate):
     assert (DOCS / "cli.md").read_text() == generate.cli_page(), REGENERATE
 
 
+def test_the_reference_is_current_and_has_every_name(generate):
+    text = (DOCS / "reference.md").read_text()
+    kit = {f"harness.testing.{name}" for name in harness.testing.__all__}
+    listed = re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)
+
+    assert text.endswith(generate.reference_page.page()), REGENERATE
+    assert sorted(listed) == sorted({f"harness.{name}" for name in harness.__all__} | kit)
+
+
 def test_cli_page_has_every_command_and_option(generate):
     page = generate.cli_page()
     for name in ("bench", "data fetch", "plugins new", "check", "why"):
@@ -339,6 +364,33 @@ def test_the_tutorial_leads_to_a_row_on_the_board(tmp_path, monkeypatch):
     assert "1 runs made, 2 were there already" in text
     assert "bitfit" in board
     assert "rate=3" in board or "rate = 3" in board
+
+
+@pytest.mark.slow
+def test_the_metric_page_leads_to_a_board_ranked_by_it(tmp_path, monkeypatch):
+    said = run_page(DOCS / "write-a-metric.md", tmp_path, monkeypatch)
+    ranked = said["harness -p ./g_mean.py board results/mine --metric g-mean --format md"]
+    records = [
+        json.loads(path.read_text()) for path in (tmp_path / "results/mine/runs").rglob("*.json")
+    ]
+
+    assert any("11 of 11 promises kept" in text for text in said.values())
+    assert "g-mean, higher is better" in ranked
+    assert len(records) == 2
+    for record in records:
+        recalls = record["metrics"]["per-class-recall"]["by_class"].values()
+        mean = math.prod(recalls) ** (1 / len(recalls))
+        assert mean > 0
+        assert record["metrics"]["g-mean"]["value"] == pytest.approx(mean)
+
+
+@pytest.mark.slow
+def test_the_backbone_page_leads_to_rows_on_the_board(tmp_path, monkeypatch):
+    said = run_page(DOCS / "write-a-backbone.md", tmp_path, monkeypatch)
+    records = (tmp_path / "results/tiny-net/runs/demo-mri/tiny-net").rglob("*.json")
+
+    assert any("13 of 13 promises kept" in text for text in said.values())
+    assert sorted(path.parent.name for path in records) == ["full-ft", "gradual-last-first"]
 
 
 @pytest.mark.slow

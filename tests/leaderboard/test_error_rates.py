@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_boards import answers, boards
+from simulated_boards import answers, boards, splits
 
 pytestmark = pytest.mark.slow
 
@@ -134,3 +134,27 @@ def test_strategies_alike_are_no_claim_of_many_winners():
 )
 def test_a_claim_that_is_true_is_supported(claim, name):
     assert false(claim, replace(world(claim, name), spread=(1.0,) * 3), "supported", calls=10) >= 8
+
+
+@pytest.mark.parametrize("official", [False, True])
+@pytest.mark.parametrize("design", [(5, 1), (3, 1), (5, 3)])
+def test_a_tuned_gain_over_splits_holds_the_truth(design, official):
+    """Luck of two points moves validation and test alike; the cells of a board, and its averages."""
+    world = splits.World(*design, images=150, official=official, luck=0.02)
+    gains = splits.drawn(world, CALLS + splits.BOARD)
+    truth = np.mean([gain.added.sum(axis=1).mean() for gain in gains])
+    sets = [gains[first : first + splits.BOARD] for first in range(0, len(gains), splits.BOARD)]
+    cells = [one for board in sets for one in boards.estimate_gains(board)]
+    ends = np.array([one.interval() for one in cells[:CALLS]])
+    assert ((truth < ends[:, 0]) | (ends[:, 1] < truth)).sum() <= MOST
+    plain = np.std([one.value for one in cells], ddof=1)
+    assert np.median(ends[:, 1] - ends[:, 0]) < 2 * 2.5 * plain  # no interval of everything
+
+
+def test_rates_chosen_in_every_run_rank_strategies_rightly():
+    """The generator of the simulated board: eight rates at least .85, one common rate far less."""
+    rng = np.random.default_rng(6)
+    found = np.array([splits._taus(*splits.strategies(rng, 3, 1.5)) for _ in range(CALLS)])
+    tuned, common, *_ = found.mean(axis=0)
+    assert tuned >= 0.85
+    assert common < 0.6

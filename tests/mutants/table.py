@@ -135,7 +135,7 @@ STATISTICS = (
     Mutant("statistics", "harness/stats/estimate.py", "2 * stdtr(self.df, -moved", "stdtr(self.df, -moved", (f"{ESTIMATE}::test_an_estimate_is_students",)),
     Mutant("statistics", "harness/stats/verdicts.py", "for name, one in given.items() if one.seeds >= SEEDS]", "for name, one in given.items() if one.seeds >= 2]", (f"{VERDICTS}::test_fewer_than_three_seeds_are_not_tested",)),
     Mutant("statistics", "harness/stats/verdicts.py", "_scaled(_adjusted(averages), AVERAGES, tracks)", "_scaled(_adjusted(averages), BOARD, tracks)", (f"{VERDICTS}::test_averages_are_adjusted_after_holm_at_three_hundredths",)),
-    Mutant("statistics", "harness/stats/gains.py", "least = max(cell.noise / cell.seeds, cell.step**2)", "least = 0.0", (f"{GAINS}::test_groups_that_all_gain_alike_are_no_certainty",)),
+    Mutant("statistics", "harness/stats/gains.py", "least = max(own.noise / own.times, cell.step**2)", "least = 0.0", (f"{GAINS}::test_groups_that_all_gain_alike_are_no_certainty",)),
     Mutant("statistics", "harness/stats/gains.py", "np.maximum(0.0, ratio * base - noise) / count", "np.maximum(0.0, ratio * base) / count", (f"{GAINS}::test_luck_of_seeds_by_hand",)),
     Mutant("statistics", "harness/stats/general.py", "df = np.minimum(df, (sets - 1) * (1 + strategies) / 2)", "df = np.minimum(df, np.inf)", (f"{GENERAL}::test_strategies_that_vary_alike_lend_all_they_know",)),
     Mutant("statistics", "harness/stats/general.py", "variance = np.maximum(own, own[first, second].mean())", "variance = own", (f"{GENERAL}::test_pairs_by_hand",)),
@@ -157,7 +157,7 @@ RESULTS = (
     Mutant("run identity", "harness/benchmark/identity.py", "settings=dict(trial.settings),", "settings=suite.settings.get(strategy, {}),", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
     Mutant("run identity", "harness/benchmark/identity.py", "                    limit=request.limit,\n", "", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[paper-2024]",)),
     Mutant("verify", "harness/results/verify/agreement.py", "if away > own:", "if away > total:", (f"{VERIFY}::test_the_replays_say_how_far_a_record_may_differ",)),
-    Mutant("verify", "harness/results/verify/runs.py", "hexdigest() != record.sha256", 'hexdigest() == ""', (f"{VERIFY}::test_a_changed_logit_is_found",)),
+    Mutant("verify", "harness/results/verify/context.py", "hexdigest() != named.sha256", 'hexdigest() == ""', (f"{VERIFY}::test_a_changed_logit_is_found",)),
     Mutant("verify", "harness/results/verify/runs.py", "if result.run_id != run_id:", "if False:", (f"{VERIFY}::test_a_changed_spec_is_found_by_the_run_id",)),
     Mutant("verify", "harness/results/verify/splits.py", "if given == expected:", "if set(given) <= set(expected):", (f"{VERIFY}::test_a_sample_left_out_is_found",)),
     Mutant("verify", "harness/results/verify/runs.py", "if figures_agree(stored, found):", "if True:", (f"{VERIFY}::test_a_changed_metric_is_found[<lambda>0-metrics]",)),
@@ -181,6 +181,9 @@ OUTSIDE = (
     Mutant("command line", "harness/cli/session.py", "        if session.strict:\n", "        if False:\n", (f"{SESSION}::test_strict_plugins_holds_where_no_plugin_is_needed",)),
     Mutant("command line", "harness/cli/commands/bench.py", '@click.option("--limit", type=click.IntRange(min=1)', '@click.option("--limit", type=click.INT', (f"{NUMBERS}::test_a_negative_number_is_refused[bench---limit]",)),
     Mutant("command line", "harness/cli/__init__.py", '        if arg == "":\n', "        if False:\n", (f"{SESSION}::test_an_empty_argument_is_told",)),
+    Mutant("external tests", "harness/leaderboard/drops.py", "first.max() + 1 + second", "second", (f"{T}/leaderboard/test_external.py::test_the_difference_is_external_less_test_and_its_error_that_of_both_sets",)),
+    Mutant("external tests", "harness/data/folder.py", "if bool(first.external) != bool(sample.external):", "if False:", (f"{T}/data/test_external.py::test_a_group_on_both_sides_is_an_error",)),
+    Mutant("external tests", "harness/leaderboard/external.py", "if len(own) == wanted_runs(block):", "if own:", (f"{T}/leaderboard/test_external.py::test_a_row_that_lacks_a_run_has_no_figure_and_says_how_many",)),
 )  # fmt: skip
 
 MUTANTS = (*ORACLES, *PLUGINS, *RATES, *PHASES, *NETWORK, *DATA, *STATISTICS, *RESULTS, *OUTSIDE)

@@ -47,7 +47,7 @@ def install(environment, command):
 def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_path, harness_cli):
     # The README is known once the first command has run: here it is made beforehand, elsewhere.
     harness_cli(
-        "plugins", "new", "small-steps", "--kind", "strategy", "--into", tmp_path / "elsewhere"
+        "plugins", "new", "small-steps", "--kind", "strategy", "--out", tmp_path / "elsewhere"
     )
     make, fetch, check, bench = commands(tmp_path / "elsewhere" / "small-steps" / "README.md")
 
@@ -73,7 +73,7 @@ def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_pat
 @pytest.mark.nightly
 def test_every_kind_installs_passes_its_tests_and_is_benched(environment, harness_cli):
     for kind in KINDS:
-        harness_cli("plugins", "new", f"my-{kind}", "--kind", kind, "--into", environment.folder)
+        harness_cli("plugins", "new", f"my-{kind}", "--kind", kind, "--out", environment.folder)
     folders = [environment.folder / f"my-{kind}" for kind in KINDS]
     lines = [commands(folder / "README.md") for folder in folders]
     environment.run(
@@ -117,7 +117,7 @@ def test_every_kind_installs_passes_its_tests_and_is_benched(environment, harnes
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["my-plugin", "3d-net", "class", "harness-extra", "a" * 40])
 def test_what_is_written_is_valid_whatever_the_name(tmp_path, kind, name, harness_cli):
-    done = harness_cli("plugins", "new", name, "--kind", kind, "--into", tmp_path)
+    done = harness_cli("plugins", "new", name, "--kind", kind, "--out", tmp_path)
 
     folder = tmp_path / name
     assert f"wrote {folder}" in done.stdout
@@ -140,7 +140,7 @@ def test_what_is_written_is_valid_whatever_the_name(tmp_path, kind, name, harnes
 
 
 def test_the_next_steps_are_printed_and_stand_in_the_readme(tmp_path, harness_cli):
-    done = harness_cli("plugins", "new", "my-plugin", "--kind", "metric", "--into", tmp_path)
+    done = harness_cli("plugins", "new", "my-plugin", "--kind", "metric", "--out", tmp_path)
     printed = [shlex.split(line) for line in done.stdout.splitlines()[1:]]
     _, *listed = commands(tmp_path / "my-plugin" / "README.md")
 
@@ -150,7 +150,7 @@ def test_the_next_steps_are_printed_and_stand_in_the_readme(tmp_path, harness_cl
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_is_tidy(tmp_path, kind, harness_cli):
-    harness_cli("plugins", "new", "my-plugin", "--kind", kind, "--into", tmp_path)
+    harness_cli("plugins", "new", "my-plugin", "--kind", kind, "--out", tmp_path)
     for command in (["format", "--check"], ["check", "--select", "B,E,F,N,PT,RUF,SIM,UP,W"]):
         python("-m", "ruff", *command, "--isolated", "--no-cache", "--line-length", "100", tmp_path)
 
@@ -173,9 +173,7 @@ def test_what_is_written_is_tidy(tmp_path, kind, harness_cli):
     ],
 )
 def test_names_that_cannot_be_taken(tmp_path, name, message, harness_cli):
-    done = harness_cli(
-        "plugins", "new", name, "--kind", "strategy", "--into", tmp_path, exit_code=2
-    )
+    done = harness_cli("plugins", "new", name, "--kind", "strategy", "--out", tmp_path, exit_code=2)
 
     assert re.search(
         message.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?"), done.stderr
@@ -191,7 +189,7 @@ def test_the_name_of_a_broken_plugin_is_taken(tmp_path, harness_cli):
         "absent",
         "--kind",
         "metric",
-        "--into",
+        "--out",
         tmp_path,
         "-p",
         tmp_path / "absent.py",
@@ -204,7 +202,7 @@ def test_a_folder_that_exists_is_left_alone(tmp_path, harness_cli):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work.py").write_text("precious")
     done = harness_cli(
-        "plugins", "new", "mine", "--kind", "dataset", "--into", tmp_path, exit_code=2
+        "plugins", "new", "mine", "--kind", "dataset", "--out", tmp_path, exit_code=2
     )
 
     assert f"{tmp_path / 'mine'} exists already; choose another name" in done.stderr
@@ -219,7 +217,7 @@ def test_a_place_that_is_a_file(tmp_path, harness_cli):
         "mine",
         "--kind",
         "dataset",
-        "--into",
+        "--out",
         tmp_path / "file" / "below",
         exit_code=2,
     )

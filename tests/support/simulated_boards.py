@@ -8,5 +8,6 @@ sys.path.append(str(SIMULATIONS))
 
 import answers
 import boards
+import splits
 
-__all__ = ["answers", "boards"]
+__all__ = ["answers", "boards", "splits"]

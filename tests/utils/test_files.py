@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sys
 import threading
 import time
 
@@ -245,11 +246,24 @@ def test_a_lock_is_given_back_after_an_error(tmp_path):
 
 
 def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.fcntl, "flock", failing(errno.ENOSYS))
+    monkeypatch.setattr("fcntl.flock", failing(errno.ENOSYS))
     with files.locked(tmp_path):
         pass
-    monkeypatch.setattr(files.fcntl, "flock", failing(errno.EIO))
+    monkeypatch.setattr("fcntl.flock", failing(errno.EIO))
     with pytest.raises(StoreError, match="cannot write"), files.locked(tmp_path):
+        pass
+
+
+def test_a_system_without_flock_reads_and_refuses_to_write(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    (tmp_path / files.LOCK).touch()
+    (tmp_path / "kept").write_bytes(b"1")
+    with files.shared(tmp_path):
+        assert files.read(tmp_path / "kept") == b"1"
+    refused = pytest.raises(
+        StoreError, match=r"no flock.*use Linux, macOS, or the Windows Subsystem"
+    )
+    with refused, files.locked(tmp_path):
         pass
 
 

@@ -15,6 +15,7 @@ from harness.cli.session import (
     Finite,
     Session,
     comma_names,
+    example,
     pass_session,
 )
 from harness.errors import UsageError
@@ -41,7 +42,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     return int(part), int(parts)
 
 
-@click.command
+@click.command(
+    epilog=example(
+        "harness bench demo --strategies full-ft,linear-probe --seeds 0,1,2",
+        "harness bench --data xray:ward=path/to/folder --dry-run",
+    )
+)
 @click.argument("suite", required=False)
 @click.option(
     "--datasets", callback=comma_names, metavar="NAMES", help="Names or globs, with commas."
@@ -64,10 +70,15 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @WINDOW
 @click.option(
     "--weights",
-    metavar="DIR|none",
+    metavar="FOLDER|none",
     help="A folder with NAME.safetensors or NAME.pth, or none for random weights.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Results folder [results/SUITE].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write runs and board there; what it holds counts [results/SUITE].",
+)
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes side by side.")
 @click.option(
@@ -136,6 +147,18 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     is_flag=True,
     help="Go on where validation or test lacks a class: figures over the others; marks the row.",
 )
+@click.option(
+    "--external",
+    multiple=True,
+    metavar="[DATASET:]NAME=FOLDER",
+    help="A further test set of a dataset, of another place say: every run predicts it, too; finished "
+    "ones from the weights they kept.",
+)
+@click.option(
+    "--retrain-for-external",
+    is_flag=True,
+    help="Train finished runs that kept no weights again, to predict further test sets.",
+)
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
 @click.option(
     "--track",
@@ -148,10 +171,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
 @pass_session
 def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
-    """Run a suite (a name, or a .toml file) and write its leaderboard.
+    """Run a suite and write its leaderboard.
 
-    Without a suite: `demo`, or `folders` with --data.  What is done already is not run again.
-    Exit code 1: some runs failed, or weights that --save-weights asks for are not there.
+    SUITE is a name or a .toml file; without it: `demo`, or `folders` with --data.  What is done
+    already is not run again.
+    Exit code 1: some runs failed, or weights that --save-weights asks for, or predictions of further
+    test sets, are not there.
     """
     from harness.benchmark.dry_run import describe_plan
     from harness.benchmark.run import dry_run, run_benchmark
@@ -163,8 +188,9 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
         return
     result = run_benchmark(request, options, session.plugins, _say)
     click.echo(
-        f"{result.ran} runs made, {result.already_done} were there already; "
-        f"board and runs in {result.folder}",
+        f"{result.ran} runs made, {result.already_done} were there already"
+        + (f" ({result.extended} got further test sets); " if result.extended else "; ")
+        + f"board and runs in {result.folder}",
         err=True,
     )
     click.echo(summary.render(result.board, result.folder, terminal.terminal_width()), nl=False)
@@ -172,9 +198,11 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
         click.echo(f"\n{_profile(result)}", nl=False)
     if result.without_weights:
         click.echo(_without_weights(result), err=True)
+    if result.without_external:
+        click.echo(_without_external(result), err=True)
     if result.failed:
         click.echo(_failures(result.failed), err=True)
-    if result.failed or result.without_weights:
+    if result.failed or result.without_weights or result.without_external:
         raise SystemExit(1)
 
 
@@ -184,7 +212,7 @@ def _request(given: dict[str, Any]) -> BenchRequest:
     names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
     more = (
         "columns", "join_labels", "window", "weights", "limit", "splits", "labels", "trials",
-        "epochs", "shard", "precision",
+        "epochs", "shard", "precision", "external",
     )  # fmt: skip
     return BenchRequest(**{name: given[name] for name in (*names, *more)})
 
@@ -210,6 +238,7 @@ def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
         "retry_failed",
         "save_weights",
         "track",
+        "retrain_for_external",
     )
     return BenchOptions(**{name: given[name] for name in names}, access=access)
 
@@ -233,6 +262,15 @@ def _without_weights(result: BenchResult) -> str:
         "not made again, so give another folder with --out to make them with their weights:"
     )
     return "\n".join([head, *(f"  {run.spec.cell}, seed {run.spec.seed}" for run in lost)])
+
+
+def _without_external(result: BenchResult) -> str:
+    without = result.without_external
+    head = (
+        f"{len(without)} finished runs lack a further test set (those that kept no weights are trained "
+        "again with --retrain-for-external):"
+    )
+    return "\n".join([head, *(f"  {spec.cell}, seed {spec.seed}: {why}" for spec, why in without)])
 
 
 def _failures(failed: list[RunResult]) -> str:

@@ -10,13 +10,20 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Session, pass_session, warn
+from harness.cli.session import Session, example, pass_session, warn
 from harness.errors import UsageError
 
 
-@click.command
-@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write [the folder itself].")
+@click.command(epilog=example("harness board results/demo --format md"))
+@click.argument(
+    "places", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the board there [the folder itself].",
+)
 @click.option(
     "--format",
     "wanted",
@@ -81,6 +88,6 @@ def _itself(places: tuple[Path, ...], *, writes: bool) -> Path:
     if writes and (len(places) > 1 or places[0].suffix == ".zip"):
         raise UsageError(
             "a board of several folders, or of a .zip, belongs in none of them: "
-            "say where to write it with --out DIR, or print it with --format"
+            "say where to write it with --out FOLDER, or print it with --format"
         )
     return places[0]

@@ -12,13 +12,13 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Finite
+from harness.cli.session import Finite, Session, example, pass_session
 from harness.errors import UsageError
 
 FOLDER = click.Path(path_type=Path)
 
 
-@click.command
+@click.command(epilog=example("harness check results/before results/after --tolerance 'xray/*=2'"))
 @click.argument("baseline", type=FOLDER)
 @click.argument("candidate", type=FOLDER)
 @click.option("--metric", default="balanced-accuracy", show_default=True, help="Or accuracy.")
@@ -57,14 +57,18 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--json", "figures", type=FOLDER, help="Write figures for github-action-benchmark.")
 @click.option("--sarif", type=FOLDER, help="Write SARIF for code scanning here.")
 @click.option("--all", "every", is_flag=True, help="Show cells that are equal, too.")
-def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
-    """Compare a CANDIDATE results folder with a BASELINE; exit 1 if something got worse.
+@pass_session
+def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
+    """Fail if a results folder is worse than a baseline.
+
+    Compares CANDIDATE with BASELINE cell by cell.  Exit code 1: something got worse.
 
     Fails when a cell is worse, collapsed, newly fails, vanished or is not comparable, when a
     strategy, backbone, dataset or all cells are worse on average, and when nothing could be
     compared.  A call that passes says what loss it would have seen.  In a GitHub workflow it also
     writes annotations and the step summary.
     """
+    from harness.leaderboard import boards
     from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
     from harness.results.gate.sarif import sarif
@@ -78,7 +82,8 @@ def command(baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN
         beyond_images=given["beyond_images"],
         seed_spread=given["seed_spread"],
     )
-    comparison = compare_folders(baseline, candidate, rules)
+    chosen = partial(boards.chosen_runs, loaded=session.plugins)
+    comparison = compare_folders(baseline, candidate, rules, chosen)
     click.echo(report.terminal(comparison, every=given["every"]))
     for path, option, render in (
         (given["junit"], "--junit", report.junit),

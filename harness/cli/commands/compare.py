@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
+from harness.cli.session import Session, example, pass_session
+
 FOLDER = click.Path(path_type=Path)
 
 
-@click.command
+@click.command(epilog=example("harness compare results/before results/after"))
 @click.argument("first", type=FOLDER)
 @click.argument("second", type=FOLDER)
 @click.option("--metric", default="balanced-accuracy", show_default=True, help="Or accuracy.")
@@ -20,12 +23,18 @@ FOLDER = click.Path(path_type=Path)
     default="terminal",
     show_default=True,
 )
-def command(first: Path, second: Path, metric: str, wanted: str) -> None:
-    """Compare two results folders cell by cell: what changed, and how sure that is."""
+@pass_session
+def command(session: Session, /, first: Path, second: Path, metric: str, wanted: str) -> None:
+    """Compare two results folders cell by cell.
+
+    It says what changed, and how sure that is.
+    """
+    from harness.leaderboard import boards
     from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
 
-    comparison = compare_folders(first, second, rules_of(first, metric))
+    chosen = partial(boards.chosen_runs, loaded=session.plugins)
+    comparison = compare_folders(first, second, rules_of(first, metric), chosen)
     if wanted == "terminal":
         click.echo(report.terminal(comparison, every=True))
     elif wanted == "md":

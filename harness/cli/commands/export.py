@@ -6,34 +6,32 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, pass_session
+from harness.cli.session import Session, example, pass_session
 from harness.errors import UsageError
 
 
-@click.command
+@click.command(epilog=example("harness export 3fa1 --out ward-network"))
 @click.argument("run")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
     metavar="FOLDER",
-    help="A new folder for the network and its card.",
+    help="A new folder to write the network and its card into.",
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
-    metavar="DIR",
+    metavar="FOLDER",
     help="The results folder of the run [results/*].",
 )
 @click.option("--seed", type=int, help="Of a cell this run.")
 @pass_session
 def command(session: Session, run: str, out: Path, results: Path | None, seed: int | None) -> None:
-    """Write a run's network as safetensors in published names, with a model card.
+    """Write a run's network under published names, with a model card.
 
     RUN is an id or its first digits, the path of a record, or with --seed DATASET/BACKBONE/STRATEGY.
     The names are torchvision's, or timm's for backbones of timm.  Of `bench --save-weights`.
-
-    Example: harness export 3fa1 --out ward-network
     """
     from harness.inference.export import export
     from harness.inference.tested import find_tested

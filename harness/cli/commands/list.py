@@ -13,13 +13,13 @@ import click
 from pydantic.fields import FieldInfo
 
 from harness import Backbone, Dataset, Metric, Search, Strategy, Suite, Tracker
-from harness.cli.session import Session, pass_session, print_json, print_table
+from harness.cli.session import Session, example, pass_session, print_json, print_table
 from harness.plugins.registry import PluginRegistry
 
 Entry = dict[str, Any]
 
 
-@click.command
+@click.command(epilog=example("harness list strategies"))
 @click.argument(
     "kind",
     required=False,

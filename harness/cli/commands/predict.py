@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Session, pass_session
+from harness.cli.session import Session, example, pass_session
 from harness.errors import UsageError
 
 
-@click.command
+@click.command(epilog=example("harness predict ward/resnet50/lp-ft new-images --out predicted.csv"))
 @click.argument("run")
 @click.argument("images", nargs=-1, required=True)
 @click.option(
@@ -19,19 +19,19 @@ from harness.errors import UsageError
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE.csv",
-    help="Where the probabilities go.",
+    help="Where to write the probabilities.",
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
-    metavar="DIR",
+    metavar="FOLDER",
     help="The results folder of the run [results/*].",
 )
 @click.option("--seed", type=int, help="Of a cell only this run, instead of the mean over all.")
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    metavar="DIR",
+    metavar="FOLDER",
     help="A folder with RUN_ID.safetensors [weights in the results folder].",
 )
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", show_default=True)
@@ -48,8 +48,6 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     RUN is an id or its first digits, the path of a record, or DATASET/BACKBONE/STRATEGY: then the
     probabilities are the mean over its seeds.  Images are prepared as those of the run were.  Of
     `bench --save-weights`.
-
-    Example: harness predict ward/resnet50/lp-ft new-images --out predicted.csv
     """
     from harness.benchmark.sizing import choose_device
     from harness.inference.predictions import predict

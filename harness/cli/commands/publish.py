@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, pass_session
+from harness.cli.session import Session, example, pass_session
 
 
-@click.command
+@click.command(epilog=example("harness publish results/demo --to published --dry-run"))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--to",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, pass_session
+from harness.cli.session import Session, example, pass_session
 
 
-@click.command
+@click.command(epilog=example("harness score results/demo --metric macro-f1"))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--metric",
@@ -22,7 +22,7 @@ from harness.cli.session import Session, pass_session
 @click.option("--replace", is_flag=True, help="Compute again what is there already.")
 @pass_session
 def command(session: Session, folder: Path, names: tuple[str, ...], *, replace: bool) -> None:
-    """Add metrics to every finished run of a results folder, from its stored logits.
+    """Add metrics to finished runs, from their stored logits.
 
     Exit code 1: some runs could not be scored.
     """

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, pass_session
+from harness.cli.session import Session, example, pass_session
 
 
-@click.command
+@click.command(epilog=example("harness submit results/demo --to demo.zip"))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--to",
@@ -17,7 +17,7 @@ from harness.cli.session import Session, pass_session
     required=True,
     type=click.Path(path_type=Path),
     metavar="FILE.zip",
-    help="Where to write the package.",
+    help="Write the package there.",
 )
 @click.option(
     "--hide",
@@ -35,7 +35,9 @@ from harness.cli.session import Session, pass_session
 def command(
     session: Session, folder: Path, target: Path, hide: tuple[str, ...], show: tuple[str, ...]
 ) -> None:
-    """Pack a results folder into a .zip that `harness board` and `harness verify` read.
+    """Pack a results folder into a .zip file.
+
+    `harness board` and `harness verify` read it.
 
     Ids of samples and groups that are not public are replaced by keyed hashes; paths are dropped.
     """

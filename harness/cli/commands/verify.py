@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import COLUMNS, JOIN_LABELS, Session, pass_session, print_json
+from harness.cli.session import COLUMNS, JOIN_LABELS, Session, example, pass_session, print_json
 from harness.errors import UsageError
 from harness.utils.text import clean
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.results.verify import Replay, Replayed, VerificationReport
 
 
-@click.command
+@click.command(epilog=example("harness verify results/demo --replay 3"))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--replay", type=click.IntRange(min=0), default=0, help="Run N random runs again.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses those runs.")
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 @COLUMNS
 @JOIN_LABELS
 @click.option("--window", multiple=True, metavar="WINDOW", help="For --replay: as for bench.")
-@click.option("--weights", metavar="DIR", help="For --replay: as for bench.")
+@click.option("--weights", metavar="FOLDER", help="For --replay: as for bench.")
 @click.option("--device", metavar="cpu|cuda:N", help="For --replay [as the run was made].")
 @click.option(
     "--reference",
     type=click.Path(path_type=Path),
-    metavar="DIR",
+    metavar="FOLDER",
     help="Results whose split files these runs must have been made on, as for a contribution.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
@@ -44,9 +44,10 @@ def command(
     reference: Path | None,
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:
-    """Check every file of a results folder against the stored logits, the splits and the plan.
+    """Check every file of a results folder.
 
-    FOLDER may be a package of `harness submit` too.  Exit code 1: some file does not hold.
+    Figures are held against the stored logits, runs against splits and plan.  FOLDER may be a
+    package of `harness submit` too.  Exit code 1: some file does not hold.
     """
     from harness.results import package
     from harness.results.verify import verify

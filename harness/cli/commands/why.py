@@ -6,21 +6,29 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, pass_session, print_table
+from harness.cli.session import Session, example, pass_session, print_table
 
 
-@click.command
+@click.command(epilog=example("harness why 1f0c2a --results results/demo"))
 @click.argument("run")
-@click.option("--out", type=click.Path(path_type=Path), help="Its results folder [results/*].")
-@click.option("--weights", metavar="DIR", help="Where weights lie now, if not the default.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The results folder of the run [results/*].",
+)
+@click.option("--weights", metavar="FOLDER", help="Where weights lie now, if not the default.")
 @pass_session
-def command(session: Session, run: str, out: Path | None, weights: str | None) -> None:
-    """Say what is different now from when RUN (an id, or its first digits) was made."""
+def command(session: Session, run: str, results: Path | None, weights: str | None) -> None:
+    """Say what is different now from when a run was made.
+
+    RUN is its id, or the first digits of it.
+    """
     from harness.api.dataset import Access
     from harness.benchmark import reuse
     from harness.utils.text import clean
 
-    places = [out] if out else sorted(p for p in Path("results").glob("*") if p.is_dir())
+    places = [results] if results else sorted(p for p in Path("results").glob("*") if p.is_dir())
     store, result = reuse.find_run(places, run)
     access = Access(offline=True)
     found = list(reuse.explain_reuse(result, session.plugins, access, weights))

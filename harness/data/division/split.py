@@ -129,6 +129,13 @@ def make_splits(
     return _record(dataset, classes, text, staying, placed, left_out)
 
 
+def all_tested(dataset: str, classes: Sequence[str], samples: Iterable[Sample]) -> Splits:
+    """The samples of a further test set, all of them under `test`."""
+    ordered = sorted(samples, key=lambda sample: sample.id)
+    rule = "a further test set: every image"
+    return _record(dataset, classes, rule, ordered, {one.id: "test" for one in ordered}, [])
+
+
 def lacking_classes(splits: Splits) -> dict[Split, tuple[str, ...]]:
     """Split -> the classes that it has no sample of; splits that have all are not there."""
     there: dict[Split, set[str]] = {split: set() for split in SPLITS}

@@ -136,7 +136,8 @@ def _statistics(
     if given is None or given.get("rules") != RULES:  # of an older harness: other tests
         return None
     others = given.get("others", {})
-    return {
+    lost = [_lost(one, rows) for one in given.get("external", ())]
+    return ({"external": lost} if lost else {}) | {
         "level": given.get("level", LEVEL),
         "basis": given.get("basis", ""),
         "datasets": given.get("datasets", 0),
@@ -170,6 +171,11 @@ def _number(numbers: Numbers, label: str) -> int:
     if label not in numbers:
         raise UsageError(f"statistics speak of {label!r}, which is not in the track they are for")
     return numbers[label]
+
+
+def _lost(one: Mapping[str, Json], rows: Numbers) -> list[Json]:
+    """[row, dataset, further test set, block or nothing, and as `_judged`]."""
+    return [_number(rows, one["row"]), one["dataset"], one["name"], one["block"], *_judged(one)]
 
 
 def _difference(one: Mapping[str, Json], rows: Numbers, blocks: Numbers) -> list[Json]:

@@ -4,7 +4,7 @@ Nothing is rounded.
 
 Columns, in order: IDENTITY; those of LATER that say something of any run; `test_METRIC` for every metric of any run, the board's own first;
 `validation_METRIC` likewise; `by_class` and `undefined` (JSON: metric -> class -> value, metric ->
-reason); COST; RECORD; ERROR.  Headers are snake case.  An empty cell: not known, or undefined.
+reason); COST; RECORD; ERROR; where there are further test sets `external_NAME_METRIC`.  Headers are snake case.  An empty cell: not known, or undefined.
 Text that a spreadsheet would take for a formula gets a leading apostrophe.
 """
 
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping
 from operator import attrgetter
 
-from harness.api.leaderboard import ClaimAnswer, Leaderboard
+from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard
 from harness.api.records import Failure, MetricValue
 from harness.utils.text import clean, escaped_json
 
@@ -90,6 +90,7 @@ FORMULA = ("=", "+", "-", "@")
 def render(board: Leaderboard) -> str:
     """The runs: the whole file, header first, lines ended by a line feed."""
     test, validation = _metrics(board, "metrics"), _metrics(board, "validation")
+    external = _external(board)
     later = [name for name in LATER if any(getattr(run, name) for run in board.runs)]
     header = [
         *IDENTITY,
@@ -100,6 +101,7 @@ def render(board: Leaderboard) -> str:
         *COST,
         *RECORD,
         *(f"error_{name}" for name in ERROR),
+        *(_headers("external", [f"{name} {metric}" for name, metric in external])),
     ]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -117,6 +119,7 @@ def render(board: Leaderboard) -> str:
             *cost(run),
             *record(run),
             *_failure(run.error),
+            *_external_figures(run, external),
         ]
         writer.writerow([shown[v] if isinstance(v, str) else cell(v) for v in values])
     return out.getvalue()
@@ -134,6 +137,26 @@ def _metrics(board: Leaderboard, part: str) -> list[str]:
     """Ids of the metrics of any run, the board's own first."""
     names = {name for run in board.runs for name in getattr(run, part)}
     return sorted(names, key=lambda name: (name != board.metric, name))
+
+
+def _external(board: Leaderboard) -> list[tuple[str, str]]:
+    """(further test set, metric) of any run, the board's own metric first."""
+    found = {
+        (name, metric)
+        for run in board.runs
+        for name, one in run.external.items()
+        for metric in one.metrics
+    }
+    return sorted(found, key=lambda one: (one[0], one[1] != board.metric, one[1]))
+
+
+def _external_figures(run: BoardRun, wanted: list[tuple[str, str]]) -> list[float | None]:
+    return [
+        run.external[name].metrics[metric].value
+        if name in run.external and metric in run.external[name].metrics
+        else None
+        for name, metric in wanted
+    ]
 
 
 def _headers(prefix: str, names: list[str]) -> list[str]:

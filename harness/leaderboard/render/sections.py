@@ -9,6 +9,7 @@ from harness.api.leaderboard import BoardRun, DataNote, Gap, GroupFigure, Leader
 from harness.leaderboard import labels
 from harness.leaderboard.render.document import Banners, Bullets, Heading, Paragraph, Part
 from harness.leaderboard.render.evidence import answered, tested
+from harness.leaderboard.render.external import external_tests
 from harness.leaderboard.render.tables import (
     cost_table,
     data_table,
@@ -52,6 +53,7 @@ def _track(board: Leaderboard, track: Track) -> Iterator[Part]:
         yield Bullets(tuple(_why(row) for row in incomplete))
     yield from tested(board, track)
     yield from _tuning(track)
+    yield from external_tests(board, track)
     yield from _groups(board, track, "By modality", lambda row: row.modalities)
     yield from _groups(board, track, "By backbone", lambda row: row.backbones)
     if any(row.spend.trainable for row in track.rows):

@@ -82,14 +82,31 @@ def _barred(before: GateCell | None, after: GateCell | None) -> Judged | None:
     return _failing(before, after) or _unlike(before, after) or _lost(before, after)
 
 
+def _parts(before: GateCell, after: GateCell) -> list[tuple[GateCell, GateCell]]:
+    """The cell on each split that both sides have."""
+    there = {part.split: part for part in after.parts}
+    return [(part, there[part.split]) for part in before.parts if part.split in there]
+
+
 def _failing(before: GateCell, after: GateCell) -> Judged | None:
-    for run in sorted(after.runs, key=lambda run: run.seed):
-        if run.failure and run.seed in before.finished:
-            return "newly-failing", f"seed {run.seed}: {run.failure}"
+    for old, new in _parts(before, after):
+        for run in sorted(new.runs, key=lambda run: run.seed):
+            if run.failure and run.seed in old.finished:
+                return "newly-failing", f"{_seed(new, run.seed)}: {run.failure}"
     return None
 
 
+def _seed(cell: GateCell, seed: int) -> str:
+    return f"seed {seed}, split {cell.split}" if cell.split else f"seed {seed}"
+
+
 def _unlike(before: GateCell, after: GateCell) -> Judged | None:
+    """Differences in what must agree, on the first split that has any."""
+    found = (_other(old, new) for old, new in _parts(before, after))
+    return next(filter(None, found), None)
+
+
+def _other(before: GateCell, after: GateCell) -> Judged | None:
     names = sorted({*before.facts, *after.facts})
     other = [name for name in names if before.facts.get(name) != after.facts.get(name)]
     for name, old, new in (
@@ -103,16 +120,39 @@ def _unlike(before: GateCell, after: GateCell) -> Judged | None:
 
 
 def _lost(before: GateCell, after: GateCell) -> Judged | None:
-    lost = sorted(set(before.finished) - set(after.finished))
-    return ("vanished", f"seed {', '.join(map(str, lost))}") if lost else None
+    gone = sorted({part.split for part in before.parts} - {part.split for part in after.parts})
+    if gone:
+        return "vanished", f"split {', '.join(map(str, gone))}"
+    for old, new in _parts(before, after):
+        lost = sorted(set(old.finished) - set(new.finished))
+        if lost:
+            split = f", split {old.split}" if old.split else ""
+            return "vanished", f"seed {', '.join(map(str, lost))}{split}"
+    return None
 
 
 def _judge(before: GateCell, after: GateCell, change: Change, rules: Rules, name: str) -> Judged:
     """The verdict on a cell that can be compared."""
+    note, same = "", True
+    for old, new in _parts(before, after):
+        collapse, told = _collapse(old, new, rules)
+        if collapse:
+            return "collapsed", collapse
+        note = note or told
+        same &= np.array_equal(old.predicted == old.targets, new.predicted == new.targets)
+    if same:
+        return "equal", "; ".join(part for part in ("the same samples are right", note) if part)
+    verdict, reason = _compare(change, rules, rules.tolerance(name) / POINTS)
+    return verdict, "; ".join(part for part in (reason, note) if part)
+
+
+def _collapse(before: GateCell, after: GateCell, rules: Rules) -> tuple[str, str]:
+    """The reason that a cell has collapsed on a split (empty: it has not), and a note."""
     endless = [seed for seed, run in sorted(after.finished.items()) if not run.finite]
+    where = f", split {after.split}" if after.split else ""
     if endless:
         told = ", ".join(map(str, endless))
-        return "collapsed", f"seed {told}: outputs that are no finite numbers"
+        return f"seed {told}{where}: outputs that are no finite numbers", ""
     collapse, note = collapsed(
         before.predicted,
         after.predicted,
@@ -120,12 +160,7 @@ def _judge(before: GateCell, after: GateCell, change: Change, rules: Rules, name
         balanced=rules.metric == BALANCED,
         spread=(rules.seed_spread or 0.0) / POINTS,
     )
-    if collapse:
-        return "collapsed", collapse
-    if np.array_equal(before.predicted == before.targets, after.predicted == after.targets):
-        return "equal", "; ".join(part for part in ("the same samples are right", note) if part)
-    verdict, reason = _compare(change, rules, rules.tolerance(name) / POINTS)
-    return verdict, "; ".join(part for part in (reason, note) if part)
+    return (f"{collapse}{where}" if collapse else ""), note
 
 
 def _compare(change: Change, rules: Rules, margin: float) -> Judged:
@@ -199,13 +234,13 @@ def _report(
 
 
 def _count(cell: GateCell | None) -> int:
-    return len(cell.finished) if cell else 0
+    return len(cell.all_finished) if cell else 0
 
 
 def _score(cell: GateCell | None, metric: str) -> float | None:
-    if cell is None or not cell.finished:
+    if cell is None or not cell.all_finished:
         return None
-    return float(cell.contributions(metric).sum(axis=1).mean())
+    return float(cell.scores(metric).mean())
 
 
 def _failures(cells: Sequence[CellReport], families: Sequence[FamilyReport]) -> Iterator[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,15 +20,26 @@ from harness.results.store import Store
 
 COST = "cost"  # no cell has this name: theirs hold slashes
 Slot = tuple[str, str, str]  # dataset, backbone, strategy
+Chosen = Callable[[Store], Collection[str]]
 
 
-def compare_folders(baseline: Path, candidate: Path, rules: Rules) -> GateReport:
+def compare_folders(
+    baseline: Path, candidate: Path, rules: Rules, chosen: Chosen | None = None
+) -> GateReport:
     """Compare what two folders hold, cell by cell.
+
+    Of trials those that are chosen are compared, as a cell of its own, and the untuned one.
+
+    Args:
+        baseline: a results folder.
+        candidate: another.
+        rules: what may change.
+        chosen: ids of the runs of a folder that were chosen among trials; None: nothing is tuned.
 
     Raises:
         StoreError: a folder holds no runs, or a file of it does not hold.
     """
-    sides = [_current(Store(folder)) for folder in (baseline, candidate)]
+    sides = [_current(Store(folder), chosen) for folder in (baseline, candidate)]
     settled = {slot for side in sides for slot in _ambiguous(side)}
     before, after = (
         _cells(Store(folder), side, settled)
@@ -58,13 +71,25 @@ def rules_of(
     return Rules(metric, cells, theirs if cost is None else cost)
 
 
-def _current(store: Store) -> list[RunResult]:
+class CellRun(NamedTuple):
+    """A run, as the one of its row, or as the one that was chosen among its row's trials."""
+
+    run: RunResult
+    tuned: bool = False
+
+
+def _current(store: Store, chosen: Chosen | None) -> list[CellRun]:
     """Finished and failed runs that the plan still asks for; without a plan all of them."""
     runs = [*store.results(), *store.failures()]
     if not runs:
         raise StoreError(f"{store.folder} holds no runs; is it a results folder?")
-    asked = {run.run_id for run in store.plan().runs}
-    return [run for run in runs if not asked or run.run_id in asked]
+    lines = store.plan().runs
+    plain = {line.run_id for line in lines if line.trial in {None, 0}}
+    best = chosen(store) if chosen and any(line.trial is not None for line in lines) else ()
+    return [
+        *(CellRun(run) for run in runs if not lines or run.run_id in plain),
+        *(CellRun(run, tuned=True) for run in runs if run.run_id in best),
+    ]
 
 
 def _slot(run: RunResult) -> Slot:
@@ -84,22 +109,34 @@ def _variant(run: RunResult) -> str:
     return ", ".join([*parts, json.dumps(spec.settings, sort_keys=True)])
 
 
-def _ambiguous(runs: Iterable[RunResult]) -> set[Slot]:
+def _ambiguous(runs: Iterable[CellRun]) -> set[Slot]:
     """Slots that hold several variants, which a name must tell apart."""
     variants: dict[Slot, set[str]] = defaultdict(set)
-    for run in runs:
-        variants[_slot(run)].add(_variant(run))
+    for run, tuned in runs:
+        if not tuned:
+            variants[_slot(run)].add(_variant(run))
     return {slot for slot, found in variants.items() if len(found) > 1}
 
 
-def _cells(store: Store, runs: Iterable[RunResult], ambiguous: set[Slot]) -> dict[str, GateCell]:
-    by_name: dict[str, list[RunResult]] = defaultdict(list)
-    for run in runs:
-        slot = _slot(run)
-        name = "/".join(slot) + (f" [{_variant(run)}]" if slot in ambiguous else "")
-        by_name[name].append(run)
+def _name(one: CellRun, ambiguous: set[Slot]) -> str:
+    slot = _slot(one.run)
+    labels = f" ({one.run.spec.labels} labels)" if one.run.spec.labels else ""
+    name = f"{'/'.join(slot)}{labels}"
+    if one.tuned:
+        return f"{name} [tuned]"
+    return f"{name} [{_variant(one.run)}]" if slot in ambiguous else name
+
+
+def _cells(store: Store, runs: Iterable[CellRun], ambiguous: set[Slot]) -> dict[str, GateCell]:
+    by_name: dict[str, dict[int, list[RunResult]]] = defaultdict(lambda: defaultdict(list))
+    for one in runs:
+        by_name[_name(one, ambiguous)][one.run.spec.protocol.split_seed].append(one.run)
     splits: dict[Path, Mapping[str, np.ndarray]] = {}
-    return {name: _cell(store, name, found, splits) for name, found in by_name.items()}
+    cells = {}
+    for name, by_split in by_name.items():
+        first, *more = (_cell(store, name, by_split[split], splits) for split in sorted(by_split))
+        cells[name] = replace(first, more=tuple(more))
+    return cells
 
 
 def _cell(
@@ -136,7 +173,7 @@ def _gate_cell(
     return GateCell(
         facts={
             "data": first.spec.data,
-            "protocol": digest(first.spec.protocol),
+            "protocol": digest(first.spec.protocol.model_copy(update={"split_seed": 0})),
             "limit": str(first.spec.limit),
             "starting weights": first.spec.weights,
         },
@@ -145,6 +182,7 @@ def _gate_cell(
         targets=targets,
         groups=groups if len(groups) else None,
         place=_slot(first),
+        split=first.spec.protocol.split_seed,
         runs=tuple(_run(store, run) for run in runs),
     )
 

@@ -11,11 +11,11 @@ def compare_cost(
     before: GateCell | None, after: GateCell | None, tolerance: float | None
 ) -> CostChange:
     """Compare median seconds a run; without a tolerance they are not judged."""
-    if before is None or after is None or not before.finished or not after.finished:
+    if before is None or after is None or not before.all_finished or not after.all_finished:
         return CostChange("not-comparable", None, "no runs on both sides")
     if before.device != after.device:
         return CostChange("not-comparable", None, f"{before.device} and {after.device}")
-    runs = [*before.finished.values(), *after.finished.values()]
+    runs = [*before.all_finished, *after.all_finished]
     if any(run.packed for run in runs):
         return CostChange("not-comparable", None, "runs that shared a device")
     old, new = _seconds(before), _seconds(after)
@@ -28,7 +28,7 @@ def compare_cost(
 
 
 def _seconds(cell: GateCell) -> float | None:
-    given = [run.seconds for run in cell.finished.values()]
+    given = [run.seconds for run in cell.all_finished]
     known = [seconds for seconds in given if seconds is not None]
     return median(known) if len(known) == len(given) else None
 

@@ -64,6 +64,8 @@ class GateCell:
         samples: ids of the test samples [N], in the order of `targets` and of every prediction.
         groups: a label for each sample; None: every sample stands for itself.
         place: dataset, backbone and strategy; None: it belongs to no family but that of all.
+        split: number of the random split that its runs were made on.
+        more: the same cell on further splits, in their order.
     """
 
     facts: Mapping[str, str]
@@ -73,6 +75,8 @@ class GateCell:
     runs: tuple[GateRun, ...]
     groups: np.ndarray | None = None
     place: tuple[str, str, str] | None = None
+    split: int = 0
+    more: tuple[GateCell, ...] = ()
 
     def __post_init__(self) -> None:
         if len({run.seed for run in self.runs}) < len(self.runs):
@@ -97,8 +101,26 @@ class GateCell:
         balanced = metric == BALANCED
         return contributions(right, self.targets, self.grouping, balanced=balanced)
 
+    @property
+    def parts(self) -> tuple[GateCell, ...]:
+        """The cell on each of its splits."""
+        return (self, *self.more)
+
+    @property
+    def all_finished(self) -> list[GateRun]:
+        """Runs with a result, of all splits."""
+        return [run for part in self.parts for run in part.finished.values()]
+
+    def scores(self, metric: str) -> np.ndarray:
+        """The metric of each finished run, of all splits."""
+        return np.concatenate(
+            [part.contributions(metric).sum(axis=1) for part in self.parts if part.finished]
+        )
+
     def against(self, after: GateCell, metric: str) -> Pair:
         """This cell and the same one on the other side, with the same test samples."""
+        if self.more:
+            return self._one_by_one(after, metric)
         groups = self.grouping
         return Pair(
             before=self.contributions(metric),
@@ -107,6 +129,36 @@ class GateCell:
             place=self.place,
             seeds=(tuple(sorted(self.finished)), tuple(sorted(after.finished))),
             test_set=_digest(self.samples, self.targets, groups),
+        )
+
+    def _one_by_one(self, after: GateCell, metric: str) -> Pair:
+        """Each run beside that of the same split and seed; a group adds nothing where it is not tested."""
+        labels = [
+            (part.samples if part.groups is None else part.groups).astype(str)
+            for part in self.parts
+        ]
+        names = np.unique(np.concatenate(labels))
+        classes: dict[int, int] = {}
+        sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        pairs: list[int] = []
+        for old, new, own in zip(self.parts, after.parts, labels, strict=True):
+            tested = np.searchsorted(names, np.unique(own))
+            classes |= dict(zip(tested.tolist(), strata(old.targets, own).tolist(), strict=True))
+            shared = sorted(set(old.finished) & set(new.finished))
+            for side, part in zip(sides, (old, new), strict=True):
+                chosen = [sorted(part.finished).index(seed) for seed in shared]
+                placed = np.zeros((len(shared), len(names)))
+                placed[:, tested] = part.contributions(metric)[chosen]
+                side.append(placed)
+            pairs += [hash((old.split, seed)) for seed in shared]
+        return Pair(
+            before=np.concatenate(sides[0]),
+            after=np.concatenate(sides[1]),
+            strata=np.array([classes[place] for place in range(len(names))]),
+            place=self.place,
+            seeds=(tuple(pairs), tuple(pairs)),
+            test_set=_digest(names, *labels, *(part.targets for part in self.parts)),
+            one_by_one=True,
         )
 
     @property

@@ -12,8 +12,10 @@ from harness.errors import StoreError
 from harness.plugins.registry import PluginRegistry
 from harness.results import package
 from harness.results.store import Store
+from harness.results.verify.context import VerificationContext
+from harness.results.verify.external import is_named
 from harness.results.verify.report import Replayed, VerificationReport
-from harness.results.verify.runs import VerificationContext, check_name, read_record, verify_run
+from harness.results.verify.runs import check_name, read_record, verify_run
 from harness.results.verify.splits import SplitFiles, check_reference
 from harness.utils import files
 
@@ -49,7 +51,7 @@ def verify(
     report.runs, report.failed = len(runs), len(failures)
     if plan is not None:
         _check_complete(plan, {path.stem for path, _ in (*runs, *failures)}, report)
-    _check_strangers(report)
+    _check_strangers(context)
     _check_board(report)
     _check_package(report)
     if reference is not None:
@@ -110,13 +112,14 @@ def _check_complete(plan: Plan, there: set[str], report: VerificationReport) -> 
     report.superseded = len(there - {line.run_id for line in plan.runs})
 
 
-def _check_strangers(report: VerificationReport) -> None:
+def _check_strangers(context: VerificationContext) -> None:
     """Files that no run brings; hidden ones are temporary."""
+    report = context.report
     for path in _walk(report.folder):
         if path.suffix == ".json":
             continue
         if path.suffix == ".safetensors" and path.parts[-5:-4] == ("runs",):
-            if not path.with_suffix(".json").exists():
+            if not is_named(path, context) and not path.with_suffix(".json").exists():
                 why = "no .json beside it: the run did not finish; delete it and run it again"
                 report.wrong(path, "stranger", why)
             continue

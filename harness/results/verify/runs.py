@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from harness.api.execution import Predictions
 from harness.api.metric import metric_fault, why_uncomputed
-from harness.api.records import DataRecord, MetricValue, Plan, PlannedRun, RunResult
+from harness.api.records import DataRecord, MetricValue, RunResult
 from harness.data.division.split import Splits
 from harness.errors import HarnessError, StoreError
-from harness.plugins.registry import PluginRegistry
-from harness.results import predictions as predictions_file
 from harness.results import schema
 from harness.results.merge import figures_agree
 from harness.results.rescore import SPLITS, figures
-from harness.results.store import Store
-from harness.results.verify.consistency import Repeats, plan_faults, record_faults
+from harness.results.verify.consistency import plan_faults, record_faults
+from harness.results.verify.context import VerificationContext, data_faults, unpacked
+from harness.results.verify.external import verify_external
 from harness.results.verify.report import VerificationReport
-from harness.results.verify.splits import SplitFiles
-from harness.utils import files
-
-HEADER = 8  # bytes that hold the length of a safetensors header
-
-
-@dataclass(frozen=True)
-class VerificationContext:
-    """The folder, plugins and report that the checks of every run share."""
-
-    store: Store
-    loaded: PluginRegistry
-    splits: SplitFiles
-    report: VerificationReport
-    plan: Plan | None = None
-    repeats: Repeats = field(default_factory=Repeats)
-
-    @cached_property
-    def planned(self) -> Mapping[str, PlannedRun]:
-        """Run id -> the line of the plan that asks for it."""
-        return {line.run_id: line for line in self.plan.runs} if self.plan else {}
 
 
 def verify_run(path: Path, context: VerificationContext) -> RunResult | None:
@@ -56,6 +30,7 @@ def verify_run(path: Path, context: VerificationContext) -> RunResult | None:
         return result
     if check_name(path, result, context):
         _check_samples(path, result, context)
+        verify_external(path, result, context)
         _check_statements(path, result, context)
     return result
 
@@ -105,7 +80,8 @@ def _check_samples(path: Path, result: RunResult, context: VerificationContext) 
         context.report.wrong(path, "split", context.report.told(error))
         return
     splits = context.splits.read(result.data.split_file)
-    for fault in _data_faults(result, splits) if splits else ():
+    of = result.spec.dataset, result.spec.data
+    for fault in data_faults(result.data, splits, of) if splits else ():
         context.report.wrong(path, "split", fault)
     if predictions is None:
         return
@@ -122,48 +98,7 @@ def _predictions(path: Path, result: RunResult, report: VerificationReport) -> P
     if record is None or record.file != beside.name:
         report.wrong(path, "predictions", f"it must name the file {beside.name} beside it")
         return None
-    try:
-        content = files.read(beside)
-    except StoreError as error:
-        report.wrong(beside, "predictions", report.told(error))
-        return None
-    if hashlib.sha256(content).hexdigest() != record.sha256:
-        report.wrong(beside, "predictions", "its sha256 is not the one in the record beside it")
-    try:
-        found = _unpacked(content, result)
-    except (StoreError, ValueError) as error:
-        report.wrong(beside, "predictions", str(error))
-        return None
-    return found
-
-
-def _unpacked(content: bytes, result: RunResult) -> Predictions:
-    """The predictions in a file's content; a ValueError says what does not fit."""
-    predictions = predictions_file.unpack(content)
-    size = int.from_bytes(content[:HEADER], "little")
-    header = json.loads(content[HEADER : HEADER + size])
-    if (header.get("__metadata__") or {}).get("run_id") != result.run_id:
-        raise ValueError("it is of another run")
-    classes = len(result.data.classes) if result.data else None
-    predictions_file.check(predictions, classes)
-    return predictions
-
-
-def _data_faults(result: RunResult, splits: Splits) -> list[str]:
-    """Statements of a record about its data that the split file does not bear out."""
-    data, spec = result.data, result.spec
-    if data is None:
-        return []
-    named = f"{data.split_file} "
-    faults = {
-        f"{named}has another sha256 than the record says": splits.sha256 != data.split_sha256,
-        f"{named}is of other data: another fingerprint": not (
-            splits.fingerprint == data.fingerprint == spec.data
-        ),
-        f"{named}is of another dataset": splits.dataset != spec.dataset,
-        f"{named}has other classes": splits.classes != data.classes,
-    }
-    return [fault for fault, found in faults.items() if found]
+    return unpacked(beside, result.run_id, result, SPLITS, report)
 
 
 def _sample_fault(
@@ -175,7 +110,7 @@ def _sample_fault(
     labels = context.splits.labels(data.split_file, splits)
     for split in SPLITS:
         rows, targets = predictions.rows[split], predictions.targets[split]
-        if fault := context.splits.fault(rows, split, data, result.spec):
+        if fault := context.splits.fault(rows, split, data.split_file, result.spec):
             return fault
         differ = int((labels[rows] != targets).sum())
         if differ:

@@ -57,17 +57,20 @@ class SplitFiles:
             self._labels[name] = np.array(found, dtype=np.int64)
         return self._labels[name]
 
-    def fault(self, rows: np.ndarray, split: Split, data: DataRecord, spec: RunSpec) -> str:
-        """The reason that rows are not those a run with this spec has in a split; empty: they are."""
-        splits = self.read(data.split_file)
+    def fault(self, rows: np.ndarray, split: Split, name: str, spec: RunSpec) -> str:
+        """The reason that rows are not those a run with this spec has in a split; empty: they are.
+
+        `name`: of the split file.
+        """
+        splits = self.read(name)
         if splits is None:
             return ""
         given = sorted(rows.tolist())
-        where = f"the {split} rows of {data.split_file}"
+        where = f"the {split} rows of {name}"
         if spec.limit is not None and all(is_pseudonym(one.id) for one in splits.samples):
             self.report.unchecked[LIMITED] += split == "test"
             return self._quota_fault(given, splits, split, spec.limit, where)
-        expected = self._rows(data.split_file, splits, spec)[split]
+        expected = self._rows(name, splits, spec)[split]
         if given == expected:
             return ""
         few = f" at the limit of {spec.limit}" if spec.limit else ""

@@ -13,6 +13,7 @@ from harness.cli.session import (
     LOCK,
     WINDOW,
     Session,
+    example,
     pass_session,
     print_json,
 )
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from harness.data.audit.audit import Audited
 
 
-@click.command
+@click.command(
+    epilog=example("harness data audit --data xray:ward=path/to/folder --html audit.html")
+)
 @click.argument("names", nargs=-1, metavar="[NAMES]...")
 @click.option(
     "--data",
@@ -44,13 +47,15 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
+    metavar="FOLDER",
     help="Write audit.json and audit.html there.",
 )
 @LOCK
 @pass_session
 def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
-    """Look for leaks, copies, bad files and shortcuts in datasets (names or globs).
+    """Look for leaks, copies, bad files and shortcuts in data.
+
+    NAMES are names or globs of datasets.
 
     The source's own splits are judged as they are, and beside them those that a run uses.
     Exit code 1: a group, an exact or a confirmed near duplicate crosses splits.

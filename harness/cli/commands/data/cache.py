@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.session import Finite, print_json, print_table
+from harness.cli.session import Finite, example, print_json, print_table
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DAY = 86400.0
 
 
-@click.command
+@click.command(epilog=example("harness data cache --prune --older-than 30"))
 @click.argument("names", nargs=-1, metavar="[DATASETS]...")
 @click.option("--prune", is_flag=True, help="Remove entries that today's libraries do not use.")
 @click.option("--all", "everything", is_flag=True, help="With --prune: all entries.")
@@ -36,7 +36,9 @@ def command(
     older_than: float | None,
     as_json: bool,
 ) -> None:
-    """List the cache of decoded images, or prune it; DATASETS: only theirs.
+    """List or prune the cache of decoded images.
+
+    DATASETS: only theirs.
 
     An entry is never wrong, only unused: what is removed is decoded again when it is needed.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.session import LOCK, Session, comma_names, pass_session
+from harness.cli.session import LOCK, Session, comma_names, example, pass_session
 from harness.errors import DataError, HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.utils.progress import Meter
 
 
-@click.command
+@click.command(epilog=example("harness data fetch --suite folders"))
 @click.argument("datasets", nargs=-1, metavar="[DATASETS]...")
 @click.option("--suite", metavar="SUITE", help="What a suite needs: its datasets and weights.")
 @click.option(
@@ -40,7 +40,7 @@ def command(
     backbones: tuple[str, ...],
     lock: Path,
 ) -> None:
-    """Fetch datasets and weights once, check them, and pin them in a lock file.
+    """Fetch datasets and weights once, check and lock them.
 
     What is here and right is not fetched again, and a call that failed goes on where it stopped.
     With --offline nothing is fetched: it checks that everything is here.

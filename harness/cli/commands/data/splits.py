@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from harness.cli.session import COLUMNS, LOCK, Session, pass_session
+from harness.cli.session import COLUMNS, LOCK, Session, example, pass_session
 
 
-@click.command
+@click.command(epilog=example("harness data splits --data mri:ward-a=images/ward-a --splits 5"))
 @click.argument("datasets", nargs=-1, metavar="[DATASETS]...")
 @click.option("--suite", metavar="SUITE", help="Whose shares, and datasets where none is named.")
 @click.option("--data", multiple=True, metavar="[MODALITY:]NAME=FOLDER", help="Images of your own.")
@@ -28,17 +28,16 @@ from harness.cli.session import COLUMNS, LOCK, Session, pass_session
     type=click.Path(path_type=Path),
     default=Path("splits"),
     show_default=True,
-    help="Folder for <dataset>.json, <dataset>.1.json, ...",
+    metavar="FOLDER",
+    help="Write <dataset>.json, <dataset>.1.json, ... there.",
 )
 @LOCK
 @pass_session
 def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
-    """Write which sample of a dataset is in which split, as `bench` would divide it.
+    """Write how datasets are divided, without training.
 
-    `bench --splits FILE` takes such a file, here or on another machine.  What is there already is
-    not replaced by something else.
-
-    Example: harness data splits --data mri:ward-a=images/ward-a --splits 5
+    That is: which sample is in which split, as `bench` would divide it.  `bench --splits FILE` takes
+    such a file, here or on another machine.  What is there already is not replaced by something else.
     """
     from harness.api.dataset import Access
     from harness.benchmark.request import BenchRequest

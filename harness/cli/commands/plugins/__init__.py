@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.session import PackageGroup, Session, pass_session, print_json, print_table
+from harness.cli.session import (
+    PackageGroup,
+    Session,
+    example,
+    pass_session,
+    print_json,
+    print_table,
+)
 from harness.plugins.discovery import PluginInfo
 from harness.plugins.registry import BrokenPlugin, PluginRegistry
 
 
-@click.group(cls=PackageGroup, package=__name__, invoke_without_command=True)
+@click.group(
+    cls=PackageGroup,
+    package=__name__,
+    invoke_without_command=True,
+    epilog=example("harness -p ./my_strategy.py plugins"),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 @pass_session
 def command(session: Session, ctx: click.Context, *, as_json: bool) -> None:
-    """List plugins, what they offer, and what is wrong with those left out."""
+    """List plugins, what they offer, and why some are left out."""
     if ctx.invoked_subcommand:
         return
     loaded = session.plugins

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import Session, pass_session, print_json
+from harness.cli.session import Session, example, pass_session, print_json
 from harness.errors import PluginError
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from harness.testing.subjects import Subject
 
 
-@click.command
+@click.command(epilog=example("harness -p ./my_strategy.py plugins check my-strategy"))
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--light", is_flag=True, help="Skip what needs whole networks or reads data.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def command(session: Session, names: tuple[str, ...], *, light: bool, as_json: bool) -> None:
-    """Check plugins, or what they offer, against the promises of the plugin API.
+    """Check the promises that plugins make.
 
     NAME is a plugin or anything it offers.  Exit code 1: a promise is broken.
     """

@@ -6,24 +6,28 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, pass_session
+from harness.cli.session import Session, example, pass_session
 
 KINDS = ("strategy", "backbone", "dataset", "metric")
 
 
-@click.command
+@click.command(epilog=example("harness plugins new soft-tuning --kind strategy"))
 @click.argument("name")
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What it offers.")
 @click.option(
-    "--into",
+    "--out",
+    "into",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    metavar="DIR",
-    help="Where its folder is made [here].",
+    metavar="FOLDER",
+    help="Write its folder there [here].",
 )
 @pass_session
 def command(session: Session, name: str, *, kind: str, into: Path) -> None:
-    """Write the package of a new plugin: it installs, passes its tests and runs as it is."""
+    """Write the package of a new plugin.
+
+    It installs, passes its tests and runs as it is.
+    """
     from harness.plugins.scaffold import bench_command, create
 
     folder = create(name, kind, into, session.plugins)

@@ -53,6 +53,7 @@ function refresh(changes) {
     drawHead();
     drawControls();
     updateRanking();
+    drawExternal();
     for (const one of overall) one.update();
     runTable.update();
     if ("track" in changes) {
