@@ -328,8 +328,9 @@ def tested_weights(file: Path, run_id: str) -> dict[str, torch.Tensor]:
             f"{file} cannot be read as weights ({error}): it is cut short or damaged"
         ) from error
     if told != run_id:
-        whose = f"those of run {told}" if told else "of no run"
-        raise WeightsError(f"{file} must hold the weights of run {run_id}; it has {whose}")
+        raise WeightsError(
+            f"{file} holds the weights of {f'run {told}' if told else 'no run'}, not of run {run_id}"
+        )
     return found
 
 

@@ -61,7 +61,7 @@ def test_again(spec: RunSpec, resources: Resources, tensors: Mapping[str, Tensor
         WeightsError: they are of another network.
     """
     device = resources.device
-    with own_stream(device), _kernels(spec, device), global_seed(spec, "dropout", device):
+    with own_stream(device), kernels(spec, device), global_seed(spec, "dropout", device):
         state = RunState(spec, resources)
         own = {name: tensor.shape for name, tensor in state.network.model.state_dict().items()}
         if own != {name: tensor.shape for name, tensor in tensors.items()}:
