@@ -14,8 +14,8 @@ from harness.api.records import EpochRecord, RunResult, RunSpec
 from harness.api.strategy import PhaseReport
 from harness.benchmark.events import RunListener, StateLeft
 from harness.benchmark.profile import Profile
-from harness.benchmark.tracking import Tracking
 from harness.plugins.registry import PluginRegistry
+from harness.plugins.tracking import Tracking
 from harness.utils.streams import Guarded, unguarded
 from harness.utils.text import clean
 

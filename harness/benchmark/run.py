@@ -29,7 +29,6 @@ from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
-from harness.benchmark.tracking import Tracking, check_trackers
 from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.division.split import Division
 from harness.data.external import PreparedExternal
@@ -43,6 +42,7 @@ from harness.data.requirements import find_weights, list_requirements, require
 from harness.leaderboard.boards import refresh_board
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
+from harness.plugins.tracking import Tracking, check_trackers
 from harness.results.store import Store
 from harness.utils import files
 from harness.weights import WeightsFile
