@@ -50,9 +50,9 @@ class BenchOptions:
         engine: 'reference' carries every step out plainly, for comparison with the fast path.
         compile: on a CUDA device: compile steps where it pays ('auto'), never or always.
         deterministic: on a CUDA device: the same bits in every process, with slower kernels.
-        track: names of the trackers that are told of the runs made.
         retrain_for_external: train finished runs again whose further test sets are not predicted and
             that kept no weights.
+        track: names of the trackers that are told of the runs made.
         live: a live bar or plain lines; None: a bar where stderr is a terminal.
     """
 
@@ -65,7 +65,7 @@ class BenchOptions:
     deterministic: bool = False
     retry_failed: bool = False
     save_weights: bool = False
-    track: tuple[str, ...] = ()
     retrain_for_external: bool = False
+    track: tuple[str, ...] = ()
     live: bool | None = None
     access: Access = field(default_factory=Access)

@@ -88,8 +88,7 @@ def run_benchmark(
     profile = Profile()
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
-        resolved = resolve_suite(request, loaded)
-        options = _with_splits(options, resolved)
+        resolved, options = _resolved(request, options, loaded)
         suite, access = resolved.suite, options.access
         store = _store(resolved, options)
         tracking = Tracking(options.track, loaded, store.folder, offline=access.offline)
@@ -154,8 +153,7 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     """
     options = replace(options, device=choose_device(options.device))
     check_trackers(options.track, loaded)
-    resolved = resolve_suite(request, loaded)
-    options = _with_splits(options, resolved)
+    resolved, options = _resolved(request, options, loaded)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]
     needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
@@ -179,8 +177,12 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     return DryRun(plan, store, needs, results, external, retrain=options.retrain_for_external)
 
 
-def _with_splits(options: BenchOptions, resolved: ResolvedSuite) -> BenchOptions:
-    return replace(options, access=replace(options.access, splits=resolved.split_files))
+def _resolved(
+    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
+) -> tuple[ResolvedSuite, BenchOptions]:
+    """The suite that was asked for, and the options with the splits that files give its datasets."""
+    resolved = resolve_suite(request, loaded)
+    return resolved, replace(options, access=replace(options.access, splits=resolved.split_files))
 
 
 def other_divisions(suite: Suite) -> list[Division]:

@@ -48,8 +48,8 @@ class DatasetTable:
         window: as a dataset of DICOM files declares it; part of what `sources` give.
         spans: id -> what becomes black and white, of files of more than eight bits.
         dicom: some files are DICOM.
-        ranges: the spans by kind of numbers.
         ends: kind of file of more than eight bits -> least and greatest value in any.
+        ranges: the spans by kind of numbers.
     """
 
     classes: tuple[str, ...]
@@ -62,8 +62,8 @@ class DatasetTable:
     window: str = STORED
     spans: Mapping[str, Range] = field(default_factory=dict)
     dicom: bool = False
-    ranges: Mapping[str, Range] = field(default_factory=dict)
     ends: Ends = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -143,12 +143,12 @@ def read_table(
         window=window,
         spans={name: span for name, span in zip(ids, spans, strict=True) if span},
         dicom=any(found.dicom for found in hashes),
+        ends=ends,
         ranges={
             found.depth.kind_name: span
             for found, span in zip(hashes, spans, strict=True)
             if found.depth and span
         },
-        ends=ends,
     )
 
 

@@ -237,8 +237,8 @@ def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
         "deterministic",
         "retry_failed",
         "save_weights",
-        "track",
         "retrain_for_external",
+        "track",
     )
     return BenchOptions(**{name: given[name] for name in names}, access=access)
 
