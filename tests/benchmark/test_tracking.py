@@ -12,7 +12,7 @@ from command import Cli, bench, runs
 from places import TOY
 
 from harness.api.records import RunResult
-from harness.benchmark.listeners import tracking
+from harness.plugins import tracking
 
 pytestmark = pytest.mark.slow
 METRIC = "balanced-accuracy"
