@@ -68,6 +68,14 @@ def test_tuned_rows_are_ranked_beside_those_under_one_common_rate():
     assert all(row.ranked for row in (*tuned.rows, *plain.rows))
 
 
+def test_a_board_of_fewer_trials_is_asked_for_and_of_more_refused(toy_cli):
+    one = toy_cli("board", BASELINE, "--trials", 1, "--format", "csv")
+    rows = [line.split(",") for line in one.stdout.splitlines()]
+    assert {row[rows[0].index("trial")] for row in rows[1:]} == {"", "0"}
+    refused = toy_cli("board", BASELINE, "--trials", 5, "--format", "csv", exit_code=2)
+    assert "--trials 5: at most 4 trials were asked for here" in refused.stderr
+
+
 def test_it_equals_itself_and_names_what_is_tuned(toy_cli):
     done = toy_cli("check", BASELINE, BASELINE, "--all")
     assert "PASS: 32 equal" in done.stdout
