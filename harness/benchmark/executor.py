@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
-from harness.benchmark.events import Group, RunObserver, StateLeft
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
 from harness.data.division.split import Division

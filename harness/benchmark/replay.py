@@ -12,9 +12,9 @@ from harness.api.dataset import Access, Dataset
 from harness.api.execution import ENGINE_VERSION, Engine, Outcome, Predictions
 from harness.api.records import MetricValue, RunResult, RunSpec, canonical
 from harness.benchmark import workers
-from harness.benchmark.events import Group, RunListener
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.listeners.events import Group, RunListener
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
 from harness.data.division.split import Division

@@ -17,15 +17,15 @@ from harness.api.dataset import SPLITS, Access, Dataset
 from harness.api.execution import ExternalImages
 from harness.api.leaderboard import Leaderboard
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
-from harness.benchmark.events import Group
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
+from harness.benchmark.listeners.events import Group
+from harness.benchmark.listeners.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.numerics import settle_precision
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
-from harness.benchmark.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite

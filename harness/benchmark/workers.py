@@ -19,8 +19,8 @@ from typing import Any
 
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
-from harness.benchmark.events import Group, RunListener, RunObserver, RunQueue
 from harness.benchmark.executor import RunExecutor, WorkerSetup, free_memory
+from harness.benchmark.listeners.events import Group, RunListener, RunObserver, RunQueue
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
 

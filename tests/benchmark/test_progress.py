@@ -5,7 +5,7 @@ from made import made_result, made_spec
 
 from harness.api.execution import Outcome
 from harness.api.records import EpochRecord
-from harness.benchmark.progress import ProgressReporter
+from harness.benchmark.listeners.progress import ProgressReporter
 from harness.plugins.registry import load_plugins
 
 EPOCH = EpochRecord(phase="ft", epoch=2.0, train_loss=0.5, score=0.75, lr=1e-3, seconds=1.0)

@@ -7,7 +7,7 @@ from command import TOY
 from toys import toy_run
 
 from harness.benchmark import workers
-from harness.benchmark.events import Group, RunListener
+from harness.benchmark.listeners.events import Group, RunListener
 from harness.plugins.registry import load_plugins
 
 

@@ -136,7 +136,7 @@ def test_it_was_renewed_with_a_changelog_entry_of_kind_result():
 
 @pytest.mark.parametrize("later", ["", "\n## 0.1.0\n\n- **fix** Old.\n"])
 def test_renewing_replaces_the_folder_and_announces_it(tmp_path, later):
-    made, baseline, changelog = (tmp_path / name for name in ("made", "baseline", "CHANGELOG.md"))
+    made, baseline, changelog = (tmp_path / name for name in ("made", "demo", "CHANGELOG.md"))
     for folder in (made / "runs", made / "splits", baseline / "runs"):
         folder.mkdir(parents=True)
     for file in ("plan.json", "runs/a.json", "splits/x.json", "leaderboard.html", ".key"):

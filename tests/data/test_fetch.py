@@ -470,7 +470,10 @@ def test_the_command_fetches_by_name_and_glob(hub, access, tmp_path, harness_cli
     lock = tmp_path / "my.lock"
     done = harness_cli("data", "fetch", "ham*", "brain-tumor-classification", "--lock", lock)
 
-    assert f"ham10000: 4 files, 98.1 kB, CC-BY-NC-4.0, revision {HAM10000.revision}" in done.stdout
+    served = hub.repos[HAM10000.repo].revisions[HAM10000.revision]
+    kb = sum(len(content) for path, content in served.items() if path.endswith(".parquet")) / 1e3
+    said = f"ham10000: 4 files, {kb:.1f} kB, CC-BY-NC-4.0, revision {HAM10000.revision}"
+    assert said in done.stdout
     assert f"locked in {lock}" in done.stdout
     assert "ham10000: 4 files" in done.stderr
     assert set(read(lock).datasets) == {"ham10000", "brain-tumor-classification"}

@@ -314,7 +314,7 @@ def test_board_of_several_folders_must_be_told_where_to_write(tmp_path, harness_
     stored(tmp_path / "y", by(MINE))
     refused = harness_cli("board", tmp_path / "x", tmp_path / "y", exit_code=2)
 
-    assert "--out DIR" in refused.stderr
+    assert "--out FOLDER" in refused.stderr
     assert not list(tmp_path.rglob("leaderboard.*"))
     harness_cli("board", tmp_path / "x", tmp_path / "y", "--format", "md")
     harness_cli("board", tmp_path / "x")
@@ -357,7 +357,7 @@ def test_archives_are_read_like_folders(tmp_path, harness_cli):
 
     assert len(json.loads((tmp_path / "z" / "leaderboard.json").read_text())["runs"]) == 2
     alone = harness_cli("board", packed, exit_code=2)
-    assert "--out DIR" in alone.stderr
+    assert "--out FOLDER" in alone.stderr
 
 
 def test_a_contradiction_is_told_by_the_archives_name(tmp_path, harness_cli):

@@ -8,15 +8,17 @@ from pathlib import Path
 BOUND = re.compile(r"(?P<name>[A-Za-z0-9._-]+(?:\[[^\]]*\])?)\s*>=\s*(?P<version>[0-9][\w.]*)")
 
 
-def oldest(text):
-    """`NAME==VERSION` of every dependency, those of the extras but `dev` among them.
+def oldest(text, extras=("dicom",)):
+    """`NAME==VERSION` of every dependency, those of these extras among them.
+
+    The trackers' extras are left out: their bounds were never tried together with the others.
 
     Raises:
         ValueError: one has no lower bound, so that nothing is promised.
     """
     project = tomllib.loads(text)["project"]
-    extras = project.get("optional-dependencies", {})
-    wanted = [*project["dependencies"], *(n for key in extras if key != "dev" for n in extras[key])]
+    more = project.get("optional-dependencies", {})
+    wanted = [*project["dependencies"], *(one for extra in extras for one in more[extra])]
     found = [(one, BOUND.match(one)) for one in wanted]
     if without := [one for one, bound in found if not bound]:
         raise ValueError(

@@ -25,7 +25,7 @@ from harness.errors import UsageError
     metavar="FOLDER",
     help="The results folder of the run [results/*].",
 )
-@click.option("--seed", type=int, help="Of a cell this run.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of a cell this run.")
 @pass_session
 def command(session: Session, run: str, out: Path, results: Path | None, seed: int | None) -> None:
     """Write a run's network under published names, with a model card.

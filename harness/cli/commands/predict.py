@@ -27,7 +27,11 @@ from harness.errors import UsageError
     metavar="FOLDER",
     help="The results folder of the run [results/*].",
 )
-@click.option("--seed", type=int, help="Of a cell only this run, instead of the mean over all.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Of a cell only this run, instead of the mean over all.",
+)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),

@@ -11,9 +11,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field
 
 from harness.api.dataset import SPLITS, Split
@@ -31,6 +30,9 @@ from harness.data.division.stratify import (
 from harness.errors import DataError, StoreError, UsageError
 from harness.utils import files
 from harness.utils.text import short
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Rule = Literal["official", "official-test", "grouped"]
 
@@ -227,6 +229,8 @@ def read_samples(path: Path) -> dict[str, np.ndarray]:
     Raises:
         StoreError: the file is missing, or is no split file.
     """
+    import numpy as np
+
     try:
         samples = json.loads(files.read(path))["samples"]
         found = {key: [sample[key] for sample in samples] for key in ("id", "group")}

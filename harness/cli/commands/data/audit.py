@@ -61,7 +61,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Exit code 1: a group, an exact or a confirmed near duplicate crosses splits.
     """
     from harness.api.dataset import Access
-    from harness.benchmark.progress import DecodingProgress
+    from harness.benchmark.listeners.progress import DecodingProgress
     from harness.data.audit import terminal
     from harness.data.audit.audit import audit
 

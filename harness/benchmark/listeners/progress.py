@@ -12,7 +12,7 @@ from harness.api.execution import Outcome
 from harness.api.metric import metric_fault
 from harness.api.records import EpochRecord, RunResult, RunSpec
 from harness.api.strategy import PhaseReport
-from harness.benchmark.events import RunListener, StateLeft
+from harness.benchmark.listeners.events import RunListener, StateLeft
 from harness.benchmark.profile import Profile
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking
