@@ -370,7 +370,8 @@ class ClaimAnswer(Extended):
         track: title of the track it was answered on; empty where there is one only.
         average, average_low, average_high: the average gain beside it in points, with its 95 %
             interval, of `average_of`.
-        basis: what the intervals hold: `images and seeds`, or `test images only`.
+        basis: what the intervals hold: `images and seeds`, `images, seeds and splits`, or
+            `test images only`.
     """
 
     _later: ClassVar[tuple[str, ...]] = (
