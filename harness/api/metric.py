@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from harness.api.records import MetricValue, RunResult
 from harness.errors import PluginError, Undefined
@@ -20,6 +21,9 @@ LONGEST_REASON = 300
 # Stands in a record that is written before its figures are computed: a metric may end the process.
 PENDING = "its process ended first"
 _NOTHING = "no error and gave no figure: "
+
+
+Function: TypeAlias = "Callable[[np.ndarray, np.ndarray], float | Mapping[str, Any]]"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,24 @@ class Metric:
     low: float = 0.0
     high: float = 1.0
     direct: Callable[[np.ndarray, np.ndarray], float | Mapping[str, Any]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        function: Function,
+        *,
+        title: str = "",
+        higher_is_better: bool = True,
+        low: float = 0.0,
+        high: float = 1.0,
+    ) -> Self:
+        """A metric that is a function of probabilities [N, C] and class numbers [N].
+
+        Its module of `evaluate`, for whoever wants one, calls the function.
+        """
+        build = partial(_module_of, name, title, function)
+        return cls(name, build, higher_is_better, title, low, high, function)
 
     def compute(
         self,
@@ -94,7 +116,17 @@ class Metric:
     def _found(self, shares: np.ndarray, targets: np.ndarray) -> object:
         if self.direct is None:
             return _built(self).compute(predictions=shares, references=targets)
-        found = self.direct(shares, targets)
+        try:
+            found = self.direct(shares, targets)
+        except Undefined:
+            raise
+        except Exception as error:
+            if _takes_classes(self.direct, shares, targets):
+                raise PluginError(
+                    f"metric {self.name!r} expects class numbers and is given probabilities [N, C]: "
+                    "let it begin with probabilities.argmax(axis=1)"
+                ) from error
+            raise
         return {self.name: found} if isinstance(found, Real) else found
 
     def _over_present(
@@ -216,6 +248,39 @@ def _named(reason: str, classes: Sequence[str]) -> str:
         return f"class '{classes[number]}'" if number < len(classes) else found[0]
 
     return re.sub(r"\bclass (\d+)\b", name, reason)
+
+
+def _takes_classes(function: Function, shares: np.ndarray, targets: np.ndarray) -> bool:
+    """True if a function that failed on probabilities works on the classes that they choose."""
+    try:
+        return isinstance(function(shares.argmax(axis=1), targets), Real)
+    except Exception:  # noqa: BLE001 - it fails in any case, and its first error is told
+        return False
+
+
+def _module_of(name: str, title: str, function: Function) -> evaluate.Metric:
+    """A function of probabilities and class numbers as a module of `evaluate`."""
+    import datasets
+    import evaluate
+    import numpy as np
+
+    class FunctionModule(evaluate.Metric):  # type: ignore[misc]
+        def _info(self) -> evaluate.MetricInfo:
+            features = {
+                "predictions": datasets.Sequence(datasets.Value("float64")),
+                "references": datasets.Value("int64"),
+            }
+            return evaluate.MetricInfo(
+                description=title or name, citation="", features=datasets.Features(features)
+            )
+
+        def _compute(
+            self, predictions: Sequence[Sequence[float]], references: Sequence[int]
+        ) -> dict[str, Any]:
+            found = function(np.asarray(predictions), np.asarray(references))
+            return dict(found) if isinstance(found, Mapping) else {name: found}
+
+    return FunctionModule(keep_in_memory=True)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -306,19 +306,32 @@ def _traceback(error: BaseException) -> str:
 
 def _test_again(spec: RunSpec, resources: Resources, file: Path) -> Outcome:
     """The further test sets of a finished run, by the weights that it kept."""
-    from safetensors import SafetensorError, safe_open
-
     from harness.engine import test_again
+
+    return test_again(spec, resources, tested_weights(file, spec.run_id))
+
+
+def tested_weights(file: Path, run_id: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file that `bench --save-weights` wrote.
+
+    Raises:
+        WeightsError: it cannot be read, or holds those of another run.
+    """
+    from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as opened:
             told = (opened.metadata() or {}).get("run_id")
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+            found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{file} cannot be read: {error}") from error
-    if told != spec.run_id:
-        raise WeightsError(f"{file} holds the weights of run {told}")
-    return test_again(spec, resources, tensors)
+        raise WeightsError(
+            f"{file} cannot be read as weights ({error}): it is cut short or damaged"
+        ) from error
+    if told != run_id:
+        raise WeightsError(
+            f"{file} holds the weights of {f'run {told}' if told else 'no run'}, not of run {run_id}"
+        )
+    return found
 
 
 def _save_weights(outcome: Outcome, folder: Path, observer: Observer) -> None:

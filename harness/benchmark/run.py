@@ -23,7 +23,6 @@ from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.listeners.events import Group
 from harness.benchmark.listeners.progress import DecodingProgress, ProgressReporter
-from harness.benchmark.listeners.tracking import Tracking, check_trackers
 from harness.benchmark.numerics import settle_precision
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
@@ -43,6 +42,7 @@ from harness.data.requirements import find_weights, list_requirements, require
 from harness.leaderboard.boards import refresh_board
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
+from harness.plugins.tracking import Tracking, check_trackers
 from harness.results.store import Store
 from harness.utils import files
 from harness.weights import WeightsFile

@@ -116,6 +116,11 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
             f"--trials {request.trials}: suite {chosen.name!r} does not tune; leave it out, or take a "
             "suite that does, as fair or demo-fair"
         )
+    if request.trials is not None and chosen.tuning and request.trials > len(chosen.tuning.grid):
+        raise UsageError(
+            f"--trials {request.trials}: suite {chosen.name!r} gives each strategy "
+            f"{len(chosen.tuning.grid)} trials"
+        )
     return ResolvedSuite(
         suite=chosen,
         request=request,

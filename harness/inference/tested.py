@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.api.execution import ENGINE_VERSION
 from harness.api.records import RunResult
 from harness.api.strategy import Strategy
-from harness.benchmark.executor import weights_file
+from harness.benchmark.executor import tested_weights, weights_file
 from harness.benchmark.identity import ROLES
 from harness.benchmark.reuse import find_run, spec_differences
 from harness.benchmark.suite import strategy_of
@@ -75,8 +75,6 @@ class KeptRun:
         return weights_file(self.weights, self.result.run_id)
 
     def _tensors(self) -> dict[str, Tensor]:
-        from safetensors import SafetensorError, safe_open
-
         run_id = self.result.run_id
         if not files.exists(self._file):
             raise WeightsError(
@@ -84,20 +82,7 @@ class KeptRun:
                 "--save-weights` keeps them. A run that is there is not made again, so give it "
                 "another folder with --out"
             )
-        try:
-            with safe_open(self._file, framework="pt") as opened:
-                told = (opened.metadata() or {}).get("run_id")
-                found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(
-                f"{self._file} cannot be read as weights ({error}): it is cut short or damaged"
-            ) from error
-        if told != run_id:
-            whose = f"those of run {told}" if told else "of no run"
-            raise WeightsError(
-                f"{self._file} must hold the weights of run {run_id}; it has {whose}"
-            )
-        return found
+        return tested_weights(self._file, run_id)
 
 
 def find_tested(

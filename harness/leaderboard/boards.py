@@ -126,7 +126,8 @@ def _selection(plan: Plan, loaded: PluginRegistry, trials: int | None) -> Select
     """The rule of the plan's tuned suites; None: it has none, and nothing is to be chosen.
 
     Raises:
-        UsageError: `trials` is given and no suite is tuned, or suites choose by several metrics.
+        UsageError: `trials` is given and no suite is tuned, or fewer were asked for; or suites choose
+            by several metrics.
     """
     named = {
         suite.tuning.selection or suite.primary
@@ -142,6 +143,9 @@ def _selection(plan: Plan, loaded: PluginRegistry, trials: int | None) -> Select
             f"the suites of this board choose trials by {' and by '.join(sorted(named))}; "
             "rank their folders one by one"
         )
+    made = 1 + max((line.trial for line in plan.runs if line.trial is not None), default=0)
+    if trials is not None and trials > made:
+        raise UsageError(f"--trials {trials}: at most {made} trials were asked for here")
     name = named.pop()
     known = loaded.metrics.get(name)
     return Selection(name, known is None or known.higher_is_better, trials)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
+from harness import Metric, PluginError
 from harness.api.metric import softmax
 from harness_metrics import METRICS
 
@@ -61,3 +62,46 @@ def test_one_class_alone_has_no_figure(predicted):
     logits, targets = predicted
     found = BY_NAME["macro-auroc"].compute(logits, targets * 0, CLASSES, present_only=True)
     assert found.value is None
+
+
+# -- a metric that is a function ------------------------------------------------------------------
+
+
+def share_right(probabilities, targets):
+    return float((probabilities.argmax(axis=1) == targets).mean())
+
+
+def test_a_plain_function_is_a_metric_and_a_module():
+    metric = Metric.of("share-right", share_right, title="Share", higher_is_better=False, high=2.0)
+    logits = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 0.0]])
+    targets = np.array([0, 1, 1, 0])
+    assert metric.compute(logits, targets, ("a", "b")).value == 0.75
+    assert (metric.title, metric.higher_is_better, metric.low, metric.high) == (
+        "Share",
+        False,
+        0,
+        2,
+    )
+    module = metric.build()
+    found = module.compute(predictions=[[0.9, 0.1], [0.2, 0.8]], references=[0, 0])
+    assert found == {"share-right": 0.5}
+
+
+def test_a_metric_that_wants_class_numbers_is_told_so_in_one_line():
+    from sklearn.metrics import accuracy_score
+
+    metric = Metric.of("mine", lambda guesses, targets: accuracy_score(targets, guesses))
+    with pytest.raises(PluginError) as error:
+        metric.compute(np.eye(2), np.array([0, 1]), ("a", "b"))
+    assert str(error.value) == (
+        "metric 'mine' expects class numbers and is given probabilities [N, C]: let it begin with "
+        "probabilities.argmax(axis=1)"
+    )
+
+
+def test_another_error_of_a_function_is_its_own():
+    def broken(probabilities, targets):
+        raise KeyError("no such weight")
+
+    with pytest.raises(KeyError, match="no such weight"):
+        Metric.of("mine", broken).compute(np.eye(2), np.array([0, 1]), ("a", "b"))

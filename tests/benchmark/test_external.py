@@ -90,7 +90,7 @@ def test_added_later_it_is_predicted_from_the_weights(finished, plain, place):
     done = bench(plain, "--seeds", "0,1", "--external", f"ward-a={place}")
 
     assert "6 finished runs without: predicted from saved weights" in done.stderr
-    assert "0 runs made, 6 were there already (6 got further test sets)" in done.stderr
+    assert "0 runs made, 6 were there already (6 got further test sets)" in done.stdout
     assert predictions(plain) == predictions(finished / "beside")
     for name, record in records(plain).items():
         external = record.pop("external")
@@ -226,4 +226,4 @@ def test_a_plugin_that_carries_runs_out_without_is_told(tmp_path, place):
     done = bench(tmp_path / "r", *given, exit_code=1)
     assert "3 finished runs lack a further test set" in done.stderr
     assert "whatever carries runs out here predicts no further test set" in done.stderr
-    assert "3 runs made" in done.stderr
+    assert "3 runs made" in done.stdout

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from command import Cli, bench, runs
 from places import TOY
+from toy_plugin import Moody
+from toys import toy_run
 
 from harness.api.records import RunResult
-from harness.benchmark.listeners import tracking
+from harness.plugins import tracking
+from harness.plugins.registry import load_plugins
 
 pytestmark = pytest.mark.slow
 METRIC = "balanced-accuracy"
@@ -364,3 +367,29 @@ def test_trackers_are_listed_with_what_installs_them():
     for one in listed:
         assert one["installed"] == (find_spec(one["name"]) is not None)
         assert Path(one["plugin"]).name == one["name"]
+
+
+def test_a_fault_in_the_middle_of_runs_is_told_once_and_the_tracker_no_more(tmp_path):
+    """Toy runs end before a process has begun, so this one stands for it."""
+
+    class Broken:
+        heard = killed = 0
+
+        def tell(self, event):
+            self.heard += 1
+
+        def fault(self):
+            return "it broke"
+
+        def kill(self):
+            self.killed += 1
+
+    watched = tracking.Tracking((), load_plugins([TOY]), tmp_path)
+    broken = Broken()
+    watched.open["mine"] = broken
+    spec, _ = toy_run(Moody())
+    first = watched.hear("harness_run_start", spec=spec)
+    assert len(first) == 1
+    assert "tracker mine: it broke; the runs go on" in first[0]
+    assert watched.hear("harness_run_start", spec=spec) == []
+    assert (broken.heard, broken.killed) == (1, 1)

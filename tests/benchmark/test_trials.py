@@ -236,6 +236,14 @@ def test_a_number_of_trials_is_refused_where_nothing_is_tuned(loaded):
         resolve_suite(BenchRequest(suite="demo", trials=2), loaded)
 
 
+def test_more_trials_than_the_suite_gives_are_refused(loaded):
+    with pytest.raises(
+        UsageError, match=r"--trials 5: suite 'demo-fair' gives each strategy 4 trials"
+    ):
+        resolve_suite(BenchRequest(suite="demo-fair", trials=5), loaded)
+    assert resolve_suite(BenchRequest(suite="demo-fair", trials=4), loaded).request.trials == 4
+
+
 @pytest.mark.parametrize(
     ("tables", "message"),
     [

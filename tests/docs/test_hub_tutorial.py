@@ -63,8 +63,9 @@ def test_every_block_does_what_the_page_says(hub, tmp_path, harness_cli):
     assert f"skin-lesions: 2 files, {size(hub)}, CC-BY-4.0, revision {REVISION}" in fetch
     assert (tmp_path / "harness.lock").is_file()
     assert "1 runs made" in bench
-    assert "CC-BY-4.0" in bench
-    assert "all images come from one camera" in bench
+    board = (tmp_path / "results" / "demo" / "leaderboard.md").read_text(encoding="utf-8")
+    assert "CC-BY-4.0" in board
+    assert "all images come from one camera" in board
     assert "1 entries" in cache
     assert "0 entries, 0 bytes, removed from" in prune
 

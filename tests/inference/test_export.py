@@ -14,7 +14,7 @@ from PIL import Image
 from places import TOY
 from winner import PLUGIN, record_of, write_images
 
-from harness.api.records import RunResult
+from harness.api.records import MetricValue, RunResult
 from harness.inference.export import export
 from harness.inference.tested import KeptRun
 from harness.plugins.registry import load_plugins
@@ -113,13 +113,18 @@ def test_low_rank_updates_are_merged_and_another_architecture_is_refused(made, t
 
 def test_the_card_says_what_was_measured_on_how_much(made, tmp_path):
     _, run = record_of(made / "real", "full-ft", 0)
+    test = {"balanced-accuracy": MetricValue(value=0.8125)}
+    test["macro-f1"] = MetricValue(value=None, reason="no sample")
+    chosen = {"balanced-accuracy": MetricValue(value=0.25)}
+    found = {"metrics": run.metrics | test, "validation": run.validation | chosen}
+    run = run.model_copy(update=found)
     export(KeptRun(run, made / "real" / "weights"), load_plugins(), tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])
     assert front["license"] == "other"
     assert front["library_name"] == "torchvision"
-    figure = run.metrics["balanced-accuracy"].value
-    assert f"| balanced-accuracy | {figure:.4f} |" in text
+    assert "| balanced-accuracy | 0.8125 | 0.2500 |" in text
+    assert "| macro-f1 | undefined: no sample | " in text
     tests = sum(run.data.counts["test"].values())
     assert f"{tests} test and " in text
     for part in ("from random weights", "bright, dark", "seed 0", "torchvision.models.get_model"):

@@ -131,10 +131,7 @@ def test_weights_of_another_run_or_network_are_refused(made, tmp_path):
     assert "has no weights at" in refused()
     copy = tmp_path / mine.name
     shutil.copy(theirs, copy)
-    assert (
-        f"must hold the weights of run {run.run_id}; it has those of run {other.run_id}"
-        in refused()
-    )
+    assert f"holds the weights of run {other.run_id}, not of run {run.run_id}" in refused()
     copy.write_bytes(mine.read_bytes()[:-40])
     assert "cut short or damaged" in refused()
     tensors = safetensors.torch.load_file(mine)
@@ -152,7 +149,7 @@ def test_unreadable_images_are_all_named_unless_they_are_left_out(made, tmp_path
     folder = tmp_path / "new"
     shutil.copytree(made / "images" / "dark", folder)
     good = sorted(str(path) for path in folder.iterdir())
-    (folder / "a.png").write_bytes(b"no image")
+    (folder / "0.png").write_bytes(b"no image")
     (folder / "b.jpg").write_bytes((made / "images/bright/00.jpg").read_bytes()[:99])
     (folder / "odd.bin").write_bytes(b"\x00\x01")
     (folder / "notes.txt").write_text("of the ward")
@@ -160,7 +157,7 @@ def test_unreadable_images_are_all_named_unless_they_are_left_out(made, tmp_path
     given = ("own/toy/full-ft", folder, "--results", made / "out", "--out", out)
     done = cli("predict", *given, exit_code=2)
     assert "3 of 21 images cannot be used" in done.output
-    for name in ("a.png", "b.jpg", "odd.bin"):
+    for name in ("0.png", "b.jpg", "odd.bin"):
         assert f"{folder / name}: " in done.output
     assert f"passed over: {folder / 'notes.txt'}" in done.output
     assert not out.exists()

@@ -146,8 +146,8 @@ STATISTICS = (
 
 RESULTS = (
     Mutant("gate", "harness/stats/paired.py", "1 / (len(sizes) * sizes[label]) if balanced", "1 / len(label) if balanced", (f"{GATE}::test_balanced_accuracy_weighs_classes",)),
-    Mutant("gate", "harness/results/gate/check.py", 'FAILING = ("worse", "collapsed",', 'FAILING = ("collapsed",', (f"{GATE}::test_losses_and_gains",)),
-    Mutant("gate", "harness/results/gate/check.py", 'FAILING = ("worse", "collapsed",', 'FAILING = ("worse",', (f"{GATE}::test_a_collapse_is_named_however_few_the_groups",)),
+    Mutant("gate", "harness/results/gate/records.py", '    "worse", "collapsed", "newly', '    "collapsed", "newly', (f"{GATE}::test_losses_and_gains",)),
+    Mutant("gate", "harness/results/gate/records.py", '    "worse", "collapsed", "newly', '    "worse", "newly', (f"{GATE}::test_a_collapse_is_named_however_few_the_groups",)),
     Mutant("gate", "harness/stats/cells.py", "p = {name: _adjust(raw, tested) for name, raw in p.items()}", "p = dict(p)", (f"{GATE}::test_more_cells_ask_for_more",)),
     Mutant("gate", "harness/stats/collapse.py", "if old.min() >= CLEAR * error:", "if old.min() >= 0 * error:", (f"{COLLAPSE}::test_a_weak_baseline_is_said",)),
     Mutant("gate", "harness/results/gate/check.py", "if not np.array_equal(old, new):", "if len(old) != len(new):", (f"{GATE}::test_other_things_are_not_compared",)),

@@ -84,7 +84,7 @@ def test_and_a_later_bench_keeps_it(folder, plugin, toy_cli):
     toy_cli("score", folder, "--metric", "error-rate", "-p", plugin)
     again = toy_cli("bench", "toy", "--out", folder, "--jobs", 1)
 
-    assert "0 runs made, 3 were there already" in again.stderr
+    assert "0 runs made, 3 were there already" in again.stdout
     assert all("error-rate" in record["metrics"] for record in records(folder).values())
 
 

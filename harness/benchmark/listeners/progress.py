@@ -13,9 +13,9 @@ from harness.api.metric import metric_fault
 from harness.api.records import EpochRecord, RunResult, RunSpec
 from harness.api.strategy import PhaseReport
 from harness.benchmark.listeners.events import RunListener, StateLeft
-from harness.benchmark.listeners.tracking import Tracking
 from harness.benchmark.profile import Profile
 from harness.plugins.registry import PluginRegistry
+from harness.plugins.tracking import Tracking
 from harness.utils.streams import Guarded, unguarded
 from harness.utils.text import clean
 

@@ -187,13 +187,11 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
         click.echo(describe_plan(dry_run(request, options, session.plugins)))
         return
     result = run_benchmark(request, options, session.plugins, _say)
-    click.echo(
-        f"{result.ran} runs made, {result.already_done} were there already"
-        + (f" ({result.extended} got further test sets); " if result.extended else "; ")
-        + f"board and runs in {result.folder}",
-        err=True,
-    )
-    click.echo(summary.render(result.board, result.folder, terminal.terminal_width()), nl=False)
+    done = f"{result.ran} runs made, {result.already_done} were there already"
+    if result.extended:
+        done += f" ({result.extended} got further test sets)"
+    width = terminal.terminal_width()
+    click.echo(summary.render(result.board, result.folder, width, done), nl=False)
     if given["profile"]:
         click.echo(f"\n{_profile(result)}", nl=False)
     if result.without_weights:

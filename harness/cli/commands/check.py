@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Finite, Session, example, pass_session
+from harness.cli.session import Finite, Session, comma_names, example, pass_session
 from harness.errors import UsageError
 
 FOLDER = click.Path(path_type=Path)
@@ -40,6 +40,19 @@ FOLDER = click.Path(path_type=Path)
     multiple=True,
     metavar="CELLS",
     help="Cells (a glob) that need not be comparable: 'xray/*'.",
+)
+@click.option(
+    "--cells",
+    multiple=True,
+    metavar="GLOB",
+    help="Compare these cells only: 'xray/*'.",
+)
+@click.option(
+    "--fail-on",
+    callback=comma_names,
+    metavar="VERDICTS",
+    help="Verdicts that fail, with commas; without vanished, what both sides have is compared.  "
+    "[worse,collapsed,newly-failing,vanished,not-comparable]",
 )
 @click.option(
     "--beyond-images",
@@ -71,6 +84,7 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
     from harness.leaderboard import boards
     from harness.results.gate import report
     from harness.results.gate.compare import compare_folders, rules_of
+    from harness.results.gate.records import FAILING
     from harness.results.gate.sarif import sarif
     from harness.utils import files
     from harness.utils.streams import unguarded
@@ -81,6 +95,8 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
         allowed=given["allowed"],
         beyond_images=given["beyond_images"],
         seed_spread=given["seed_spread"],
+        cells=given["cells"],
+        fail_on=given["fail_on"] or FAILING,
     )
     chosen = partial(boards.chosen_runs, loaded=session.plugins)
     comparison = compare_folders(baseline, candidate, rules, chosen)

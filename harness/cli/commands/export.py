@@ -17,7 +17,7 @@ from harness.errors import UsageError
     type=click.Path(path_type=Path),
     required=True,
     metavar="FOLDER",
-    help="Write the network and its card into this new folder.",
+    help="A new folder to write the network and its card into.",
 )
 @click.option(
     "--results",
@@ -28,9 +28,7 @@ from harness.errors import UsageError
 @click.option("--seed", type=click.IntRange(min=0), help="Of a cell this run.")
 @pass_session
 def command(session: Session, run: str, out: Path, results: Path | None, seed: int | None) -> None:
-    """Write a run's network in published names.
-
-    As safetensors, with a model card.
+    """Write a run's network under published names, with a model card.
 
     RUN is an id or its first digits, the path of a record, or with --seed DATASET/BACKBONE/STRATEGY.
     The names are torchvision's, or timm's for backbones of timm.  Of `bench --save-weights`.

@@ -19,7 +19,7 @@ from harness.errors import UsageError
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE.csv",
-    help="Write the probabilities here.",
+    help="Where to write the probabilities.",
 )
 @click.option(
     "--results",

@@ -54,11 +54,8 @@ IDENTITY = {
     "compile": "numeric.compile",
     "deterministic": "numeric.deterministic",
 }
-LATER = {
-    "split": "split",
-    "labels": "labels",
-    "trial": "trial",
-}  # each only where it is not 0 or empty
+# Each only where some run does not hold its default.
+LATER: Mapping[str, int | None] = {"split": 0, "labels": None, "trial": None}
 COST = {
     "epochs_used": "epochs_used",
     "stopped_early": "stopped",
@@ -91,7 +88,11 @@ def render(board: Leaderboard) -> str:
     """The runs: the whole file, header first, lines ended by a line feed."""
     test, validation = _metrics(board, "metrics"), _metrics(board, "validation")
     external = _external(board)
-    later = [name for name in LATER if any(getattr(run, name) for run in board.runs)]
+    later = [
+        name
+        for name, default in LATER.items()
+        if any(getattr(run, name) != default for run in board.runs)
+    ]
     header = [
         *IDENTITY,
         *later,

@@ -17,14 +17,12 @@ ROOMY = 70  # columns from which on the mean itself is shown, too
 POINTS = 100.0
 
 
-def render(board: Leaderboard, folder: Path, width: int) -> str:
-    """At most 20 lines."""
+def render(board: Leaderboard, folder: Path, width: int, done: str = "") -> str:
+    """At most 20 lines; `done`: what the call did."""
     track = board.tracks[0] if board.tracks else None
     table = _ranking(board, track, width) if track is not None else []
-    last = wrapped(
-        f"Page: {folder / 'leaderboard.html'}; everything here: harness board {folder} --full",
-        width,
-    ).splitlines()
+    rest = f"Page: {folder / 'leaderboard.html'}; everything here: harness board {folder} --full"
+    last = wrapped(f"{done}. {rest}" if done else rest, width).splitlines()
     room = LINES - len(table) - len(last) - 2 * bool(table)
     lines = [*_conclusion(board, width, room), *([""] if table else []), *table, "", *last]
     return "\n".join(lines) + "\n"

@@ -14,10 +14,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from harness.errors import UsageError
 from harness.results.gate.cost import compare_cost
 from harness.results.gate.families import judge_families
 from harness.results.gate.records import (
     BALANCED,
+    FAILING,
     POINTS,
     CellReport,
     FamilyReport,
@@ -27,8 +29,9 @@ from harness.results.gate.records import (
     Verdict,
 )
 from harness.stats import Change, collapsed, compare_pairs, measure
+from harness.utils.names import did_you_mean
 
-FAILING = ("worse", "collapsed", "newly-failing", "vanished")
+NAMED = 5  # most cells that are named beside what they lack
 NEITHER = "no finished run on either side"
 KNOWN = frozenset({"runs", "stated"})  # what a cell's error may come from for it to fail
 UNKNOWN = "one seed a side: the spread of seeds is not known"
@@ -40,8 +43,16 @@ def check(
 ) -> GateReport:
     """Compare the cells of both sides by name."""
     rules = rules or Rules()
-    names = sorted({*baseline, *candidate})
+    every = sorted({*baseline, *candidate})
+    for glob in rules.cells:
+        if not any(fnmatchcase(name, glob) for name in every):
+            raise UsageError(f"--cells {glob}: there is no such cell{did_you_mean(glob, every)}")
+    names = [name for name in every if rules.compares(name)]
     sides = {name: (baseline.get(name), candidate.get(name)) for name in names}
+    lost = {}
+    if "vanished" not in rules.fail_on:
+        lost = {name: why for name, cells in sides.items() if (why := _missing(*cells))}
+        sides |= {name: _shared(*sides[name]) for name in lost}
     barred = {name: _barred(*cells) for name, cells in sides.items()}
     measured = {
         name: measure(before.against(after, rules.metric))
@@ -64,11 +75,43 @@ def check(
     seen = [cell.seen for cell in cells if cell.seen is not None]
     return GateReport(
         cells=tuple(cells),
-        failures=tuple(_failures(cells, families)),
+        failures=tuple(_failures(cells, families, rules)),
         families=tuple(families),
         seen=median(seen) if seen else None,
         notes=tuple(_notes(cells, rules)),
+        left_out=tuple(_left_out(rules, every, names, lost)),
     )
+
+
+def _missing(before: GateCell | None, after: GateCell | None) -> str:
+    """What both sides had to have and the candidate lacks; empty: nothing."""
+    if before is None or after is None or not _count(before) or not _count(after):
+        return ""
+    found = _lost(before, after)
+    return found[1] if found else ""
+
+
+def _shared(
+    before: GateCell | None, after: GateCell | None
+) -> tuple[GateCell | None, GateCell | None]:
+    if before is None or after is None:
+        return before, after
+    return before.shared_with(after), after.shared_with(before)
+
+
+def _left_out(
+    rules: Rules, every: Sequence[str], names: Sequence[str], lost: Mapping[str, str]
+) -> Iterator[str]:
+    if len(names) < len(every):
+        globs = ", ".join(rules.cells)
+        yield f"{len(every) - len(names)} of {len(every)} cells, by --cells {globs}"
+    if lost:
+        told = "; ".join(f"{name}: {why}" for name, why in list(lost.items())[:NAMED])
+        more = f"; and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+        yield f"what the candidate lacks in {len(lost)} cells ({told}{more})"
+    passed = [verdict for verdict in FAILING if verdict not in rules.fail_on]
+    if passed:
+        yield f"from what fails, by --fail-on: {', '.join(passed)}"
 
 
 def _barred(before: GateCell | None, after: GateCell | None) -> Judged | None:
@@ -208,10 +251,11 @@ def _report(
     verdict, reason = judged
     before, after = sides
     tolerance = rules.tolerance(name)
-    fails = verdict in FAILING
+    fails = verdict in rules.fail_on and verdict != "not-comparable"
     if verdict == "not-comparable" and reason != NEITHER:
-        fails = not rules.allows(name)
-        reason += "" if fails else "; allowed"
+        allowed = rules.allows(name)
+        fails = verdict in rules.fail_on and not allowed
+        reason += "; allowed" if allowed else ""
     beyond = seen = None
     if change is not None and verdict in {"worse", "better"}:
         beyond = any(_significant(change, beyond=True))
@@ -243,14 +287,16 @@ def _score(cell: GateCell | None, metric: str) -> float | None:
     return float(cell.scores(metric).mean())
 
 
-def _failures(cells: Sequence[CellReport], families: Sequence[FamilyReport]) -> Iterator[str]:
+def _failures(
+    cells: Sequence[CellReport], families: Sequence[FamilyReport], rules: Rules
+) -> Iterator[str]:
     for cell in cells:
         if cell.fails:
             yield f"{cell.cell}: {cell.verdict}" + (f" ({cell.reason})" if cell.reason else "")
         if cell.cost.verdict == "worse":
             yield f"{cell.cell}: costs {cell.cost.ratio:.2f} times as much"
     for family in families:
-        if family.fails:
+        if family.fails and "worse" in rules.fail_on:
             lost = -POINTS * family.change
             yield f"{family.family}: worse by {lost:.1f} points on average over {family.cells} cells"
     if not any(cell.change for cell in cells):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.errors import StoreError, UsageError
 from harness.stats import Change, Pair, contributions, strata
+from harness.utils.names import did_you_mean
 
 Verdict = Literal[
     "better",
@@ -28,6 +29,9 @@ Verdict = Literal[
 CostVerdict = Literal["better", "worse", "equal", "not-judged", "not-comparable"]
 FamilyVerdict = Literal["better", "worse", "equal", "inconclusive", "not-tested"]
 
+FAILING: tuple[Verdict, ...] = (
+    "worse", "collapsed", "newly-failing", "vanished", "not-comparable",
+)  # fmt: skip
 BALANCED = "balanced-accuracy"
 METRICS = (BALANCED, "accuracy")
 POINTS = 100.0
@@ -111,6 +115,20 @@ class GateCell:
         """Runs with a result, of all splits."""
         return [run for part in self.parts for run in part.finished.values()]
 
+    def shared_with(self, other: GateCell) -> GateCell | None:
+        """The runs of splits and seeds that have finished on the other side, too; None: none has."""
+        theirs = {part.split: set(part.finished) for part in other.parts}
+        parts = [
+            replace(part, runs=runs, more=())
+            for part in self.parts
+            if (
+                runs := tuple(
+                    r for s, r in part.finished.items() if s in theirs.get(part.split, ())
+                )
+            )
+        ]
+        return replace(parts[0], more=tuple(parts[1:])) if parts else None
+
     def scores(self, metric: str) -> np.ndarray:
         """The metric of each finished run, of all splits."""
         return np.concatenate(
@@ -188,6 +206,8 @@ class Rules:
         beyond_images: a cell is worse only if it would be on other images of the same kind, too.
         seed_spread: points by which a run's metric varies with its seed (standard deviation), for
             cells of one seed a side; None: it is not known.
+        cells: globs of the cells that are compared; empty: all.
+        fail_on: verdicts that fail.  Where `vanished` does not, what both sides have is compared.
     """
 
     metric: str = BALANCED
@@ -196,8 +216,14 @@ class Rules:
     allowed: tuple[str, ...] = ()
     beyond_images: bool = False
     seed_spread: float | None = None
+    cells: tuple[str, ...] = ()
+    fail_on: tuple[Verdict, ...] = FAILING
 
     def __post_init__(self) -> None:
+        for verdict in self.fail_on:
+            if verdict not in FAILING:
+                near = did_you_mean(verdict, FAILING)
+                raise UsageError(f"--fail-on {verdict}{near}: give some of {', '.join(FAILING)}")
         if self.metric not in METRICS:
             raise UsageError(f"the gate compares {' or '.join(METRICS)}, not {self.metric}")
         given = dict(self.tolerances) | ({} if self.cost is None else {"cost": self.cost})
@@ -206,6 +232,10 @@ class Rules:
                 raise UsageError(f"tolerance of {name}: {value}.  Give a number that is 0 or more.")
         if self.seed_spread is not None and not 0 <= self.seed_spread <= POINTS:
             raise UsageError(f"a spread of seeds of {self.seed_spread}: give points, from 0 to 100")
+
+    def compares(self, cell: str) -> bool:
+        """It is among the cells that were asked for."""
+        return not self.cells or any(fnmatchcase(cell, glob) for glob in self.cells)
 
     def allows(self, cell: str) -> bool:
         """It may be left out where it cannot be compared."""
@@ -293,6 +323,7 @@ class GateReport:
         seen: the smallest loss that would have been seen with 80 % in a typical cell (the median);
             None: not known.
         notes: what a reader must know of the call as a whole.
+        left_out: what the call left out of the comparison, or out of what fails; shown first.
     """
 
     cells: tuple[CellReport, ...]
@@ -300,3 +331,4 @@ class GateReport:
     families: tuple[FamilyReport, ...] = ()
     seen: float | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()

@@ -94,6 +94,7 @@ def terminal(report: GateReport, *, every: bool = False) -> str:
     """For a terminal: the tables, why it fails, the summary."""
     cleaned = clean_report(report)
     lines = [
+        "\n".join(f"left out: {one}" for one in cleaned.left_out),
         table(report, every=every),
         families(report),
         *(f"note: {one}" for one in cleaned.notes),
@@ -108,6 +109,7 @@ def markdown(report: GateReport, *, every: bool = False) -> str:
     cleaned = clean_report(report)
     parts = (
         f"### Benchmark: {summary(report)}",
+        "\n".join(f"- left out: {_plain(one)}" for one in cleaned.left_out),
         "\n".join(f"- **{_plain(one)}**" for one in cleaned.failures),
         _plain(table(report, "github", every=every)),
         _plain(families(report, "github")),
@@ -225,6 +227,7 @@ def clean_report(report: GateReport) -> GateReport:
         failures=tuple(map(clean, report.failures)),
         families=tuple(replace(one, family=clean(one.family)) for one in report.families),
         notes=tuple(map(clean, report.notes)),
+        left_out=tuple(map(clean, report.left_out)),
     )
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from harness.errors import UsageError
+from harness.results.gate import report
 from harness.results.gate.check import check
 from harness.results.gate.records import GateCell, GateRun, Rules
 from harness.stats import compare_pairs, measure
@@ -149,3 +151,68 @@ def test_seeds_are_counted_over_splits_and_the_figure_is_their_mean():
     (report,) = check({"x": whole}, {"x": whole}, Rules("accuracy")).cells
     assert (report.verdict, report.seeds) == ("equal", (2, 2))
     assert report.before == pytest.approx((1.0 + 0.75) / 2)
+
+
+def single(runs):
+    return replace(part(0, ["a", "b", "c", "d"], [0, 0, 1, 1], {0: [0, 0, 1, 1]}), runs=runs)
+
+
+def run_of(seed, found):
+    return GateRun(seed, predicted=np.array(found))
+
+
+RIGHT = [0, 0, 1, 1]
+
+
+def test_a_lost_seed_fails_unless_told_otherwise_and_then_the_rest_is_compared():
+    before = {"x": single((run_of(0, RIGHT), run_of(1, RIGHT)))}
+    after = {"x": single((run_of(0, RIGHT),))}
+    strict = check(before, after)
+    assert strict.failures[0] == "x: vanished (seed 1)"
+    assert strict.left_out == ()
+    told = check(before, after, Rules(fail_on=("worse",)))
+    (cell_report,) = told.cells
+    assert (cell_report.verdict, cell_report.seeds, told.failures) == ("equal", (1, 1), ())
+    assert told.left_out == (
+        "what the candidate lacks in 1 cells (x: seed 1)",
+        "from what fails, by --fail-on: collapsed, newly-failing, vanished, not-comparable",
+    )
+
+
+def test_a_split_that_is_lost_is_left_out_too():
+    whole = two_splits(RIGHT, [1, 0, 0, 1])
+    rest = replace(whole, more=())
+    told = check({"x": whole}, {"x": rest}, Rules(fail_on=("worse", "collapsed")))
+    assert told.cells[0].seeds == (1, 1)
+    assert "x: split 1" in told.left_out[0]
+
+
+def test_cells_of_a_glob_are_compared_and_the_others_counted():
+    cells = {name: single((run_of(0, RIGHT),)) for name in ("mri/a", "mri/b", "xray/a")}
+    told = check(cells, cells, Rules(cells=("mri/*",)))
+    assert [one.cell for one in told.cells] == ["mri/a", "mri/b"]
+    assert told.left_out == ("1 of 3 cells, by --cells mri/*",)
+    with pytest.raises(UsageError, match=r"--cells mir/\*: there is no such cell"):
+        check(cells, cells, Rules(cells=("mir/*",)))
+
+
+def test_a_verdict_that_does_not_fail_is_still_shown():
+    before = {"x": single((run_of(0, RIGHT),))}
+    after = {"x": single((GateRun(0, failure="out of memory"),))}
+    assert check(before, after).failures[0].startswith("x: newly-failing")
+    told = check(before, after, Rules(fail_on=("worse", "vanished")))
+    assert told.cells[0].verdict == "newly-failing"
+    assert not any("newly-failing" in one for one in told.failures)
+
+
+def test_an_unknown_verdict_is_refused_with_the_nearest():
+    with pytest.raises(UsageError, match=r"--fail-on wrse.*'worse'"):
+        Rules(fail_on=("wrse",))
+
+
+def test_the_first_line_says_what_was_left_out():
+    cells = {name: single((run_of(0, RIGHT),)) for name in ("mri/a", "xray/a")}
+    told = check(cells, cells, Rules(cells=("mri/*",)))
+    first = "left out: 1 of 2 cells, by --cells mri/*"
+    assert report.terminal(told).splitlines()[0] == first
+    assert report.markdown(told).splitlines()[2] == f"- {first}"
