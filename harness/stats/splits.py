@@ -3,8 +3,9 @@
 Over several random splits the unit is the split: its gain is the mean over its seeds, and splits
 vary by the images that they test, by those that they train on, and by seeds.  Training parts
 overlap, so splits that test other images each are not independent (Nadeau and Bengio 2003): what
-they spread beyond the noise of images counts 1/J + share / (1 - share) times, where `share` of the
-images is tested.  Where the test part is the same in all, splits count as seeds do.
+they spread beyond the noise of images counts 1/J + S/(S+1) share/(1-share) times, where `share` of
+the images is tested and S seeds are run on each (luck of a seed, taken to be as large as that of a
+split, does not overlap).  Where the test part is the same in all, splits count as seeds do.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def spread_of(added: np.ndarray, strata: np.ndarray, splits: Splits | None) -> S
         for one, there in zip(means, splits.tested, strict=True)
     ]
     images, df = _drawn_anew(means, weights, strata, splits.tested)
-    stretch = 1 + times * splits.share / (1 - splits.share)
+    # What splits spread holds the luck of their seeds, which do not overlap: taken to be as large.
+    shared = len(added) / (len(added) + len(counts))
+    stretch = 1 + times * shared * splits.share / (1 - splits.share)
     return Spread(moved, images, df, variance, sum(each) / len(each), len(counts), times, stretch)
 
 
