@@ -134,6 +134,18 @@ def _blocks(
 Samples = Callable[[Path], Mapping[str, np.ndarray]]
 
 
+def on_blocks(
+    runs: Sequence[BoardRun], track: Track, store: MergedStore, samples: Samples, metric: str
+) -> Iterator[CellBlock]:
+    """The blocks of a track with any runs on them, by the names of their rows, ranked or not."""
+    results = {result.run_id: result for result in store.results()}
+    for place in track.blocks:
+        there = [run for run in runs if run.block == place.label and run.run_id in results]
+        block = _block(there, place, results, store, samples, metric)
+        if block is not None:
+            yield block
+
+
 def _block(
     runs: Sequence[BoardRun],
     place: Block,

@@ -70,6 +70,30 @@ def test_tuned_rows_are_ranked_beside_those_under_one_common_rate():
     assert all(row.ranked for row in (*tuned.rows, *plain.rows))
 
 
+def test_the_gain_of_tuning_is_that_of_the_chosen_runs_over_the_untuned(capsys, monkeypatch):
+    script = ROOT / "benchmarks" / "reference" / "tuning_gain.py"
+    monkeypatch.setattr("sys.argv", [str(script), str(BASELINE)])
+    runpy.run_path(str(script), run_name="__main__")
+    lines = [
+        [c.strip() for c in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()
+    ]
+    shown = {(cell.split(" / ")[0], row): figures for cell, row, *figures in lines[2:]}
+    chosen, tuned, plain = best_by_hand(), {}, {}
+    for path in (BASELINE / "runs").rglob("*.json"):
+        record = json.loads(path.read_text())
+        place = (record["spec"]["dataset"], record["spec"]["strategy"])
+        figure = record["metrics"]["balanced-accuracy"]["value"]
+        if record["run_id"] in chosen:
+            tuned.setdefault(place, []).append(figure)
+        if "rate" not in record["spec"]["settings"] and place[1] not in {"l1-sp", "l2-sp", "lp-ft"}:
+            plain.setdefault(place, []).append(figure)
+    assert set(shown) == set(tuned)
+    for place, figures in plain.items():
+        mean, base = np.mean(tuned[place]), np.mean(figures)
+        assert shown[place][:2] == [f"{mean:.3f}", f"{base:.3f}"]
+        assert shown[place][2].startswith(f"{100 * (mean - base):+.1f} [")
+
+
 def test_a_board_of_fewer_trials_is_asked_for_and_of_more_refused(toy_cli):
     one = toy_cli("board", BASELINE, "--trials", 1, "--format", "csv")
     assert {row["trial"] for row in csv.DictReader(io.StringIO(one.stdout))} == {"", "0"}
