@@ -64,7 +64,7 @@ def _divided(suite: Suite) -> str:
 
 
 def _tuning(plan: BenchPlan) -> list[str]:
-    """What is tuned, and how many runs that makes of a cell."""
+    """Lines on what is tuned, and how many runs that makes of a cell."""
     tuning = plan.resolved.suite.tuning
     if tuning is None:
         return []

@@ -47,12 +47,12 @@ class CellBlock:
 
     @property
     def repeats(self) -> int:
-        """What the spread of its scores is over: seeds, or splits where there are several."""
+        """The units that its scores spread over: seeds, or splits where there are several."""
         return len(self.seeds) if self.splits is None else len(self.splits.tested)
 
     @property
     def basis(self) -> Basis:
-        """What intervals of its scores hold."""
+        """The sources of variation that intervals of its scores hold."""
         if self.splits is not None:
             return "images, seeds and splits"
         return "images and seeds" if len(self.seeds) > 1 else "test images only"

@@ -90,7 +90,7 @@ class _Found:
 
     @property
     def seconds_a_seed(self) -> float | None:
-        """What one more seed of every row would take, each run as if alone."""
+        """Seconds that one more seed of every row would take, each run as if alone."""
         spent = [row.spend.median_seconds for row in self.track.rows]
         known = [one for one in spent if one is not None]
         if not known:
@@ -187,7 +187,7 @@ def _nearest(found: _Found, worse: Sequence[str]) -> str:
 
 
 def _first_place(found: _Found, better: Sequence[str]) -> Iterator[str]:
-    """Whether one row is ahead of all, by the places that it may have."""
+    """The row that is ahead of all, by the places that it may have, or those that may be."""
     ranks = found.statistics.get("ranks", {})
     places = {row: one["these"] for row, one in ranks.items()}
     alone = [row for row in better if places.get(row) == [1, 1]]
@@ -200,7 +200,7 @@ def _first_place(found: _Found, better: Sequence[str]) -> Iterator[str]:
 
 
 def _would_decide(found: _Found, row: str) -> Iterator[str]:
-    """How many seeds would decide a difference of this size, if seeds were all that is uncertain."""
+    """Seeds that would decide a difference of this size, if they were all that is uncertain."""
     one = found.gains[row]
     half, size = (one["high"] - one["low"]) / 2, abs(one["value"])
     if not size:
@@ -228,7 +228,7 @@ def _duration(seconds: float) -> str:
 
 
 def _reach(found: _Found) -> Iterator[str]:
-    """What follows for other datasets."""
+    """Sentences on other datasets."""
     if found.track.control is None or found.seeds < stats.SEEDS or not found.having("better"):
         return
     datasets = {block.dataset for block in found.track.blocks}

@@ -1,4 +1,4 @@
-"""What rows lose on further test sets against the test split, with intervals.
+"""Losses of rows on further test sets against the test split, with intervals.
 
 The loss has the closed form of a gain (`harness.stats`): the groups of both sets are drawn anew, each
 within its classes, and the seeds of the runs, which are the same on both sides, together.
@@ -88,7 +88,7 @@ def _gain(
     store: MergedStore,
     groups: Groups,
 ) -> stats.Gain | None:
-    """What each group of both sets adds to the difference in each run; None: there is none."""
+    """The part that each group of both sets adds to the difference in each run; None: there is none."""
     added: list[np.ndarray] = []
     strata: np.ndarray | None = None
     tests: set[tuple[object, ...]] = set()

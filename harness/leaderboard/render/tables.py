@@ -77,7 +77,7 @@ def cost_table(rows: Sequence[Row]) -> Table:
 
 
 def tuning_table(rows: Sequence[Row]) -> Table:
-    """What each row was tried with, what was chosen, and what that cost."""
+    """Trials of each row, the rates that were chosen, and their cost."""
     told = [row.tuning for row in rows]
     return _table(
         _strategies(rows),
