@@ -7,7 +7,8 @@ as that is possible without fetching, decoding or writing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,8 @@ from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_extern
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.listeners.events import Group
-from harness.benchmark.listeners.progress import DecodingProgress, ProgressReporter
+from harness.benchmark.listeners.progress import ProgressReporter
+from harness.benchmark.listeners.remaining import RemainingTime
 from harness.benchmark.numerics import settle_precision
 from harness.benchmark.plan import BenchPlan, DryRun, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
@@ -44,7 +46,7 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
 from harness.results.store import Store
-from harness.utils import files
+from harness.utils import files, signs
 from harness.weights import WeightsFile
 
 Say = Callable[[str], None]
@@ -84,7 +86,20 @@ def run_benchmark(
 
     Raises:
         HarnessError: with what, where and what to do.
+        KeyboardInterrupt: with a note on what is kept.
     """
+    with signs.shown(live=options.live), signs.doing("planning"):
+        try:
+            return _carry_out(request, options, loaded, say)
+        except KeyboardInterrupt as error:
+            if not hasattr(error, "__notes__"):
+                error.add_note("no run had begun; the same call starts anew")
+            raise
+
+
+def _carry_out(
+    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry, say: Say
+) -> BenchResult:
     profile = Profile()
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
@@ -113,16 +128,16 @@ def run_benchmark(
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
         setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
-    with profile.measure("runs"):
+    with profile.measure("runs"), _kept_if_interrupted(store, ids):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
         keeper = OutcomeKeeper(store, decoding, say, weights_folder, external=further)
 
         def execute(specs: Sequence[RunSpec]) -> None:
+            remaining = RemainingTime(specs, dict.fromkeys(missing | set(again), 1.0), plan.jobs)
             with ProgressReporter(
-                loaded, len(specs), keeper.keep,
-                live=options.live, profile=profile, tracking=tracking,
-            ) as reporter:  # fmt: skip
+                loaded, specs, keeper.keep, remaining, profile=profile, tracking=tracking
+            ) as reporter:
                 execute_runs(specs, setup, loaded, reporter, plan.jobs)
 
         def decode_again(name: str) -> None:
@@ -133,7 +148,7 @@ def run_benchmark(
 
         carried = [*todo, *(spec for spec in plan.specs if spec.run_id in again)]
         keeper.carry_out(carried, datasets, execute, decode_again)
-    with profile.measure("board"):
+    with profile.measure("board"), _kept_if_interrupted(store, ids):
         board = refresh_board(store, loaded)
     asked = frozenset(ids)
     failed = [run for run in store.failures() if run.run_id in asked]
@@ -145,12 +160,31 @@ def run_benchmark(
     )
 
 
+@contextmanager
+def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
+    """An interrupt says what is kept, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        left = len(store.missing(ids))
+        error.add_note(
+            f"{len(ids) - left} of {len(ids)} runs are kept in {store.folder}; "
+            + (f"the same call makes the other {left}" if left else "the same call writes the board")
+        )
+        raise
+
+
 def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
     """Plan what `run_benchmark` would do.  Sizes of what is missing may be asked from the Hub.
 
     Raises:
         HarnessError: something is wrong that can be known without what is missing.
     """
+    with signs.shown(live=options.live), signs.doing("planning"):
+        return _plan(request, options, loaded)
+
+
+def _plan(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
     options = replace(options, device=choose_device(options.device))
     check_trackers(options.track, loaded)
     resolved, options = _resolved(request, options, loaded)
@@ -296,14 +330,15 @@ def _prepare_one(
     resolved: ResolvedSuite, options: BenchOptions, say: Say, dataset: Dataset
 ) -> PreparedDataset:
     started = time.perf_counter()
-    prepared = prepare_unchecked(
-        dataset,
-        resolved.suite.protocol,
-        options.access,
-        limit=resolved.request.limit,
-        progress=DecodingProgress(dataset.name, say),
-        divisions=other_divisions(resolved.suite),
-    )
+    with signs.doing(f"decoding {dataset.name}") as decoded:
+        prepared = prepare_unchecked(
+            dataset,
+            resolved.suite.protocol,
+            options.access,
+            limit=resolved.request.limit,
+            progress=decoded,
+            divisions=other_divisions(resolved.suite),
+        )
     skipped = prepared.images.record.skipped
     if skipped:
         say(f"{dataset.name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")

@@ -331,7 +331,8 @@ def reported() -> Iterator[None]:
     except KeyboardInterrupt as error:
         # A terminal echoes ^C without a line end.
         start = "\n" if sys.stderr.isatty() else ""
-        click.echo(f"{start}harness: interrupted", err=True)
+        told = ": ".join(["interrupted", *getattr(error, "__notes__", ())])
+        click.echo(f"{start}harness: {told}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
 
 

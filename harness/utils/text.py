@@ -37,6 +37,15 @@ def seconds(value: float | None) -> str:
     return f"{value:,.{digits}f}"
 
 
+def duration(value: float) -> str:
+    """A time in its own unit: `45 s`, `12 min`, `3.4 h`, `2.5 days`."""
+    if value < 59.5:  # noqa: PLR2004 - what is rounded to a minute is one
+        return f"{value:.0f} s"
+    if value < 90 * 60:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.1f} h" if value < 48 * 3600 else f"{value / 86400:.1f} days"
+
+
 def count(value: float) -> str:
     """Parameters and the like: `510`, `400k`, `23.5M`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -108,6 +117,11 @@ def no_commands(text: str) -> str:
 def short(text: str, most: int = 200) -> str:
     """A text that fits into a message: its start, where it is long."""
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def cut(text: str, width: int) -> str:
+    """A text in at most `width` columns: its start, where it is long."""
+    return text if len(text) <= width else f"{text[: max(0, width - 3)]}..."
 
 
 def is_control(char: str) -> bool:

@@ -19,6 +19,7 @@ from harness.cli.session import (
     pass_session,
 )
 from harness.errors import UsageError
+from harness.utils import signs
 
 if TYPE_CHECKING:
     from harness.api.records import RunResult
@@ -178,15 +179,12 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Exit code 1: some runs failed, or weights that --save-weights asks for, or predictions of further
     test sets, are not there.
     """
-    from harness.benchmark.dry_run import describe_plan
-    from harness.benchmark.run import dry_run, run_benchmark
+    if given["dry_run"]:
+        click.echo(_plan(session, given))
+        return
+    result = _run(session, given)
     from harness.leaderboard.render import summary, terminal
 
-    request, options = _request(given), _options(session, given)
-    if given["dry_run"]:
-        click.echo(describe_plan(dry_run(request, options, session.plugins)))
-        return
-    result = run_benchmark(request, options, session.plugins, _say)
     done = f"{result.ran} runs made, {result.already_done} were there already"
     if result.extended:
         done += f" ({result.extended} got further test sets)"
@@ -202,6 +200,21 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
         click.echo(_failures(result.failed), err=True)
     if result.failed or result.without_weights or result.without_external:
         raise SystemExit(1)
+
+
+def _plan(session: Session, given: dict[str, Any]) -> str:
+    with signs.shown(), signs.doing("importing"):
+        from harness.benchmark.dry_run import describe_plan
+        from harness.benchmark.run import dry_run
+
+        return describe_plan(dry_run(_request(given), _options(session, given), session.plugins))
+
+
+def _run(session: Session, given: dict[str, Any]) -> BenchResult:
+    with signs.shown(), signs.doing("importing"):
+        from harness.benchmark.run import run_benchmark
+
+        return run_benchmark(_request(given), _options(session, given), session.plugins, _say)
 
 
 def _request(given: dict[str, Any]) -> BenchRequest:
