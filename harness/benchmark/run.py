@@ -376,6 +376,7 @@ def _setup(
         plugins=loaded.args,
         threads=options.threads,
         packed=plan.device.startswith("cuda") and plan.jobs > 1,
+        jobs=plan.jobs,
         engine=options.engine,
         native=plan.resolved.request.precision == "auto",
     )
