@@ -20,6 +20,7 @@ from harness.api.leaderboard import Leaderboard
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
+from harness.benchmark.forecast.work import plan_work
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.listeners.events import Group
@@ -134,7 +135,7 @@ def _carry_out(
         keeper = OutcomeKeeper(store, decoding, say, weights_folder, external=further)
 
         def execute(specs: Sequence[RunSpec]) -> None:
-            remaining = RemainingTime(specs, dict.fromkeys(missing | set(again), 1.0), plan.jobs)
+            remaining = _remaining(specs, plan, store, loaded, lacking)
             with ProgressReporter(
                 loaded, specs, keeper.keep, remaining, profile=profile, tracking=tracking
             ) as reporter:
@@ -160,6 +161,19 @@ def _carry_out(
     )
 
 
+def _remaining(
+    specs: Sequence[RunSpec],
+    plan: BenchPlan,
+    store: Store,
+    loaded: PluginRegistry,
+    lacking: ExternalPlan,
+) -> RemainingTime:
+    works = plan_work(specs, plan.datasets, loaded, store.results())
+    for run_id in works.keys() & lacking.weights.keys():  # nothing is trained
+        works[run_id] = replace(works[run_id], phases=())
+    return RemainingTime(specs, works, plan.jobs)
+
+
 @contextmanager
 def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
     """An interrupt says what is kept, and how to go on."""
@@ -169,7 +183,11 @@ def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
         left = len(store.missing(ids))
         error.add_note(
             f"{len(ids) - left} of {len(ids)} runs are kept in {store.folder}; "
-            + (f"the same call makes the other {left}" if left else "the same call writes the board")
+            + (
+                f"the same call makes the other {left}"
+                if left
+                else "the same call writes the board"
+            )
         )
         raise
 

@@ -44,7 +44,11 @@ def log(monkeypatch):
 
 
 def test_a_log_gets_lines_while_the_caller_is_busy(log):
-    with redirect_stderr(log), signs.shown(live=False), signs.doing("reading ward", "files") as read:
+    with (
+        redirect_stderr(log),
+        signs.shown(live=False),
+        signs.doing("reading ward", "files") as read,
+    ):
         log.until("0 s: reading ward\n")
         read(512, 5856)
         with signs.doing("importing torch"):
@@ -74,7 +78,11 @@ def test_the_first_line_comes_within_two_seconds_and_the_next_ten_later():
 
 
 def test_a_line_of_a_log_is_plain_and_at_most_80_columns(log):
-    with redirect_stderr(log), signs.shown(live=False), signs.doing(f"loading \x1b[31m{'w' * 100}\r\n::error x"):
+    with (
+        redirect_stderr(log),
+        signs.shown(live=False),
+        signs.doing(f"loading \x1b[31m{'w' * 100}\r\n::error x"),
+    ):
         log.until("\n")
     line = log.getvalue().splitlines()[0]
     assert len(line) == 80
@@ -113,11 +121,11 @@ def test_a_terminal_has_one_line_in_its_own_width(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     with redirect_stderr(stream), signs.shown(), signs.doing(f"step {'w' * 300}"):
         stream.until("...")
-        print("a warning", file=sys.stderr)
+        sys.stderr.write("a warning\n")
         stream.until("a warning")
     # What erases the line stands before whatever else is written.
     drawn = re.split(r"\r?\x1b\[(?:2K|\?25[lh]|1A)", stream.getvalue())
-    lines = [part for part in drawn if "0 s: " in part]
+    lines = [part for part in drawn if re.search(r"\d s: ", part)]
     assert {len(line) for line in lines} == {columns - 1}
     assert "a warning\n" in drawn
 
@@ -148,8 +156,9 @@ def test_an_import_that_takes_long_is_no_silence(tmp_path):
     (tmp_path / "slow.py").write_text(
         "import sys, time\n"
         "limit = time.monotonic() + 60\n"
-        "while 'importing slow' not in ''.join(told) and time.monotonic() < limit: time.sleep(.01)\n"
-        .replace("told", "sys.stderr.told")
+        "while 'importing slow' not in ''.join(told) and time.monotonic() < limit: time.sleep(.01)\n".replace(
+            "told", "sys.stderr.told"
+        )
     )
     done = python(
         "-c",

@@ -84,18 +84,20 @@ class ProgressReporter(RunListener):
         self.remaining.start(spec)
 
     def working(self, spec: RunSpec, at: Working) -> None:
-        run = self.active[spec.run_id]
+        self.remaining.advance(spec, at)
         if at.part != "train":
-            run.at = f"{IMAGES.get(at.part, at.part)}, {at.done:,} of {at.total:,} images"
-            return
-        self.remaining.advance(spec, at.done / at.total)
-        run.at = percent(at.done) if at.total == 1 else f"step {at.done:,} of {at.total:,}"
+            text = f"{IMAGES.get(at.part, at.part)}, {at.done:,} of {at.total:,} images"
+        elif at.total == 1:
+            text = percent(at.done)
+        else:
+            text = f"step {at.done:,} of {at.total:,}"
+        self.active[spec.run_id].at = text
 
     def epoch_end(self, spec: RunSpec, record: EpochRecord) -> None:
         score = "undefined" if record.score is None else f"{record.score:.3f}"
-        self.active[spec.run_id].score = (
-            f"; {record.phase}, epoch {record.epoch:g}: {spec.protocol.metric} {score}"
-        )
+        self.active[
+            spec.run_id
+        ].score = f"; {record.phase}, epoch {record.epoch:g}: {spec.protocol.metric} {score}"
         self._notify("harness_epoch_end", spec=spec, epoch=record)
 
     def phase_end(self, spec: RunSpec, report: PhaseReport) -> None:
@@ -146,7 +148,8 @@ class ProgressReporter(RunListener):
     def describe(self) -> str:
         """The work that is done, the time that is left, and what the latest run does."""
         share, left = self.remaining.look()
-        whole = f"{percent(share)}, about {duration(left)} left, {self.done}/{self.total} runs"
+        time = "" if left is None else f"about {duration(left)} left, "
+        whole = f"{percent(share)}, {time}{self.done}/{self.total} runs"
         active = list(self.active.values())
         if not active:
             return whole if self.done == self.total else f"{whole}; starting workers"

@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from harness.api.records import RunResult, RunSpec
+from harness.benchmark.forecast.work import RunWork
+from harness.benchmark.listeners.events import Working
 
-# Share of all work that what was expected counts like, beside what was measured: the first seconds
-# of a call say little.
-PRIOR = 0.01
+# Share of all work that counts as done at the pace that was expected: the first seconds of a call
+# say little.  Assumed.
+PRIOR = 0.02
 
 
 @dataclass
 class _Active:
-    """A run under way; `share`: of its work that is done."""
+    """A run under way: steps and operations that are done."""
 
     spec: RunSpec
     began: float
-    share: float = 0.0
+    steps: int = 0
+    done: float = 0.0
 
 
 class RemainingTime:
@@ -28,57 +31,91 @@ class RemainingTime:
 
     Args:
         specs: the runs.
-        work: run id -> the seconds that it is expected to take, were it to use all its epochs.
+        work: run id -> its work; a run that is not there counts as the mean of the others.
         jobs: runs at a time.
+        pace: seconds that an operation is expected to take; None: nothing is known yet.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], work: Mapping[str, float], jobs: int) -> None:
-        self.work, self.jobs = work, max(1, min(jobs, len(specs)))
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        work: Mapping[str, RunWork],
+        jobs: int,
+        pace: float | None = None,
+    ) -> None:
+        self.work, self.jobs, self.pace = work, max(1, min(jobs, len(specs))), pace
+        self.usual = fmean(one.total for one in work.values()) if work else 1.0
         self.waiting = {spec.run_id: spec for spec in specs}
         self.active: dict[str, _Active] = {}
-        self.done = self.busy = 0.0  # work and seconds of ended runs
-        self.used: dict[str, list[float]] = {}  # strategy -> shares of their epochs
+        self.done = self.busy = 0.0  # operations and seconds of ended runs
+        self.used: dict[str, list[float]] = {}  # strategy -> shares of their work, of ended runs
 
     def start(self, spec: RunSpec) -> None:
         """A run begins; again where a process had to start for it first: that is no work."""
         self.waiting.pop(spec.run_id, None)
         self.active[spec.run_id] = _Active(spec, time.monotonic())
 
-    def advance(self, spec: RunSpec, share: float) -> None:
-        """`share` of a run's epochs is done."""
-        self.active[spec.run_id].share = share
+    def advance(self, spec: RunSpec, at: Working) -> None:
+        """A sign of life of a run."""
+        run, work = self.active[spec.run_id], self.work.get(spec.run_id)
+        share = at.done / at.total
+        if work is None:
+            done = share * self.usual if at.part == "train" else 0.0
+        elif at.part == "train":
+            run.steps = round(share * work.steps)
+            done = work.after(run.steps)
+        else:
+            done = work.after(run.steps) + share * _part(work, at.part, run.steps)
+        run.done = max(run.done, done)
 
     def end(self, spec: RunSpec, result: RunResult) -> None:
         """A run has ended, before its last epoch perhaps."""
-        run = self.active.pop(spec.run_id)
-        share = run.share
-        if result.status == "ok":  # without phases: nothing but further test sets was asked for
-            spent = sum(one.epochs for one in result.phases) or spec.protocol.epochs
-            share = min(1.0, spent / spec.protocol.epochs)
-            self.used.setdefault(spec.strategy, []).append(share)
-        self.done += share * self.work[spec.run_id]
+        run, total = self.active.pop(spec.run_id), self._total(spec)
+        if result.status == "ok":
+            run.done = self._made(spec, result)
+            self.used.setdefault(spec.strategy, []).append(run.done / total)
+        self.done += run.done
         self.busy += time.monotonic() - run.began
 
-    def look(self) -> tuple[float, float]:
-        """The share of the work that is done, and the seconds that are left."""
+    def look(self) -> tuple[float, float | None]:
+        """The share of the work that is done, and the seconds left; None: nothing tells them yet."""
         now, active = time.monotonic(), list(self.active.values())
-        done, busy = self.done, self.busy
-        for run in active:
-            done += run.share * self.work[run.spec.run_id]
-            busy += now - run.began
-        ahead = [self._expected(run.spec) * (1 - run.share) for run in active]
-        ahead += [self._expected(spec) for spec in list(self.waiting.values())]
+        done = self.done + sum(run.done for run in active)
+        busy = self.busy + sum(now - run.began for run in active)
+        ahead = [(self._total(run.spec) - run.done) * self._used(run.spec) for run in active]
+        ahead += [self._total(spec) * self._used(spec) for spec in list(self.waiting.values())]
         left = sum(ahead)
-        believed = PRIOR * sum(self.work.values())
-        pace = (busy + believed) / (done + believed) if done + believed else 1.0
-        return (
-            done / (done + left) if done + left else 1.0,
-            pace * max(left / self.jobs, max(ahead, default=0.0)),
-        )
+        share = done / (done + left) if done + left else 1.0
+        if self.pace is not None:
+            believed = PRIOR * (done + left)
+            done, busy = done + believed, busy + believed * self.pace
+        if not done:
+            return share, None if left else 0.0
+        # However many run side by side: none ends before its own work is done.
+        return share, busy / done * max(left / self.jobs, max(ahead, default=0.0))
 
-    def _expected(self, spec: RunSpec) -> float:
-        """The work of a run that is not done, as far as those that ended early tell."""
+    def _total(self, spec: RunSpec) -> float:
+        work = self.work.get(spec.run_id)
+        return self.usual if work is None else work.total
+
+    def _made(self, spec: RunSpec, result: RunResult) -> float:
+        """The work of a finished run, whose patience may have run out."""
+        work = self.work.get(spec.run_id)
+        if work is None or not result.phases:  # only further test sets were asked for
+            return self._total(spec)
+        steps = round(sum(phase.epochs for phase in result.phases) * work.steps_per_epoch)
+        return work.after(steps) + work.test
+
+    def _used(self, spec: RunSpec) -> float:
+        """The share of its work that a run is expected to do, as those that have ended did."""
         used = self.used.get(spec.strategy) or [
             one for shares in list(self.used.values()) for one in shares
         ]
-        return self.work[spec.run_id] * (fmean(used) if used else 1.0)
+        return fmean(used) if used else 1.0
+
+
+def _part(work: RunWork, part: str, steps: int) -> float:
+    """The operations of features or of the test, if it is what comes after so many steps."""
+    if part == "evaluate":
+        return work.test if steps == work.steps else 0.0
+    return next((one.features for one in work.phases if one.first <= steps < one.last), 0.0)
