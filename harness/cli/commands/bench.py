@@ -17,6 +17,7 @@ from harness.cli.session import (
     comma_names,
     example,
     pass_session,
+    print_text,
 )
 from harness.errors import UsageError
 from harness.utils import signs
@@ -180,7 +181,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     test sets, are not there.
     """
     if given["dry_run"]:
-        click.echo(_plan(session, given))
+        print_text(_plan(session, given))
         return
     result = _run(session, given)
     from harness.leaderboard.render import summary, terminal

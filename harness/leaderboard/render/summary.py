@@ -12,7 +12,8 @@ from harness.leaderboard.render.terminal import grid, wrapped
 from harness.utils import text
 from harness.utils.text import NOTHING, clean
 
-LINES, ROWS = 20, 8  # of the screen, and of its ranking
+LINES, ROWS, FEWEST = 20, 8, 1  # of the screen; rows of its ranking
+ROOM = 6  # lines that the ranking leaves to the conclusion and to where the rest is
 ROOMY = 70  # columns from which on the mean itself is shown, too
 POINTS = 100.0
 
@@ -20,7 +21,7 @@ POINTS = 100.0
 def render(board: Leaderboard, folder: Path, width: int, done: str = "") -> str:
     """At most 20 lines; `done`: what the call did."""
     track = board.tracks[0] if board.tracks else None
-    table = _ranking(board, track, width) if track is not None else []
+    table = [] if track is None else _ranking(board, track, width)
     rest = f"Page: {folder / 'leaderboard.html'}; everything here: harness board {folder} --full"
     last = wrapped(f"{done}. {rest}" if done else rest, width).splitlines()
     room = LINES - len(table) - len(last) - 2 * bool(table)
@@ -41,10 +42,19 @@ def _conclusion(board: Leaderboard, width: int, room: int) -> list[str]:
 
 
 def _ranking(board: Leaderboard, track: Track, width: int) -> list[str]:
+    """As many rows as there is room for; names that are too long for a line take several."""
+    for count in range(ROWS, FEWEST, -1):
+        lines = _rows(board, track, width, count)
+        if len(lines) <= LINES - ROOM:
+            return lines
+    return _rows(board, track, width, FEWEST)
+
+
+def _rows(board: Leaderboard, track: Track, width: int, count: int) -> list[str]:
     """Rows in order of rank with their average difference to the control and its interval."""
     given = (board.statistics or {}).get(track.id) or {}
     averages: Mapping[str, Json] = given.get("averages", {})
-    rows = track.rows[:ROWS]
+    rows = track.rows[:count]
     columns: list[tuple[Column, Sequence[str]]] = [
         (Column("#"), [NOTHING if row.position is None else str(row.position) for row in rows]),
         (Column("strategy", words=True), [clean(row.label) for row in rows]),
@@ -62,11 +72,14 @@ def _ranking(board: Leaderboard, track: Track, width: int) -> list[str]:
     )
     blocks = text.plural(len(track.blocks), "block")
     caption = f"{board.metric}, {blocks}; difference in points [95 %]"
-    if len(track.rows) > ROWS:
-        caption += f"; {len(track.rows) - ROWS} rows more"
+    if len(track.rows) > count:
+        caption += f"; {len(track.rows) - count} rows more"
     if track.tuned:
         caption = f"Tuned: {caption}"
-    return [*wrapped(caption, width).splitlines(), *grid(Table(tuple(names), cells)).splitlines()]
+    return [
+        *wrapped(caption, width).splitlines(),
+        *grid(Table(tuple(names), cells, stub=2), width).splitlines(),
+    ]
 
 
 def _difference(row: Row, track: Track, averages: Mapping[str, Json]) -> str:
