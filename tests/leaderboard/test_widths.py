@@ -84,6 +84,8 @@ def test_a_board_fits(width, which, request):
     screen = summary.render(board, DEMO.relative_to(ROOT), width, "8 runs made")
     assert check(screen, width) >= (8 if which == "demo" else 1)
     assert len(screen.splitlines()) <= 20
+    left_out = 2 if which == "named" and width <= 80 else 0  # no more than do not fit
+    assert " ".join(screen.split()).count(f"; {left_out} rows more") == bool(left_out)
     assert check(terminal.render(board, width), width) > 15
 
 

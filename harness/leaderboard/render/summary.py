@@ -73,7 +73,7 @@ def _rows(board: Leaderboard, track: Track, width: int, count: int) -> list[str]
     blocks = text.plural(len(track.blocks), "block")
     caption = f"{board.metric}, {blocks}; difference in points [95 %]"
     if len(track.rows) > count:
-        caption += f"; {len(track.rows) - count} rows more"
+        caption += f"; {text.plural(len(track.rows) - count, 'row')} more"
     if track.tuned:
         caption = f"Tuned: {caption}"
     return [
