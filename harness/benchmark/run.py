@@ -24,7 +24,8 @@ from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weig
 from harness.benchmark.listeners.events import Group
 from harness.benchmark.listeners.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.numerics import settle_precision
-from harness.benchmark.plan import BenchPlan, DryRun, make_plan
+from harness.benchmark.outlook import Call, DryRun, look_ahead
+from harness.benchmark.plan import BenchPlan, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
@@ -85,7 +86,7 @@ def run_benchmark(
     Raises:
         HarnessError: with what, where and what to do.
     """
-    profile = Profile()
+    profile, call = Profile(), Call(request, options, loaded, say, dry=False)
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
         resolved, options = _resolved(request, options, loaded)
@@ -103,8 +104,6 @@ def run_benchmark(
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
         plan = make_plan(resolved, options, loaded, infos, weights)
-        if plan.memory:
-            say(plan.memory)
         lacking = _lacking(plan, store, options, say)
         store.extend_plan(plan.record())
         ids = [spec.run_id for spec in plan.specs]
@@ -113,6 +112,7 @@ def run_benchmark(
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
         setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
+        _tell_outlook(plan, todo, store, call)
     with profile.measure("runs"):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
@@ -145,12 +145,25 @@ def run_benchmark(
     )
 
 
-def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
+def _tell_outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: Call) -> None:
+    """Say, before the runs, what memory they take, how long, and what they can decide."""
+    if plan.memory:
+        call.say(plan.memory)
+    for line in look_ahead(plan, todo, store.results(), call).lines():
+        call.say(line)
+
+
+def dry_run(
+    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry, say: Say = print
+) -> DryRun:
     """Plan what `run_benchmark` would do.  Sizes of what is missing may be asked from the Hub.
+
+    Nothing is written.  `say` is told that a network is tried, which takes some seconds.
 
     Raises:
         HarnessError: something is wrong that can be known without what is missing.
     """
+    call = Call(request, options, loaded, say, dry=True)
     options = replace(options, device=choose_device(options.device))
     check_trackers(options.track, loaded)
     resolved, options = _resolved(request, options, loaded)
@@ -174,7 +187,10 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights)
     external = plan_external(plan.specs, store, infos)
-    return DryRun(plan, store, needs, results, external, retrain=options.retrain_for_external)
+    missing = set(store.missing((one.run_id for one in plan.specs), retry_failed=True))
+    todo = [one for one in plan.specs if one.run_id in missing]
+    outlook = look_ahead(plan, todo, results, call)
+    return DryRun(plan, store, needs, outlook, external, retrain=options.retrain_for_external)
 
 
 def _resolved(
@@ -216,14 +232,14 @@ def _recorded(
             and plugin.source == code
             and (made.protocol.validation_share, made.protocol.test_share, made.limit) == asked
         ):
-            known.setdefault(Division.of(made), _info(data))
+            known.setdefault(Division.of(made), _info(data, run.cost.alone.decode))
     own, others = Division(protocol.split_seed), other_divisions(resolved.suite)
     if not known.keys() >= {own, *others}:
         return None
     return replace(known[own], others={division: known[division] for division in others})
 
 
-def _info(data: DataRecord) -> DatasetInfo:
+def _info(data: DataRecord, seconds: float) -> DatasetInfo:
     lacking = {s: tuple(c for c, n in data.counts[s].items() if not n) for s in SPLITS}
     return DatasetInfo(
         data.classes,
@@ -231,6 +247,9 @@ def _info(data: DataRecord) -> DatasetInfo:
         data.fingerprint,
         decoded=None,
         lacking={split: names for split, names in lacking.items() if names},
+        # Its groups are not recorded: as if every image were one.
+        tested={name: (1,) * count for name, count in data.counts["test"].items()},
+        seconds=seconds,
     )
 
 

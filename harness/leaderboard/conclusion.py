@@ -19,7 +19,6 @@ from harness.utils import text
 POINTS = 100.0
 NAMED = 3  # strategies that are spelled out
 MOST_SEEDS = 50  # more are no advice
-HOUR, MINUTE = 3600.0, 60.0
 
 
 def conclude(board: Leaderboard) -> tuple[str, ...]:
@@ -218,13 +217,7 @@ def _would_decide(found: _Found, row: str) -> Iterator[str]:
 
 def _cost(found: _Found, seeds: int) -> str:
     each = found.seconds_a_seed
-    return "" if each is None else f" (about {_duration(each * seeds)} of computing)"
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= HOUR:
-        return f"{seconds / HOUR:.1f} h"
-    return f"{seconds / MINUTE:.0f} min" if seconds >= MINUTE else f"{seconds:.0f} s"
+    return "" if each is None else f" (about {text.duration(each * seeds)} of computing)"
 
 
 def _reach(found: _Found) -> Iterator[str]:

@@ -184,7 +184,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
 
     request, options = _request(given), _options(session, given)
     if given["dry_run"]:
-        click.echo(describe_plan(dry_run(request, options, session.plugins)))
+        click.echo(describe_plan(dry_run(request, options, session.plugins, _say)))
         return
     result = run_benchmark(request, options, session.plugins, _say)
     done = f"{result.ran} runs made, {result.already_done} were there already"
