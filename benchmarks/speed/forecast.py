@@ -6,6 +6,10 @@ small run and no other.  Compared are the seconds of the plan with those of the 
 to its last line; and, of every line that tells the time left once a tenth of the work is done, that
 time with what came.
 
+Everything is measured in seconds of a core (`--clock core`), by one process of one thread, so that a
+machine that has other work measures the same: the harness's clocks are replaced by that of the
+process.  On an idle machine `--clock wall` measures what a person waits.
+
     python benchmarks/speed/forecast.py
     python benchmarks/speed/forecast.py --sizes 64,192 --epochs 1,3 --backbones resnet50,densenet121
 """
@@ -17,6 +21,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -26,12 +31,14 @@ from pathlib import Path
 from typing import Any
 
 from made_images import make_folder
-from report import Log, bench, save
+from report import Log, save
 
 FACTOR = 2.0
 TENTH = 10  # per cent
 LEFT = re.compile(r"(\d+(?:\.\d+)?) %, about (\d+(?:\.\d+)?) (s|min|h) left")
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+CORE = "import time; time.perf_counter = time.monotonic = time.process_time"
+BENCH = "import sys; from harness.cli import main; sys.argv = ['harness', *sys.argv[1:]]; main()"
 # What the command plans, as figures: the text is for people, and rounded.
 PLAN = """
 import json, sys
@@ -53,7 +60,7 @@ def request(folder: Path, size: int, args: argparse.Namespace, **changes: object
     px = args.px
     return {
         "data": [f"xray:made{size}={folder}"], "strategies": args.strategies.split(","),
-        "seeds": [0, 1], "weights": "none",
+        "seeds": [0], "weights": "none",
         "sets": [f"protocol.crop={px}", f"protocol.resize={px}", "protocol.patience=null"], **changes,
     }  # fmt: skip
 
@@ -70,41 +77,59 @@ def options(given: dict[str, Any], out: Path) -> list[str]:
     return words
 
 
-def plan(given: dict[str, Any], out: Path, environment: dict[str, str]) -> dict[str, Any]:
+def ran(code: str, clock: str) -> list[str]:
+    """A command that carries code out, under a clock."""
+    return [sys.executable, "-c", f"{CORE if clock == 'core' else ''}\n{code}"]
+
+
+def seconds(call: subprocess.Popen[str] | None, clock: str) -> float:
+    """What the clock of a process says; None: of all that have ended."""
+    if clock == "wall":
+        return time.perf_counter()
+    if call is None:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return spent.ru_utime + spent.ru_stime
+    fields = Path(f"/proc/{call.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def plan(
+    given: dict[str, Any], out: Path, environment: dict[str, str], clock: str
+) -> dict[str, Any]:
     """What a dry run foretells, and the seconds that it took."""
-    began = time.perf_counter()
+    began = seconds(None, clock)
     asked = json.dumps({"request": given, "out": str(out)})
     done = subprocess.run(
-        [sys.executable, "-c", PLAN, asked],
+        [*ran(PLAN, clock), asked],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found | {"took": time.perf_counter() - began}
+    return found | {"took": seconds(None, clock) - began}
 
 
 def make(
-    given: dict[str, Any], out: Path, environment: dict[str, str]
+    given: dict[str, Any], out: Path, environment: dict[str, str], clock: str
 ) -> tuple[float, list[tuple[float, float]]]:
     """Seconds of a call, and its readings: the time left that it told, and that which came."""
-    began, told = time.perf_counter(), []
+    told, lines = [], []
+    began, start = seconds(None, clock), 0.0 if clock == "core" else time.perf_counter()
     with subprocess.Popen(
-        bench(*options(given, out)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=environment,
+        [*ran(BENCH, clock), "bench", *options(given, out)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
     ) as call:  # fmt: skip
         if call.stderr is None:
             raise AssertionError("it has a pipe")
-        lines = []
         for line in call.stderr:
             lines.append(line)
             if (match := LEFT.search(line)) and float(match[1]) >= TENTH:
                 left = float(match[2]) * SECONDS[match[3]]
-                told.append((time.perf_counter(), left))
-    ended = time.perf_counter()
+                told.append((seconds(call, clock) - start, left))
+    spent = seconds(None, clock) - began
     if call.returncode:
         raise RuntimeError("".join(lines)[-3000:])
-    return ended - began, [(left, ended - when) for when, left in told]
+    return spent, [(left, spent - when) for when, left in told]
 
 
 def within(told: float, came: float) -> bool:
@@ -120,6 +145,7 @@ def main() -> None:
     add("--backbones", default="resnet50,densenet121", help="the small run uses the first")
     add("--strategies", default="full-ft,linear-probe")
     add("--px", type=int, default=64)
+    add("--clock", choices=["core", "wall"], default="core")
     args = parser.parse_args()
     log, rows, readings = Log(), [], []
     sizes, epochs = (
@@ -136,9 +162,8 @@ def main() -> None:
         least = min(folders)
         small = request(
             folders[least], least, args, backbones=networks[:1], epochs=1.0, strategies=["full-ft"],
-            seeds=[0],
         )  # fmt: skip
-        spent, _ = make(small, root / "small", environment)
+        spent, _ = make(small, root / "small", environment, args.clock)
         log(f"small run: {networks[0]}, {least} images, 1 epoch: {spent:.1f} s")
         calls = list(itertools.product(folders, epochs, networks))
         plans = []
@@ -146,9 +171,9 @@ def main() -> None:
             out = root / f"out{number}"
             shutil.copytree(root / "small", out)
             given = request(folders[size], size, args, backbones=[network], epochs=budget)
-            plans.append((given, out, plan(given, out, environment)))
+            plans.append((given, out, plan(given, out, environment, args.clock)))
         for (size, budget, network), (given, out, told) in zip(calls, plans, strict=True):
-            came, left = make(given, out, environment)
+            came, left = make(given, out, environment, args.clock)
             readings += left
             foretold = told["runs"] + told["ready"]
             rows.append(
@@ -165,7 +190,16 @@ def main() -> None:
     log(f"plans within a factor of {FACTOR:g}: {good} of {len(rows)}")
     fair = sum(within(told, came) for told, came in readings)
     log(f"times left, told after a tenth of the work, within it: {fair} of {len(readings)}")
-    save("forecast", "cpu", log, rows, readings=readings, within=[good, fair], n=len(rows))
+    save(
+        "forecast",
+        "cpu",
+        log,
+        rows,
+        readings=readings,
+        within=[good, fair],
+        clock=args.clock,
+        n=len(rows),
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
@@ -133,7 +135,10 @@ def look_ahead(
     on = On(plan.device, call.options.threads, call.options.engine)
     known = [spec for spec in todo if spec.dataset in plan.datasets]
     question = Question(known, plan.datasets, Networks(results), on)
+    began, fresh = time.perf_counter(), "torch" not in sys.modules
     answer = _ask(question, plan, call) if known else Answer()
+    # Hardly anything of it but the import of torch, where it was not imported yet.
+    imports = time.perf_counter() - began if fresh and "torch" in sys.modules else 0.0
     works, faults = answer.works, answer.faults
     paces = Paces(Seen.of(result, on) for result in results)
     new = [one for one in distinct(known) if one.run_id in works and not paces.knows(one)]
@@ -153,7 +158,7 @@ def look_ahead(
     return Outlook(
         works=works,
         estimate=found,
-        ready=START * call.dry + data,
+        ready=max(START, imports) * call.dry + data,
         faults=tuple(dict.fromkeys(faults)),
         decides=reach(design) if design else None,
         more=_more(plan, design, found, call) if design else None,

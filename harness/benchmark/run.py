@@ -23,7 +23,7 @@ from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.listeners.events import Group
 from harness.benchmark.listeners.progress import DecodingProgress, ProgressReporter
-from harness.benchmark.numerics import settle_precision
+from harness.benchmark.numerics import check_compiling, settle_precision
 from harness.benchmark.outlook import Call, DryRun, look_ahead
 from harness.benchmark.plan import BenchPlan, make_plan
 from harness.benchmark.profile import DecodingCost, Profile
@@ -90,8 +90,9 @@ def run_benchmark(
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
         resolved, options = _resolved(request, options, loaded)
-        suite, access = resolved.suite, options.access
         store = _store(resolved, options)
+    with profile.measure("prepare"), files.unmade_on_error(store.folder / "weights"):
+        suite, access = resolved.suite, options.access
         tracking = Tracking(options.track, loaded, store.folder, offline=access.offline)
         store.check_writable()
         _begin_imports(store, options)
@@ -197,6 +198,7 @@ def _resolved(
     request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
 ) -> tuple[ResolvedSuite, BenchOptions]:
     """The suite that was asked for, and the options with the splits that files give its datasets."""
+    check_compiling(options)
     resolved = resolve_suite(request, loaded)
     return resolved, replace(options, access=replace(options.access, splits=resolved.split_files))
 
