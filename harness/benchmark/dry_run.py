@@ -12,6 +12,8 @@ from harness.benchmark.outlook import DryRun
 from harness.benchmark.plan import BenchPlan
 from harness.data.preparation import DatasetInfo
 from harness.data.requirements import expected_images
+from harness.leaderboard.questions import describe_change
+from harness.results.store import extended
 from harness.utils.text import duration
 
 FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
@@ -25,6 +27,7 @@ def describe_plan(dry: DryRun) -> str:
     lines = [
         f"suite {dry.suite.name}: {len(specs)} runs = " + _product(dry.suite),
         f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
+        *_change(dry),
         *_tuning(dry.plan),
         f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
         *describe_modes(dry.plan.numeric),
@@ -43,6 +46,12 @@ def describe_plan(dry: DryRun) -> str:
         *_gpu_time(dry, done),
     ]
     return "\n".join(lines)
+
+
+def _change(dry: DryRun) -> list[str]:
+    before = dry.store.plan()
+    change = describe_change(before, extended(before, dry.plan.record()))
+    return [f"{dry.store.folder} {change}"] if change else []
 
 
 def _product(suite: Suite) -> str:
