@@ -11,11 +11,11 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
@@ -25,6 +25,8 @@ from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.utils import signs
 from harness.utils.parallel import uninterrupted
+
+T = TypeVar("T")
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -229,6 +231,37 @@ def _starting(device: str, threads: int) -> Iterator[None]:
         return
     with _few_threads(threads), uninterrupted():
         yield
+
+
+def carry_out_aside(
+    function: Callable[..., T], given: Sequence[Any], device: str, threads: int
+) -> T:
+    """What a function of a module returns, called in a process as those that carry runs out.
+
+    Raises:
+        HarnessError: the process ended without an answer.
+    """
+    context = _context(device)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, function, tuple(given)), daemon=True)
+    with _few_threads(threads):
+        process.start()
+    theirs.close()
+    try:
+        answer: T = ours.recv()
+    except (EOFError, ConnectionError) as error:
+        process.join()
+        name = f"{function.__module__}.{function.__name__}"
+        raise HarnessError(f"the process of {name} ended with code {process.exitcode}") from error
+    finally:
+        ours.close()
+    process.join()
+    return answer
+
+
+def _answer(connection: Connection, function: Callable[..., object], given: Sequence[Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection.send(function(*given))
 
 
 @contextlib.contextmanager

@@ -272,6 +272,24 @@ def prepare(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def unmade_on_error(folder: Path) -> Iterator[None]:
+    """Where the block ends in an error, folders that it made go again, if they hold but a lock.
+
+    `folder` and those that it is in.
+    """
+    absent = [place for place in (folder, *folder.parents) if not exists(place)]
+    try:
+        yield
+    except BaseException:
+        for place in absent:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                if [one.name for one in place.iterdir()] == [LOCK]:
+                    (place / LOCK).unlink()
+                place.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def advising(place: Path, advice: str) -> Iterator[None]:
     """Let messages about a place that cannot be written, or anything in it, say what to do there."""
     before = _advice.get(place)

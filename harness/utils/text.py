@@ -12,6 +12,9 @@ CI_COMMAND = re.compile(r"#(?=#(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
 WORKFLOW_COMMAND = re.compile(r"(?<!\S):(?=:)")
 
 
+HOUR, MINUTE = 3600.0, 60.0
+
+
 def metric(value: float | None) -> str:
     return _signless(f"{value:.3f}") if value is not None else NOTHING
 
@@ -38,12 +41,10 @@ def seconds(value: float | None) -> str:
 
 
 def duration(value: float) -> str:
-    """A time in its own unit: `45 s`, `12 min`, `3.4 h`, `2.5 days`."""
-    if value < 59.5:  # noqa: PLR2004 - what is rounded to a minute is one
-        return f"{value:.0f} s"
-    if value < 90 * 60:
-        return f"{value / 60:.0f} min"
-    return f"{value / 3600:.1f} h" if value < 48 * 3600 else f"{value / 86400:.1f} days"
+    """Seconds for people who plan: `40 s`, `12 min`, `3.5 h`."""
+    if value >= HOUR:
+        return f"{value / HOUR:.1f} h"
+    return f"{value / MINUTE:.0f} min" if value >= 2 * MINUTE else f"{value:.0f} s"
 
 
 def count(value: float) -> str:

@@ -139,17 +139,6 @@ def test_a_line_is_drawn_again_only_where_that_works(monkeypatch, tty, term, liv
         assert signs.on_terminal() is live
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3540, "59 min"), (5400, "1.5 h")],
-)
-def test_times_have_their_own_unit(seconds, shown):
-    from harness.utils import text
-
-    assert text.duration(seconds) == shown
-    assert text.duration(60 * 3600) == "2.5 days"
-
-
 def test_an_import_that_takes_long_is_no_silence(tmp_path):
     """In a process of its own: the module that it imports waits for the line about it."""
     (tmp_path / "slow.py").write_text(

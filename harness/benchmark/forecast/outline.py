@@ -94,7 +94,7 @@ def directives(
             directive = next(plan) if report is None else plan.send(report)
         except StopIteration:
             return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise HarnessError(
                 f"{strategy.name} cannot be asked for its phases: {error}"
             ) from error

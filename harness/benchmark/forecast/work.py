@@ -118,7 +118,7 @@ def run_work(
     Raises:
         HarnessError: the strategy cannot be asked for its phases before it runs.
     """
-    count = _Counter(spec, network, counts)
+    count = OperationCounter(spec, network, counts)
     outline = Outline(stages, classifier or stages[-1:], count.per_epoch)
     outline.class_counts = (max(1, counts["train"] // 2),) * 2
     found: list[PhaseWork] = []
@@ -140,7 +140,7 @@ def work_done(result: RunResult) -> RunWork | None:
         split: sum(data.counts[split].values()) for split in ("train", "validation", "test")
     }
     counts["test"] += sum(sum(one.counts["test"].values()) for one in result.external.values())
-    count = _Counter(result.spec, network, counts)
+    count = OperationCounter(result.spec, network, counts)
     found: list[PhaseWork] = []
     first = 0
     for phase in result.phases:
@@ -162,7 +162,7 @@ def plan_work(
     specs: Sequence[RunSpec],
     datasets: Mapping[str, DatasetInfo],
     loaded: PluginRegistry,
-    results: Iterable[RunResult] = (),
+    networks: Networks | Iterable[RunResult] = (),
 ) -> dict[str, RunWork]:
     """Run id -> work of the runs of a plan, in the order in which they are carried out.
 
@@ -173,13 +173,14 @@ def plan_work(
         specs: the runs that are to be made, and no others.
         datasets: what is known of those that are here.
         loaded: the plugins.
-        results: finished runs, whose records may hold the networks' work; where none does, they are
-            counted, for which torch is imported.
+        networks: the work of their stages, or finished runs whose records may hold it; what is not
+            known is counted, for which torch is imported.
     """
-    networks = Networks(loaded, results)
+    if not isinstance(networks, Networks):
+        networks = Networks(networks)
     found: list[tuple[RunSpec, RunWork]] = []
     for spec in specs:
-        network = networks.get(spec) if spec.dataset in datasets else ()
+        network = networks.get(spec, loaded) if spec.dataset in datasets else ()
         if not network:
             continue
         info = datasets[spec.dataset].divided(Division.of(spec))
@@ -196,20 +197,27 @@ def plan_work(
 class Networks:
     """The work of the stages of networks, from records or counted, each once."""
 
-    def __init__(self, loaded: PluginRegistry, results: Iterable[RunResult]) -> None:
-        self.loaded = loaded
+    def __init__(self, results: Iterable[RunResult] = ()) -> None:
         self.known: dict[tuple[str, str, int], tuple[StageWork, ...]] = {}
         for result in results:
             if result.cost.network:
-                self.known[self._key(result.spec)] = result.cost.network
+                self.add(result.spec, result.cost.network)
 
-    def get(self, spec: RunSpec) -> tuple[StageWork, ...]:
+    def add(self, spec: RunSpec, network: tuple[StageWork, ...]) -> None:
+        """The network of a run, at its pixels."""
+        self.known[self._key(spec)] = network
+
+    def knows(self, spec: RunSpec) -> bool:
+        """True if the network of a run need not be counted."""
+        return self._key(spec) in self.known
+
+    def get(self, spec: RunSpec, loaded: PluginRegistry) -> tuple[StageWork, ...]:
         """Of a run's network at its pixels; empty: it cannot be counted."""
         key = self._key(spec)
         if key not in self.known:
             from harness.engine import count_stages
 
-            self.known[key] = count_stages(self.loaded.backbones[spec.backbone], key[2])
+            self.known[key] = count_stages(loaded.backbones[spec.backbone], key[2])
         return self.known[key]
 
     def _key(self, spec: RunSpec) -> tuple[str, str, int]:
@@ -258,7 +266,7 @@ def _once(phases: Sequence[PhaseWork]) -> tuple[PhaseWork, ...]:
     return tuple(found)
 
 
-class _Counter:
+class OperationCounter:
     """Operations of one run's network on one run's images."""
 
     def __init__(self, spec: RunSpec, network: Sequence[StageWork], counts: Counts) -> None:

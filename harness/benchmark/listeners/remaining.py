@@ -34,6 +34,7 @@ class RemainingTime:
         work: run id -> its work; a run that is not there counts as the mean of the others.
         jobs: runs at a time.
         pace: seconds that an operation is expected to take; None: nothing is known yet.
+        share: of its work that a run is expected to do before its patience runs out.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class RemainingTime:
         work: Mapping[str, RunWork],
         jobs: int,
         pace: float | None = None,
+        share: float = 1.0,
     ) -> None:
         self.work, self.jobs, self.pace = work, max(1, min(jobs, len(specs))), pace
+        self.share = share
         self.usual = fmean(one.total for one in work.values()) if work else 1.0
         self.waiting = {spec.run_id: spec for spec in specs}
         self.active: dict[str, _Active] = {}
@@ -111,7 +114,7 @@ class RemainingTime:
         used = self.used.get(spec.strategy) or [
             one for shares in list(self.used.values()) for one in shares
         ]
-        return fmean(used) if used else 1.0
+        return fmean(used) if used else self.share
 
 
 def _part(work: RunWork, part: str, steps: int) -> float:
