@@ -50,7 +50,7 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
 from harness.results.store import Store, extended
-from harness.utils import files, signs
+from harness.utils import files, pulse, signs
 from harness.weights import WeightsFile
 
 Say = Callable[[str], None]
@@ -92,7 +92,7 @@ def run_benchmark(
         HarnessError: with what, where and what to do.
         KeyboardInterrupt: with a note on what is kept.
     """
-    with signs.shown(live=options.live), signs.doing("planning"):
+    with pulse.shown(live=options.live), signs.doing("planning"):
         try:
             return _carry_out(Call(request, options, loaded, say, dry=False))
         except KeyboardInterrupt as error:
@@ -222,7 +222,7 @@ def dry_run(
     Raises:
         HarnessError: something is wrong that can be known without what is missing.
     """
-    with signs.shown(live=options.live), signs.doing("planning"):
+    with pulse.shown(live=options.live), signs.doing("planning"):
         return _plan(Call(request, options, loaded, say, dry=True))
 
 

@@ -82,11 +82,6 @@ def test_signs_of_a_run_come_from_every_process(jobs):
     assert type(first).__name__ == "Working"
 
 
-def under_way():
-    """What a reader would see now."""
-    return signs._under_way[-1]() if signs._under_way else ""
-
-
 def test_who_waits_for_a_lock_says_so(tmp_path):
     seen = threading.Event()
 
@@ -99,11 +94,11 @@ def test_who_waits_for_a_lock_says_so(tmp_path):
         waiting.start()
         limit = time.monotonic() + 30  # of a test that fails
         while time.monotonic() < limit and not seen.is_set():
-            if under_way() == f"waiting for another call that writes {tmp_path}":
+            if signs.under_way() == f"waiting for another call that writes {tmp_path}":
                 seen.set()
     waiting.join()
     assert seen.is_set()
-    assert under_way() == ""
+    assert signs.under_way() == ""
 
 
 def test_files_of_a_dataset_are_counted_while_they_are_read(monkeypatch):
@@ -114,7 +109,7 @@ def test_files_of_a_dataset_are_counted_while_they_are_read(monkeypatch):
 
     def tell(work, done, total):
         before(work, done, total)
-        told.append(under_way())
+        told.append(signs.under_way())
 
     monkeypatch.setattr(signs.Work, "__call__", tell)
     monkeypatch.setattr("harness.data.table.BATCH", 32)

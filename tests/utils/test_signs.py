@@ -10,7 +10,7 @@ from contextlib import redirect_stderr
 import pytest
 from command import python
 
-from harness.utils import signs
+from harness.utils import pulse, signs
 
 LONG = 60.0  # seconds after which a thread that should have written never will
 
@@ -38,15 +38,15 @@ class Log(io.StringIO):
 
 @pytest.fixture
 def log(monkeypatch):
-    monkeypatch.setattr(signs, "FIRST", 0.01)
-    monkeypatch.setattr(signs, "EVERY", 0.01)
+    monkeypatch.setattr(pulse, "FIRST", 0.01)
+    monkeypatch.setattr(pulse, "EVERY", 0.01)
     return Log()
 
 
 def test_a_log_gets_lines_while_the_caller_is_busy(log):
     with (
         redirect_stderr(log),
-        signs.shown(live=False),
+        pulse.shown(live=False),
         signs.doing("reading ward", "files") as read,
     ):
         log.until("0 s: reading ward\n")
@@ -70,7 +70,7 @@ def test_the_first_line_comes_within_two_seconds_and_the_next_ten_later():
 
         def set(self): ...
 
-    shown = signs.Signs(live=False)
+    shown = pulse.Signs(live=False)
     shown._stop = Stop()
     shown._write_lines()
     assert waited[0] <= 1.5  # Python and the command itself take part of the two seconds
@@ -80,7 +80,7 @@ def test_the_first_line_comes_within_two_seconds_and_the_next_ten_later():
 def test_a_line_of_a_log_is_plain_and_at_most_80_columns(log):
     with (
         redirect_stderr(log),
-        signs.shown(live=False),
+        pulse.shown(live=False),
         signs.doing(f"loading \x1b[31m{'w' * 100}\r\n::error x"),
     ):
         log.until("\n")
@@ -92,8 +92,8 @@ def test_a_line_of_a_log_is_plain_and_at_most_80_columns(log):
 
 def test_signs_are_shown_once(log):
     """The command begins before the function that it calls does."""
-    with redirect_stderr(log), signs.shown(live=False):
-        with signs.shown(live=True), signs.doing("inside"):
+    with redirect_stderr(log), pulse.shown(live=False):
+        with pulse.shown(live=True), signs.doing("inside"):
             log.until("inside\n")
         with signs.doing("still"):
             log.until("still\n")
@@ -108,7 +108,7 @@ def test_a_log_that_nobody_reads_ends_nothing(monkeypatch, log):
         raise BrokenPipeError
 
     monkeypatch.setattr(log, "write", broken)
-    with redirect_stderr(log), signs.shown(live=False), signs.doing("working"):
+    with redirect_stderr(log), pulse.shown(live=False), signs.doing("working"):
         assert tried.wait(LONG)
         tried.clear()
         assert tried.wait(LONG)
@@ -119,7 +119,7 @@ def test_a_terminal_has_one_line_in_its_own_width(monkeypatch, columns):
     stream = Log(tty=True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(columns))
-    with redirect_stderr(stream), signs.shown(), signs.doing(f"step {'w' * 300}"):
+    with redirect_stderr(stream), pulse.shown(), signs.doing(f"step {'w' * 300}"):
         stream.until("...")
         sys.stderr.write("a warning\n")
         stream.until("a warning")
@@ -136,7 +136,7 @@ def test_a_terminal_has_one_line_in_its_own_width(monkeypatch, columns):
 def test_a_line_is_drawn_again_only_where_that_works(monkeypatch, tty, term, live):
     monkeypatch.setenv("TERM", term)
     with redirect_stderr(Log(tty=tty)):
-        assert signs.on_terminal() is live
+        assert pulse.on_terminal() is live
 
 
 def test_an_import_that_takes_long_is_no_silence(tmp_path):
@@ -151,15 +151,15 @@ def test_an_import_that_takes_long_is_no_silence(tmp_path):
     done = python(
         "-c",
         "import sys\n"
-        "from harness.utils import signs\n"
+        "from harness.utils import pulse, signs\n"
         "class Told:\n"
         "    told = []\n"
         "    def write(self, text): self.told.append(text)\n"
         "    def flush(self): pass\n"
         "    def isatty(self): return False\n"
         "sys.stderr = Told()\n"
-        "signs.FIRST = 0.01\n"
-        "with signs.shown(), signs.doing('importing slow'):\n"
+        "pulse.FIRST = 0.01\n"
+        "with pulse.shown(), signs.doing('importing slow'):\n"
         "    import slow\n"
         "print(sys.stderr.told[0], 'torch' in sys.modules, 'rich' in sys.modules)\n",
         PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]),

@@ -20,7 +20,7 @@ from harness.cli.session import (
     print_text,
 )
 from harness.errors import UsageError
-from harness.utils import signs
+from harness.utils import pulse, signs
 
 if TYPE_CHECKING:
     from harness.api.records import RunResult
@@ -204,7 +204,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
 
 
 def _plan(session: Session, given: dict[str, Any]) -> str:
-    with signs.shown(), signs.doing("importing"):
+    with pulse.shown(), signs.doing("importing"):
         from harness.benchmark.dry_run import describe_plan
         from harness.benchmark.run import dry_run
 
@@ -214,7 +214,7 @@ def _plan(session: Session, given: dict[str, Any]) -> str:
 
 
 def _run(session: Session, given: dict[str, Any]) -> BenchResult:
-    with signs.shown(), signs.doing("importing"):
+    with pulse.shown(), signs.doing("importing"):
         from harness.benchmark.run import run_benchmark
 
         return run_benchmark(_request(given), _options(session, given), session.plugins, _say)

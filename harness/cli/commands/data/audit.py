@@ -63,13 +63,13 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     from harness.api.dataset import Access
     from harness.data.audit import terminal
     from harness.data.audit.audit import audit
-    from harness.utils import signs
+    from harness.utils import pulse, signs
 
     access = Access(offline=session.offline, lock=given["lock"])
     found, problems = [], []
     for dataset in _chosen(session, given):
         try:
-            with signs.shown(), signs.doing(f"reading {dataset.name}") as read:
+            with pulse.shown(), signs.doing(f"reading {dataset.name}") as read:
                 one = audit(dataset, access, read)
         except HarnessError as error:  # the others are looked at all the same
             problems.append(error)
