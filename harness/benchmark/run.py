@@ -24,8 +24,8 @@ from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weig
 from harness.benchmark.listeners.events import Group
 from harness.benchmark.listeners.progress import DecodingProgress, ProgressReporter
 from harness.benchmark.numerics import check_compiling, settle_precision
-from harness.benchmark.outlook import Call, DryRun, look_ahead
 from harness.benchmark.plan import BenchPlan, make_plan
+from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
@@ -114,7 +114,7 @@ def run_benchmark(
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
         setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
-        _tell_outlook(plan, todo, store, call)
+        _outlook(plan, todo, store, call)
     with profile.measure("runs"):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
@@ -147,12 +147,14 @@ def run_benchmark(
     )
 
 
-def _tell_outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: Call) -> None:
-    """Say, before the runs, what memory they take, how long, and what they can decide."""
+def _outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: Call) -> Outlook:
+    """The outlook, told before the runs: memory they take, how long, and what they can decide."""
     if plan.memory:
         call.say(plan.memory)
-    for line in look_ahead(plan, todo, store.results(), call).lines():
+    outlook = look_ahead(plan, todo, store.results(), call)
+    for line in outlook.lines():
         call.say(line)
+    return outlook
 
 
 def dry_run(

@@ -178,7 +178,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Exit code 1: some runs failed, or weights that --save-weights asks for, or predictions of further
     test sets, are not there.
     """
-    from harness.benchmark.dry_run import describe_plan
+    from harness.benchmark.preview.dry_run import describe_plan
     from harness.benchmark.run import dry_run, run_benchmark
     from harness.leaderboard.render import summary, terminal
 
