@@ -35,7 +35,7 @@ from report import Log, save
 
 FACTOR = 2.0
 TENTH = 10  # per cent
-LEFT = re.compile(r"(\d+(?:\.\d+)?) %, about (\d+(?:\.\d+)?) (s|min|h) left")
+LEFT = re.compile(r"(\d+(?:\.\d+)?) ?%, about (\d+(?:\.\d+)?) (s|min|h) left")
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 CORE = "import time; time.perf_counter = time.monotonic = time.process_time"
 BENCH = "import sys; from harness.cli import main; sys.argv = ['harness', *sys.argv[1:]]; main()"

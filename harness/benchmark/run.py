@@ -114,7 +114,7 @@ def run_benchmark(
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
         setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
-        _outlook(plan, todo, store, call)
+        _tell_outlook(plan, todo, store, call)
     with profile.measure("runs"):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
@@ -147,7 +147,7 @@ def run_benchmark(
     )
 
 
-def _outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: Call) -> Outlook:
+def _tell_outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: Call) -> Outlook:
     """The outlook, told before the runs: memory they take, how long, and what they can decide."""
     if plan.memory:
         call.say(plan.memory)

@@ -269,7 +269,7 @@ def test_one_seed_decides_nothing_and_the_command_that_would_can_be_typed(tmp_pa
     assert words[-2:] == ["--out", str(tmp_path)] or f"--out {tmp_path}" in line
     again = Cli()(*words[1:], "--dry-run").stdout
     assert "9 runs = 1 datasets x 1 backbones x 3 strategies x 3 seeds" in again
-    assert "protocol.lr=0.02" in again
+    assert "0.02, batch 8" in again
     assert "at most 1.5 epochs" in again
     assert "smallest difference to full-ft that it can decide" in again
     assert "decides nothing" not in again
