@@ -28,8 +28,8 @@ from harness.benchmark.listeners.events import Group
 from harness.benchmark.listeners.progress import ProgressReporter
 from harness.benchmark.listeners.remaining import RemainingTime
 from harness.benchmark.numerics import check_compiling, settle_precision
-from harness.benchmark.outlook import Call, DryRun, Outlook, look_ahead
 from harness.benchmark.plan import BenchPlan, make_plan
+from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
@@ -203,10 +203,11 @@ def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
 
 
 def _tell_outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: Call) -> Outlook:
-    """Say, before the runs, what memory they take, how long, and what they can decide."""
+    """The outlook, told before the runs: memory they take, how long, and what they can decide."""
     if plan.memory:
         call.say(plan.memory)
-    outlook = look_ahead(plan, todo, store.results(), call)
+    with signs.doing("estimating the time of the runs"):
+        outlook = look_ahead(plan, todo, store.results(), call)
     for line in outlook.lines():
         call.say(line)
     return outlook

@@ -10,6 +10,7 @@ from harness import HarnessError, Phase, SolveHead
 from harness.api.records import Cost, RunResult, StageWork
 from harness.benchmark.forecast import work
 from harness.benchmark.forecast.work import (
+    Networks,
     plan_work,
     run_work,
     shared_once,
@@ -173,11 +174,14 @@ def test_work_of_a_plan_takes_networks_from_records_and_leaves_out_what_it_canno
     spec = spec.model_copy(update={"backbone": "resnet50-mini"})
     info = DatasetInfo(("a", "b"), COUNTS, "f" * 64, decoded=True)
     elsewhere = spec.model_copy(update={"dataset": "elsewhere"})
-    counted = plan_work([spec, elsewhere], {"toy": info}, loaded)
+    span = loaded.backbones["resnet50-mini"]
+    network = count_stages(span, spec.protocol.crop)
+    known = Networks()
+    assert plan_work([spec], {"toy": info}, loaded, known) == {}
+    known.add(spec, network)
+    counted = plan_work([spec, elsewhere], {"toy": info}, loaded, known)
     assert list(counted) == [spec.run_id]
-    spans = loaded.backbones["resnet50-mini"]
-    network = count_stages(spans, spec.protocol.crop)
-    alone = run_work(spec, LinearProbe(), network, COUNTS, spans.stages)
+    alone = run_work(spec, LinearProbe(), network, COUNTS, span.stages)
     assert counted[spec.run_id].total == alone.total
 
     twice = tuple(
@@ -189,6 +193,6 @@ def test_work_of_a_plan_takes_networks_from_records_and_leaves_out_what_it_canno
     )
     monkeypatch.setattr(work, "CALL", 0.0)
     monkeypatch.setattr(work, "UPDATE", 0.0)
-    plain = plan_work([spec], {"toy": info}, loaded)[spec.run_id].total
+    plain = plan_work([spec], {"toy": info}, loaded, known)[spec.run_id].total
     told = plan_work([spec], {"toy": info}, loaded, [record])[spec.run_id].total
     assert told == 2 * plain

@@ -81,7 +81,7 @@ def probe_networks(
     small_first = sorted(counted, key=lambda one: sum(stage.operations for stage in one.network))
     for place, probe in enumerate(small_first):
         seconds = (ends - time.perf_counter()) / (len(specs) - place)  # what is left, for the rest
-        found.append(_probed(probe, loaded, on, seconds))
+        found.append(_probed(probe, loaded, on, seconds) if probe.network else probe)
     return found
 
 
@@ -96,14 +96,14 @@ def _counted(spec: RunSpec, loaded: PluginRegistry) -> Probe:
 
 def _probed(probe: Probe, loaded: PluginRegistry, on: On, seconds: float) -> Probe:
     """With a few steps on as many pixels as the seconds allow; as it is: they allow none."""
-    from harness.engine import Isolation, count_stages, run
+    from harness.engine import Isolation, run
 
     spec = probe.spec
     backbone = loaded.backbones[spec.backbone]
     size = BATCH if on.device == "cpu" else spec.protocol.batch_size  # four leave a card idle
     for pixels in _smaller(spec.protocol.crop):
-        network = count_stages(backbone, pixels)
         tried = _spec(spec, pixels, size)
+        network = _counted(tried, loaded).network  # it may not take fewer pixels
         if not network or _foreseen(tried, network) > seconds:
             continue
         resources = Resources(

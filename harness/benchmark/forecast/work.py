@@ -166,21 +166,20 @@ def plan_work(
 ) -> dict[str, RunWork]:
     """Run id -> work of the runs of a plan, in the order in which they are carried out.
 
-    A run is left out where its dataset is not here, its network cannot be counted or its strategy
-    cannot be asked for its phases.
+    A run is left out where its dataset is not here, its network's work is not known
+    (`harness.engine.count_stages`) or its strategy cannot be asked for its phases.
 
     Args:
         specs: the runs that are to be made, and no others.
         datasets: what is known of those that are here.
         loaded: the plugins.
-        networks: the work of their stages, or finished runs whose records may hold it; what is not
-            known is counted, for which torch is imported.
+        networks: the work of their stages, or finished runs whose records may hold it.
     """
     if not isinstance(networks, Networks):
         networks = Networks(networks)
     found: list[tuple[RunSpec, RunWork]] = []
     for spec in specs:
-        network = networks.get(spec, loaded) if spec.dataset in datasets else ()
+        network = networks.get(spec) if spec.dataset in datasets else ()
         if not network:
             continue
         info = datasets[spec.dataset].divided(Division.of(spec))
@@ -195,7 +194,7 @@ def plan_work(
 
 
 class Networks:
-    """The work of the stages of networks, from records or counted, each once."""
+    """The work of the stages of networks that is known."""
 
     def __init__(self, results: Iterable[RunResult] = ()) -> None:
         self.known: dict[tuple[str, str, int], tuple[StageWork, ...]] = {}
@@ -211,14 +210,9 @@ class Networks:
         """True if the network of a run need not be counted."""
         return self._key(spec) in self.known
 
-    def get(self, spec: RunSpec, loaded: PluginRegistry) -> tuple[StageWork, ...]:
-        """Of a run's network at its pixels; empty: it cannot be counted."""
-        key = self._key(spec)
-        if key not in self.known:
-            from harness.engine import count_stages
-
-            self.known[key] = count_stages(loaded.backbones[spec.backbone], key[2])
-        return self.known[key]
+    def get(self, spec: RunSpec) -> tuple[StageWork, ...]:
+        """Of a run's network at its pixels; empty: it is not known, or cannot be counted."""
+        return self.known.get(self._key(spec), ())
 
     def _key(self, spec: RunSpec) -> tuple[str, str, int]:
         return spec.backbone, spec.sources.get("backbone", ""), spec.protocol.crop

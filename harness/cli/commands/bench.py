@@ -205,7 +205,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
 
 def _plan(session: Session, given: dict[str, Any]) -> str:
     with pulse.shown(), signs.doing("importing"):
-        from harness.benchmark.dry_run import describe_plan
+        from harness.benchmark.preview.dry_run import describe_plan
         from harness.benchmark.run import dry_run
 
         return describe_plan(
