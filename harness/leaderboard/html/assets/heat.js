@@ -20,8 +20,8 @@ function heatValues() {
           row: one.number, block, value, strategy: one.row.label, label: track.blocks[block].label,
           dataset: track.blocks[block].dataset, backbone: track.blocks[block].backbone,
           text: points(value),
-          interval: tested ? `${intervalText(tested)}, ${basisOf(tested.seeds)}` : "not computed",
-          verdict: tested ? `${verdictText(tested)}, ${plural(tested.seeds, "seed")}` : "not tested",
+          interval: tested ? `${intervalText(tested)}, ${basisOf(tested, track.blocks[block])}` : "not computed",
+          verdict: tested ? `${verdictText(tested)}, ${plural(tested.seeds, repeatsNow())}` : "not tested",
           decided: isDecided(tested),
         };
       }),
@@ -37,9 +37,9 @@ function heatLimit(values) {
 function heatCaption() {
   const control = controlOf(trackNow());
   if (!control) return "No complete control, so there are no differences.";
-  const tested = intervalsNow().size ? `Framed cells are decided: where no strategy differed, at most 5 % of boards would decide anything. Fewer than three seeds decide nothing; intervals of one seed are over test images only.` : "Nothing was tested here: sizes alone say little.";
+  const tested = intervalsNow().size ? `Framed cells are decided: where no strategy differed, at most 5 % of boards would decide anything. Fewer than three ${repeatsNow()}s decide nothing; intervals of one seed are over test images only.` : "Nothing was tested here: sizes alone say little.";
   const good = { true: "blue is better", false: "blue is better: lower values", null: "which side is better is not known" }[metricNow().higher];
-  return `${metricNow().title} minus that of ${control.label}, in points, mean over seeds; ${good}, orange is worse. ${tested} Choose a cell to open it.`;
+  return `${metricNow().title} minus that of ${control.label}, in points, ${meanOver()}; ${good}, orange is worse. ${tested} Choose a cell to open it. ${filterText()}`.trim();
 }
 
 function drawHeat(width, c) {
