@@ -15,18 +15,25 @@ PAGE = Path(__file__).parents[2] / "docs" / "conclusions.md"
 REAL = {"data": {"procedural": False}, "weights": {"miniature": False}}
 
 
-def judged(value, low, high, verdict="undecided", seeds=3):
+def judged(value, low, high, verdict="undecided", basis="images and seeds"):
     points = {"value": value / 100, "low": low / 100, "high": high / 100}
-    return points | {"verdict": verdict, "seeds": seeds, "p": 0.5, "basis": "images and seeds"}
+    return points | {"verdict": verdict, "seeds": 3, "p": 0.5, "basis": basis}
+
+
+def over(basis, averages):
+    return {row: one | {"basis": basis} for row, one in averages.items()}
 
 
 def board(
-    *, seeds=(0, 1, 2), datasets=("demo-mri", "demo-xray"), averages=None, general=None,
+    *, seeds=(0, 1, 2), splits=(0,), datasets=("demo-mri", "demo-xray"), averages=None, general=None,
     ranks=None, rows=("full-ft", "lp-ft", "l2-sp"), spec=None, made=None, **more,
 ):  # fmt: skip
     """A board of real networks and images on which only the statistics are chosen by the test."""
     made = made or REAL
-    runs = made_product(datasets, ("resnet50-mini",), rows, seeds, spec=spec or {}, **made)
+    runs = []
+    for split in splits:
+        drawn = (spec or {}) | {"protocol": PROTOCOL.model_copy(update={"split_seed": split})}
+        runs += made_product(datasets, ("resnet50-mini",), rows, seeds, spec=drawn, **made)
     runs += more.pop("runs", [])
     failed = more.pop("failed", [])
     found = build_leaderboard(runs, made_plan([*runs, *failed], more), failed)
@@ -46,10 +53,17 @@ def board(
 UNDECIDED = {"lp-ft": judged(2.0, -1.0, 5.0), "l2-sp": judged(0.4, -2.0, 2.8)}
 AHEAD = {"lp-ft": judged(3.1, 1.2, 5.0, "better"), "l2-sp": judged(0.4, -2.0, 2.8)}
 BEHIND = {"lp-ft": judged(-3.1, -5.0, -1.2, "worse"), "l2-sp": judged(-0.9, -1.6, -0.2, "worse")}
+SPLITS = "images, seeds and splits"
 STATES = {
-    "one seed": lambda: board(seeds=(0,), averages=UNDECIDED),
+    "one seed": lambda: board(seeds=(0,), averages=over("test images only", UNDECIDED)),
     "two seeds": lambda: board(seeds=(0, 1), averages=UNDECIDED),
+    "two splits with one seed": lambda: board(
+        seeds=(0,), splits=(0, 1), averages=over(SPLITS, UNDECIDED)
+    ),
     "nothing apart": lambda: board(averages=UNDECIDED),
+    "nothing apart, three splits with two seeds": lambda: board(
+        seeds=(0, 1), splits=(0, 1, 2), averages=over(SPLITS, UNDECIDED)
+    ),
     "nothing apart, hardly decidable": lambda: board(
         averages={"lp-ft": judged(0.2, -3.0, 3.4), "l2-sp": judged(0.1, -2.0, 2.2)}
     ),

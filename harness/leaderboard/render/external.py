@@ -97,11 +97,12 @@ def _caption(board: Leaderboard, track: Track, drops: Drops) -> str:
     if not drops:
         return f"{said}."
     level = f"{(board.statistics or {})[track.id].get('level', LEVEL):.0%}"
-    alone = {one["basis"] for one in drops.values()} == {"test images only"}
+    bases = {one["basis"] for one in drops.values()}
+    runs = "splits and seeds" if any("splits" in basis for basis in bases) else "seeds"
     over = (
         "other images of both sets (one seed says nothing of another)"
-        if alone
-        else "other images of both sets and other seeds"
+        if bases == {"test images only"}
+        else f"other images of both sets and other {runs}"
     )
     return f"{said}; intervals of {level} over {over}, not adjusted for their number."
 

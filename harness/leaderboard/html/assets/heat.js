@@ -74,9 +74,11 @@ function drawHeat(width, c) {
   }
   const across = upright ? names.length : blocks.length;
   const room = Math.max(width - 4, left + 30 + across * 20);
+  const beside = upright ? Math.max(5, labelWidth(names.slice(-1), 150) / 2 - wide / 2) : 5; // the last name, at 60 degrees
   return {
     marks: values.length * layer.length, tall: many,
     spec: {
+      padding: { left: 5, top: 5, bottom: 5, right: beside },
       width: room, height: high * (upright ? blocks.length : names.length) + (upright ? 190 : Math.max(150, labelWidth(blocks, LONGEST) * 0.65 + 40)), autosize: { type: "fit", contains: "padding" },
       data: { values }, encoding: { x: upright ? strategy : cells, y: upright ? cells : strategy }, layer,
       config: { axis: { grid: false } },
