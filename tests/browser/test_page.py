@@ -688,6 +688,9 @@ def test_a_link_opens_its_run_and_seeds_can_be_chosen(opened, connection, folder
     set_value(page, "cell-run", others[0])
     first = run_shown(page)
     assert (first.spec.seed, first.spec.strategy) == (0, wanted.spec.strategy)
+    title = page.run("document.querySelector('#cell-facts h3').textContent")
+    spec = wanted.spec
+    assert title == f"{spec.strategy} on {spec.dataset} / {spec.backbone}, seed 0"
 
 
 def test_runs_are_searched_paged_and_opened(opened):

@@ -150,6 +150,7 @@ def test_seeds_are_counted_over_splits_and_the_figure_is_their_mean():
     whole = two_splits([0, 0, 1, 1], [1, 0, 0, 0])
     (report,) = check({"x": whole}, {"x": whole}, Rules("accuracy")).cells
     assert (report.verdict, report.seeds) == ("equal", (2, 2))
+    assert report.images == 7  # c is tested in both
     assert report.before == pytest.approx((1.0 + 0.75) / 2)
 
 
@@ -168,7 +169,9 @@ def test_a_lost_seed_fails_unless_told_otherwise_and_then_the_rest_is_compared()
     before = {"x": single((run_of(0, RIGHT), run_of(1, RIGHT)))}
     after = {"x": single((run_of(0, RIGHT),))}
     strict = check(before, after)
-    assert strict.failures[0] == "x: vanished (seed 1)"
+    assert strict.failures[0] == (
+        "x: vanished (seed 1): 100.0 % before (n = 2 runs), 100.0 % after (n = 1 run)"
+    )
     assert strict.left_out == ()
     told = check(before, after, Rules(fail_on=("worse",)))
     (cell_report,) = told.cells
