@@ -243,7 +243,7 @@ def _duration(seconds: float) -> str:
 
 def _reach(found: _Found) -> Iterator[str]:
     """Sentences on other datasets."""
-    if found.track.control is None or found.repeats < stats.SEEDS or not found.having("better"):
+    if found.track.control is None or not found.having("better"):
         return
     datasets = {block.dataset for block in found.track.blocks}
     if len(datasets) == 1:
