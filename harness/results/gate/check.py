@@ -94,9 +94,11 @@ def _missing(before: GateCell | None, after: GateCell | None) -> str:
 def _shared(
     before: GateCell | None, after: GateCell | None
 ) -> tuple[GateCell | None, GateCell | None]:
+    """What both sides have; as they are where that is nothing: then the cell has vanished."""
     if before is None or after is None:
         return before, after
-    return before.shared_with(after), after.shared_with(before)
+    shared = before.shared_with(after), after.shared_with(before)
+    return (before, after) if None in shared else shared
 
 
 def _left_out(

@@ -244,5 +244,7 @@ def test_a_percent_sign_does_not_end_an_annotation():
 
 def test_names_that_hold_lines_keep_to_one():
     odd = replace(CELLS[1], cell="a\nb")
-    told = report.clean_report(GateReport((odd,), tuple(_failures((odd,), ()))))
-    assert "\n" not in told.cells[0].cell + told.failures[0]
+    family = replace(FAMILIES[2], family="strategy a\nb", reason="fe\nw")
+    told = report.clean_report(GateReport((odd,), tuple(_failures((odd,), ())), (family,)))
+    lines = [told.cells[0].cell, *told.failures, told.families[0].family, told.families[0].reason]
+    assert not any("\n" in line for line in lines)
