@@ -132,6 +132,20 @@ def test_the_old_name_of_the_figures_still_works_and_warns(baseline, tmp_path, t
     assert toy_cli("check", baseline, baseline).stderr == ""
 
 
+def test_a_call_may_compare_a_part_and_let_a_verdict_pass(baseline, tmp_path, toy_cli):
+    folder(baseline, right(0.9), strategy="l1-sp")
+    now = folder(tmp_path / "now", right(0.75))
+    folder(now, right(0.9), strategy="l1-sp")
+    assert "left out" not in toy_cli("check", baseline, now, exit_code=1).stdout
+    part = toy_cli("check", baseline, now, "--cells", "*/l1-sp").stdout.splitlines()
+    assert (part[0], part[-1]) == ("left out: 1 of 2 cells, by --cells */l1-sp", "PASS: 1 equal")
+    let = toy_cli("check", baseline, now, "--fail-on", "collapsed,vanished").stdout.splitlines()
+    told = "left out: from what fails, by --fail-on: worse, newly-failing, not-comparable"
+    assert (let[0], let[-1]) == (told, "PASS: 1 equal, 1 worse")
+    wrong = toy_cli("check", baseline, now, "--fail-on", "wrse", exit_code=2)
+    assert "did you mean 'worse'" in wrong.stderr.lower()
+
+
 def test_code_scanning_gets_what_fails(baseline, tmp_path, toy_cli):
     """The properties that GitHub's code scanning requires of SARIF 2.1.0."""
     folder(tmp_path / "now", right(0.75))
