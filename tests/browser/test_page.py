@@ -504,6 +504,37 @@ def test_a_board_of_one_dataset_has_nothing_to_choose(connection, tmp_path):
     page.close()
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_further_test_sets_say_what_their_intervals_hold_and_follow_the_choice(
+    connection, tmp_path, known
+):
+    board, results, *_ = study()
+    data = page_data.page_data(board, results, metrics=KNOWN)
+    track = data["tracks"][0]
+    names = [row["label"] for row in track["rows"]]
+    one = {"dataset": "demo-mri", "name": "ward", "value": 0.8, "internal": 0.85}
+    track["rows"][1]["external"] = [one | {"runs": 9, "wanted": 9}]
+    if known:  # row, dataset, set, block; difference, interval, p, verdict, seeds
+        found = [1, "demo-mri", "ward", "", -5.0, -9.0, -1.0, None, "untested", 3]
+        track["statistics"]["external"] = [found]
+    path = tmp_path / "external.html"
+    path.write_text(html_page.page(data), encoding="utf-8")
+    page = chromium.Page(connection, path)
+    rows = {row[0]: row[1:] for row in table_of(page, "#external")}
+    assert rows[names[1]] == ["0.800", "-5.0 (-9.0 to -1.0)" if known else "-5.0"]
+    assert rows[names[0]] == ["-", "-"]
+    said = page.run("document.querySelector('#external .intro').innerText")
+    interval = ", with its interval of 95 % over other images of both sets and other seeds."
+    assert said.endswith(f"positive is better{interval if known else '.'}")
+    press(page, "#datasets-none")
+    press(page, "#dataset-4")  # demo-xray, which has no further test set
+    assert page.run("document.querySelector('#external .body').innerText") == (
+        "The datasets shown have no further test set."
+    )
+    assert page.problems() == []
+    page.close()
+
+
 # -- a cell -----------------------------------------------------------------------------------
 
 

@@ -271,3 +271,9 @@ def test_one_more_seed_of_a_tuned_row_costs_all_its_trials():
     one = [row.spend.median_seconds for row in found.tracks[0].rows]
     seconds = sum(one) / 2 * 2 * 4 * 4
     assert f"at least 4 seeds more (about {seconds:.0f} s of computing)" in conclude(found)[1]
+
+
+def test_several_splits_of_one_seed_are_not_called_one_seed():
+    for splits, said in (((0,), True), ((0, 1), False)):
+        track = board(seeds=(0,), splits=splits, averages=UNDECIDED).tracks[0]
+        assert any(one.startswith("One seed") for one in track.banners) == said

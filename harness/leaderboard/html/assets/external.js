@@ -17,7 +17,13 @@ function externalDrop(row, number, one) {
   return points((page.metrics[0].higher === false ? -100 : 100) * (one.value - one.internal));
 }
 
-const isAlone = () => (trackNow().statistics?.external ?? []).every(([, , , , ...one]) => judged(one).seeds === 1);
+// Over several splits, whose runs test other images each, there are no intervals.
+function externalInterval() {
+  const known = (trackNow().statistics?.external ?? []).map(([, , , , ...one]) => judged(one));
+  if (!known.length) return "";
+  const over = known.every((one) => one.seeds === 1) ? "; one seed says nothing of another" : " and other seeds";
+  return `, with its interval of ${levelText()} over other images of both sets${over}`;
+}
 
 function externalSection() {
   const known = $("external");
@@ -48,7 +54,7 @@ function drawExternal() {
     }),
   ]);
   bodyOf("external").replaceChildren(
-    el("p", { class: "intro" }, `Further test sets that every run predicts: ${page.metrics[0].title}, ${meanOver()} and backbones; in no rank, average or test of this page. Less test: the difference from the test split in the same runs, in points, positive is better, with its interval of ${levelText()} over other images of both sets${isAlone() ? "; one seed says nothing of another" : ` and other ${repeatsNow() === "split" ? "splits and " : ""}seeds`}. ${filterText()}`.trim()),
+    el("p", { class: "intro" }, `Further test sets that every run predicts: ${page.metrics[0].title}, ${meanOver()} and backbones; in no rank, average or test of this page. Less test: the difference from the test split in the same runs, in points, positive is better${externalInterval()}. ${filterText()}`.trim()),
     dataTable({ caption: "External tests", head: ["strategy", ...sets.flatMap((set) => [title(set), `${title(set)} less test`])], rows }),
   );
 }
