@@ -12,6 +12,7 @@ from harness.api.records import MetricValue
 from harness.leaderboard import conclusion
 from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.conclusion import conclude
+from harness.results.store import extended
 
 PAGE = Path(__file__).parents[2] / "docs" / "conclusions.md"
 REAL = {"data": {"procedural": False}, "weights": {"miniature": False}}
@@ -38,7 +39,11 @@ def board(
         runs += made_product(datasets, ("resnet50-mini",), rows, seeds, spec=drawn, **made)
     runs += more.pop("runs", [])
     failed, lacking = more.pop("failed", []), more.pop("lacking", [])
-    found = build_leaderboard(runs, made_plan([*runs, *failed, *lacking], more), failed)
+    later = more.pop("later", [])
+    plan = made_plan([*runs, *failed, *lacking], more)
+    if later:
+        plan = extended(plan, made_plan(later, more))
+    found = build_leaderboard([*runs, *later], plan, failed)
     statistics = {
         track.id: {
             "averages": {
@@ -119,6 +124,11 @@ STATES = {
         ],
     ),
     "control alone": lambda: board(rows=("full-ft",), averages={}),
+    "another question": lambda: board(
+        averages=AHEAD,
+        seeds=(0, 1, 2),
+        later=made_product(("demo-histology",), ("resnet50-mini",), ("full-ft",), (0, 1, 2), **REAL),
+    ),
     "control incomplete": lambda: board(rows=("lp-ft", "l2-sp"), averages={}, runs=[
         made_result("demo-mri", "resnet50-mini", "full-ft", **REAL)
     ]),

@@ -17,11 +17,11 @@ function externalDrop(row, number, one) {
   return points((page.metrics[0].higher === false ? -100 : 100) * (one.value - one.internal));
 }
 
-// Over several splits, whose runs test other images each, there are no intervals.
+// What the intervals hold, in the words of the other formats; where there are none nothing is said.
 function externalInterval() {
   const known = (trackNow().statistics?.external ?? []).map(([, , , , ...one]) => judged(one));
   if (!known.length) return "";
-  const over = known.every((one) => one.seeds === 1) ? "; one seed says nothing of another" : " and other seeds";
+  const over = known.every((one) => one.seeds === 1) ? "; one seed says nothing of another" : repeatsNow() === "split" ? ", other seeds and other splits" : " and other seeds";
   return `, with its interval of ${levelText()} over other images of both sets${over}`;
 }
 
