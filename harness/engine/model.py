@@ -227,7 +227,12 @@ def _new_stages(stages: tuple[str, ...], known: set[str]) -> tuple[str, ...]:
 def _adapt(strategy: Strategy, model: nn.Sequential, spec: RunSpec) -> nn.Sequential:
     stages = [name for name, _ in model.named_children()]
     with global_seed(spec, "adapt"):
-        adapted = strategy.adapt(model, generator(spec, "adapt"))
+        adapted: object = strategy.adapt(model, generator(spec, "adapt"))
+    if not isinstance(adapted, nn.Sequential):
+        raise PhaseError(
+            f"strategy {strategy.name!r}: adapt() returns {type(adapted).__name__}; it must return "
+            "the network, an nn.Sequential of its stages"
+        )
     if [name for name, _ in adapted.named_children()] != stages:
         raise PhaseError(
             f"strategy {strategy.name!r} changed the stages in adapt(); "

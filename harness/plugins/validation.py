@@ -8,6 +8,7 @@ import reprlib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, cast
 
 import pluggy
@@ -21,8 +22,10 @@ from harness.api.records import Suite
 from harness.api.strategy import Strategy
 from harness.api.tracker import Tracker
 from harness.utils.names import did_you_mean
+from harness.utils.text import short as shorten
 
 KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+SLIP = 0.8  # how alike a method's name is to that of one that is called
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -71,10 +74,10 @@ def describe(error: BaseException, module: str) -> str:
     if isinstance(error, pluggy.PluginValidationError):
         return " ".join(str(error).split())
     if isinstance(error, ValidationError):
-        fields = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        text = f"{error.title} is not valid: {'; '.join(fields)}"
+        text = f"{error.title} is not valid: {'; '.join(faults(error))}"
     else:
-        lines = str(error).strip().splitlines() or [""]
+        said = str(error).partition("\n\nFor further information visit ")[0]  # as pydantic ends
+        lines = said.strip().splitlines() or [""]
         text = f"{type(error).__name__}: {lines[-1].strip()}".removesuffix(": ")
     lines_of_plugin = [
         f"{frame.f_code.co_filename}:{line}"
@@ -82,6 +85,19 @@ def describe(error: BaseException, module: str) -> str:
         if f"{frame.f_globals.get('__name__')}.".startswith(f"{module}.")
     ]
     return f"{text} ({lines_of_plugin[-1]})" if lines_of_plugin else text
+
+
+def faults(error: ValidationError, *, given: bool = False) -> list[str]:
+    """The faults that pydantic found, one a line; with `given`, the value that was there."""
+    lines = []
+    for fault in error.errors():
+        said = fault["msg"]
+        if fault["type"] == "frozen_instance":
+            said = "it is fixed once it is made; keep what changes in a local variable"
+        place = ".".join(map(str, fault["loc"]))
+        shown = f" (given: {shorten(repr(fault['input']))})" if given else ""
+        lines.append(f"{place}: {said}{shown}" if place else f"{said}{shown}")
+    return lines
 
 
 def validate(manager: pluggy.PluginManager, plugin: object) -> None:
@@ -128,8 +144,15 @@ def _check_version(declared: object) -> None:
 
 def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     """A function that bears a hook's name but is none is never called: nobody means that."""
-    if name in _specified(manager) and inspect.isroutine(getattr(plugin, name)):
+    if not inspect.isroutine(getattr(plugin, name)):
+        return
+    hooks = _specified(manager)
+    if name in hooks:
         raise InvalidPlugin(f"{name} is never called: it lacks the decorator @hookimpl")
+    if name.startswith("harness_") and (near := did_you_mean(name, hooks)):
+        raise InvalidPlugin(
+            f"{name} is never called: it lacks the decorator @hookimpl, and is no hook{near}"
+        )
 
 
 def _check_hook(
@@ -179,6 +202,9 @@ def _checked_name(rule: OfferKind, offered: object) -> str:
         return _checked_strategy(offered)
     if not isinstance(offered, rule.type):
         hint = "; offer an instance of it" if inspect.isclass(offered) else ""
+        if rule.type is Metric and inspect.isfunction(offered):
+            own = offered.__name__
+            hint = f"; make it one: Metric.of({own.replace('_', '-')!r}, {own})"
         raise InvalidPlugin(
             f"{rule.hook} offers {_short(offered)}, not a harness.{rule.type.__name__}{hint}"
         )
@@ -187,7 +213,47 @@ def _checked_name(rule: OfferKind, offered: object) -> str:
     # pydantic has checked the names of datasets, backbones and trackers.
     if rule.type in {Metric, Suite} and not KEBAB.fullmatch(name):
         raise InvalidPlugin(f"{rule.what} name {name!r} is not kebab-case, such as 'macro-f1'")
+    if isinstance(offered, Metric):
+        _check_functions(offered)
     return name
+
+
+def _check_functions(metric: Metric) -> None:
+    """Functions that cannot take their arguments make every figure undefined."""
+    wanted = ("probabilities", "targets")
+    if not _takes(metric.build):
+        plain = _takes(metric.build, *wanted)
+        hint = f"; a plain function is Metric.of({metric.name!r}, {_called(metric.build)})"
+        raise InvalidPlugin(
+            f"metric {metric.name!r}: build is {_called(metric.build)}{_signed(metric.build)}, and is "
+            f"called with nothing{hint if plain else ''}"
+        )
+    if metric.direct is not None and not _takes(metric.direct, *wanted):
+        raise InvalidPlugin(
+            f"metric {metric.name!r}: {_called(metric.direct)}{_signed(metric.direct)} is called with "
+            "probabilities and targets, in place"
+        )
+
+
+def _takes(function: object, *arguments: str) -> bool:
+    """True if it can be called so, or does not say."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # of C, without a signature
+        return True
+    return True
+
+
+def _called(function: object) -> str:
+    return getattr(function, "__name__", None) or _short(function)
+
+
+def _signed(function: object) -> str:
+    return str(inspect.signature(function)) if inspect.isfunction(function) else ""
 
 
 def _checked_strategy(offered: object) -> str:
@@ -199,7 +265,9 @@ def _checked_strategy(offered: object) -> str:
         )
     if inspect.isabstract(offered):
         missing = ", ".join(sorted(offered.__abstractmethods__))
-        raise InvalidPlugin(f"strategy class {offered.__name__} does not define {missing}()")
+        meant = [one for one in _own_methods(offered, Strategy) if did_you_mean(one, ["phases"])]
+        hint = f"; is {meant[0]}() meant to be it?" if meant else ""
+        raise InvalidPlugin(f"strategy class {offered.__name__} does not define {missing}(){hint}")
     name = getattr(offered, "name", None)
     if not isinstance(name, str) or not KEBAB.fullmatch(name):
         raise InvalidPlugin(
@@ -224,6 +292,19 @@ def _check_methods(made: object, base: type) -> None:
             raise InvalidPlugin(
                 f"{called} is called with {' and '.join(arguments)}, in place"
             ) from None
+    for own in _own_methods(type(made), base):
+        for name in CALLED.get(base, {}):
+            # As long and the same letters: a slip of the fingers, not a helper's name.
+            if len(own) == len(name) and get_close_matches(own, [name], cutoff=SLIP):
+                raise InvalidPlugin(
+                    f"{type(made).__name__}.{own}() is never called; did you mean {name!r}?"
+                )
+
+
+def _own_methods(kind: type, base: type) -> list[str]:
+    """Public functions that a class has and its base has not."""
+    found = inspect.getmembers(kind, inspect.isfunction)
+    return [name for name, _ in found if not (name.startswith("_") or hasattr(base, name))]
 
 
 def _short(value: object) -> str:
