@@ -21,10 +21,13 @@ from harness.api.metric import Metric
 from harness.api.records import Suite
 from harness.api.strategy import Strategy
 from harness.api.tracker import Tracker
+from harness.errors import HarnessError
 from harness.utils.names import did_you_mean
 from harness.utils.text import short as shorten
 
 KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+PREFIX = "harness_"
+LIKE = 0.75  # how alike the names of a function and of a hook are where one is meant for the other
 SLIP = 0.8  # how alike a method's name is to that of one that is called
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -68,13 +71,18 @@ class InvalidPlugin(Exception):  # noqa: N818 - a verdict, never shown as such
 
 
 def describe(error: BaseException, module: str) -> str:
-    """An exception in one line: its type, last line, and the plugin's line that led to it."""
+    """An exception in one line: its last line, and the plugin's line that led to it.
+
+    Its type is in front, unless it is an error of the harness, whose text says it all.
+    """
     if isinstance(error, InvalidPlugin):
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
         return " ".join(str(error).split())
     if isinstance(error, ValidationError):
         text = f"{error.title} is not valid: {'; '.join(faults(error))}"
+    elif isinstance(error, HarnessError):
+        text = " ".join(str(error).split())
     else:
         said = str(error).partition("\n\nFor further information visit ")[0]  # as pydantic ends
         lines = said.strip().splitlines() or [""]
@@ -149,9 +157,13 @@ def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> N
     hooks = _specified(manager)
     if name in hooks:
         raise InvalidPlugin(f"{name} is never called: it lacks the decorator @hookimpl")
-    if name.startswith("harness_") and (near := did_you_mean(name, hooks)):
+    near = get_close_matches(
+        name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in hooks], 1, LIKE
+    )
+    if name.startswith(PREFIX) and near:
         raise InvalidPlugin(
-            f"{name} is never called: it lacks the decorator @hookimpl, and is no hook{near}"
+            f"{name} is never called: it lacks the decorator @hookimpl, and is no hook; did you mean "
+            f"{PREFIX + near[0]!r}?"
         )
 
 

@@ -225,7 +225,7 @@ RULES: tuple[Rule[StrategyCase], ...] = (
     ),
     Rule(
         "within-budget",
-        "all phases together use at most the epochs given, and none less than 0",
+        "all phases together use at most the epochs given",
         training.within_budget,
     ),
     Rule(
