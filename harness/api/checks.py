@@ -86,9 +86,10 @@ def check_choices(where: str, made: object) -> None:
         value = getattr(made, field)
         # By type too: 1 is True to Python.
         if not any(type(value) is type(one) and value == one for one in choices):
-            near = did_you_mean(value, choices) if isinstance(value, str) else ""
+            texts = [one for one in choices if isinstance(one, str)]
+            near = did_you_mean(value, texts) if isinstance(value, str) else ""
             allowed = " or ".join(map(repr, choices))
-            raise PhaseError(f"{where}: {field} is {short(value)}{near or ';'} It is {allowed}")
+            raise PhaseError(f"{where}: {field} is {short(value)}{near}; it must be {allowed}")
 
 
 @functools.cache

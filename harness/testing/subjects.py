@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from harness.api.backbone import Backbone
-from harness.api.dataset import Access, Dataset
+from harness.api.dataset import Access, Dataset, LocalDataset
 from harness.api.execution import ImageSet
 from harness.api.metric import Metric
 from harness.api.strategy import Strategy
@@ -73,9 +73,11 @@ def subjects(
 
 
 def of_own_data(dataset: Dataset, access: Access, *, light: bool = False) -> Subject:
-    """A dataset that `--data` names."""
+    """A dataset that `--data` names; where no plugin declares it, nothing is asked of that."""
     owner = _owner("dataset", dataset.name, type(dataset))
-    return Subject(owner, tuple(promises_for(dataset, owner, light=light, access=access)))
+    found = promises_for(dataset, owner, light=light, access=access)
+    declared = isinstance(dataset, LocalDataset)
+    return Subject(owner, tuple(p for p in found if declared or p.name != "declaration"))
 
 
 def _of_offer(

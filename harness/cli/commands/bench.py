@@ -275,7 +275,7 @@ def _without_external(result: BenchResult) -> str:
 def _failures(failed: list[RunResult]) -> str:
     lines = [f"{len(failed)} runs failed (--retry-failed runs them again; details in failed/):"]
     alike: dict[str, list[RunResult]] = {}
-    for result in failed:
+    for result in sorted(failed, key=lambda one: (one.spec.cell, one.spec.seed)):
         message = result.error.headline if result.error else result.status
         alike.setdefault(message, []).append(result)
     for message, results in alike.items():
