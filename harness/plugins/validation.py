@@ -233,11 +233,12 @@ def _checked_name(rule: OfferKind, offered: object) -> str:
 def _check_functions(metric: Metric) -> None:
     """Functions that cannot take their arguments make every figure undefined."""
     wanted = ("probabilities", "targets")
-    if not _takes(metric.build):
-        plain = _takes(metric.build, *wanted)
-        hint = f"; a plain function is Metric.of({metric.name!r}, {_called(metric.build)})"
+    build: object = metric.build
+    if not _takes(build) and (build is not None or metric.direct is None):
+        plain = _takes(build, *wanted)
+        hint = f"; a plain function is Metric.of({metric.name!r}, {_called(build)})"
         raise InvalidPlugin(
-            f"metric {metric.name!r}: build is {_called(metric.build)}{_signed(metric.build)}, and is "
+            f"metric {metric.name!r}: build is {_called(build)}{_signed(build)}, and is "
             f"called with nothing{hint if plain else ''}"
         )
     if metric.direct is not None and not _takes(metric.direct, *wanted):

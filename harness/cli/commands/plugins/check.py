@@ -32,7 +32,7 @@ IMAGES = 48  # of each split of own data, for the toy runs of a strategy: three 
 @click.command(
     epilog=example(
         "harness -p ./my_strategy.py plugins check my-strategy",
-        "harness -p ./my_strategy.py plugins check my-strategy --data xray:ward=path/to/folder",
+        "harness -p ./my_strategy.py plugins check my-strategy --data ward=images",
     )
 )
 @click.argument("names", nargs=-1, metavar="NAME...")
