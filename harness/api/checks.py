@@ -7,10 +7,10 @@ import inspect
 import math
 import reprlib
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from harness.errors import PhaseError
-from harness.utils.names import did_you_mean
 
 Made = TypeVar("Made")
 
@@ -25,7 +25,7 @@ def known_fields(kind: type[Made]) -> type[Made]:
         for name in given:
             if name not in names:
                 raise PhaseError(
-                    f"{kind.__name__} has no field {name!r}{did_you_mean(name, names)}; its fields: "
+                    f"{kind.__name__} has no field {name!r}{_near(name, names)}; its fields: "
                     f"{', '.join(names)}"
                 )
         plain(self, *args, **given)
@@ -87,7 +87,7 @@ def check_choices(where: str, made: object) -> None:
         # By type too: 1 is True to Python.
         if not any(type(value) is type(one) and value == one for one in choices):
             texts = [one for one in choices if isinstance(one, str)]
-            near = did_you_mean(value, texts) if isinstance(value, str) else ""
+            near = _near(value, texts) if isinstance(value, str) else ""
             allowed = " or ".join(map(repr, choices))
             raise PhaseError(f"{where}: {field} is {short(value)}{near}; it must be {allowed}")
 
@@ -176,3 +176,12 @@ def is_number(value: Any) -> bool:  # noqa: ANN401 - whatever was given
     except (TypeError, ValueError):
         return False
     return number >= 0 and math.isfinite(number)
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'best'?`, or nothing where no name is close.
+
+    By hand: `utils.names` would make the longest chain of imports longer than the house allows.
+    """
+    close = get_close_matches(name.lower(), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

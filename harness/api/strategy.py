@@ -334,9 +334,13 @@ class Strategy(BaseModel):
 
     Subclasses are final; their fields are hyperparameters with defaults, each with a search space
     (`Search`) beside it where one makes sense.
+
+    Raises:
+        pydantic.ValidationError: a setting is unknown (with the nearest one), or its value does not
+            fit; no number may be infinite.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     rate: Annotated[

@@ -26,8 +26,8 @@ from harness.data.division.split import Division
 from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
-from harness.plugins.validation import faults
 from harness.utils import files
+from harness.utils.faults import faults
 from harness.weights import WeightsFile
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ from harness.data.folder import (
 from harness.data.pixels.dicom import STORED, check_window
 from harness.errors import StoreError, UsageError
 from harness.plugins.registry import PluginRegistry
-from harness.plugins.validation import faults
 from harness.utils import files
+from harness.utils.faults import faults
 from harness.utils.names import choose, did_you_mean, first_few
 from harness.utils.text import short
 

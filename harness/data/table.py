@@ -18,7 +18,7 @@ from harness.data.images import Depth, Fetch, Scaled, Source, find_depth
 from harness.data.pixels.dicom import STORED, WindowedFile, is_dicom
 from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range
 from harness.errors import DataError, HarnessError
-from harness.plugins.validation import describe
+from harness.utils.faults import told
 from harness.utils.names import (
     did_you_mean,
     find_spellings,
@@ -111,7 +111,7 @@ def read_table(
     except (HarnessError, MemoryError):
         raise
     except Exception as error:
-        why = describe(error, type(dataset).__module__)
+        why = told(error, type(dataset).__module__)
         raise DataError(f"dataset {dataset.name!r}: load() raised {why}") from error
     tables = {
         split: _checked(dataset, split, table)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import reprlib
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
 
 import pluggy
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from harness.api.backbone import Backbone
 from harness.api.dataset import Dataset
@@ -21,9 +20,8 @@ from harness.api.metric import Metric
 from harness.api.records import Suite
 from harness.api.strategy import Strategy
 from harness.api.tracker import Tracker
-from harness.errors import HarnessError
+from harness.utils.faults import told
 from harness.utils.names import did_you_mean
-from harness.utils.text import short as shorten
 
 KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 PREFIX = "harness_"
@@ -71,41 +69,12 @@ class InvalidPlugin(Exception):  # noqa: N818 - a verdict, never shown as such
 
 
 def describe(error: BaseException, module: str) -> str:
-    """An exception in one line: its last line, and the plugin's line that led to it.
-
-    Its type is in front, unless it is an error of the harness, whose text says it all.
-    """
+    """An exception of a plugin in one line, see `told`."""
     if isinstance(error, InvalidPlugin):
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
         return " ".join(str(error).split())
-    if isinstance(error, ValidationError):
-        text = f"{error.title} is not valid: {'; '.join(faults(error))}"
-    elif isinstance(error, HarnessError):
-        text = " ".join(str(error).split())
-    else:
-        said = str(error).partition("\n\nFor further information visit ")[0]  # as pydantic ends
-        lines = said.strip().splitlines() or [""]
-        text = f"{type(error).__name__}: {lines[-1].strip()}".removesuffix(": ")
-    lines_of_plugin = [
-        f"{frame.f_code.co_filename}:{line}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if f"{frame.f_globals.get('__name__')}.".startswith(f"{module}.")
-    ]
-    return f"{text} ({lines_of_plugin[-1]})" if lines_of_plugin else text
-
-
-def faults(error: ValidationError, *, given: bool = False) -> list[str]:
-    """The faults that pydantic found, one a line; with `given`, the value that was there."""
-    lines = []
-    for fault in error.errors():
-        said = fault["msg"]
-        if fault["type"] == "frozen_instance":
-            said = "it is fixed once it is made; keep what changes in a local variable"
-        place = ".".join(map(str, fault["loc"]))
-        shown = f" (given: {shorten(repr(fault['input']))})" if given else ""
-        lines.append(f"{place}: {said}{shown}" if place else f"{said}{shown}")
-    return lines
+    return told(error, module)
 
 
 def validate(manager: pluggy.PluginManager, plugin: object) -> None:

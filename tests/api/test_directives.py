@@ -129,6 +129,15 @@ def test_a_setting_that_there_is_not():
     assert Halves(alpha=1.0, rate=2.0).alpha == 1.0
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(math.inf, "should be a finite number"), ("fast", "should be a valid number")],
+)
+def test_a_setting_that_is_no_number(value, said):
+    with pytest.raises(ValidationError, match=said):
+        Halves(alpha=value)
+
+
 def test_a_subclass_may_allow_more():
     class Open(Halves, extra="allow"):
         pass
