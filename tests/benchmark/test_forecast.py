@@ -22,7 +22,7 @@ from harness.benchmark.forecast.work import run_work, work_done
 from harness.engine import count_stages, run
 from harness.plugins import provenance
 from harness.plugins.registry import load_plugins
-from harness.stats import Gain, average_gain, least_found
+from harness.stats import Estimate, Gain, average_gain, least_found
 from harness_full_ft import FullFineTuning
 from harness_linear_probe import LinearProbe
 
@@ -247,6 +247,17 @@ def test_more_of_anything_reaches_further_but_for_strategies_and_tracks():
         replace(DESIGN, seeds=1, splits=3, test_share=0.2),
     ):  # fmt: skip
         assert reach(worse) > least
+
+
+def test_splits_help_less_the_more_of_the_images_they_test():
+    """By hand: one test set, two classes of 100 images, each a group; three splits, one seed."""
+    split = replace(DESIGN, seeds=1, splits=3, test_share=0.2)
+    luck = 2 * 0.01**2 * (1 / 3 + 1 / 2 * 0.2 / 0.8)
+    images, by_chance = 0.05 / 200, 0.12 / 200 / 3 + luck
+    total = images + by_chance
+    df = total**2 / (images**2 / 198 + by_chance**2 / 2)
+    assert reach(split) == pytest.approx(least_found(Estimate(0.0, total**0.5, df, 3), 1))
+    assert reach(replace(split, test_share=0.4)) > reach(split) > reach(replace(split, splits=6))
 
 
 @pytest.mark.parametrize(
