@@ -149,6 +149,7 @@ def test_runs_side_by_side_share_the_time_but_none_is_cut():
     assert seconds == pytest.approx([30, 15, 7.5])
 
 
+@pytest.mark.slow
 def test_a_probe_sees_a_pace_and_leaves_no_trace():
     spec, _ = toy_run(FullFineTuning(), numeric=NumericMode())
     loaded = load_plugins(("toy_plugin",))
@@ -164,6 +165,7 @@ def test_a_probe_sees_a_pace_and_leaves_no_trace():
     assert torch.get_num_threads() == before[1]
 
 
+@pytest.mark.slow
 def test_a_network_that_would_take_too_long_is_tried_on_fewer_pixels_or_not(monkeypatch):
     spec, _ = toy_run(FullFineTuning(), numeric=NumericMode())
     spec = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"crop": 64})})
@@ -271,6 +273,7 @@ def test_nothing_is_decided(changes):
 # -- what a person reads ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_seed_decides_nothing_and_the_command_that_would_can_be_typed(tmp_path):
     said = bench(tmp_path, "--dry-run", "--set", "protocol.lr=0.02", "--epochs", "1.5").stdout
     assert "one seed decides nothing: with 3, differences to full-ft from about " in said
@@ -286,7 +289,8 @@ def test_one_seed_decides_nothing_and_the_command_that_would_can_be_typed(tmp_pa
     assert "decides nothing" not in again
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_a_call_begins_with_its_outlook(jobs, tmp_path):
     said = bench(tmp_path, jobs=jobs).stderr
     assert said.index("estimated time: ") < said.index("one seed decides nothing")
