@@ -23,6 +23,8 @@ from harness.benchmark.executor import RunExecutor, WorkerSetup, free_memory
 from harness.benchmark.listeners.events import Group, RunListener, RunObserver, RunQueue
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
+from harness.utils import signs
+from harness.utils.parallel import uninterrupted
 
 T = TypeVar("T")
 
@@ -54,6 +56,8 @@ def _in_process(
     events: RunListener,
 ) -> None:
     executor, spoiled = RunExecutor(setup, loaded), _Spoiled(events)
+    with signs.doing("importing torch"):  # else it would be time of the first run
+        isolation = executor.isolation
     try:
         waiting = list(specs)
         while waiting and not spoiled.fresh:
@@ -61,7 +65,7 @@ def _in_process(
             events.run_start(spec)
             events.run_end(spec, executor.run(spec, RunObserver(spec, spoiled.receive)))
     finally:
-        executor.isolation.leave()
+        isolation.leave()
     if waiting:
         ProcessWorkers(waiting, setup, loaded, events).work(1)
 
@@ -120,7 +124,7 @@ class ProcessWorkers:
         process = self.context.Process(
             target=_serve, args=(theirs, self.setup, dict(os.environ)), daemon=True
         )
-        with _few_threads(self.setup.threads):
+        with _starting(self.setup.device, self.setup.threads):
             process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -205,14 +209,28 @@ def _context(device: str) -> Any:  # noqa: ANN401 - contexts have no common publ
     return context
 
 
-def begin_imports(device: str, threads: int) -> None:
-    """Let the server that workers are forked from import what they need, beside what is done here."""
-    context = _context(device)
-    if context.get_start_method() == "forkserver":
-        from multiprocessing import forkserver  # there is none on Windows
+def begin_imports(device: str, threads: int) -> bool:
+    """Let the server that workers are forked from import what they need, beside what is done here.
 
-        with _few_threads(threads):
-            forkserver.ensure_running()
+    False: there is no server.
+    """
+    if _context(device).get_start_method() != "forkserver":
+        return False
+    from multiprocessing import forkserver  # there is none on Windows
+
+    with _few_threads(threads), uninterrupted():
+        forkserver.ensure_running()
+    return True
+
+
+@contextlib.contextmanager
+def _starting(device: str, threads: int) -> Iterator[None]:
+    """Around the start of a worker: it begins with the environment and the signals of workers."""
+    if begin_imports(device, threads):
+        yield  # may wait for the server's imports, so an interrupt has to get through
+        return
+    with _few_threads(threads), uninterrupted():
+        yield
 
 
 def carry_out_aside(
@@ -272,7 +290,8 @@ def _serve(connection: Connection, setup: WorkerSetup, environ: dict[str, str]) 
     sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - a plugin must not wait for the terminal
     torch.set_num_threads(setup.threads)
     executor = RunExecutor(setup, load_plugins(setup.plugins))
-    connection.send(("ready", None))
-    while (spec := connection.recv()) is not None:
-        observer = RunObserver(spec, lambda _, kind, value: connection.send((kind, value)))
-        connection.send(("run_end", executor.run(spec, observer)))
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has gone
+        connection.send(("ready", None))
+        while (spec := connection.recv()) is not None:
+            observer = RunObserver(spec, lambda _, kind, value: connection.send((kind, value)))
+            connection.send(("run_end", executor.run(spec, observer)))

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import StoreError
+from harness.utils import signs
 
 # A temporary file lives for milliseconds; one that is older was left by a process that died.
 STALE_SECONDS = 600
@@ -207,7 +208,8 @@ def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
         raise unwritable(path, error) from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            with signs.doing(f"waiting for another call that writes {folder}"):
+                fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in NOT_OFFERED:
                 raise unwritable(path, error) from error

@@ -120,6 +120,11 @@ def short(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def cut(text: str, width: int) -> str:
+    """A text in at most `width` columns: its start, where it is long."""
+    return text if len(text) <= width else f"{text[: max(0, width - 3)]}..."
+
+
 def is_control(char: str) -> bool:
     """True of what is no text: control, formatting, unassigned, private and broken characters."""
     return unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

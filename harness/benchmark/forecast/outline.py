@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -94,10 +95,13 @@ def directives(
             directive = next(plan) if report is None else plan.send(report)
         except StopIteration:
             return
-        except (Exception, SystemExit) as error:
-            raise HarnessError(
-                f"{strategy.name} cannot be asked for its phases: {error}"
-            ) from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            why = type(error).__name__
+            with contextlib.suppress(Exception):  # its text may raise, too; the run will tell
+                why = str(error)
+            raise HarnessError(f"{strategy.name} cannot be asked for its phases: {why}") from error
         yield directive, outline.looks - before
         outline.epochs_left = max(0.0, outline.epochs_left - directive.epochs)
         report = report_of(directive.name, directive.epochs, outline.steps_per_epoch)
