@@ -394,6 +394,27 @@ def test_the_backbone_page_leads_to_rows_on_the_board(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_ten_minutes_of_a_newcomer(tmp_path, monkeypatch, capsys):
+    said = run_page(DOCS / "ten-minutes.md", tmp_path, monkeypatch)
+    told = {call.split(" --data")[0]: text for call, text in said.items()}
+
+    assert "2 runs made, 0 were there already" in next(iter(said.values()))
+    audit = told["harness data audit"]
+    assert "left/03.png" in audit
+    assert "right/copy.png" in audit
+    plan, ran = [text for call, text in said.items() if call.startswith("harness bench --data")]
+    assert "9 runs = " in plan
+    assert "estimated time: " in plan
+    assert "9 runs made, 0 were there already" in ran
+    assert "harness board results/spots --full" in " ".join(ran.split())
+    assert "everything holds" in said["harness verify results/spots"]
+    assert "lp-ft" in capsys.readouterr().out  # of look.py
+    lines = (tmp_path / "predicted.csv").read_text().splitlines()
+    assert lines[0] == "file,predicted,p:left,p:middle,p:right,runs"
+    assert len(lines) == 25
+
+
+@pytest.mark.slow
 def test_all_of_harness_runs_from_top_to_bottom(tmp_path, monkeypatch):
     said = run_page(DOCS / "all-of-harness.md", tmp_path, monkeypatch)
 
