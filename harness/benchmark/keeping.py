@@ -11,7 +11,6 @@ from pathlib import Path
 from harness.api.execution import Outcome
 from harness.api.metric import is_pending
 from harness.api.records import RunResult, RunSpec
-from harness.benchmark.executor import weights_file
 from harness.benchmark.external import ExternalKeeper
 from harness.benchmark.profile import DecodingCost
 from harness.data.cache import PixelCheck, check_aside
@@ -19,8 +18,9 @@ from harness.data.preparation import PreparedDataset
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.results.rescore import complete, give_up
-from harness.results.store import Store
+from harness.results.store import Store, weights_file
 from harness.utils import files
+from harness.utils.parallel import without_main
 
 
 class DamagedImages(Exception):  # noqa: N818 - a way out of the runs
@@ -164,7 +164,8 @@ def complete_runs(
     process = multiprocessing.get_context("spawn").Process(
         target=_complete, args=(store.folder, specs, loaded.args), daemon=True
     )
-    process.start()
+    with without_main():
+        process.start()
     process.join()
     for result in store.pending(specs):
         give_up(store, result, f"the process that computed it ended with code {process.exitcode}")

@@ -23,6 +23,7 @@ from harness.benchmark.executor import RunExecutor, WorkerSetup, free_memory
 from harness.benchmark.listeners.events import Group, RunListener, RunObserver, RunQueue
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
+from harness.utils.parallel import without_main
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -118,7 +119,7 @@ class ProcessWorkers:
         process = self.context.Process(
             target=_serve, args=(theirs, self.setup, dict(os.environ)), daemon=True
         )
-        with _few_threads(self.setup.threads):
+        with _few_threads(self.setup.threads), without_main():
             process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -209,7 +210,7 @@ def begin_imports(device: str, threads: int) -> None:
     if context.get_start_method() == "forkserver":
         from multiprocessing import forkserver  # there is none on Windows
 
-        with _few_threads(threads):
+        with _few_threads(threads), without_main():
             forkserver.ensure_running()
 
 

@@ -57,6 +57,11 @@ class Session:
         return self._loaded[0]
 
     @property
+    def shared(self) -> dict[str, Any]:
+        """What every call of a function of `harness` takes."""
+        return {"plugins": self.plugins, "strict_plugins": self.strict, "offline": self.offline}
+
+    @property
     def commands(self) -> dict[str, click.Command]:
         """The commands of plugins, by name."""
         return self._loaded[1]

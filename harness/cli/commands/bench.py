@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,32 +14,9 @@ from harness.cli.session import (
     WINDOW,
     Finite,
     Session,
-    comma_names,
     example,
     pass_session,
 )
-from harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from harness.api.records import RunResult
-    from harness.benchmark.request import BenchOptions, BenchRequest
-    from harness.benchmark.run import BenchResult
-
-
-def _seeds(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(part) for part in value.split(","))) if value else ()
-    except ValueError as error:
-        raise UsageError(f"--seeds {value}: give whole numbers, as in 0,1,2") from error
-
-
-def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    part, slash, parts = value.partition("/")
-    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise UsageError(f"--shard {value}: give I/N with I from 1 to N, as in 2/4")
-    return int(part), int(parts)
 
 
 @click.command(
@@ -49,16 +26,10 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     )
 )
 @click.argument("suite", required=False)
-@click.option(
-    "--datasets", callback=comma_names, metavar="NAMES", help="Names or globs, with commas."
-)
-@click.option(
-    "--backbones", callback=comma_names, metavar="NAMES", help="Names or globs, with commas."
-)
-@click.option(
-    "--strategies", callback=comma_names, metavar="NAMES", help="Names or globs, with commas."
-)
-@click.option("--seeds", callback=_seeds, metavar="0,1,2", help="Instead of the suite's.")
+@click.option("--datasets", metavar="NAMES", help="Names or globs, with commas.")
+@click.option("--backbones", metavar="NAMES", help="Names or globs, with commas.")
+@click.option("--strategies", metavar="NAMES", help="Names or globs, with commas.")
+@click.option("--seeds", metavar="0,1,2", help="Instead of the suite's.")
 @click.option(
     "--data",
     multiple=True,
@@ -103,7 +74,6 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 )
 @click.option(
     "--labels",
-    callback=comma_names,
     metavar="10%,50%,200",
     help="Training images that keep their label: shares or counts; test and validation stay.",
 )
@@ -116,12 +86,11 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @click.option("--epochs", type=Finite(min=0, min_open=True), help="Marks every row.")
 @click.option(
     "--set",
-    "sets",
     multiple=True,
     metavar="TARGET.FIELD=VALUE",
     help="A setting: l2-sp.alpha=0.01, protocol.lr=1e-4.",
 )
-@click.option("--shard", callback=_shard, metavar="I/N", help="Only part I of N, by run id.")
+@click.option("--shard", metavar="I/N", help="Only part I of N, by run id.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bf16", "fp16", "float64"]),
@@ -162,7 +131,6 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
 @click.option(
     "--track",
-    callback=comma_names,
     metavar="NAMES",
     help="Tell these trackers of every run made; `harness list trackers` shows them.",
 )
@@ -178,102 +146,15 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Exit code 1: some runs failed, or weights that --save-weights asks for, or predictions of further
     test sets, are not there.
     """
-    from harness.benchmark.dry_run import describe_plan
-    from harness.benchmark.run import dry_run, run_benchmark
-    from harness.leaderboard.render import summary, terminal
+    from harness.calls.bench import bench, dry_run
 
-    request, options = _request(given), _options(session, given)
-    if given["dry_run"]:
-        click.echo(describe_plan(dry_run(request, options, session.plugins)))
+    planned, profile = given.pop("dry_run"), given.pop("profile")
+    if planned:
+        click.echo(str(dry_run(**given, **session.shared)))
         return
-    result = run_benchmark(request, options, session.plugins, _say)
-    done = f"{result.ran} runs made, {result.already_done} were there already"
-    if result.extended:
-        done += f" ({result.extended} got further test sets)"
-    width = terminal.terminal_width()
-    click.echo(summary.render(result.board, result.folder, width, done), nl=False)
-    if given["profile"]:
-        click.echo(f"\n{_profile(result)}", nl=False)
-    if result.without_weights:
-        click.echo(_without_weights(result), err=True)
-    if result.without_external:
-        click.echo(_without_external(result), err=True)
-    if result.failed:
-        click.echo(_failures(result.failed), err=True)
-    if result.failed or result.without_weights or result.without_external:
+    done = bench(**given, **session.shared)
+    click.echo(done.text(), nl=False)
+    if profile:
+        click.echo(f"\n{done.profile()}", nl=False)
+    if not done.complete:
         raise SystemExit(1)
-
-
-def _request(given: dict[str, Any]) -> BenchRequest:
-    from harness.benchmark.request import BenchRequest
-
-    names = ("suite", "datasets", "backbones", "strategies", "seeds", "data", "sets")
-    more = (
-        "columns", "join_labels", "window", "weights", "limit", "splits", "labels", "trials",
-        "epochs", "shard", "precision", "external",
-    )  # fmt: skip
-    return BenchRequest(**{name: given[name] for name in (*names, *more)})
-
-
-def _options(session: Session, given: dict[str, Any]) -> BenchOptions:
-    from harness.api.dataset import Access
-    from harness.benchmark.request import BenchOptions
-
-    access = Access(
-        offline=session.offline,
-        skip_bad_images=given["skip_bad_images"],
-        allow_missing_classes=given["allow_missing_classes"],
-        lock=given["lock"],
-    )
-    names = (
-        "out",
-        "device",
-        "jobs",
-        "threads",
-        "engine",
-        "compile",
-        "deterministic",
-        "retry_failed",
-        "save_weights",
-        "retrain_for_external",
-        "track",
-    )
-    return BenchOptions(**{name: given[name] for name in names}, access=access)
-
-
-def _profile(result: BenchResult) -> str:
-    """Seconds by part, of all runs that were asked for, those made before among them."""
-    from harness.results.store import Store
-
-    runs = Store(result.folder).results()
-    return result.profile.tables([run for run in runs if run.run_id in result.asked])
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _without_weights(result: BenchResult) -> str:
-    lost = result.without_weights
-    head = (
-        f"{len(lost)} runs have no weights in {result.folder / 'weights'}; a run that is there is "
-        "not made again, so give another folder with --out to make them with their weights:"
-    )
-    return "\n".join([head, *(f"  {run.spec.cell}, seed {run.spec.seed}" for run in lost)])
-
-
-def _without_external(result: BenchResult) -> str:
-    without = result.without_external
-    head = (
-        f"{len(without)} finished runs lack a further test set (those that kept no weights are trained "
-        "again with --retrain-for-external):"
-    )
-    return "\n".join([head, *(f"  {spec.cell}, seed {spec.seed}: {why}" for spec, why in without)])
-
-
-def _failures(failed: list[RunResult]) -> str:
-    lines = [f"{len(failed)} runs failed (--retry-failed runs them again; details in failed/):"]
-    for result in failed:
-        message = result.error.headline if result.error else result.status
-        lines.append(f"  {result.spec.cell}, seed {result.spec.seed}: {message}")
-    return "\n".join(lines)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from harness.cli.session import Session, example, pass_session, warn
+from harness.cli.session import Session, example, pass_session
 from harness.errors import UsageError
 
 
@@ -50,37 +48,25 @@ def command(
 
     Several folders, or .zip files made by `harness submit`, give one board, whatever their order.
     """
-    # More threads make none of it faster.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from harness.leaderboard import boards
-    from harness.leaderboard.render import summary, terminal
-    from harness.results.merge import check_places, opened
-    from harness.results.store import uncollected
+    from harness.calls.boards import load
+    from harness.leaderboard.render.formats import RANKS
     from harness.utils.streams import unguarded
 
-    tests = not given["ranks_only"]
+    full, ranks_only = given.pop("full"), given.pop("ranks_only")
     target = out or _itself(places, writes=wanted is None)
-    if not target.is_dir():
-        check_places(places)  # before a folder is made for the board
-    held = nullcontext() if wanted else boards.writing(target)
-    with uncollected(), held, opened(places) as store:
-        board = boards.rank_folder(store, session.plugins, given["metric"], given["trials"])
-        if store.repeats:
-            warn(
-                f"{len(store.repeats)} runs were made in several places and came out differently; "
-                f"of each the latest counts: {', '.join(store.repeats[:5])}"
-            )
-        if wanted:
-            text = boards.render_board(board, wanted, store, session.plugins, tests=tests)
-        else:
-            board = boards.write_board(board, store, target, session.plugins, tests=tests)
-            text = (
-                terminal.render(board, terminal.terminal_width())
-                if given["full"]
-                else summary.render(board, target, terminal.terminal_width())
-            )
-        # A page holds scripts whose hashes it states, and is clean as it is.
-        click.echo(text, nl=False, file=unguarded(sys.stdout) if wanted == "html" else None)
+    made = load(
+        *places,
+        out=None if wanted else target,
+        ranks_only=ranks_only or wanted in RANKS,
+        **given,
+        **session.shared,
+    )
+    if wanted is None:
+        click.echo(made.text(full=full), nl=False)
+        return
+    # A page holds scripts whose hashes it states, and is clean as it is.
+    file = unguarded(sys.stdout) if wanted == "html" else None
+    click.echo(made.render(wanted), nl=False, file=file)
 
 
 def _itself(places: tuple[Path, ...], *, writes: bool) -> Path:

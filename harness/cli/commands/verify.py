@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.session import COLUMNS, JOIN_LABELS, Session, example, pass_session, print_json
-from harness.errors import UsageError
 from harness.utils.text import clean
 
 if TYPE_CHECKING:
-    from harness.results.verify import Replay, Replayed, VerificationReport
+    from harness.results.verify import Replayed, VerificationReport
 
 
 @click.command(epilog=example("harness verify results/demo --replay 3"))
@@ -41,7 +39,6 @@ def command(
     folder: Path,
     *,
     as_json: bool,
-    reference: Path | None,
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Check every file of a results folder.
@@ -49,48 +46,18 @@ def command(
     Figures are held against the stored logits, runs against splits and plan.  FOLDER may be a
     package of `harness submit` too.  Exit code 1: some file does not hold.
     """
-    from harness.results import package
-    from harness.results.verify import verify
+    from harness.calls.folders import verify
 
-    packed = folder.suffix == ".zip" and folder.is_file()
-    if not (packed or folder.is_dir()):
-        raise UsageError(
-            f"{folder} is no folder and no package; give a results folder, as in results/demo, or "
-            "what `harness submit` wrote"
-        )
-    with package.unpacked(folder) if packed else nullcontext(folder) as place:
-        report, replayed = verify(place, session.plugins, _replay(session, given), reference)
+    found = verify(folder, **given, **session.shared)
     if as_json:
-        print_json(_plain(report, replayed))
+        print_json(_plain(found.report, found.replayed))
     else:
-        _print(report, replayed)
-    if report.problems:
+        _print(found.report, found.replayed)
+    if not found.holds:
         raise SystemExit(1)
 
 
-def _replay(session: Session, given: dict[str, Any]) -> Replay | None:
-    from harness.api.dataset import Access
-    from harness.benchmark.replay import ReplayOptions, replay
-    from harness.benchmark.sizing import choose_device
-
-    device = None if given["device"] is None else choose_device(given["device"])
-    if not given["replay"]:
-        return None
-    options = ReplayOptions(
-        count=given["replay"],
-        seed=given["seed"],
-        device=device,
-        data=given["data"],
-        columns=given["columns"],
-        join_labels=given["join_labels"],
-        window=given["window"],
-        weights=given["weights"],
-        access=Access(offline=session.offline),
-    )
-    return partial(replay, loaded=session.plugins, options=options)
-
-
-def _print(report: VerificationReport, replayed: list[Replayed]) -> None:
+def _print(report: VerificationReport, replayed: Sequence[Replayed]) -> None:
     for problem in report.problems:
         click.echo(str(problem))
     for one in replayed:
@@ -120,7 +87,7 @@ def _print_limits(replayed: bool) -> None:  # noqa: FBT001
         click.echo("`--replay N` trains N of the runs again and compares their predictions")
 
 
-def _plain(report: VerificationReport, replayed: list[Replayed]) -> dict[str, object]:
+def _plain(report: VerificationReport, replayed: Sequence[Replayed]) -> dict[str, object]:
     from harness.results.verify import NOT_SHOWN
 
     return {
