@@ -18,7 +18,6 @@ from typing import ParamSpec, TypeAlias, TypeVar
 
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry, load_plugins
-from harness.utils.names import did_you_mean
 from harness.utils.streams import visible
 from harness.utils.text import short
 
@@ -171,11 +170,8 @@ def choice(option: str, value: object, choices: Sequence[C]) -> C:
     for one in choices:
         if value == one:
             return one
-    near = did_you_mean(value, choices) if isinstance(value, str) else ""
     listed = ", ".join(map(repr, choices))
-    raise UsageError(
-        f"Invalid value for '{option}': {_shown(value)} is not one of {listed}{near or '.'}"
-    )
+    raise UsageError(f"Invalid value for '{option}': {_shown(value)} is not one of {listed}.")
 
 
 def path(option: str, value: object) -> Path | None:

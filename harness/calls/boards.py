@@ -46,13 +46,13 @@ def load(  # noqa: PLR0913 - the options of the command
     places = tuple(arguments.place(one) for one in folders)
     if not places:
         raise UsageError("FOLDER: name at least one results folder")
+    check_places(places)  # before a folder is made for the board
     tests = not arguments.flag("--ranks-only", ranks_only)
     name = None if metric is None else arguments.needed("--metric", metric, "the name of a metric")
     few = arguments.some_whole("--trials", trials, 1)
     target = arguments.folder("--out", out)
     arguments.is_offline(offline)
     registry = arguments.loaded(plugins, strict=strict_plugins)
-    check_places(places)  # before a folder is made for the board
     held = nullcontext() if target is None else boards.writing(target)
     with uncollected(), held, opened(places) as store:
         board = boards.rank_folder(store, registry, name, few)

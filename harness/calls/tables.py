@@ -39,6 +39,10 @@ SAMPLES = (
     "run_id", "dataset", "backbone", "strategy", "row", "seed", "split", "sample", "group",
     "target", "predicted", "confidence",
 )  # fmt: skip
+# Whole numbers that some rows lack.
+WHOLE = (
+    "position", "seeds", "better", "equal", "worse", "trainable_least", "trainable_most",
+)  # fmt: skip
 REPEATED = ("run_id", "dataset", "backbone", "strategy", "row", "split", "target", "predicted")
 
 
@@ -65,7 +69,7 @@ def rows(board: Leaderboard) -> pd.DataFrame:
         for track in board.tracks
         for row in track.rows
     ]  # fmt: skip
-    return pd.DataFrame(found, columns=list(ROWS))
+    return pd.DataFrame(found, columns=list(ROWS)).astype(dict.fromkeys(WHOLE, "Int64"))
 
 
 def blocks(board: Leaderboard) -> pd.DataFrame:

@@ -295,6 +295,13 @@ def test_cli_page_is_current(generate):
     assert (DOCS / "cli.md").read_text() == generate.cli_page(), REGENERATE
 
 
+def test_the_page_of_the_notebook_is_current(generate):
+    page = generate.notebook_page.page()
+    assert (DOCS / "notebook.md").read_text().endswith(page), REGENERATE
+    assert page.count("```python") > 6
+    assert "<script" not in page
+
+
 def test_the_reference_is_current_and_has_every_name(generate):
     text = (DOCS / "reference.md").read_text()
     kit = {f"harness.testing.{name}" for name in harness.testing.__all__}
@@ -406,6 +413,17 @@ def test_all_of_harness_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert tolerances["demo-mri/resnet50-mini/full-ft"] == "-2"  # as [tolerances] says
     assert tolerances["demo-xray/resnet50-mini/full-ft"] == "-1"
     assert any("everything holds" in text for text in said.values())
+
+
+@pytest.mark.slow
+def test_the_page_on_python_leads_to_results(tmp_path, monkeypatch, capsys):
+    said = run_page(DOCS / "python.md", tmp_path, monkeypatch)
+    told = capsys.readouterr().out
+
+    assert "2 of 2 runs to do in results/first" in told
+    assert "2 runs made, 0 were there already" in told
+    assert told.endswith("True\n")
+    assert "everything holds" in said["harness verify results/first"]
 
 
 @pytest.mark.slow

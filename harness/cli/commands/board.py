@@ -14,7 +14,7 @@ from harness.errors import UsageError
 
 @click.command(epilog=example("harness board results/demo --format md"))
 @click.argument(
-    "places", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path)
+    "folders", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path)
 )
 @click.option(
     "--out",
@@ -39,7 +39,7 @@ from harness.errors import UsageError
 def command(
     session: Session,
     /,
-    places: tuple[Path, ...],
+    folders: tuple[Path, ...],
     out: Path | None,
     wanted: str | None,
     **given: Any,  # noqa: ANN401 - click's options, see above
@@ -53,9 +53,9 @@ def command(
     from harness.utils.streams import unguarded
 
     full, ranks_only = given.pop("full"), given.pop("ranks_only")
-    target = out or _itself(places, writes=wanted is None)
+    target = out or _itself(folders, writes=wanted is None)
     made = load(
-        *places,
+        *folders,
         out=None if wanted else target,
         ranks_only=ranks_only or wanted in RANKS,
         **given,
@@ -69,11 +69,11 @@ def command(
     click.echo(made.render(wanted), nl=False, file=file)
 
 
-def _itself(places: tuple[Path, ...], *, writes: bool) -> Path:
+def _itself(folders: tuple[Path, ...], *, writes: bool) -> Path:
     """The one folder that was given: a board of several belongs in none of them."""
-    if writes and (len(places) > 1 or places[0].suffix == ".zip"):
+    if writes and (len(folders) > 1 or folders[0].suffix == ".zip"):
         raise UsageError(
             "a board of several folders, or of a .zip, belongs in none of them: "
             "say where to write it with --out FOLDER, or print it with --format"
         )
-    return places[0]
+    return folders[0]
