@@ -139,7 +139,7 @@ def test_a_plugin_that_is_not_there_is_named():
         (lambda: harness.compare("a", "b", metric="acc"), ["compare", "a", "b", "--metric", "acc"],
          "the gate compares balanced-accuracy or accuracy, not acc"),
         (lambda: harness.audit("skn"), ["data", "audit", "skn"], "unknown dataset 'skn'"),
-        (lambda: harness.audit(), ["data", "audit"], "name datasets"),
+        (harness.audit, ["data", "audit"], "name datasets"),
         (lambda: harness.predict("abc/d", "given", out="p.txt"),
          ["predict", "abc/d", "given", "--out", "p.txt"], "--out p.txt: the name must end in .csv"),
         (lambda: harness.predict("abc/d", ["given"], out="p.csv"),
@@ -164,7 +164,7 @@ def test_a_folder_without_runs_cannot_be_compared():
 
 
 def test_no_folder_at_all_is_an_error():
-    assert refused(lambda: harness.load()) == "FOLDER: name at least one results folder"
+    assert refused(harness.load) == "FOLDER: name at least one results folder"
     told = refused(lambda: harness.load(["a", "b"]))
     assert told == "FOLDER ['a', 'b']: give a path, as a text or a Path"
 
@@ -193,7 +193,7 @@ def test_a_table_or_plot_that_is_not_known_is_named_with_the_nearest(small):
 
 def test_what_has_no_figures_is_not_drawn(small):
     pytest.importorskip("matplotlib")
-    assert "has no differences to draw" in refused(lambda: small.plot())
+    assert "has no differences to draw" in refused(small.plot)
 
 
 def test_loaded_results_have_no_profile(small):
