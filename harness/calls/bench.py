@@ -80,7 +80,8 @@ def bench(  # noqa: PLR0913 - the options of the command
         join_labels: labels of a `data` folder that read the same (1 and 1.0) are one class.
         window: of DICOM files: 'lung', or {'ward': 'lung'}.
         weights: a folder with NAME.safetensors or NAME.pth, or 'none' for random weights.
-        out: the results folder; what it holds counts.  None: results/SUITE.
+        out: the results folder; what it holds counts.  None: results/SUITE, or results/NAME of
+            `data`.
         device: 'auto', 'cpu' or 'cuda:N'.
         jobs: processes side by side; None: chosen by the machine.
         threads: CPU threads of each process; another number rounds differently.

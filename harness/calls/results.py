@@ -150,7 +150,9 @@ class Results:
         columns = terminal.terminal_width() if width is None else width
         if full:
             return terminal.render(self.leaderboard, columns)
-        return summary.render(self.leaderboard, self.folders[0], columns, self._done())
+        asked = frozenset() if self.call is None else self.call.asked
+        folder = self.folders[0]
+        return summary.render(self.leaderboard, folder, columns, self._done(), asked)
 
     def profile(self) -> str:
         """Seconds by part of the call and of the runs that it asked for, as `--profile` prints them.

@@ -22,13 +22,19 @@ MOST_SEEDS = 50  # more are no advice
 HOUR, MINUTE = 3600.0, 60.0
 
 
-def conclude(board: Leaderboard) -> tuple[str, ...]:
-    """The sentences, the answer first; empty: no statistics were made."""
+def conclude(board: Leaderboard, of: Track | None = None) -> tuple[str, ...]:
+    """The sentences, the answer first; empty: no statistics were made.
+
+    Args:
+        board: all of it.
+        of: the track they are about; None: the first that has statistics.
+    """
     if board.statistics is None:
         return ()
     if not any(row.runs for track in board.tracks for row in track.rows):
         return ("No run has finished: nothing can be said yet.",)
-    track = next((one for one in board.tracks if one.id in board.statistics), board.tracks[0])
+    judged = (one for one in board.tracks if one.id in board.statistics)
+    track = of or next(judged, board.tracks[0])
     found = _Found(board, track, board.statistics.get(track.id) or {})
     sentences = [*_no_recommendation(board, track), *_answer(found), *_reach(found)]
     other = next(
@@ -38,14 +44,28 @@ def conclude(board: Leaderboard) -> tuple[str, ...]:
         common = _Found(board, other, board.statistics.get(other.id) or {})
         first = next(_answer(common), "")
         sentences.append(f"Under one common rate: {first[:1].lower()}{first[1:]}")
-    return (*sentences, *_incomplete(track))
+    return (*sentences, *_incomplete(track), *_other_questions(board, track))
 
 
 def _same_but_untuned(one: Track, track: Track) -> bool:
-    same = (one.protocol_digest, one.limit, one.precision, one.weights, one.engine) == (
-        track.protocol_digest, track.limit, track.precision, track.weights, track.engine,
-    )  # fmt: skip
-    return same and not one.tuned
+    return _kind(one) == _kind(track) and one.question == track.question and not one.tuned
+
+
+def _kind(track: Track) -> tuple[object, ...]:
+    """Tracks that agree in it differ in being tuned, and in their question, alone."""
+    return (track.protocol_digest, track.limit, track.precision, track.weights, track.engine)
+
+
+def _other_questions(board: Leaderboard, track: Track) -> Iterator[str]:
+    """The rankings over other units that calls on the same folder asked for."""
+    if not track.question:
+        return
+    told = [
+        f"{text.plural(sum(row.ranked for row in one.rows), 'row')} over {one.question}"
+        for one in board.tracks
+        if one is not track and _kind(one) == _kind(track) and one.tuned == track.tuned
+    ]
+    yield f"This ranking is over {track.question}; also ranked here: {text.shorten(told, NAMED)}."
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,7 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
             found[track.id] = track_statistics(board.metric, track, blocks, judged)
         runs = [run for run in board.runs if run.track == track.id]
         if any(run.external for run in runs):
-            groups = cache(lambda path: read_samples(path)["group"])
-            lost = drops.drops(board.metric, track, runs, results, store, groups)
+            lost = drops.drops(board.metric, track, runs, results, store, cache(read_samples))
             found.setdefault(track.id, {"rules": RULES, "level": stats.LEVEL})["external"] = lost
         if track.control is not None and board.metric in CLAIMED:
             title = track.title if len(board.tracks) > 1 else ""

@@ -10,6 +10,7 @@ from made import PROTOCOL, made_failure, made_plan, made_product, made_result
 
 from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.conclusion import conclude
+from harness.results.store import extended
 
 PAGE = Path(__file__).parents[2] / "docs" / "conclusions.md"
 REAL = {"data": {"procedural": False}, "weights": {"miniature": False}}
@@ -29,7 +30,11 @@ def board(
     runs = made_product(datasets, ("resnet50-mini",), rows, seeds, spec=spec or {}, **made)
     runs += more.pop("runs", [])
     failed = more.pop("failed", [])
-    found = build_leaderboard(runs, made_plan([*runs, *failed], more), failed)
+    later = more.pop("later", [])
+    plan = made_plan([*runs, *failed], more)
+    if later:
+        plan = extended(plan, made_plan(later, more))
+    found = build_leaderboard([*runs, *later], plan, failed)
     statistics = {
         track.id: {
             "averages": {
@@ -88,6 +93,11 @@ STATES = {
             for name in ("demo-mri", "demo-xray")
             for seed in (0, 1, 2)
         ],
+    ),
+    "another question": lambda: board(
+        averages=AHEAD,
+        seeds=(0, 1, 2),
+        later=made_product(("demo-histology",), ("resnet50-mini",), ("full-ft",), (0, 1, 2), **REAL),
     ),
     "control incomplete": lambda: board(rows=("lp-ft", "l2-sp"), averages={}, runs=[
         made_result("demo-mri", "resnet50-mini", "full-ft", **REAL)

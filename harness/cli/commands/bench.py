@@ -48,7 +48,7 @@ from harness.cli.session import (
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write runs and board there; what it holds counts [results/SUITE].",
+    help="Write runs and board there; what it holds counts [results/SUITE, or results/NAME of --data].",
 )
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes side by side.")
