@@ -9,7 +9,9 @@ from places import TOY
 
 import harness
 from harness.errors import HarnessError, PluginError, StoreError, UsageError
+from harness.plugins.registry import load_plugins
 
+LOADED = load_plugins([TOY])
 BENCH = [
     ({"suite": "toyy"}, ["toyy"], "unknown suite 'toyy'; did you mean 'toy'?"),
     ({"strategies": ["lp-tf"]}, ["toy", "--strategies", "lp-tf"],
@@ -72,12 +74,12 @@ def _elsewhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("given", "args", "message"), BENCH, ids=lambda one: str(one)[:40])
 def test_a_mistake_has_the_message_of_the_command(given, args, message):
     given = given if {"suite", "data"} & given.keys() else {"suite": "toy", **given}
-    told = refused(lambda: harness.bench(**given, out="out", plugins=TOY))
+    told = refused(lambda: harness.bench(**given, out="out", plugins=LOADED))
     done = Cli((TOY,))("bench", *args, "--out", "out", exit_code=2)
 
     assert message in told
     assert told.splitlines()[0] in done.stderr
-    assert refused(lambda: harness.dry_run(**given, out="out", plugins=TOY)) == told
+    assert refused(lambda: harness.dry_run(**given, out="out", plugins=LOADED)) == told
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_a_mistake_has_the_message_of_the_command(given, args, message):
     ],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_named_with_what_it_should_be(given, message):
-    told = refused(lambda: harness.bench("toy", **{"out": "out", "plugins": TOY, **given}))
+    told = refused(lambda: harness.bench("toy", **{"out": "out", "plugins": LOADED, **given}))
     assert message in told
 
 

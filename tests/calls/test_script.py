@@ -1,33 +1,8 @@
-"""From a script, and in a notebook: workers that import no script, progress, a light import."""
+"""In a notebook, and when nothing is called: progress, a light import; scripts: tests/docs."""
 
 import pytest
 from command import python
-from places import DOCS, TOY
-
-SCRIPT = f"""\
-import sys
-
-print("begun")
-
-import harness
-
-assert not [name for name in sys.modules if name.startswith("harness.calls")]
-found = harness.bench(
-    "toy", plugins={TOY!r}, out="out", jobs=2, seeds=[0, 1], strategies="linear-probe",
-)
-print(found.call.ran, found.call.already_done, found.complete, found.call.failed)
-"""
-
-
-@pytest.mark.slow
-def test_a_script_needs_no_guard(tmp_path):
-    """Workers are given a task and never the script, which would begin again in each of them."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    done = python("script.py", cwd=tmp_path)
-
-    assert done.stdout.splitlines() == ["begun", "2 0 True []"]
-    assert "2/2 runs" in done.stderr
-    assert len(list((tmp_path / "out" / "runs").rglob("*.json"))) == 2
+from places import DOCS
 
 
 def test_the_names_of_calls_are_listed_and_imported_when_they_are_asked_for(tmp_path):

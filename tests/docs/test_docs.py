@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from command import Cli
+from command import Cli, python
 from places import ROOT
 
 import harness.testing
@@ -416,14 +416,21 @@ def test_all_of_harness_runs_from_top_to_bottom(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_page_on_python_leads_to_results(tmp_path, monkeypatch, capsys):
-    said = run_page(DOCS / "python.md", tmp_path, monkeypatch)
-    told = capsys.readouterr().out
+def test_the_page_on_python_runs_as_a_script_without_a_guard(tmp_path):
+    """Its workers are given tasks and never the script, which would begin again in each of them."""
+    script = next(one for one in blocks(DOCS / "python.md") if one.file == "first.py")
+    (tmp_path / script.file).write_text(script.text, encoding="utf-8")
+    assert '"jobs": 2' in script.text
+    assert "__main__" not in script.text
+    done = python("first.py", cwd=tmp_path)
 
-    assert "2 of 2 runs to do in results/first" in told
-    assert "2 runs made, 0 were there already" in told
-    assert told.endswith("True\n")
-    assert "everything holds" in said["harness verify results/first"]
+    first, *rest = done.stdout.splitlines()
+    assert first == "2 of 2 runs to do in results/first"
+    assert "2 runs made, 0 were there already" in done.stdout
+    assert rest[-1] == "True"
+    assert done.stdout.count(first) == 1
+    assert "2/2 runs" in done.stderr
+    assert "everything holds" in Cli()("verify", tmp_path / "results" / "first").output
 
 
 @pytest.mark.slow
