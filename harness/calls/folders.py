@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,8 +21,9 @@ from harness.plugins.registry import PluginRegistry
 from harness.results import package
 from harness.results.gate.compare import compare_folders, rules_of
 from harness.results.gate.records import FAILING, GateReport
-from harness.results.verify import Replay, Replayed, VerificationReport
+from harness.results.verify import NOT_SHOWN, Problem, Replay, Replayed
 from harness.results.verify import verify as verify_folder
+from harness.utils.text import clean
 
 METRIC = "balanced-accuracy"
 Tolerance: TypeAlias = float | str | Iterable[str] | Mapping[str, float]
@@ -146,20 +147,77 @@ def _points(told: str, points: str) -> float:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification found.
+    """What a verification found; as text it is what `harness verify` prints.
 
     Attributes:
-        report: everything, file by file.
+        runs, failed: finished and failed runs that were looked at.
+        superseded: runs that the plan no longer asks for.
+        figures: metric values that were computed again.
+        problems: files that do not hold, and why.
+        unchecked: what could not be checked and why -> in how many runs.
         replayed: the runs that were carried out again.
     """
 
-    report: VerificationReport
+    runs: int
+    failed: int
+    superseded: int
+    figures: int
+    problems: tuple[Problem, ...]
+    unchecked: Mapping[str, int]
     replayed: tuple[Replayed, ...]
 
     @property
     def holds(self) -> bool:
         """Every file of the folder holds."""
-        return not self.report.problems
+        return not self.problems
+
+    def to_dict(self) -> dict[str, object]:
+        """What `--json` prints."""
+        return {
+            "holds": self.holds,
+            "runs": self.runs,
+            "failed": self.failed,
+            "superseded": self.superseded,
+            "figures": self.figures,
+            "problems": [vars(problem) for problem in self.problems],
+            "not_checked": dict(sorted(self.unchecked.items())),
+            "not_shown": list(NOT_SHOWN),
+            "replayed": [
+                {
+                    "run_id": one.result.run_id,
+                    "cell": one.result.spec.cell,
+                    "seed": one.result.spec.seed,
+                    "holds": one.holds,
+                    "compared": one.compared,
+                    "difference": one.difference,
+                    "message": one.told,
+                }
+                for one in self.replayed
+            ],
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield from map(str, self.problems)
+        for one in self.replayed:
+            if one.holds:
+                yield clean(f"{one.result.spec.cell}, seed {one.result.spec.seed}: {one.told}")
+        for what, runs in sorted(self.unchecked.items()):
+            yield clean(f"not checked: {what} ({runs} runs)")
+        if self.superseded:
+            yield f"{self.superseded} runs are no longer asked for by plan.json"
+        wrong = len({problem.file for problem in self.problems})
+        held = f"{wrong} files do not hold" if wrong else "everything holds"
+        yield (
+            f"{self.runs} runs, {self.failed} failed; {self.figures} figures computed again: {held}"
+        )
+        if not wrong:  # the questions that such a folder leaves open
+            yield "not shown by files:"
+            yield from (f"- {one}" for one in NOT_SHOWN)
+            if not self.replayed:
+                yield "`--replay N` trains N of the runs again and compares their predictions"
 
 
 def verify(  # noqa: PLR0913 - the options of the command
@@ -226,7 +284,15 @@ def verify(  # noqa: PLR0913 - the options of the command
     registry = arguments.loaded(plugins, strict=strict_plugins)
     with package.unpacked(place) if packed else nullcontext(place) as unpacked:
         report, replayed = verify_folder(unpacked, registry, _replay(options, registry), other)
-    return Verification(report, tuple(replayed))
+    return Verification(
+        report.runs,
+        report.failed,
+        report.superseded,
+        report.figures,
+        tuple(report.problems),
+        dict(report.unchecked),
+        tuple(replayed),
+    )
 
 
 def _replay(options: ReplayOptions, registry: PluginRegistry) -> Replay | None:

@@ -26,6 +26,7 @@ from typing import Any
 import click
 
 from harness.api.hooks import API_VERSION
+from harness.calls.arguments import warn
 from harness.errors import HarnessError
 from harness.plugins.discovery import DISTRIBUTION, FAULTS
 from harness.plugins.registry import PluginRegistry, load_plugins
@@ -73,7 +74,7 @@ class Session:
         if self.strict:
             loaded.require_sound()
         for broken in loaded.broken:
-            warn(str(broken))
+            warn(broken)
         return loaded, commands
 
 
@@ -83,11 +84,6 @@ pass_session = click.make_pass_decorator(Session)
 def session_of(ctx: click.Context) -> Session:
     """The session of this call, made when it is first asked for."""
     return ctx.find_root().ensure_object(Session)
-
-
-def warn(message: str) -> None:
-    """A warning on stderr."""
-    click.echo(f"harness: warning: {message_lines(message)}", err=True)
 
 
 def message_lines(message: object) -> str:

@@ -24,7 +24,7 @@ CALLS = {
         ["a", "b"],
         dict.fromkeys(("junit", "markdown", "json", "sarif", "all")),
     ),
-    "verify": (("verify",), ["a"], {"json": None}),
+    "verify": (("verify",), ["a"], {"json": harness.Verification.to_dict}),
     "audit": (
         ("data", "audit"),
         [],

@@ -197,8 +197,10 @@ def test_reports_are_values(small, capsys):
 
     assert {cell.verdict for cell in same.cells} <= {"equal", "not-comparable"}
     assert {cell.tolerance for cell in held.cells} == {2.0}
-    assert verified.report.runs == 3
-    assert verified.replayed == ()
+    assert (verified.runs, verified.failed, verified.replayed) == (3, 1, ())
+    assert verified.holds == (not verified.problems)
+    with pytest.raises(AttributeError):
+        verified.runs = 4
     assert capsys.readouterr() == ("", "")
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from harness.cli.session import COLUMNS, JOIN_LABELS, Session, example, pass_session, print_json
-from harness.utils.text import clean
-
-if TYPE_CHECKING:
-    from harness.results.verify import Replayed, VerificationReport
 
 
 @click.command(epilog=example("harness verify results/demo --replay 3"))
@@ -50,65 +45,8 @@ def command(
 
     found = verify(folder, **given, **session.shared)
     if as_json:
-        print_json(_plain(found.report, found.replayed))
+        print_json(found.to_dict())
     else:
-        _print(found.report, found.replayed)
+        click.echo(str(found))
     if not found.holds:
         raise SystemExit(1)
-
-
-def _print(report: VerificationReport, replayed: Sequence[Replayed]) -> None:
-    for problem in report.problems:
-        click.echo(str(problem))
-    for one in replayed:
-        if one.holds:
-            click.echo(clean(f"{one.result.spec.cell}, seed {one.result.spec.seed}: {one.told}"))
-    for what, runs in sorted(report.unchecked.items()):
-        click.echo(clean(f"not checked: {what} ({runs} runs)"))
-    if report.superseded:
-        click.echo(f"{report.superseded} runs are no longer asked for by plan.json")
-    wrong = len(report.files)
-    click.echo(
-        f"{report.runs} runs, {report.failed} failed; {report.figures} figures computed again: "
-        + (f"{wrong} files do not hold" if wrong else "everything holds")
-    )
-    if not wrong:
-        _print_limits(bool(replayed))
-
-
-def _print_limits(replayed: bool) -> None:  # noqa: FBT001
-    """Print the questions that a folder in which everything holds leaves open."""
-    from harness.results.verify import NOT_SHOWN
-
-    click.echo("not shown by files:")
-    for one in NOT_SHOWN:
-        click.echo(f"- {one}")
-    if not replayed:
-        click.echo("`--replay N` trains N of the runs again and compares their predictions")
-
-
-def _plain(report: VerificationReport, replayed: Sequence[Replayed]) -> dict[str, object]:
-    from harness.results.verify import NOT_SHOWN
-
-    return {
-        "holds": not report.problems,
-        "runs": report.runs,
-        "failed": report.failed,
-        "superseded": report.superseded,
-        "figures": report.figures,
-        "problems": [vars(problem) for problem in report.problems],
-        "not_checked": dict(sorted(report.unchecked.items())),
-        "not_shown": list(NOT_SHOWN),
-        "replayed": [
-            {
-                "run_id": one.result.run_id,
-                "cell": one.result.spec.cell,
-                "seed": one.result.spec.seed,
-                "holds": one.holds,
-                "compared": one.compared,
-                "difference": one.difference,
-                "message": one.told,
-            }
-            for one in replayed
-        ],
-    }
