@@ -3,11 +3,13 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import Cli
 from places import TOY
 
 import harness
+from harness.calls import arguments
 from harness.errors import HarnessError, PluginError, StoreError, UsageError
 from harness.plugins.registry import load_plugins
 
@@ -106,6 +108,12 @@ def test_a_mistake_has_the_message_of_the_command(given, args, message):
 def test_a_value_of_another_kind_is_named_with_what_it_should_be(given, message):
     told = refused(lambda: harness.bench("toy", **{"out": "out", "plugins": LOADED, **given}))
     assert message in told
+
+
+def test_no_number_below_the_least():
+    told = refused(lambda: arguments.whole("--jobs", np.int64(0), 1))
+    assert told == "Invalid value for '--jobs': 0 is not in the range x>=1."
+    assert arguments.whole("--jobs", np.int64(3), 1) == 3
 
 
 def test_out_may_be_no_file(tmp_path):
