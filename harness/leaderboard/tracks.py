@@ -266,7 +266,8 @@ class _Sorter:
         track.calls[line.call].add((row, slot))
         if self.selection.admits(line.trial or 0):
             same = track.trials[row][slot]
-            other = next((one for one in same if one.number == line.trial), None)
+            # By its settings: with several grids in one folder a number stands for several trials.
+            other = next((t for t in same if t.run.spec.settings == run.spec.settings), None)
             if other is not None and _merit(other.run) < _merit(run):
                 same.remove(other)
                 other = None

@@ -102,7 +102,7 @@ NETWORK = (
     Mutant("loss", "harness/engine/state.py", "counts.sum() / (len(counts) * counts)", "counts.sum() / counts", (f"{PHASE}::test_class_weights_and_label_smoothing_are_torchs",), survives="a mean weighted by class is the same under any multiple of the weights"),
     Mutant("loss", "harness/engine/state.py", "spread = -(found * weights).sum()", "spread = -found.sum()", (f"{PHASE}::test_class_weights_and_label_smoothing_are_torchs",)),
     Mutant("pixels", "harness/engine/batches.py", "x = (x - self.mean) / self.std", "x = x / self.std - self.mean", (f"{BATCHES}::test_images_are_normalised_as_the_protocol_says",)),
-    Mutant("pixels", "harness/engine/batches.py", '(1, "flip-vertical", 2)', '(1, "flip-vertical", 3)', (f"{BATCHES}::test_flips_are_exact",)),
+    Mutant("pixels", "harness/engine/batches.py", '(1, "flip-vertical", HEIGHT)', '(1, "flip-vertical", WIDTH)', (f"{BATCHES}::test_flips_are_exact",)),
     Mutant("pixels", "harness/engine/batches.py", "rows = [cos, -sin, draws[:, 2] * 2 * SHIFT", "rows = [cos, sin, draws[:, 2] * 2 * SHIFT", (f"{BATCHES}::test_affine_turns_scales_and_shifts_as_scipy_does",)),
     Mutant("sharing", "harness/engine/shared.py", 'any(not name.startswith("head.") for name in start.record.new)', "False", (f"{EVALUATE}::test_features_of_another_starting_point_are_not_taken[drawn in part]",)),
     Mutant("sharing", "harness/engine/evaluate.py", "stage > state.network.touched", "False", (f"{EVALUATE}::test_features_are_not_shared_once_a_stage_has_learned",)),
