@@ -19,6 +19,12 @@ from harness.leaderboard.tracks import BlockKey, BlockSeed, RowKey, TrackKey, Tr
 PLAIN_WORD = re.compile(r"[A-Za-z][\w.-]*")
 RESERVED = ("true", "false", "null", "unset")
 SHORT = 8  # hex digits of a hash that are shown
+# What an interval holds, by its basis (`harness.stats`): the same words in every format and on the page.
+BASES = {
+    "images, seeds and splits": "other test images, seeds and splits",
+    "images and seeds": "other test images and seeds",
+    "test images only": "other test images only",
+}
 EDGE = 0.2  # share of choices at the edge of a grid from which on it is called too narrow
 
 
@@ -191,7 +197,7 @@ def track_banners(track: TrackRuns) -> tuple[str, ...]:
             f"Shortened: {number(track.epochs)} epochs instead of what the protocol says. "
             "Ranked among runs of the same length only."
         )
-    if track.units and len({unit.seed for unit in track.units}) == 1:
+    if len({(unit.split, unit.seed) for unit in track.units}) == 1:
         found.append("One seed: differences are within noise unless tested.")
     return tuple(found)
 

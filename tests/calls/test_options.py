@@ -22,7 +22,7 @@ CALLS = {
     "check": (
         ("check",),
         ["a", "b"],
-        dict.fromkeys(("junit", "markdown", "json", "sarif", "all")),
+        dict.fromkeys(("junit", "markdown", "figures", "json", "sarif", "all")),
     ),
     "verify": (("verify",), ["a"], {"json": harness.Verification.to_dict}),
     "audit": (

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
+from harness.calls.arguments import warn
 from harness.cli.session import Finite, Session, example, pass_session
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = FILE = click.Path(path_type=Path)
 
 
 @click.command(epilog=example("harness check results/before results/after --tolerance 'xray/*=2'"))
@@ -60,10 +61,16 @@ FOLDER = click.Path(path_type=Path)
     metavar="POINTS",
     help="How much a run's score varies with its seed (standard deviation); for one seed a side.",
 )
-@click.option("--junit", type=FOLDER, help="Write JUnit XML here.")
-@click.option("--markdown", type=FOLDER, help="Write a pull request comment here.")
-@click.option("--json", "figures", type=FOLDER, help="Write figures for github-action-benchmark.")
-@click.option("--sarif", type=FOLDER, help="Write SARIF for code scanning here.")
+@click.option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML here.")
+@click.option("--markdown", type=FILE, metavar="FILE", help="Write a pull request comment here.")
+@click.option(
+    "--figures",
+    type=FILE,
+    metavar="FILE",
+    help="Write figures and counts as JSON here, as github-action-benchmark takes it.",
+)
+@click.option("--json", "as_before", type=FILE, metavar="FILE", hidden=True)
+@click.option("--sarif", type=FILE, metavar="FILE", help="Write SARIF for code scanning here.")
 @click.option("--all", "every", is_flag=True, help="Show cells that are equal, too.")
 @pass_session
 def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
@@ -82,16 +89,19 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
     from harness.utils import files
     from harness.utils.streams import unguarded
 
-    every = given.pop("every")
+    every, as_before = given.pop("every"), given.pop("as_before")
     junit, markdown, figures, found = (
         given.pop(name) for name in ("junit", "markdown", "figures", "sarif")
     )
+    if as_before is not None:
+        warn("--json FILE is now --figures FILE: in every other command --json prints JSON")
     comparison = check(baseline, candidate, **given, **session.shared)
     click.echo(report.terminal(comparison, every=every))
     for path, option, render in (
         (junit, "--junit", report.junit),
         (markdown, "--markdown", report.markdown),
-        (figures, "--json", report.benchmark_json),
+        (figures, "--figures", report.benchmark_json),
+        (as_before, "--json", report.benchmark_json),
         (found, "--sarif", partial(sarif, baseline=baseline)),
     ):
         if path is not None:
