@@ -5,6 +5,7 @@ An argument is named in messages as the option of the command is, so that both s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -12,14 +13,17 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UnknownNameError, UsageError
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.utils.streams import visible
 from harness.utils.text import short
+
+if TYPE_CHECKING:
+    from harness.data.folder import FolderDataset
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Names: TypeAlias = str | Iterable[str] | None
@@ -72,9 +76,50 @@ def loaded(plugins: Plugins = (), *, strict: bool = False) -> PluginRegistry:
             "of them; a worker process has to find it, too"
         )
     found = load_plugins(given, strict=strict)
-    for broken in found.broken:
-        warn(broken)
+    warn_of(found)
     return found
+
+
+def warn_of(plugins: PluginRegistry) -> None:
+    """Name the plugins that are broken, and those that do nothing, on stderr."""
+    for broken in plugins.broken:
+        warn(broken)
+    for info in plugins.idle:
+        warn(
+            f"{info} does nothing: no function in it bears @hookimpl; a strategy is offered by "
+            "@hookimpl def harness_strategies(): return [MyStrategy]"
+        )
+
+
+def explained(error: UnknownNameError, plugins: PluginRegistry) -> HarnessError:
+    """The error, or where a plugin was named that may offer the name, what to look at first."""
+    suspects = [*(one.info for one in plugins.broken), *plugins.idle]
+    if not suspects or "did you mean" in str(error):
+        return error
+    names = " and ".join(f"plugin {one.plugin!r}" for one in suspects)
+    return UsageError(
+        f"there is no {error.what} {error.name!r}; first mend {names}, which may offer it: see "
+        "the warning above"
+    )
+
+
+@contextlib.contextmanager
+def explaining(plugins: PluginRegistry) -> Iterator[None]:
+    """Explain a name that is not known in this block."""
+    try:
+        yield
+    except UnknownNameError as error:
+        raise explained(error, plugins) from error
+
+
+def own_folders(given: Mapping[str, Any]) -> list[FolderDataset]:
+    """The folders of `data`, read as `columns`, `window` and `join_labels` say."""
+    from harness.data.folder import parse_data_option, with_options, with_windows
+
+    folders = [parse_data_option(option) for option in pairs("--data", given["data"])]
+    join = flag("--join-labels", given["join_labels"])
+    read = with_options(folders, pairs("--columns", given["columns"]), join_labels=join)
+    return with_windows(read, pairs("--window", given["window"], ":"))
 
 
 def is_offline(given: bool | None) -> bool:  # noqa: FBT001 - the value of an argument

@@ -16,7 +16,6 @@ from harness.data.audit import page, terminal
 from harness.data.audit.audit import Audited
 from harness.data.audit.audit import audit as audit_dataset
 from harness.data.audit.report import Audit
-from harness.data.folder import parse_data_option, with_options, with_windows
 from harness.errors import HarnessError, UsageError
 from harness.utils import files
 from harness.utils.names import choose
@@ -143,19 +142,15 @@ def gathered(each: Iterable[Audited | HarnessError]) -> Audits:
 
 def _chosen(given: Mapping[str, Any]) -> tuple[list[Dataset], Access]:
     registry = arguments.loaded(given["plugins"], strict=given["strict_plugins"])
-    folders = with_options(
-        [parse_data_option(option) for option in arguments.pairs("--data", given["data"])],
-        arguments.pairs("--columns", given["columns"]),
-        join_labels=arguments.flag("--join-labels", given["join_labels"]),
-    )
-    folders = with_windows(folders, arguments.pairs("--window", given["window"], ":"))
+    folders = arguments.own_folders(given)
     named = arguments.names("NAMES", given["names"])
     if not (named or folders):
         raise UsageError(
             "name datasets (`harness list datasets` shows them) or give --data NAME=FOLDER"
         )
     known = with_folders(registry.datasets, folders)
-    chosen = choose(named, known, "dataset") if named else []
+    with arguments.explaining(registry):
+        chosen = choose(named, known, "dataset") if named else []
     access = Access(
         offline=arguments.is_offline(given["offline"]),
         lock=arguments.place(given["lock"], "--lock"),

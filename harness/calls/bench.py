@@ -17,8 +17,18 @@ from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, C
 from harness.benchmark.run import dry_run as plan_benchmark
 from harness.benchmark.run import run_benchmark
 from harness.calls import arguments
-from harness.calls.arguments import Names, Pairs, PathLike, Plugins, Whole, say, with_parameters
+from harness.calls.arguments import (
+    Names,
+    Pairs,
+    PathLike,
+    Plugins,
+    Whole,
+    explaining,
+    say,
+    with_parameters,
+)
 from harness.calls.results import Results
+from harness.plugins.discovery import DISTRIBUTION
 from harness.plugins.registry import PluginRegistry
 
 Precision = Literal["auto", "float32", "bf16", "fp16", "float64"]
@@ -113,7 +123,8 @@ def bench(  # noqa: PLR0913 - the options of the command
         HarnessError: with what, where and what to do; the message of the command.
     """
     asked = _read(locals())
-    done = run_benchmark(asked.request, asked.options, asked.plugins, say)
+    with explaining(asked.plugins):
+        done = run_benchmark(asked.request, asked.options, asked.plugins, say)
     for note in _notes(done):
         say(note)
     return Results(done.board, (done.folder,), asked.plugins, done)
@@ -158,7 +169,8 @@ def dry_run(**given: object) -> Planned:
         HarnessError: something is wrong that can be known without what is missing.
     """
     asked = _read(given)
-    return Planned(plan_benchmark(asked.request, asked.options, asked.plugins))
+    with explaining(asked.plugins):
+        return Planned(plan_benchmark(asked.request, asked.options, asked.plugins))
 
 
 class Asked(NamedTuple):
@@ -269,7 +281,26 @@ def _without_external(result: BenchResult) -> str:
 
 def _failures(failed: list[RunResult]) -> str:
     lines = [f"{len(failed)} runs failed (--retry-failed runs them again; details in failed/):"]
-    for result in failed:
+    alike: dict[str, list[RunResult]] = {}
+    for result in sorted(failed, key=lambda one: (one.spec.cell, one.spec.seed)):
         message = result.error.headline if result.error else result.status
-        lines.append(f"  {result.spec.cell}, seed {result.spec.seed}: {message}")
+        alike.setdefault(message, []).append(result)
+    for message, results in alike.items():
+        first, more = results[0].spec, len(results) - 1
+        others = f" and {more} more" if more else ""
+        lines.append(f"  {first.cell}, seed {first.seed}{others}: {message}")
+    if own := sorted({name for result in failed for name in _own(result)}):
+        lines.append(
+            f"`harness plugins check {' '.join(own)}`, with the -p of this call, tries them on a toy"
+        )
     return "\n".join(lines)
+
+
+def _own(result: RunResult) -> list[str]:
+    """What took part in a run and does not come with the harness."""
+    names = {"strategy": result.spec.strategy, "backbone": result.spec.backbone}
+    return [
+        name
+        for role, name in names.items()
+        if role in result.plugins and result.plugins[role].distribution != DISTRIBUTION
+    ]

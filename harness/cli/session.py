@@ -26,8 +26,8 @@ from typing import Any
 import click
 
 from harness.api.hooks import API_VERSION
-from harness.calls.arguments import warn
-from harness.errors import HarnessError
+from harness.calls.arguments import explained, warn_of
+from harness.errors import HarnessError, UnknownNameError
 from harness.plugins.discovery import DISTRIBUTION, FAULTS
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.plugins.validation import InvalidPlugin
@@ -73,9 +73,12 @@ class Session:
         commands = _commands(loaded)
         if self.strict:
             loaded.require_sound()
-        for broken in loaded.broken:
-            warn(broken)
+        warn_of(loaded)
         return loaded, commands
+
+    def explained(self, error: UnknownNameError) -> HarnessError:
+        """The error, or what to look at first where a plugin may offer the name."""
+        return explained(error, self.plugins) if "_loaded" in vars(self) else error
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -50,7 +50,7 @@ class BackboneCase:
             Unchecked: it cannot be built there.
         """
         if isinstance(self.sketched, Exception):
-            raise Unchecked("build() fails on the meta device, see 'meta-device'")
+            raise Unchecked("build() fails on the meta device", "meta-device")
         return self.sketched
 
     @cached_property
@@ -85,7 +85,7 @@ class BackboneCase:
     def needs_repeatable(self) -> None:
         """Raise `Unchecked` where comparing two passes would say nothing."""
         if not self.repeats:
-            raise Unchecked("two equal passes differ anyway, see 'eval-deterministic'")
+            raise Unchecked("two equal passes differ anyway", "eval-deterministic")
 
     @cached_property
     def images(self) -> Tensor:
@@ -152,9 +152,23 @@ def _check_shape(
     try:
         shape = tuple(case.logits(chain, images).shape)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise Broken(f"{given} cannot be passed: {str(error).partition(chr(10))[0]}") from error
+        said = str(error).partition("\n")[0]
+        raise Broken(f"{given} cannot be passed: {_stopped(case, chain, images)}{said}") from error
     if shape != expected:
         raise Broken(f"{given} give logits {list(shape)}, not {list(expected)}")
+
+
+def _stopped(case: BackboneCase, chain: nn.Sequential, images: Tensor) -> str:
+    """The stage that cannot take what the one before it gives; empty: each one can."""
+    from torch import nn
+
+    step = images
+    for name, stage in chain.named_children():
+        try:
+            step = case.logits(nn.Sequential(stage), step)
+        except (RuntimeError, ValueError, IndexError):
+            return f"stage {name!r} is given {list(step.shape)}: "
+    return ""
 
 
 def head_layer(case: BackboneCase) -> None:
@@ -284,16 +298,19 @@ RULES: tuple[Rule[BackboneCase], ...] = (
         "parameters-once",
         "the stages cover every parameter, each exactly once, and each stage has one",
         parameters_once,
+        needs=("stages",),
     ),
     Rule(
         "logits-shape",
         "images [B, 3, H, W] give logits [B, classes], for every B, H, W and number of classes",
         logits_shape,
+        needs=("stages",),
     ),
     Rule(
         "head-layer",
         "the last module with parameters is the linear layer that is new for every dataset",
         head_layer,
+        needs=("stages", "logits-shape"),
     ),
     Rule(
         "published-names",
@@ -320,23 +337,27 @@ RULES: tuple[Rule[BackboneCase], ...] = (
         "the chain is its stages called one after another: frozen ones are computed once",
         chain_of_stages,
         light=False,
+        needs=("logits-shape",),
     ),
     Rule(
         "state-dict",
         "state_dict() holds everything that tells one network from another",
         state_dict,
         light=False,
+        needs=("logits-shape",),
     ),
     Rule(
         "eval-deterministic",
         "in eval mode a forward pass draws nothing and changes nothing",
         eval_deterministic,
         light=False,
+        needs=("logits-shape",),
     ),
     Rule(
         "samples-alone",
         "in eval mode the logits of an image do not depend on the rest of its batch",
         samples_alone,
         light=False,
+        needs=("logits-shape",),
     ),
 )

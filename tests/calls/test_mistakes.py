@@ -61,7 +61,7 @@ def refused(call, kind=UsageError):
     """The one message of a call that is refused before anything is done."""
     with pytest.raises(HarnessError) as caught:
         call()
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, kind)
     return str(caught.value)
 
 
