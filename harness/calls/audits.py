@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.api.dataset import Access, Dataset
-from harness.benchmark.listeners.progress import DecodingProgress
 from harness.benchmark.suite import with_folders
 from harness.calls import arguments
-from harness.calls.arguments import Pairs, PathLike, Plugins, say, with_parameters
+from harness.calls.arguments import Pairs, PathLike, Plugins, with_parameters
 from harness.data.audit import page, terminal
 from harness.data.audit.audit import Audited
 from harness.data.audit.audit import audit as audit_dataset
 from harness.data.audit.report import Audit
 from harness.errors import HarnessError, UsageError
-from harness.utils import files
+from harness.utils import files, pulse, signs
 from harness.utils.names import choose
 
 
@@ -122,7 +121,9 @@ def audit_each(**given: Any) -> Iterator[Audited | HarnessError]:  # noqa: ANN40
     datasets, access = _chosen(given)
     for dataset in datasets:
         try:
-            yield audit_dataset(dataset, access, DecodingProgress(dataset.name, say))
+            with pulse.shown(), signs.doing(f"reading {dataset.name}") as read:
+                one = audit_dataset(dataset, access, read)
+            yield one
         except HarnessError as error:  # the others are looked at all the same
             yield error
 

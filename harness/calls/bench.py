@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, get_args
 from harness.api.dataset import Access
 from harness.api.execution import Engine
 from harness.api.records import RunResult, RunSpec
-from harness.benchmark.dry_run import describe_plan
-from harness.benchmark.plan import DryRun
+from harness.benchmark.preview.dry_run import describe_plan
+from harness.benchmark.preview.outlook import DryRun
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, Compile
 from harness.benchmark.run import dry_run as plan_benchmark
 from harness.benchmark.run import run_benchmark
@@ -170,7 +170,7 @@ def dry_run(**given: object) -> Planned:
     """
     asked = _read(given)
     with explaining(asked.plugins):
-        return Planned(plan_benchmark(asked.request, asked.options, asked.plugins))
+        return Planned(plan_benchmark(asked.request, asked.options, asked.plugins, say))
 
 
 class Asked(NamedTuple):

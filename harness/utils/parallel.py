@@ -1,13 +1,18 @@
-"""Work in threads, results in order, little in memory; and processes that run no script of a user."""
+"""Work in threads, results in order, little in memory; processes that an interrupt passes by.
+
+None of these processes runs the script of a user.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import ModuleType
 from typing import TypeVar
 
@@ -22,7 +27,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-@contextlib.contextmanager
+@contextmanager
 def without_main() -> Iterator[None]:
     """Start processes in this block: they import what they are sent and never the caller's script.
 
@@ -62,3 +67,21 @@ def in_order(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Processes that are started inside the block get no Ctrl-C, from their first instruction on.
+
+    A terminal sends it to all of them, and one that is still importing would print a traceback;
+    whoever started them ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else whoever starts the first process takes the mask away
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

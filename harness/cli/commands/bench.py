@@ -16,7 +16,9 @@ from harness.cli.session import (
     Session,
     example,
     pass_session,
+    print_text,
 )
+from harness.utils import pulse, signs
 
 
 @click.command(
@@ -146,13 +148,15 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Exit code 1: some runs failed, or weights that --save-weights asks for, or predictions of further
     test sets, are not there.
     """
-    from harness.calls.bench import bench, dry_run
-
     planned, profile = given.pop("dry_run"), given.pop("profile")
-    if planned:
-        click.echo(str(dry_run(**given, **session.shared)))
+    with pulse.shown():
+        with signs.doing("importing"):
+            from harness.calls.bench import bench, dry_run
+        plan = str(dry_run(**given, **session.shared)) if planned else ""
+        done = None if planned else bench(**given, **session.shared)
+    if done is None:
+        print_text(plan)
         return
-    done = bench(**given, **session.shared)
     click.echo(done.text(), nl=False)
     if profile:
         click.echo(f"\n{done.profile()}", nl=False)

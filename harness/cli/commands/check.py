@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from harness.calls.arguments import warn
-from harness.cli.session import Finite, Session, example, pass_session
+from harness.cli.session import Finite, Session, example, pass_session, print_text
 
 FOLDER = FILE = click.Path(path_type=Path)
 
@@ -96,7 +96,7 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
     if as_before is not None:
         warn("--json FILE is now --figures FILE: in every other command --json prints JSON")
     comparison = check(baseline, candidate, **given, **session.shared)
-    click.echo(report.terminal(comparison, every=every))
+    print_text(report.terminal(comparison, every=every))
     for path, option, render in (
         (junit, "--junit", report.junit),
         (markdown, "--markdown", report.markdown),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, example, pass_session
+from harness.cli.session import Session, example, pass_session, print_text
 
 FOLDER = click.Path(path_type=Path)
 
@@ -35,7 +35,7 @@ def command(session: Session, /, first: Path, second: Path, metric: str, wanted:
 
     comparison = compare(first, second, metric=metric, **session.shared)
     if wanted == "terminal":
-        click.echo(report.terminal(comparison, every=True))
+        print_text(report.terminal(comparison, every=True))
     elif wanted == "md":
         click.echo(report.markdown(comparison, every=True), nl=False)
     else:

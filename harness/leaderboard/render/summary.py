@@ -15,7 +15,8 @@ from harness.utils import text
 from harness.utils.text import NOTHING, clean
 
 FEWEST = 2  # rows that make a ranking
-LINES, ROWS = 20, 8  # of the screen, and of its ranking
+LINES, ROWS, LEAST = 20, 8, 1  # of the screen; most and least rows of its ranking
+ROOM = 6  # lines that the ranking leaves to the conclusion and to where the rest is
 ROOMY = 70  # columns from which on the mean itself is shown, too
 POINTS = 100.0
 
@@ -67,16 +68,26 @@ def _conclusion(given: Sequence[str], width: int, room: int) -> list[str]:
 
 
 def _ranking(board: Leaderboard, track: Track, width: int) -> list[str]:
+    """As many rows as there is room for; names that are too long for a line take several."""
+    for count in range(ROWS, LEAST, -1):
+        lines = _rows(board, track, width, count)
+        if len(lines) <= LINES - ROOM:
+            return lines
+    return _rows(board, track, width, LEAST)
+
+
+def _rows(board: Leaderboard, track: Track, width: int, count: int) -> list[str]:
     """Rows in order of rank with their average difference to the control and its interval."""
-    table = ranking(board, track, most=ROWS, mean=width >= ROOMY)
-    caption = (
-        f"{board.metric}, {text.plural(len(track.blocks), 'block')}; difference in points [95 %]"
-    )
-    if len(track.rows) > ROWS:
-        caption += f"; {len(track.rows) - ROWS} rows more"
+    blocks = text.plural(len(track.blocks), "block")
+    if track.question:
+        blocks = f"over {clean(track.question)}, {blocks}"
+    caption = f"{board.metric}, {blocks}; difference in points [95 %]"
+    if len(track.rows) > count:
+        caption += f"; {text.plural(len(track.rows) - count, 'row')} more"
     if track.tuned:
         caption = f"Tuned: {caption}"
-    return [*wrapped(caption, width).splitlines(), *grid(table).splitlines()]
+    table = ranking(board, track, most=count, mean=width >= ROOMY)
+    return [*wrapped(caption, width).splitlines(), *grid(table, width).splitlines()]
 
 
 def ranking(
@@ -105,7 +116,7 @@ def ranking(
     ]
     names = tuple(heading for heading, _ in columns)
     cells = zip(*(values for _, values in columns), strict=True)
-    return Table(names, tuple(tuple(map(Cell, values)) for values in cells))
+    return Table(names, tuple(tuple(map(Cell, values)) for values in cells), stub=2)
 
 
 def _difference(row: Row, track: Track, averages: Mapping[str, Json]) -> str:
