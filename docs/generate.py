@@ -1,7 +1,7 @@
 """Write what follows from the code.
 
-That is: docs/hooks.md, docs/cli.md, docs/reference.md, docs/api-surface-1.txt, the tables in docs/results.md, and the map
-in docs/architecture.md.
+That is: docs/hooks.md, docs/cli.md, docs/reference.md, docs/notebook.md, docs/api-surface-1.txt, the
+tables in docs/results.md, and the map in docs/architecture.md.
 
     python docs/generate.py
 
@@ -18,6 +18,7 @@ from pathlib import Path
 import api_surface
 import click
 import house_map
+import notebook_page
 import reference_page
 import result_tables
 
@@ -316,6 +317,7 @@ def main() -> int:
     (DOCS / "hooks.md").write_text(hooks_page(), encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
     reference_page.PAGE.write_text(f"{MARK}\n\n{reference_page.page()}", encoding="utf-8")
+    notebook_page.PAGE.write_text(f"{MARK}\n\n{notebook_page.page()}", encoding="utf-8")
     for writer in (result_tables, house_map):
         page = writer.current(writer.PAGE.read_text(encoding="utf-8"))
         writer.PAGE.write_text(page, encoding="utf-8")

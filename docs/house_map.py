@@ -66,7 +66,7 @@ def longest_chain() -> list[str]:
             module,
             *max((chains[one] for one in sorted(edges()[module])), key=len, default=[]),
         ]
-    return max(chains.values(), key=len)
+    return max(chains.values(), key=lambda chain: (len(chain), chain))  # of equals always the same
 
 
 def render() -> str:

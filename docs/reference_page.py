@@ -46,6 +46,6 @@ def by_module(package: ModuleType) -> dict[str, list[str]]:
 
 
 def _origins(package: ModuleType) -> Iterator[tuple[str, str]]:
-    for node in ast.parse(inspect.getsource(package)).body:
+    for node in ast.walk(ast.parse(inspect.getsource(package))):  # in order, also for type checkers
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("harness."):
             yield from ((one.asname or one.name, node.module) for one in node.names)

@@ -1,4 +1,7 @@
-"""Everything a plugin may import.  Importing this does not import torch."""
+"""Everything a plugin may import, and the commands as functions.  Importing this imports no torch.
+
+The functions, `harness.bench` and so on, are imported when they are first asked for.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -72,15 +75,44 @@ from harness.errors import (
     WeightsError,
 )
 
-if not TYPE_CHECKING:  # a type checker would take any misspelt name for one of these
-    from harness.api import deprecation
+if TYPE_CHECKING:
+    from harness.calls.audits import Audits, audit
+    from harness.calls.bench import Planned, bench, dry_run
+    from harness.calls.boards import load
+    from harness.calls.folders import Verification, check, compare, verify
+    from harness.calls.results import Results
+    from harness.calls.winner import export, predict
+else:  # a type checker would take any misspelt name for one of these
+    from importlib import import_module as _import
 
-    __getattr__ = deprecation.deprecated
+    from harness.api.deprecation import deprecated as _deprecated
+
+    _CALLS = {
+        "audits": ("Audits", "audit"),
+        "bench": ("Planned", "bench", "dry_run"),
+        "boards": ("load",),
+        "folders": ("Verification", "check", "compare", "verify"),
+        "results": ("Results",),
+        "winner": ("export", "predict"),
+    }
+    _HOMES = {name: module for module, names in _CALLS.items() for name in names}
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            return _deprecated(name)
+        found = getattr(_import(f"harness.calls.{_HOMES[name]}"), name)
+        globals()[name] = found  # from now on without this function
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_HOMES})
+
 
 __all__ = [
     "API_VERSION",
     "Access",
     "ArrayDataset",
+    "Audits",
     "Backbone",
     "Batch",
     "Compiling",
@@ -119,12 +151,14 @@ __all__ = [
     "PhaseRecord",
     "PhaseReport",
     "Phases",
+    "Planned",
     "PluginError",
     "PluginRecord",
     "Predictions",
     "PredictionsRecord",
     "Protocol",
     "Resources",
+    "Results",
     "Row",
     "RunResult",
     "RunSpec",
@@ -142,9 +176,19 @@ __all__ = [
     "Tuning",
     "Undefined",
     "UsageError",
+    "Verification",
     "Weights",
     "WeightsError",
     "WeightsRecord",
+    "audit",
+    "bench",
+    "check",
+    "compare",
+    "dry_run",
+    "export",
     "hookimpl",
+    "load",
     "make_table",
+    "predict",
+    "verify",
 ]

@@ -27,7 +27,7 @@ def deprecated(name: str) -> object:
     warnings.warn(
         f"harness.{name} leaves the plugin API with its next version; use {instead}",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=3,  # `harness.__getattr__` lies between
     )
     module, _, attribute = home.rpartition(".")
     return getattr(import_module(module), attribute)

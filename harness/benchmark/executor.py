@@ -26,6 +26,7 @@ from harness.data.division.split import Division
 from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
+from harness.results.store import weights_file
 from harness.utils import files
 from harness.utils.faults import faults
 from harness.weights import WeightsFile
@@ -376,8 +377,3 @@ def _save_weights(outcome: Outcome, folder: Path, observer: Observer) -> None:
 
 
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
-
-
-def weights_file(folder: Path, run_id: str) -> Path:
-    """The place of a run's tested weights."""
-    return folder / f"{run_id}.safetensors"

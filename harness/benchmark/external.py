@@ -11,11 +11,10 @@ import numpy as np
 from harness.api.execution import Outcome, Predictions
 from harness.api.metric import softmax
 from harness.api.records import RunResult, RunSpec
-from harness.benchmark.executor import weights_file
 from harness.data.external import ExternalInfo
 from harness.data.preparation import DatasetInfo
 from harness.errors import StoreError, UsageError
-from harness.results.store import Store
+from harness.results.store import Store, weights_file
 from harness.utils import files
 from harness.utils.names import first_few
 from harness.utils.text import plural

@@ -11,7 +11,6 @@ from pathlib import Path
 from harness.api.execution import Outcome
 from harness.api.metric import is_pending
 from harness.api.records import RunResult, RunSpec
-from harness.benchmark.executor import weights_file
 from harness.benchmark.external import ExternalKeeper
 from harness.benchmark.profile import DecodingCost
 from harness.data.cache import PixelCheck, check_aside
@@ -19,9 +18,9 @@ from harness.data.preparation import PreparedDataset
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.results.rescore import complete, give_up
-from harness.results.store import Store
+from harness.results.store import Store, weights_file
 from harness.utils import files, signs
-from harness.utils.parallel import uninterrupted
+from harness.utils.parallel import uninterrupted, without_main
 
 
 class DamagedImages(Exception):  # noqa: N818 - a way out of the runs
@@ -166,7 +165,7 @@ def complete_runs(
     process = multiprocessing.get_context("spawn").Process(
         target=_complete, args=(store.folder, specs, loaded.args), daemon=True
     )
-    with uninterrupted():
+    with uninterrupted(), without_main():
         process.start()
     with signs.doing(f"computing figures of {len(waiting)} runs"):
         process.join()

@@ -24,8 +24,8 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results.rescore import compute
 from harness.results.store import Store
-from harness.results.verify import Replayed
 from harness.results.verify.agreement import Figures, find_agreement, mean_distance
+from harness.results.verify.report import Replayed
 from harness.utils.names import did_you_mean
 from harness.weights import WeightsFile
 

@@ -1,4 +1,4 @@
-"""A call of `harness bench`: the request says what is measured, the options how."""
+"""A call of `harness bench`: the request says what is measured, the options how; and its result."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Literal
 
 from harness.api.dataset import Access
 from harness.api.execution import Engine
+from harness.api.leaderboard import Leaderboard
+from harness.api.records import RunResult, RunSpec
+from harness.benchmark.profile import Profile
 
 Compile = Literal["auto", "graph", "compile"]
 
@@ -69,3 +72,28 @@ class BenchOptions:
     track: tuple[str, ...] = ()
     live: bool | None = None
     access: Access = field(default_factory=Access)
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """The outcome of a call.
+
+    Attributes:
+        failed: runs it asked for that have failed, now or before.
+        asked: ids of all the runs it asked for.
+        profile: seconds by part of the call.
+        without_weights: finished runs it asked for whose weights should be kept and are not there.
+        without_external: those that lack a further test set, and why.
+        extended: runs that were there and got one.
+    """
+
+    board: Leaderboard
+    folder: Path
+    ran: int
+    already_done: int
+    failed: list[RunResult]
+    asked: frozenset[str]
+    profile: Profile
+    without_weights: list[RunResult] = field(default_factory=list)
+    without_external: list[tuple[RunSpec, str]] = field(default_factory=list)
+    extended: int = 0

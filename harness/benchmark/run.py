@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +17,6 @@ from statistics import fmean
 from harness.api.backbone import Backbone
 from harness.api.dataset import SPLITS, Access, Dataset
 from harness.api.execution import ExternalImages
-from harness.api.leaderboard import Leaderboard
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
@@ -31,7 +30,7 @@ from harness.benchmark.numerics import check_compiling, settle_precision
 from harness.benchmark.plan import BenchPlan, make_plan
 from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
 from harness.benchmark.profile import DecodingCost, Profile
-from harness.benchmark.request import BenchOptions, BenchRequest
+from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult
 from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.workers import begin_imports, execute_runs
@@ -54,31 +53,6 @@ from harness.utils import files, pulse, signs
 from harness.weights import WeightsFile
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class BenchResult:
-    """The outcome of a call.
-
-    Attributes:
-        failed: runs it asked for that have failed, now or before.
-        asked: ids of all the runs it asked for.
-        profile: seconds by part of the call.
-        without_weights: finished runs it asked for whose weights should be kept and are not there.
-        without_external: those that lack a further test set, and why.
-        extended: runs that were there and got one.
-    """
-
-    board: Leaderboard
-    folder: Path
-    ran: int
-    already_done: int
-    failed: list[RunResult]
-    asked: frozenset[str]
-    profile: Profile
-    without_weights: list[RunResult] = field(default_factory=list)
-    without_external: list[tuple[RunSpec, str]] = field(default_factory=list)
-    extended: int = 0
 
 
 def run_benchmark(

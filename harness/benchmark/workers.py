@@ -24,7 +24,7 @@ from harness.benchmark.listeners.events import Group, RunListener, RunObserver, 
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.utils import signs
-from harness.utils.parallel import uninterrupted
+from harness.utils.parallel import uninterrupted, without_main
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ def begin_imports(device: str, threads: int) -> bool:
         return False
     from multiprocessing import forkserver  # there is none on Windows
 
-    with _few_threads(threads), uninterrupted():
+    with _few_threads(threads), uninterrupted(), without_main():
         forkserver.ensure_running()
     return True
 
@@ -227,9 +227,10 @@ def begin_imports(device: str, threads: int) -> bool:
 def _starting(device: str, threads: int) -> Iterator[None]:
     """Around the start of a worker: it begins with the environment and the signals of workers."""
     if begin_imports(device, threads):
-        yield  # may wait for the server's imports, so an interrupt has to get through
+        with without_main():
+            yield  # may wait for the server's imports, so an interrupt has to get through
         return
-    with _few_threads(threads), uninterrupted():
+    with _few_threads(threads), uninterrupted(), without_main():
         yield
 
 
@@ -244,7 +245,7 @@ def carry_out_aside(
     context = _context(device)
     ours, theirs = context.Pipe()
     process = context.Process(target=_answer, args=(theirs, function, tuple(given)), daemon=True)
-    with _few_threads(threads):
+    with _few_threads(threads), without_main():
         process.start()
     theirs.close()
     try:

@@ -15,26 +15,24 @@ import pkgutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from harness.api.hooks import API_VERSION
-from harness.errors import HarnessError, UnknownNameError, UsageError
+from harness.calls.arguments import explained, warn_of
+from harness.errors import HarnessError, UnknownNameError
 from harness.plugins.discovery import DISTRIBUTION, FAULTS
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.plugins.validation import InvalidPlugin
 from harness.utils.names import unknown
 from harness.utils.text import clean, escaped_json
-
-if TYPE_CHECKING:
-    from harness.data.folder import FolderDataset
 
 COMMANDS = "harness.cli.commands"
 INTERRUPTED = 130
@@ -60,6 +58,11 @@ class Session:
         return self._loaded[0]
 
     @property
+    def shared(self) -> dict[str, Any]:
+        """What every call of a function of `harness` takes."""
+        return {"plugins": self.plugins, "strict_plugins": self.strict, "offline": self.offline}
+
+    @property
     def commands(self) -> dict[str, click.Command]:
         """The commands of plugins, by name."""
         return self._loaded[1]
@@ -70,27 +73,12 @@ class Session:
         commands = _commands(loaded)
         if self.strict:
             loaded.require_sound()
-        for broken in loaded.broken:
-            warn(str(broken))
-        for info in loaded.idle:
-            warn(
-                f"{info} does nothing: no function in it bears @hookimpl; a strategy is offered by "
-                "@hookimpl def harness_strategies(): return [MyStrategy]"
-            )
+        warn_of(loaded)
         return loaded, commands
 
-    def explained(self, error: UnknownNameError) -> UnknownNameError | UsageError:
-        """The error, or where a plugin was named that may offer the name, what to look at first."""
-        if "_loaded" not in vars(self):
-            return error
-        suspects = [*(one.info for one in self.plugins.broken), *self.plugins.idle]
-        if not suspects or "did you mean" in str(error):
-            return error
-        names = " and ".join(f"plugin {one.plugin!r}" for one in suspects)
-        return UsageError(
-            f"there is no {error.what} {error.name!r}; first mend {names}, which may offer it: see "
-            "the warning above"
-        )
+    def explained(self, error: UnknownNameError) -> HarnessError:
+        """The error, or what to look at first where a plugin may offer the name."""
+        return explained(error, self.plugins) if "_loaded" in vars(self) else error
 
 
 pass_session = click.make_pass_decorator(Session)
@@ -99,11 +87,6 @@ pass_session = click.make_pass_decorator(Session)
 def session_of(ctx: click.Context) -> Session:
     """The session of this call, made when it is first asked for."""
     return ctx.find_root().ensure_object(Session)
-
-
-def warn(message: str) -> None:
-    """A warning on stderr."""
-    click.echo(f"harness: warning: {message_lines(message)}", err=True)
 
 
 def message_lines(message: object) -> str:
@@ -255,15 +238,6 @@ JOIN_LABELS = click.option(
     is_flag=True,
     help="Labels of a --data folder that read the same (1 and 1.0) are one class.",
 )
-
-
-def own_folders(given: Mapping[str, Any]) -> list[FolderDataset]:
-    """The folders of a command's `--data`, read as `--columns`, `--window`, `--join-labels` say."""
-    from harness.data.folder import parse_data_option, with_options, with_windows
-
-    folders = [parse_data_option(option) for option in given["data"]]
-    read = with_options(folders, given["columns"], join_labels=given["join_labels"])
-    return with_windows(read, given["window"])
 
 
 class Finite(click.FloatRange):

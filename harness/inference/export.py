@@ -29,10 +29,17 @@ TIMM = "timm."  # a backbone `timm.NAME` is timm's NAME
 
 @dataclass(frozen=True)
 class Exported:
-    """A folder that was written; `library`: whose network takes the file, empty: nobody's known here."""
+    """A folder that was written.
+
+    Attributes:
+        library: whose network takes the file; empty: nobody's known here.
+        cell, seed: of the run.
+    """
 
     folder: Path
     library: str
+    cell: str = ""
+    seed: int = 0
 
 
 def export(run: KeptRun, loaded: PluginRegistry, folder: Path) -> Exported:
@@ -63,7 +70,7 @@ def export(run: KeptRun, loaded: PluginRegistry, folder: Path) -> Exported:
     files.write(folder / "model.safetensors", content)
     for name, text in texts.items():
         files.write(folder / name, text.encode())
-    return Exported(folder, library)
+    return Exported(folder, library, run.result.spec.cell, run.result.spec.seed)
 
 
 def published(run: KeptRun, backbone: Backbone, network: nn.Module) -> dict[str, Tensor]:

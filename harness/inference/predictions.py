@@ -32,6 +32,8 @@ class ImagePredictions:
         probabilities: float64 [N, C], the mean over the runs.
         logits: run id -> float32 [N, C].
         bad: name of a file that was left out -> why.
+        cell: DATASET / BACKBONE / STRATEGY of the runs.
+        seeds: of the runs.
     """
 
     files: tuple[str, ...]
@@ -39,6 +41,8 @@ class ImagePredictions:
     probabilities: np.ndarray
     logits: Mapping[str, np.ndarray]
     bad: Mapping[str, str]
+    cell: str = ""
+    seeds: tuple[int, ...] = ()
 
     @property
     def predicted(self) -> list[str]:
@@ -105,7 +109,9 @@ def predict(
             _check_finite(run, found)
             logits[run.result.run_id] = found
     mean = np.mean([softmax(found) for found in logits.values()], axis=0)
-    return ImagePredictions(decoded.names, first.classes, mean, logits, decoded.bad)
+    seeds = tuple(run.result.spec.seed for run in runs)
+    cell = first.result.spec.cell
+    return ImagePredictions(decoded.names, first.classes, mean, logits, decoded.bad, cell, seeds)
 
 
 def _plain(text: str) -> str:

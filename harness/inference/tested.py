@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.api.execution import ENGINE_VERSION
 from harness.api.records import RunResult
 from harness.api.strategy import Strategy
-from harness.benchmark.executor import tested_weights, weights_file
+from harness.benchmark.executor import tested_weights
 from harness.benchmark.identity import ROLES
 from harness.benchmark.reuse import find_run, spec_differences
 from harness.benchmark.suite import strategy_of
@@ -20,7 +20,7 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results import schema
 from harness.results.merge import existing
-from harness.results.store import Store
+from harness.results.store import Store, weights_file
 from harness.utils import files
 from harness.utils.names import did_you_mean, unknown
 

@@ -58,13 +58,13 @@ def write_board(
         loaded: plugins.
         tests: False leaves out statistics and claims, for which all predictions are read.
     """
-    board = _with_statistics(ranked, store) if tests else ranked
+    board = with_statistics(ranked, store) if tests else ranked
     with signs.doing("writing the board"):
         formats.write(board, folder, _page(board, store, loaded))
     return board
 
 
-def _with_statistics(ranked: Leaderboard, store: MergedStore) -> Leaderboard:
+def with_statistics(ranked: Leaderboard, store: MergedStore) -> Leaderboard:
     """With what the predictions say, and the conclusion from it."""
     with signs.doing("comparing strategies"):
         board = statistics.add_statistics(ranked, store)
@@ -153,32 +153,19 @@ def _selection(plan: Plan, loaded: PluginRegistry, trials: int | None) -> Select
     return Selection(name, known is None or known.higher_is_better, trials)
 
 
-def render_board(
-    ranked: Leaderboard,
-    wanted: str,
-    store: MergedStore,
-    loaded: PluginRegistry,
-    *,
-    tests: bool = True,
-) -> str:
+def render_board(board: Leaderboard, wanted: str, loaded: PluginRegistry) -> str:
     """A board in a format of the harness or of a plugin (`harness_render`), as it would be written.
-
-    Args:
-        ranked: what `rank_folder` made of `store`.
-        wanted: the format.
-        store: where the runs are.
-        loaded: plugins.
-        tests: as for `write_board`.
 
     Raises:
         UsageError: the format is not known.
     """
-    tested = tests and wanted not in formats.RANKS
-    board = _with_statistics(ranked, store) if tested else ranked
-    if wanted == "html":
-        return html_page.page(_page(board, store, loaded))
     if wanted not in formats.FORMATS:
         text = loaded.manager.hook.harness_render(board=board, format=wanted)
         if text is not None:
             return str(text)
     return formats.render(board, wanted)
+
+
+def render_page(board: Leaderboard, store: MergedStore, loaded: PluginRegistry) -> str:
+    """The page of a board with histories and predictions, as it would be written."""
+    return html_page.page(_page(board, store, loaded))

@@ -25,6 +25,7 @@ from harness.api.tracker import RunTracker, TrackedRun
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.utils.names import unknown
+from harness.utils.parallel import without_main
 
 # Assumed: what a tracker has not taken so long after the last run is lost.
 SECONDS_TO_END = 60.0
@@ -193,7 +194,8 @@ class _TrackerProcess:
         self.process = context.Process(
             target=_serve, args=(theirs, name, tuple(plugins), self.log), daemon=True
         )
-        self.process.start()
+        with without_main():
+            self.process.start()
         theirs.close()
         self.waiting: queue.SimpleQueue[object] = queue.SimpleQueue()
         threading.Thread(target=self._pass_on, name=f"tracker {name}", daemon=True).start()

@@ -426,6 +426,11 @@ def external_file(run_id: str, name: str) -> str:
     return f"{run_id}.external-{name}.safetensors"
 
 
+def weights_file(folder: Path, run_id: str) -> Path:
+    """The place of a run's tested weights."""
+    return folder / f"{run_id}.safetensors"
+
+
 def encoded(record: Record) -> bytes:
     """A record as it stands in a results folder."""
     return record.model_dump_json(indent=1).encode() + b"\n"

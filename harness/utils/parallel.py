@@ -1,14 +1,19 @@
-"""Work in threads, results in order, little in memory; processes that an interrupt passes by."""
+"""Work in threads, results in order, little in memory; processes that an interrupt passes by.
+
+None of these processes runs the script of a user.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,6 +25,21 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Start processes in this block: they import what they are sent and never the caller's script.
+
+    multiprocessing tells a new process which file `__main__` is, and that imports it: a script
+    would begin again in every worker, unless all of it stood under `if __name__ == "__main__"`.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def in_order(

@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from command import Cli
+from command import Cli, python
 from places import ROOT
 
 import harness.testing
@@ -295,6 +295,13 @@ def test_cli_page_is_current(generate):
     assert (DOCS / "cli.md").read_text() == generate.cli_page(), REGENERATE
 
 
+def test_the_page_of_the_notebook_is_current(generate):
+    page = generate.notebook_page.page()
+    assert (DOCS / "notebook.md").read_text().endswith(page), REGENERATE
+    assert page.count("```python") > 6
+    assert "<script" not in page
+
+
 def test_the_reference_is_current_and_has_every_name(generate):
     text = (DOCS / "reference.md").read_text()
     kit = {f"harness.testing.{name}" for name in harness.testing.__all__}
@@ -427,6 +434,24 @@ def test_all_of_harness_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert tolerances["demo-mri/resnet50-mini/full-ft"] == "-2"  # as [tolerances] says
     assert tolerances["demo-xray/resnet50-mini/full-ft"] == "-1"
     assert any("everything holds" in text for text in said.values())
+
+
+@pytest.mark.slow
+def test_the_page_on_python_runs_as_a_script_without_a_guard(tmp_path):
+    """Its workers are given tasks and never the script, which would begin again in each of them."""
+    script = next(one for one in blocks(DOCS / "python.md") if one.file == "first.py")
+    (tmp_path / script.file).write_text(script.text, encoding="utf-8")
+    assert '"jobs": 2' in script.text
+    assert "__main__" not in script.text
+    done = python("first.py", cwd=tmp_path)
+
+    first, *rest = done.stdout.splitlines()
+    assert first == "2 of 2 runs to do in results/first"
+    assert "2 runs made, 0 were there already" in done.stdout
+    assert rest[-1] == "True"
+    assert done.stdout.count(first) == 1
+    assert "estimated time: " in done.stderr
+    assert "everything holds" in Cli()("verify", tmp_path / "results" / "first").output
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from PIL import Image
 from places import TOY
 from winner import PLUGIN, record_of, write_images
 
+import harness
 from harness.inference.predictions import predict
 from harness.inference.sources import list_files
 from harness.inference.tested import find_tested
@@ -85,6 +86,21 @@ def test_a_cell_is_the_mean_over_its_seeds_and_a_seed_is_one_run(made, tmp_path)
         likelier = "bright" if float(row["p:bright"]) > float(row["p:dark"]) else "dark"
         assert row["predicted"] == likelier
     assert [row["file"] for row in both] == sorted(str(p) for p in (made / "images").rglob("*.*"))
+
+
+def test_from_python_it_returns_what_the_command_writes(made, tmp_path, capsys):
+    asked = {"results": made / "out", "plugins": TOY, "seed": 0}
+    found = harness.predict("own/toy/full-ft", [made / "images"], **asked)
+    given = ("own/toy/full-ft", made / "images", "--results", made / "out", "--seed", 0)
+    Cli((TOY,))("predict", *given, "--out", tmp_path / "0.csv")
+
+    rows = rows_of(tmp_path / "0.csv")
+    assert list(found.files) == [row["file"] for row in rows]
+    assert found.predicted == [row["predicted"] for row in rows]
+    shares = [[float(row["p:bright"]), float(row["p:dark"])] for row in rows]
+    np.testing.assert_allclose(found.probabilities, shares)
+    assert (found.cell, found.seeds) == ("own / toy / full-ft", (0,))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_name_is_a_run_a_record_or_a_cell_and_the_nearest_is_told(made, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from command import bench
 from toy_plugin import PROTOCOL
 
+import harness
 from harness.leaderboard import boards, statistics
 from harness.leaderboard.render import formats
 from harness.plugins.registry import load_plugins
@@ -121,11 +122,9 @@ def test_the_page_holds_statistics(made):
 
 def test_every_format_printed_is_the_file_that_was_written(made):
     """One source: what `--format` prints, and what the board's files hold."""
-    store, loaded = MergedStore([Store(made)]), load_plugins(environ={})
-    ranked = boards.rank_folder(store, loaded)
+    found = harness.load(made)
     for name, end in formats.FILES.items():
-        text = boards.render_board(ranked, name, store, loaded)
-        assert text == (made / f"leaderboard.{end}").read_text(encoding="utf-8")
+        assert found.render(name) == (made / f"leaderboard.{end}").read_text(encoding="utf-8")
 
 
 def test_the_order_in_which_files_were_written_changes_no_byte(made, tmp_path, harness_cli):

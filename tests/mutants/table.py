@@ -23,6 +23,7 @@ CONCLUSION, OF = f"{T}/leaderboard/test_conclusion.py", f"{T}/api/test_metric.py
 TRACKS = f"{T}/leaderboard/test_tracks.py"
 REGISTRY, PROVENANCE = (f"{T}/plugins/test_{name}.py" for name in ("registry", "provenance"))
 SESSION, NUMBERS = f"{T}/cli/test_session.py", f"{T}/cli/test_numbers.py"
+CALLS = f"{T}/calls"
 PUBLISH, KIT = f"{T}/publish/test_publish.py", f"{T}/testing/test_kit.py"
 
 
@@ -187,10 +188,14 @@ OUTSIDE = (
     Mutant("publish", "harness/results/privacy.py", "_BARE.sub(shown, _QUOTED.sub(quoted, text))", "_QUOTED.sub(quoted, text)", (f"{PUBLISH}::test_texts_without_paths_ids_and_names",)),
     Mutant("publish", "harness/results/privacy.py", 'if REVISION.fullmatch(revision or "") else None', "", (f"{PUBLISH}::test_which_ids_are_public",)),
     Mutant("command line", "harness/cli/session.py", "Exit(error.exit_code)", "Exit(0)", (f"{SESSION}::test_an_error_of_the_harness_is_one_line",)),
-    Mutant("command line", "harness/cli/session.py", "if not math.isfinite(number):", "if math.isnan(number):", (f"{NUMBERS}::test_options[bench---epochs-inf]",)),
+    Mutant("command line", "harness/cli/session.py", "if not math.isfinite(number):", "if math.isnan(number):", (f"{NUMBERS}::test_options[data-cache---older-than-inf]",)),
     Mutant("command line", "harness/cli/session.py", "        if session.strict:\n", "        if False:\n", (f"{SESSION}::test_strict_plugins_holds_where_no_plugin_is_needed",)),
-    Mutant("command line", "harness/cli/commands/bench.py", '@click.option("--limit", type=click.IntRange(min=1)', '@click.option("--limit", type=click.INT', (f"{NUMBERS}::test_a_negative_number_is_refused[bench---limit]",)),
+    Mutant("command line", "harness/cli/commands/bench.py", '@click.option("--limit", type=', '@click.option("--limits", "limit", type=', (f"{CALLS}/test_options.py::test_a_function_takes_the_options_of_its_command[bench]",)),
     Mutant("command line", "harness/cli/__init__.py", '        if arg == "":\n', "        if False:\n", (f"{SESSION}::test_an_empty_argument_is_told",)),
+    Mutant("from Python", "harness/calls/arguments.py", "if least is not None and number < least:", "if False:", (f"{CALLS}/test_mistakes.py::test_no_number_below_the_least",)),
+    Mutant("from Python", "harness/calls/bench.py", "    threads: int = 1,", "    threads: int = 2,", (f"{CALLS}/test_options.py::test_a_function_takes_the_options_of_its_command[bench]",)),
+    Mutant("from Python", "harness/calls/results.py", "return html.escape(clean(text))", "return clean(text)", (f"{CALLS}/test_results.py::test_names_in_html_are_text",)),
+    Mutant("from Python", "harness/calls/tables.py", "POINTS = 100.0", "POINTS = 1.0", (f"{CALLS}/test_results.py::test_differences_are_those_of_the_statistics_in_points",)),
     Mutant("external tests", "harness/leaderboard/drops.py", "targets[1] + targets[0].max() + 1", "targets[1]", (f"{T}/leaderboard/test_external.py::test_the_difference_is_external_less_test_and_its_error_that_of_both_sets",)),
     Mutant("external tests over splits", "harness/stats/splits.py", "apart, noise = apart & ~splits.common", "apart, noise = apart", (f"{T}/leaderboard/test_external.py::test_over_splits_it_is_that_of_plain_loops",)),
     Mutant("questions", "harness/leaderboard/questions.py", "if own >= units", "if own == units", (f"{T}/leaderboard/test_questions.py::test_rows_that_were_not_asked_for_more_stay_ranked",)),

@@ -334,13 +334,13 @@ def board(bench):
 
 def ranks(bench):
     with opened([bench.folder]) as store:
-        boards.render_board(boards.rank_folder(store, bench.loaded), "csv", store, bench.loaded)
+        boards.render_board(boards.rank_folder(store, bench.loaded), "csv", bench.loaded)
 
 
 def merged(bench):
     with opened([bench.sound, bench.folder]) as store:
         ranked = boards.rank_folder(store, bench.loaded)
-        boards.render_board(ranked, "md", store, bench.loaded)
+        boards.render_board(boards.with_statistics(ranked, store), "md", bench.loaded)
 
 
 def verified(bench):

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from harness.cli.session import (
-    Finite,
-    Session,
-    comma_names,
-    example,
-    pass_session,
-    print_text,
-    warn,
-)
-from harness.errors import UsageError
+from harness.calls.arguments import warn
+from harness.cli.session import Finite, Session, example, pass_session, print_text
 
 FOLDER = FILE = click.Path(path_type=Path)
 
@@ -44,7 +34,6 @@ FOLDER = FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--allow-not-comparable",
-    "allowed",
     multiple=True,
     metavar="CELLS",
     help="Cells (a glob) that need not be comparable: 'xray/*'.",
@@ -57,7 +46,6 @@ FOLDER = FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--fail-on",
-    callback=comma_names,
     metavar="VERDICTS",
     help="Verdicts that fail, with commas; without vanished, what both sides have is compared.  "
     "[worse,collapsed,newly-failing,vanished,not-comparable]",
@@ -95,34 +83,26 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
     compared.  A call that passes says what loss it would have seen.  In a GitHub workflow it also
     writes annotations and the step summary.
     """
-    from harness.leaderboard import boards
+    from harness.calls.folders import check
     from harness.results.gate import report
-    from harness.results.gate.compare import compare_folders, rules_of
-    from harness.results.gate.records import FAILING
     from harness.results.gate.sarif import sarif
     from harness.utils import files
     from harness.utils.streams import unguarded
 
-    if given["as_before"] is not None:
-        warn("--json FILE is now --figures FILE: in every other command --json prints JSON")
-    said = dict(map(_tolerance, given["tolerance"]))
-    rules = replace(
-        rules_of(baseline, given["metric"], said, given["cost"]),
-        allowed=given["allowed"],
-        beyond_images=given["beyond_images"],
-        seed_spread=given["seed_spread"],
-        cells=given["cells"],
-        fail_on=given["fail_on"] or FAILING,
+    every, as_before = given.pop("every"), given.pop("as_before")
+    junit, markdown, figures, found = (
+        given.pop(name) for name in ("junit", "markdown", "figures", "sarif")
     )
-    chosen = partial(boards.chosen_runs, loaded=session.plugins)
-    comparison = compare_folders(baseline, candidate, rules, chosen)
-    print_text(report.terminal(comparison, every=given["every"]))
+    if as_before is not None:
+        warn("--json FILE is now --figures FILE: in every other command --json prints JSON")
+    comparison = check(baseline, candidate, **given, **session.shared)
+    print_text(report.terminal(comparison, every=every))
     for path, option, render in (
-        (given["junit"], "--junit", report.junit),
-        (given["markdown"], "--markdown", report.markdown),
-        (given["figures"], "--figures", report.benchmark_json),
-        (given["as_before"], "--json", report.benchmark_json),
-        (given["sarif"], "--sarif", partial(sarif, baseline=baseline)),
+        (junit, "--junit", report.junit),
+        (markdown, "--markdown", report.markdown),
+        (figures, "--figures", report.benchmark_json),
+        (as_before, "--json", report.benchmark_json),
+        (found, "--sarif", partial(sarif, baseline=baseline)),
     ):
         if path is not None:
             with files.advising(path, f"choose another file with {option}"):
@@ -135,14 +115,3 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
             file.write(report.markdown(comparison))
     if comparison.failures:
         raise SystemExit(1)
-
-
-def _tolerance(text: str) -> tuple[str, float]:
-    cells, _, points = text.rpartition("=")
-    try:
-        number = float(points)
-    except ValueError as error:
-        raise UsageError(f"--tolerance {text}: give points, as in 2 or 'xray/*=2'") from error
-    if not math.isfinite(number):
-        raise UsageError(f"--tolerance {text}: {points} is not a finite number")
-    return cells or "*", number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -31,12 +30,10 @@ def command(session: Session, /, first: Path, second: Path, metric: str, wanted:
 
     It says what changed, and how sure that is.
     """
-    from harness.leaderboard import boards
+    from harness.calls.folders import compare
     from harness.results.gate import report
-    from harness.results.gate.compare import compare_folders, rules_of
 
-    chosen = partial(boards.chosen_runs, loaded=session.plugins)
-    comparison = compare_folders(first, second, rules_of(first, metric), chosen)
+    comparison = compare(first, second, metric=metric, **session.shared)
     if wanted == "terminal":
         print_text(report.terminal(comparison, every=True))
     elif wanted == "md":

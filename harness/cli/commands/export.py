@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from harness.cli.session import Session, example, pass_session
-from harness.errors import UsageError
 
 
 @click.command(epilog=example("harness export 3fa1 --out ward-network"))
@@ -33,17 +32,9 @@ def command(session: Session, run: str, out: Path, results: Path | None, seed: i
     RUN is an id or its first digits, the path of a record, or with --seed DATASET/BACKBONE/STRATEGY.
     The names are torchvision's, or timm's for backbones of timm.  Of `bench --save-weights`.
     """
-    from harness.inference.export import export
-    from harness.inference.tested import find_tested
+    from harness.calls.winner import export
     from harness.utils.text import clean
 
-    found = find_tested(run, results, seed=seed)
-    if len(found) > 1:
-        seeds = ", ".join(str(one.result.spec.seed) for one in found)
-        raise UsageError(
-            f"{run} has {len(found)} runs: choose one with --seed (there are: {seeds})"
-        )
-    made = export(found[0], session.plugins, out)
+    made = export(run, out, results=results, seed=seed, **session.shared)
     whose = f"{made.library} loads it strictly" if made.library else "in the names of its plugin"
-    spec = found[0].result.spec
-    click.echo(clean(f"{spec.cell}, seed {spec.seed} ({whose}): {made.folder}"))
+    click.echo(clean(f"{made.cell}, seed {made.seed} ({whose}): {made.folder}"))

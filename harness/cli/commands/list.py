@@ -12,7 +12,12 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from harness import Backbone, Dataset, Metric, Search, Strategy, Suite, Tracker
+from harness.api.backbone import Backbone
+from harness.api.dataset import Dataset
+from harness.api.metric import Metric
+from harness.api.records import Suite
+from harness.api.strategy import Search, Strategy
+from harness.api.tracker import Tracker
 from harness.cli.session import Session, example, pass_session, print_json, print_table
 from harness.plugins.registry import PluginRegistry
 

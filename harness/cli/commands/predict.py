@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from harness.cli.session import Session, example, pass_session
-from harness.errors import UsageError
 
 
 @click.command(epilog=example("harness predict ward/resnet50/lp-ft new-images --out predicted.csv"))
@@ -53,37 +52,11 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     probabilities are the mean over its seeds.  Images are prepared as those of the run were.  Of
     `bench --save-weights`.
     """
-    from harness.benchmark.sizing import choose_device
-    from harness.inference.predictions import predict
-    from harness.inference.sources import list_files
-    from harness.inference.tested import find_tested, remarks
-    from harness.utils import files
+    from harness.calls.winner import predict
     from harness.utils.text import clean, plural
 
-    out: Path = given["out"]
-    if out.suffix.lower() != ".csv":
-        raise UsageError(f"--out {out}: the name must end in .csv")
-    found = find_tested(
-        given["run"], given["results"], seed=given["seed"], weights=given["weights"]
-    )
-    listed = list_files(given["images"])
-    if listed.passed_over:
-        click.echo(clean(f"passed over: {', '.join(listed.passed_over)}"), err=True)
-    made = predict(
-        found,
-        listed,
-        session.plugins,
-        device=choose_device(given["device"]),
-        threads=given["threads"],
-        skip_bad_images=given["skip_bad_images"],
-    )
-    for name, why in made.bad.items():
-        click.echo(clean(f"left out: {name}: {why}"), err=True)
-    for one in found:
-        for remark in remarks(one, session.plugins):
-            click.echo(clean(f"run {one.result.run_id}: {remark}"), err=True)
-    files.write(out, made.to_csv().encode())
-    spec = found[0].result.spec
-    seeds = ", ".join(str(one.result.spec.seed) for one in found)
-    how = f"seed {seeds}" if len(found) == 1 else f"mean of the probabilities of seeds {seeds}"
-    click.echo(clean(f"{plural(len(made.files), 'image')} by {spec.cell}, {how}: {out}"))
+    made = predict(**given, **session.shared)
+    seeds = ", ".join(map(str, made.seeds))
+    one = len(made.seeds) == 1
+    how = f"seed {seeds}" if one else f"mean of the probabilities of seeds {seeds}"
+    click.echo(clean(f"{plural(len(made.files), 'image')} by {made.cell}, {how}: {given['out']}"))

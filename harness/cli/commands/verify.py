@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from harness.cli.session import COLUMNS, JOIN_LABELS, Session, example, pass_session, print_json
-from harness.errors import UsageError
-from harness.utils.text import clean
-
-if TYPE_CHECKING:
-    from harness.results.verify import Replay, Replayed, VerificationReport
 
 
 @click.command(epilog=example("harness verify results/demo --replay 3"))
@@ -41,7 +34,6 @@ def command(
     folder: Path,
     *,
     as_json: bool,
-    reference: Path | None,
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Check every file of a results folder.
@@ -49,99 +41,12 @@ def command(
     Figures are held against the stored logits, runs against splits and plan.  FOLDER may be a
     package of `harness submit` too.  Exit code 1: some file does not hold.
     """
-    from harness.results import package
-    from harness.results.verify import verify
+    from harness.calls.folders import verify
 
-    packed = folder.suffix == ".zip" and folder.is_file()
-    if not (packed or folder.is_dir()):
-        raise UsageError(
-            f"{folder} is no folder and no package; give a results folder, as in results/demo, or "
-            "what `harness submit` wrote"
-        )
-    with package.unpacked(folder) if packed else nullcontext(folder) as place:
-        report, replayed = verify(place, session.plugins, _replay(session, given), reference)
+    found = verify(folder, **given, **session.shared)
     if as_json:
-        print_json(_plain(report, replayed))
+        print_json(found.to_dict())
     else:
-        _print(report, replayed)
-    if report.problems:
+        click.echo(str(found))
+    if not found.holds:
         raise SystemExit(1)
-
-
-def _replay(session: Session, given: dict[str, Any]) -> Replay | None:
-    from harness.api.dataset import Access
-    from harness.benchmark.replay import ReplayOptions, replay
-    from harness.benchmark.sizing import choose_device
-
-    device = None if given["device"] is None else choose_device(given["device"])
-    if not given["replay"]:
-        return None
-    options = ReplayOptions(
-        count=given["replay"],
-        seed=given["seed"],
-        device=device,
-        data=given["data"],
-        columns=given["columns"],
-        join_labels=given["join_labels"],
-        window=given["window"],
-        weights=given["weights"],
-        access=Access(offline=session.offline),
-    )
-    return partial(replay, loaded=session.plugins, options=options)
-
-
-def _print(report: VerificationReport, replayed: list[Replayed]) -> None:
-    for problem in report.problems:
-        click.echo(str(problem))
-    for one in replayed:
-        if one.holds:
-            click.echo(clean(f"{one.result.spec.cell}, seed {one.result.spec.seed}: {one.told}"))
-    for what, runs in sorted(report.unchecked.items()):
-        click.echo(clean(f"not checked: {what} ({runs} runs)"))
-    if report.superseded:
-        click.echo(f"{report.superseded} runs are no longer asked for by plan.json")
-    wrong = len(report.files)
-    click.echo(
-        f"{report.runs} runs, {report.failed} failed; {report.figures} figures computed again: "
-        + (f"{wrong} files do not hold" if wrong else "everything holds")
-    )
-    if not wrong:
-        _print_limits(bool(replayed))
-
-
-def _print_limits(replayed: bool) -> None:  # noqa: FBT001
-    """Print the questions that a folder in which everything holds leaves open."""
-    from harness.results.verify import NOT_SHOWN
-
-    click.echo("not shown by files:")
-    for one in NOT_SHOWN:
-        click.echo(f"- {one}")
-    if not replayed:
-        click.echo("`--replay N` trains N of the runs again and compares their predictions")
-
-
-def _plain(report: VerificationReport, replayed: list[Replayed]) -> dict[str, object]:
-    from harness.results.verify import NOT_SHOWN
-
-    return {
-        "holds": not report.problems,
-        "runs": report.runs,
-        "failed": report.failed,
-        "superseded": report.superseded,
-        "figures": report.figures,
-        "problems": [vars(problem) for problem in report.problems],
-        "not_checked": dict(sorted(report.unchecked.items())),
-        "not_shown": list(NOT_SHOWN),
-        "replayed": [
-            {
-                "run_id": one.result.run_id,
-                "cell": one.result.spec.cell,
-                "seed": one.result.spec.seed,
-                "holds": one.holds,
-                "compared": one.compared,
-                "difference": one.difference,
-                "message": one.told,
-            }
-            for one in replayed
-        ],
-    }

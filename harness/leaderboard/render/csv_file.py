@@ -15,7 +15,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 
 from harness.api.leaderboard import BoardRun, ClaimAnswer, Leaderboard
@@ -86,6 +86,18 @@ FORMULA = ("=", "+", "-", "@")
 
 def render(board: Leaderboard) -> str:
     """The runs: the whole file, header first, lines ended by a line feed."""
+    header, rows = table(board)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    shown = Shown()
+    for row in rows:
+        writer.writerow([shown[v] if isinstance(v, str) else cell(v) for v in row])
+    return out.getvalue()
+
+
+def table(board: Leaderboard) -> tuple[list[str], Iterator[list[object]]]:
+    """The columns of the file, and the values of every run as they are."""
     test, validation = _metrics(board, "metrics"), _metrics(board, "validation")
     external = _external(board)
     later = [
@@ -104,26 +116,22 @@ def render(board: Leaderboard) -> str:
         *(f"error_{name}" for name in ERROR),
         *(_headers("external", [f"{name} {metric}" for name, metric in external])),
     ]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    shown = Shown()
-    for run in board.runs:
-        metrics = run.metrics
-        values = [
+    rows = (
+        [
             *identity(run),
             *(getattr(run, name) for name in later),
-            *_figures(metrics, test),
+            *_figures(run.metrics, test),
             *_figures(run.validation, validation),
-            {name: found.by_class for name, found in metrics.items() if found.by_class},
-            {name: found.reason for name, found in metrics.items() if found.value is None},
+            {name: found.by_class for name, found in run.metrics.items() if found.by_class},
+            {name: found.reason for name, found in run.metrics.items() if found.value is None},
             *cost(run),
             *record(run),
             *_failure(run.error),
             *_external_figures(run, external),
         ]
-        writer.writerow([shown[v] if isinstance(v, str) else cell(v) for v in values])
-    return out.getvalue()
+        for run in board.runs
+    )
+    return header, rows
 
 
 class Shown(dict[str, object]):

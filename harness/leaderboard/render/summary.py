@@ -78,24 +78,6 @@ def _ranking(board: Leaderboard, track: Track, width: int) -> list[str]:
 
 def _rows(board: Leaderboard, track: Track, width: int, count: int) -> list[str]:
     """Rows in order of rank with their average difference to the control and its interval."""
-    given = (board.statistics or {}).get(track.id) or {}
-    averages: Mapping[str, Json] = given.get("averages", {})
-    rows = track.rows[:count]
-    columns: list[tuple[Column, Sequence[str]]] = [
-        (Column("#"), [NOTHING if row.position is None else str(row.position) for row in rows]),
-        (Column("strategy", words=True), [clean(row.label) for row in rows]),
-    ]
-    if width >= ROOMY:
-        columns.append((Column("mean"), [text.metric(row.value) for row in rows]))
-    columns += [
-        (Column(f"vs {board.control}"), [_difference(row, track, averages) for row in rows]),
-        (Column("verdict", words=True), [_verdict(row, track, averages) for row in rows]),
-    ]
-    names = [heading for heading, _ in columns]
-    cells = tuple(
-        tuple(Cell(value) for value in values)
-        for values in zip(*(values for _, values in columns), strict=True)
-    )
     blocks = text.plural(len(track.blocks), "block")
     if track.question:
         blocks = f"over {clean(track.question)}, {blocks}"
@@ -104,10 +86,37 @@ def _rows(board: Leaderboard, track: Track, width: int, count: int) -> list[str]
         caption += f"; {text.plural(len(track.rows) - count, 'row')} more"
     if track.tuned:
         caption = f"Tuned: {caption}"
-    return [
-        *wrapped(caption, width).splitlines(),
-        *grid(Table(tuple(names), cells, stub=2), width).splitlines(),
+    table = ranking(board, track, most=count, mean=width >= ROOMY)
+    return [*wrapped(caption, width).splitlines(), *grid(table, width).splitlines()]
+
+
+def ranking(
+    board: Leaderboard, track: Track, *, most: int | None = None, mean: bool = True
+) -> Table:
+    """Place, strategy, mean, difference to the control with its interval, verdict.
+
+    Args:
+        board: where the statistics are.
+        track: whose rows these are.
+        most: only so many rows; None: all.
+        mean: the mean itself is shown, too.
+    """
+    given = (board.statistics or {}).get(track.id) or {}
+    averages: Mapping[str, Json] = given.get("averages", {})
+    rows = track.rows[:most]
+    columns: list[tuple[Column, Sequence[str]]] = [
+        (Column("#"), [NOTHING if row.position is None else str(row.position) for row in rows]),
+        (Column("strategy", words=True), [clean(row.label) for row in rows]),
     ]
+    if mean:
+        columns.append((Column("mean"), [text.metric(row.value) for row in rows]))
+    columns += [
+        (Column(f"vs {board.control}"), [_difference(row, track, averages) for row in rows]),
+        (Column("verdict", words=True), [_verdict(row, track, averages) for row in rows]),
+    ]
+    names = tuple(heading for heading, _ in columns)
+    cells = zip(*(values for _, values in columns), strict=True)
+    return Table(names, tuple(tuple(map(Cell, values)) for values in cells), stub=2)
 
 
 def _difference(row: Row, track: Track, averages: Mapping[str, Json]) -> str:

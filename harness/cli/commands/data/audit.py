@@ -14,14 +14,12 @@ from harness.cli.session import (
     WINDOW,
     Session,
     example,
-    own_folders,
     pass_session,
     print_json,
 )
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness import Dataset
     from harness.data.audit.audit import Audited
 
 
@@ -61,65 +59,19 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     The source's own splits are judged as they are, and beside them those that a run uses.
     Exit code 1: a group, an exact or a confirmed near duplicate crosses splits.
     """
-    from harness.api.dataset import Access
+    from harness.calls.audits import audit_each, gathered
     from harness.data.audit import terminal
-    from harness.data.audit.audit import audit
-    from harness.utils import pulse, signs
 
-    access = Access(offline=session.offline, lock=given["lock"])
-    found, problems = [], []
-    for dataset in _chosen(session, given):
-        try:
-            with pulse.shown(), signs.doing(f"reading {dataset.name}") as read:
-                one = audit(dataset, access, read)
-        except HarnessError as error:  # the others are looked at all the same
-            problems.append(error)
-            continue
-        found.append(one)
-        if not given["as_json"]:
+    as_json, places = given.pop("as_json"), {name: given.pop(name) for name in ("html", "out")}
+    each: list[Audited | HarnessError] = []
+    for one in audit_each(*given.pop("names"), **given, **session.shared):
+        each.append(one)
+        if not (as_json or isinstance(one, HarnessError)):
             click.echo(terminal.render(one.report))
-    if given["as_json"]:
-        print_json(_as_json(found))
-    _write(found, given["html"], given["out"])
-    if problems:
-        raise type(problems[0])("\n".join(map(str, problems)))
-    if any(one.report.crosses for one in found):
+    found = gathered(one for one in each if not isinstance(one, HarnessError))
+    if as_json:
+        print_json(found.to_dict())
+    found.write(**places)
+    gathered(each)  # raises what went wrong
+    if found.crosses:
         raise SystemExit(1)
-
-
-def _chosen(session: Session, given: dict[str, Any]) -> list[Dataset]:
-    from harness.benchmark.suite import with_folders
-    from harness.utils.names import choose
-
-    names, folders = given["names"], own_folders(given)
-    if not (names or folders):
-        raise UsageError(
-            "name datasets (`harness list datasets` shows them) or give --data NAME=FOLDER"
-        )
-    known = with_folders(session.plugins.datasets, folders)
-    chosen = choose(names, known, "dataset") if names else []
-    return [known[name] for name in dict.fromkeys([*chosen, *(one.name for one in folders)])]
-
-
-def _as_json(found: list[Audited]) -> dict[str, object]:
-    audits = [one.report.model_dump(mode="json") for one in found]
-    return {"crosses": any(one.report.crosses for one in found), "audits": audits}
-
-
-def _write(found: list[Audited], html: Path | None, out: Path | None) -> None:
-    import json
-
-    from harness.data.audit import page
-    from harness.utils import files
-
-    places = [html] if html else []
-    if out:
-        places.append(out / "audit.html")
-        text = json.dumps(_as_json(found), indent=1) + "\n"
-        files.write(out / "audit.json", text.encode())
-    if places:
-        content = page.render(found).encode()
-        for place in places:
-            option = "file with --html" if place == html else "folder with --out"
-            with files.advising(place, f"choose another {option}"):
-                files.write(place, content)

@@ -14,8 +14,9 @@ from harness.errors import DataError, HarnessError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Backbone, Dataset, Suite
-    from harness.api.dataset import Access
+    from harness.api.backbone import Backbone
+    from harness.api.dataset import Access, Dataset
+    from harness.api.records import Suite
     from harness.data.hub import HubDataset
     from harness.plugins.registry import PluginRegistry
     from harness.utils.progress import Meter

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.calls.arguments import own_folders
 from harness.cli.session import (
     COLUMNS,
     JOIN_LABELS,
     WINDOW,
     Session,
     example,
-    own_folders,
     pass_session,
     print_json,
 )
