@@ -94,9 +94,10 @@ def _tuning(plan: BenchPlan) -> list[str]:
 def _protocol(suite: Suite) -> str:
     p = suite.protocol
     patience = "no early stop" if p.patience is None else f"patience {p.patience}"
+    own = "" if p.preprocessing == "protocol" else " or as each network declares"
     return (
         f"protocol {p.name}: {p.optimizer} {p.lr:g}, batch {p.batch_size}, at most {p.epochs:g} "
-        f"epochs, {patience}, {p.crop} px"
+        f"epochs, {patience}, {p.crop} px{own}"
     )
 
 

@@ -21,6 +21,7 @@ from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
 from harness.data.division.split import Division
+from harness.data.images import PixelForm
 from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -38,7 +39,7 @@ class WorkerSetup:
     """Everything that the runs of one call share; it can be sent to another process.
 
     Attributes:
-        images: dataset and division -> its decoded images; sent by the name of their file.
+        images: dataset, division and form -> its decoded images; sent by the name of their file.
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
         from_weights: run id -> its tested weights, of finished runs of which only further test sets
@@ -50,7 +51,7 @@ class WorkerSetup:
     """
 
     suite: str
-    images: Mapping[tuple[str, Division], ImageSet]
+    images: Mapping[tuple[str, Division, PixelForm], ImageSet]
     weights: Mapping[str, WeightsFile | None]
     device: str = "cpu"
     shortened: bool = False

@@ -47,6 +47,10 @@ def run_specs(
         name: trials_of(strategy_of(loaded, name, suite.settings.get(name, {})), suite.tuning)
         for name in suite.strategies
     }
+    own = {
+        name: suite.protocol.resolve(loaded.backbones[name].preprocessing)
+        for name in suite.backbones
+    }
     hashes = {name: file.sha256 if file else "none" for name, file in weights.items()}
     sources = {
         (kind, name): provenance.source_hash(loaded.owner(kind, name).module)
@@ -86,6 +90,7 @@ def run_specs(
                     present_only=known is not None and bool(known.lacking),
                     labels=division.labels,
                     mirrored=MIRROR in protocol.augment and resolved.datasets[dataset].mirrors,
+                    preprocessing=own[backbone],
                 )
                 if request.shard is None or _falls(spec, request.shard):
                     found.append(spec)

@@ -237,7 +237,7 @@ class _Runner:
         """The data of a run; `given`: dataset -> a file that says how it is divided."""
         spec, record = result.spec, result.data
         division, file = Division.of(spec), "" if given is None else str(given[spec.dataset])
-        key = f"{spec.dataset} {spec.limit} {spec.labels} {canonical(spec.protocol)} {file}"
+        key = f"{spec.dataset} {spec.limit} {spec.labels} {canonical(spec.seen)} {file}"
         if key not in self._prepared:
             access = replace(
                 self.options.access,
@@ -247,7 +247,7 @@ class _Runner:
             )
             # All divisions of a dataset share the images that are decoded for the first.
             seed = 0 if given is None else spec.protocol.split_seed
-            first = spec.protocol.model_copy(update={"split_seed": seed})
+            first = spec.seen.model_copy(update={"split_seed": seed})
             self._prepared[key] = preparation.prepare_dataset(
                 self.datasets[spec.dataset], first, access, limit=spec.limit, divisions=[division]
             ).divided(division)

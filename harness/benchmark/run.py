@@ -39,6 +39,7 @@ from harness.data.preparation import (
     survey_dataset,
 )
 from harness.data.requirements import find_weights, list_requirements, require
+from harness.errors import DataError
 from harness.leaderboard.boards import refresh_board
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -161,10 +162,7 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
     store = _store(resolved, options)
     results = store.results()
     infos = {
-        name: _recorded(dataset, resolved, loaded, results)
-        or survey_dataset(
-            dataset, suite.protocol, access, limit=request.limit, divisions=other_divisions(suite)
-        )
+        name: _recorded(dataset, resolved, loaded, results) or _survey(dataset, resolved, access)
         for name, dataset in resolved.datasets.items()
         if ("data", name) not in absent
     }
@@ -188,6 +186,18 @@ def _resolved(
 def other_divisions(suite: Suite) -> list[Division]:
     """The divisions of a suite's datasets beside the protocol's own."""
     return [one for one in divisions(suite) if one != Division(suite.protocol.split_seed)]
+
+
+def _survey(dataset: Dataset, resolved: ResolvedSuite, access: Access) -> DatasetInfo:
+    """The facts of a dataset; it is decoded where its images are, in every form."""
+    first, *others = (
+        survey_dataset(
+            dataset, protocol, access,
+            limit=resolved.request.limit, divisions=other_divisions(resolved.suite),
+        )
+        for protocol in resolved.protocols.values()
+    )  # fmt: skip
+    return replace(first, decoded=first.decoded and all(one.decoded for one in others))
 
 
 def _recorded(
@@ -296,20 +306,30 @@ def _prepare_one(
     resolved: ResolvedSuite, options: BenchOptions, say: Say, dataset: Dataset
 ) -> PreparedDataset:
     started = time.perf_counter()
-    prepared = prepare_unchecked(
-        dataset,
-        resolved.suite.protocol,
-        options.access,
-        limit=resolved.request.limit,
-        progress=DecodingProgress(dataset.name, say),
-        divisions=other_divisions(resolved.suite),
-    )
+    (_, prepared), *others = [
+        (
+            form,
+            prepare_unchecked(
+                dataset,
+                protocol,
+                options.access,
+                limit=resolved.request.limit,
+                progress=DecodingProgress(dataset.name, say),
+                divisions=other_divisions(resolved.suite),
+            ),
+        )
+        for form, protocol in resolved.protocols.items()
+    ]
+    if any(other.fingerprint != prepared.fingerprint for _, other in others):
+        raise DataError(f"dataset {dataset.name!r} was changed while it was read: run again")
     skipped = prepared.images.record.skipped
     if skipped:
         say(f"{dataset.name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
     for note in prepared.notes:
         say(f"{dataset.name}: {note}")
-    return replace(prepared, seconds=time.perf_counter() - started - prepared.aside)
+    aside = prepared.aside + sum(other.aside for _, other in others)
+    spent = time.perf_counter() - started - aside
+    return replace(prepared, seconds=spent, aside=aside, forms=dict(others))
 
 
 def _setup(
@@ -323,13 +343,13 @@ def _setup(
     """Write the splits, and gather what every run shares."""
     images = {}
     protocol = plan.resolved.suite.protocol
-    for name, division in {Group.of(spec).images: None for spec in plan.specs}:
-        divided = datasets[name].divided(division)
+    for name, division, form in {Group.of(spec).images: None for spec in plan.specs}:
+        divided = datasets[name].formed(form).divided(division)
         stem = name if division.split == protocol.split_seed else f"{name}.{division.split}"
         file = store.write_split(stem, divided.splits.model_dump_json(indent=1))
         record = divided.images.record.model_copy(update={"split_file": f"splits/{file}"})
         external = {each: _kept_split(one, store) for each, one in divided.external.items()}
-        images[name, division] = replace(divided.images, record=record, external=external)
+        images[name, division, form] = replace(divided.images, record=record, external=external)
     return WorkerSetup(
         suite=plan.resolved.suite.name,
         images=images,
