@@ -95,7 +95,7 @@ class BackboneCase:
         if declared is None:
             return SIZES
         sides = [declared.nearest(side) for side in (1, *(width for _, width in SIZES))]
-        sides += [declared.size] * (declared.size is not None)
+        sides += [] if declared.size is None else [declared.size]
         return tuple((side, side) for side in dict.fromkeys(sides))
 
     @cached_property

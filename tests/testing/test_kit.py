@@ -241,9 +241,9 @@ def test_a_backbone_is_checked_with_the_sizes_that_it_declares():
     case = backbone.BackboneCase(ToyBackbone(preprocessing=Preprocessing(multiple=32)))
     assert case.sizes == ((32, 32), (64, 64), (96, 96), (224, 224))
     assert case.images.shape == (3, 3, 64, 64)
-    wide = Preprocessing(size=224, multiple=14, bounds=(98, None))
+    wide = Preprocessing(size=100, multiple=14, bounds=(98, None))
     case = backbone.BackboneCase(ToyBackbone(preprocessing=wide))
-    assert case.sizes == ((98, 98), (224, 224))
+    assert case.sizes == ((98, 98), (224, 224), (100, 100))
     assert case.images.shape == (3, 3, 98, 98)
 
 
