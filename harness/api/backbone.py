@@ -65,6 +65,8 @@ class Backbone(BaseModel):
         compiling: figures by which a plan decides whether its steps are compiled; None: they are not.
         preprocessing: images as it was trained to see them; used where the protocol's
             `preprocessing` is 'backbone'.  None: it takes any size, and the protocol's values.
+        sources: other code that makes it, beside the plugin's own: its name, with a version or a
+            sha256.  It is part of a run's identity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +80,7 @@ class Backbone(BaseModel):
     miniature: bool = False
     compiling: Compiling | None = None
     preprocessing: Preprocessing | None = None
+    sources: tuple[tuple[str, str], ...] = ()
 
     @abstractmethod
     def build(self, classes: int) -> nn.Sequential:

@@ -408,14 +408,20 @@ class WeightsRecord(Record):
     miniature: bool = False
 
 
-class PluginRecord(Record):
-    """The code of a plugin; `dirty`: an editable or loose file, or a tree with changes."""
+class PluginRecord(Extended):
+    """The code of a plugin; `dirty`: an editable or loose file, or a tree with changes.
+
+    `others`: other code that makes a backbone, name -> version or sha256; `source` is over it, too.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("others",)
 
     plugin: str
     distribution: str | None = None
     version: str | None = None
     source: str
     dirty: bool | None = None
+    others: dict[str, str] = {}
 
 
 class Environment(Record):

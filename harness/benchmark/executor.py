@@ -248,7 +248,15 @@ def plugin_records(loaded: PluginRegistry, spec: RunSpec) -> dict[str, PluginRec
         kind = ROLES.get(role, "datasets")
         if name in getattr(loaded, kind):
             owner = loaded.owner(kind, name)
-            records[role] = provenance.plugin_record(owner.plugin, owner.module, owner.distribution)
+            record = provenance.plugin_record(owner.plugin, owner.module, owner.distribution)
+            if role == "backbone":
+                record = record.model_copy(
+                    update={
+                        "source": loaded.source(kind, name),
+                        "others": dict(loaded.backbones[name].sources),
+                    }
+                )
+            records[role] = record
     return records
 
 

@@ -12,7 +12,6 @@ from harness.benchmark.suite import ResolvedSuite, strategy_of
 from harness.benchmark.trials import Trial, label_budgets, seed_pairs, trials_of
 from harness.data.division.split import Division
 from harness.data.preparation import DatasetInfo
-from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 
@@ -53,7 +52,7 @@ def run_specs(
     }
     hashes = {name: file.sha256 if file else "none" for name, file in weights.items()}
     sources = {
-        (kind, name): provenance.source_hash(loaded.owner(kind, name).module)
+        (kind, name): loaded.source(kind, name)
         for kind, names in (
             ("backbones", suite.backbones),
             ("strategies", suite.strategies),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -197,6 +198,8 @@ class _Runner:
     def _check_code(self, spec: RunSpec) -> None:
         if spec.engine != ENGINE_VERSION:
             raise HarnessError(f"made by engine {spec.engine}, this is engine {ENGINE_VERSION}")
+        with suppress(KeyError):
+            self.loaded.backbones[spec.backbone]  # a plugin that refuses it says why
         for role, name in code_names(spec).items():
             known = getattr(self.loaded, ROLES[role])
             if name not in known:
@@ -204,8 +207,7 @@ class _Runner:
                     f"no plugin offers the {role} {name!r}{did_you_mean(name, known)}; "
                     "give the plugin with -p"
                 )
-            module = self.loaded.owner(ROLES[role], name).module
-            if provenance.source_hash(module) != spec.sources.get(role):
+            if self.loaded.source(ROLES[role], name) != spec.sources.get(role):
                 raise HarnessError(
                     f"the code of {role} {name!r} is not the code that made it: install the "
                     "version that its record names"

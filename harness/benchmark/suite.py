@@ -102,7 +102,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         )
     changes: dict[str, Any] = {
         "datasets": datasets,
-        "backbones": _axis(request.backbones, suite.backbones, loaded.backbones, "backbone"),
+        "backbones": _backbones(request.backbones, suite.backbones, loaded),
         "strategies": _axis(request.strategies, suite.strategies, loaded.strategies, "strategy"),
         "seeds": request.seeds or suite.seeds,
         "weights": _weights(request, suite),
@@ -342,6 +342,14 @@ def _axis(
     if not (patterns or listed):
         return ()
     return tuple(choose(patterns or listed, registered, what, listed if patterns else ()))
+
+
+def _backbones(
+    patterns: Sequence[str], listed: Sequence[str], loaded: PluginRegistry
+) -> tuple[str, ...]:
+    """As `_axis`, with the networks that a plugin knows by name."""
+    chosen = loaded.choose_backbones(patterns or listed, listed if patterns else ())
+    return tuple(chosen if patterns or listed else ())
 
 
 def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:

@@ -122,7 +122,7 @@ def _library(name: str, classes: int, tensors: Mapping[str, Tensor]) -> tuple[st
         library, of = "torchvision", name
         code = f"torchvision.models.get_model({of!r}, num_classes={classes})"
         known, build = models.list_models(), models.get_model
-    if of not in known:
+    if of.partition(".")[0] not in known:  # the rest is the tag of timm's weights
         return "", ""
     with torch.device("meta"):
         wanted = build(of, num_classes=classes).state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.api.backbone import Backbone
@@ -42,6 +43,8 @@ def subjects(
         for broken in loaded.broken:
             if broken.info.plugin == name:
                 raise PluginError(str(broken))
+        with suppress(KeyError):
+            loaded.backbones[name]  # a plugin that refuses it says why
         raise _nothing(loaded, name)
     checkable = []
     for kind, offer in offers:
