@@ -267,3 +267,11 @@ def test_an_unknown_name_and_a_glob_are_told():
     for name, said in (("timm:resnet81", "did you mean timm:resnet"), ("timm:*", "no network '*'")):
         done = cli("bench", "toy", "--backbones", name, "--dry-run", exit_code=2)
         assert said in done.output, done.output
+
+
+def test_what_is_hung_on_one_stage_is_not_on_all():
+    chain = timm_backbone("resnet18", **SMALL["resnet18"]).build(3).eval()
+    seen = []
+    chain.stage1.register_forward_hook(lambda *_: seen.append(1))
+    chain(images().float())
+    assert seen == [1]
