@@ -10,11 +10,14 @@ from toys import ToyVgg, own_network, toy_run, toy_start
 
 from harness.engine import run
 from harness.errors import PhaseError
+from harness_bitfit import BitFit
 from harness_layer_decay import LayerDecay
 from harness_partial_tuning import LastK, NormOnly, SingleStage
 
 STAGES = ("stem", "layer1", "layer2", "head")
 CHOSEN = {
+    "bitfit": BitFit(),
+    "bitfit-train": BitFit(norm="train"),
     "norm-only": NormOnly(),
     "norm-only-eval": NormOnly(norm="eval"),
     "last-k": LastK(k=2),
@@ -36,7 +39,10 @@ def whole(*stages):
 
 # What learns at which multiple of the rate (the head's two tensors do in all, at 1), and the stages
 # in train mode.
+BIASES = tuple(f"{stage}.{layer}.bias" for stage in STAGES[:3] for layer in ("conv", "norm"))
 LEARNING = {
+    "bitfit": (dict.fromkeys(BIASES, 1.0), ()),
+    "bitfit-train": (dict.fromkeys(BIASES, 1.0), STAGES),
     "norm-only": (dict.fromkeys(NORMS, 1.0), STAGES),
     "norm-only-eval": (dict.fromkeys(NORMS, 1.0), ()),
     "last-k": (dict.fromkeys(whole("layer1", "layer2"), 1.0), STAGES[1:]),
@@ -104,6 +110,12 @@ def test_a_network_without_norms_is_probed_and_says_so():
     phase = vgg(NormOnly())
     assert phase.name == "head"
     assert learning(phase) == {"head": 1.0}
+
+
+def test_biases_of_layers_without_norms_learn():
+    phase = vgg(BitFit())
+    assert (phase.name, phase.trainable) == ("biases", 4 + 12 + 3 + 3 * 12)
+    assert learning(phase) == {"block1": 1.0, "fc": 1.0, "head": 1.0}
 
 
 def test_a_stage_that_is_new_belongs_to_the_head():
