@@ -1,7 +1,7 @@
 """The table of docs/timm.md: networks of timm, how each is taken apart, or why it cannot be used.
 
     python docs/timm_table.py            makes every row anew
-    python docs/timm_table.py NAME ...   and adds these networks
+    python docs/timm_table.py NAME ...   makes the rows of these networks, and keeps the others
 
 A row takes seconds: the network is built, its chain held against it to the bit, and the promises
 that need no values are checked.
@@ -12,29 +12,30 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).parent / "timm.md"
 BEGIN, END = "<!-- networks -->", "<!-- end -->"
 HEAD = "| network | taken apart as | stages | sides | |\n|---|---|---|---|---|"
-NAME = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
+ROW = re.compile(r"^\| `([^`]+)` \|.*$", re.MULTILINE)
 
 
-def main(names: Iterable[str]) -> None:
+def main(names: Sequence[str]) -> None:
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     table, _, after = rest.partition(END)
-    rows = []
-    for name in sorted({*NAME.findall(table), *names}):
-        rows.append(row(name))
-        print(rows[-1], flush=True)  # noqa: T201 - a script
-    used = sum("refused" not in one for one in rows)
-    whole = sum("| whole |" in one for one in rows)
+    rows = {found[1]: found[0] for found in ROW.finditer(table)}
+    for name in names or list(rows):
+        rows[name] = row(name)
+        print(rows[name], flush=True)  # noqa: T201 - a script
+    used = [one for one in rows.values() if "| refused" not in one]
+    whole = sum("| whole |" in one for one in used)
     said = (
-        f"Of {len(rows)} networks {used} can be used, {whole} of them in two stages; {_versions()}."
+        f"Of {len(rows)} networks {len(used)} can be used, {whole} of these in two stages "
+        f"({_versions()})."
     )
-    text = "\n".join([before + BEGIN, said, "", HEAD, *rows, END])
-    PAGE.write_text(text + after, encoding="utf-8")
+    lines = [said, "", HEAD, *(rows[name] for name in sorted(rows))]
+    PAGE.write_text("\n".join([before + BEGIN, *lines, END]) + after, encoding="utf-8")
 
 
 def row(name: str) -> str:

@@ -5,6 +5,7 @@ The oracle is `timm.create_model` with the same seed; nothing of `harness_timm.c
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,14 @@ STAGES = {
 STRATEGIES = load_plugins(environ={"HARNESS_NO_AUTOLOAD": "1"}).strategies
 
 
-@pytest.fixture(scope="module", params=SMALL)
+@cache
+def made(name):
+    return timm_backbone(name, **SMALL[name])
+
+
+@pytest.fixture(params=SMALL)
 def network(request):
-    return timm_backbone(request.param, **SMALL[request.param])
+    return made(request.param)
 
 
 def own(backbone, classes=3, seed=5):
@@ -104,10 +110,27 @@ def test_it_keeps_the_promises_of_a_backbone(network):
     check_backbone(network)
 
 
+# All strategies on a transformer and on a convolutional network; the other pairs are like these.
+EVERYWHERE = {"full-ft", "linear-probe", "gradual-first-last"}
+PAIRS = [
+    pytest.param(
+        which,
+        name,
+        id=f"{which}-{name}",
+        marks=()
+        if which in {"resnet18", "vit_tiny_patch16_224"} or name in EVERYWHERE
+        else pytest.mark.nightly,
+    )
+    for which in SMALL
+    for name in STRATEGIES
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_every_strategy_trains_it_and_what_is_frozen_stays_to_the_bit(network, name):
+@pytest.mark.parametrize(("which", "name"), PAIRS)
+def test_every_strategy_trains_it_and_what_is_frozen_stays_to_the_bit(which, name):
     """`_Frozen` holds every tensor of stages that do not learn against its value before."""
+    network = made(which)
     small = toy_images((6, 6, 6))
     large = small.__class__(
         small.classes,
