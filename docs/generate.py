@@ -305,7 +305,7 @@ def _option_rows(params: Iterable[click.Parameter]) -> list[str]:
     rows = [
         f"| `{_cell(', '.join(one.opts) + _value(one))}` | {_cell(_meaning(one))} |"
         for one in params
-        if isinstance(one, click.Option)
+        if isinstance(one, click.Option) and not one.hidden
     ]
     return ["| option | meaning |", "|---|---|", *rows] if rows else []
 

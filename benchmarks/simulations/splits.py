@@ -2,6 +2,7 @@
 
     python benchmarks/simulations/splits.py holds --repetitions 1200
     python benchmarks/simulations/splits.py fresh --repetitions 1200 --lines 3 4 9 12 15 18 33 36
+    python benchmarks/simulations/splits.py outside --repetitions 1200
     python benchmarks/simulations/splits.py order --repetitions 1000
     python benchmarks/simulations/splits.py chosen --repetitions 100
 
@@ -9,6 +10,7 @@
 run; the truth is the mean gain over data sets.  Luck of a trial moves its validation and its test
 score alike.  Six data sets make a board, whose cells lend each other their spread.
 `fresh`: its lines on other draws.
+`outside`: the same of what one learner loses on further images, which every split tests.
 `order`: Kendall's tau of a board of tuned strategies to the truth, by how they are tuned.
 `chosen`: how often t intervals of their gains hold, rates chosen in every run or in the first.
 
@@ -44,6 +46,8 @@ class World:
         official: the test part is the same in all splits, and another for every data set.
         luck: standard deviation of a trial's score for its luck, in validation and test alike.
         apart: standard deviation of a gain for the luck of its split.
+        outside: further images, drawn as the others are; with any the gain is that of one learner,
+            of its score there on its score in test.
     """
 
     splits: int = 5
@@ -52,17 +56,19 @@ class World:
     official: bool = False
     luck: float = 0.0
     apart: float = 0.0
+    outside: int = 0
 
 
 def draw(rng: np.random.Generator, world: World, name: str = "0") -> Gain:
-    """The gain of one learner on another on a new data set; every image is a group."""
-    count, runs = world.images, world.splits * world.seeds
+    """The gain of one learner on another, or outside, on a new data set; every image is a group."""
+    count, runs, every = world.images, world.splits * world.seeds, world.images + world.outside
     part = int(SHARE * count)
-    labels = np.where(np.arange(count) % 2, 1.0, -1.0)
+    labels = np.where(np.arange(every) % 2, 1.0, -1.0)
     apart = np.where(np.arange(INPUTS) < INPUTS // 2, 0.35, 0.1)
-    inputs = rng.standard_normal((count, INPUTS)) + labels[:, None] * apart
-    order = rng.permutation(count)
-    added, tested = np.zeros((runs, count)), np.zeros((world.splits, count), dtype=bool)
+    inputs = rng.standard_normal((every, INPUTS)) + labels[:, None] * apart
+    order, further = rng.permutation(count), np.arange(count, every)
+    added, tested = np.zeros((runs, every)), np.zeros((world.splits, every), dtype=bool)
+    tested[:, further] = True
     for run in range(runs):
         split = run // world.seeds
         if run % world.seeds == 0:
@@ -72,17 +78,23 @@ def draw(rng: np.random.Generator, world: World, name: str = "0") -> Gain:
                 order = rng.permutation(count)
                 test, rest = order[:part], order[part:]
             tested[split, test] = True
+        parts = (rest[part:], rest[:part], np.concatenate([test, further]))
         for learner, sign in ((0, 1.0), (1, -1.0)):
-            parts = (rest[part:], rest[:part], test)
+            if learner and world.outside:
+                continue
             right = _tuned(rng, (inputs, labels), parts, luck=world.luck, half=bool(learner))
-            added[run, test] += sign * right / part
-        added[run, test] += own / part
+            added[run, test] += sign * right[:part] / part * (-1 if world.outside else 1)
+            added[run, further] = right[part:] / max(1, world.outside)
+        added[run, further if world.outside else test] += own / (world.outside or part)
     number = np.repeat(np.arange(world.splits), world.seeds)
-    splits = Splits(number, tested, None if world.official else SHARE)
+    common = np.arange(every) >= count
+    splits = Splits(number, tested, None if world.official else SHARE, common)
+    strata = (labels > 0) + 2 * common
     if world.official:  # images that are never tested are no groups
-        added, labels = added[:, test], labels[test]
-        splits = replace(splits, tested=tested[:, test])
-    return Gain(added, (labels > 0).astype(int), (name, "net", "tuned"), name, None, splits)
+        kept = parts[2]
+        added, strata = added[:, kept], strata[kept]
+        splits = replace(splits, tested=tested[:, kept], common=common[kept])
+    return Gain(added, strata, (name, "net", "tuned"), name, None, splits)
 
 
 def _tuned(
@@ -280,7 +292,24 @@ def fresh() -> Iterator[Line]:
     return holds(SEED + 1)
 
 
-TABLES = {"holds": holds, "fresh": fresh, "order": order, "chosen": chosen}
+def outside() -> Iterator[Line]:
+    """What is lost on further images: the truth is no loss, they are drawn as the others are."""
+    head, *_ = holds()
+    yield head
+    for test in ("drawn anew", "official"):
+        for design, splits, seeds in DESIGNS:
+            for name, changes in (
+                ("300 | 0, 0", {}),
+                ("300 | 2, 4", {"luck": 0.02, "apart": 0.04}),
+            ):
+                world = replace(
+                    World(splits, seeds, official=test == "official", outside=120),
+                    **changes,  # type: ignore[arg-type]
+                )
+                yield f"{test} | {design} | {name}", lambda n, world=world: held(world, n)
+
+
+TABLES = {"holds": holds, "fresh": fresh, "outside": outside, "order": order, "chosen": chosen}
 
 
 def main() -> None:

@@ -211,9 +211,11 @@ class Track(Extended):
         seeds: every seed of any block.
         notes: footnotes.
         tuned: each run was chosen, on validation, among the trials of its row.
+        question: the units that its rows were asked for, in words, where calls asked different rows
+            of the same protocol for different ones; empty: there is one question.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("tuned",)
+    _later: ClassVar[tuple[str, ...]] = ("tuned", "question")
 
     id: str
     title: str
@@ -233,6 +235,7 @@ class Track(Extended):
     blocks: tuple[Block, ...] = ()
     rows: tuple[Row, ...] = ()
     tuned: bool = False
+    question: str = ""
 
 
 class DataNote(Extended):

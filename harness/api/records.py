@@ -604,9 +604,10 @@ class PlannedRun(Extended):
         labels: as in `RunSpec`.
         trial: number of the trial that it is, 0 for the untuned one; None: it is no trial.
         tuned: settings that trials of its strategy differ in.
+        call: the number of the call that asked for it first, of those that added to the plan.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "tuned")
+    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "tuned", "call")
 
     run_id: str
     dataset: str
@@ -624,6 +625,7 @@ class PlannedRun(Extended):
     labels: Labels | None = None
     trial: int | None = None
     tuned: tuple[str, ...] = ()
+    call: int = 0
 
     @classmethod
     def of(
@@ -652,7 +654,7 @@ class PlannedRun(Extended):
     @property
     def key(self) -> str:
         """Identity of what was asked for, without the code and data that answered it."""
-        return digest(self.model_dump(mode="json", exclude={"run_id"}))[:16]
+        return digest(self.model_dump(mode="json", exclude={"run_id", "call"}))[:16]
 
 
 class Plan(Extended):

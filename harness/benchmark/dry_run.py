@@ -11,6 +11,8 @@ from harness.benchmark.numerics import describe_gain, describe_modes
 from harness.benchmark.plan import BenchPlan, DryRun
 from harness.data.preparation import DatasetInfo
 from harness.data.requirements import expected_images
+from harness.leaderboard.questions import describe_change
+from harness.results.store import extended
 
 FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
 HOUR = 3600.0
@@ -24,6 +26,7 @@ def describe_plan(dry: DryRun) -> str:
     lines = [
         f"suite {dry.suite.name}: {len(specs)} runs = " + _product(dry.suite),
         f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
+        *_change(dry),
         *_tuning(dry.plan),
         f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
         *describe_modes(dry.plan.numeric),
@@ -42,6 +45,12 @@ def describe_plan(dry: DryRun) -> str:
         *_gpu_time(dry, done),
     ]
     return "\n".join(lines)
+
+
+def _change(dry: DryRun) -> list[str]:
+    before = dry.store.plan()
+    change = describe_change(before, extended(before, dry.plan.record()))
+    return [f"{dry.store.folder} {change}"] if change else []
 
 
 def _product(suite: Suite) -> str:

@@ -42,7 +42,7 @@ class BenchOptions:
     """Means of carrying a request out; no result depends on them but by its numeric mode.
 
     Attributes:
-        out: the results folder; None: results/<suite>.
+        out: the results folder; None: results/<suite>, or results/<names> of images of one's own.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
         jobs: processes side by side; None: chosen here.
         threads: torch threads of each on a CPU.  Sums over threads round differently, so the

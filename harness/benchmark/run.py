@@ -41,10 +41,11 @@ from harness.data.preparation import (
 from harness.data.requirements import find_weights, list_requirements, require
 from harness.errors import DataError
 from harness.leaderboard.boards import refresh_board
+from harness.leaderboard.questions import describe_change
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
-from harness.results.store import Store
+from harness.results.store import Store, extended
 from harness.utils import files
 from harness.weights import WeightsFile
 
@@ -107,7 +108,7 @@ def run_benchmark(
         if plan.memory:
             say(plan.memory)
         lacking = _lacking(plan, store, options, say)
-        store.extend_plan(plan.record())
+        _record(plan, store, say)
         ids = [spec.run_id for spec in plan.specs]
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
@@ -245,7 +246,15 @@ def _info(data: DataRecord) -> DatasetInfo:
 
 
 def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
-    return Store(options.out or Path("results") / resolved.suite.name)
+    return Store(options.out or Path("results") / resolved.folder_name)
+
+
+def _record(plan: BenchPlan, store: Store, say: Say) -> None:
+    """Write the plan, and say what becomes of a board that answers another question."""
+    asked, before = plan.record(), store.plan()
+    if change := describe_change(before, extended(before, asked)):
+        say(f"{store.folder} {change}")
+    store.extend_plan(asked)
 
 
 def _begin_imports(store: Store, options: BenchOptions) -> None:

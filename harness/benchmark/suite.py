@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from harness.api.dataset import Dataset, LocalDataset
-from harness.api.records import Protocol, Suite
+from harness.api.records import Protocol, Suite, digest
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
 from harness.benchmark.trials import trials_of
@@ -40,6 +40,7 @@ from harness.utils.names import choose, did_you_mean, first_few
 from harness.utils.text import short
 
 FOLDER_KEYS = ("columns", "join_labels", "window")  # of a table in `[data]`, beside its path
+LONGEST = 100  # characters in the name of a results folder
 DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
 
 
@@ -68,6 +69,18 @@ class ResolvedSuite:
     def weights(self) -> str | None:
         """Origin of the weights: `none`, a folder, or None for what the backbones declare."""
         return "none" if self.suite.weights == "none" else self.request.weights
+
+    @property
+    def folder_name(self) -> str:
+        """The results folder in `results/`: the suite's name, or those of own images."""
+        given = {parse_data_option(option).name for option in self.request.data}
+        own = sorted(name for name in given if isinstance(self.datasets.get(name), FolderDataset))
+        if not own or set(self.suite.datasets) - set(own):
+            return self.suite.name
+        name = "+".join(own)
+        if len(name) <= LONGEST:
+            return name
+        return f"{own[0][:LONGEST]}+{len(own) - 1}-more-{digest({'names': own})[:8]}"
 
     @property
     def fetched_as(self) -> str | None:

@@ -107,6 +107,12 @@ def chunks(samples: int, size: int) -> list[Tensor]:
     return [rows[first : first + size] for first in range(0, samples, size)]
 
 
+FLIP: tuple[Augmentation, ...] = ("flip-horizontal",)
+EVEN = 0.5  # a draw below it flips
+HEIGHT, WIDTH = 2, 3  # axes of images [B, 3, H, W]
+DEGREES, SHIFT, SCALE = 10.0, 0.05, 0.1
+
+
 class Source(Interface):
     """Rows to network inputs, in one go or in two: `fill` fixed memory, then `means` of it."""
 
@@ -196,15 +202,67 @@ class Features:
         return room
 
 
+class MirroredFeatures:
+    """The same of images as they are and of their mirror images: [N, 2, ...]; a row takes one."""
+
+    augmentations: Sequence[Augmentation] = FLIP
+
+    def __init__(self, values: Tensor, seconds: float) -> None:
+        self.values, self.seconds = values, seconds
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def inputs(self, index: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        drawn = None if rng is None else draw(len(index), self.augmentations, rng)
+        return self.means(self.values[index.to(self.values.device)], drawn)
+
+    def room(self, size: int) -> Tensor:
+        return empty_rows(self.values, size)
+
+    def fill(self, room: Tensor, batches: Numbered, number: int) -> None:
+        torch.index_select(self.values, 0, batches.on(self.values.device, number), out=room)
+
+    @staticmethod
+    def means(room: Tensor, drawn: Tensor | None = None) -> Tensor:
+        """Of each row the side that its draw says, by the rule of `augment`."""
+        plain, mirrored = room.unbind(1)
+        if drawn is None:
+            return plain
+        chosen = drawn.to(room.device, non_blocking=True)[:, 0] < EVEN
+        return torch.where(chosen.view(-1, *(1,) * (plain.dim() - 1)), mirrored, plain)
+
+
+class Mirrored:
+    """The mirror images of a source of pixels, in the order of its rows."""
+
+    augmentations: Sequence[Augmentation] = ()
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def inputs(self, index: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        return self.means(self.pixels.stored.rows(index))
+
+    def room(self, size: int) -> Tensor:
+        return self.pixels.room(size)
+
+    def fill(self, room: Tensor, batches: Numbered, number: int) -> None:
+        self.pixels.fill(room, batches, number)
+
+    def means(self, room: Tensor, drawn: Tensor | None = None) -> Tensor:
+        return self.pixels.means(room.flip(WIDTH))
+
+
 def empty_rows(like: Tensor, size: int) -> Tensor:
     """Room for `size` rows of the shape, type and memory format that `like` has."""
     channels_last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)  # noqa: PLR2004 - images
     kept = torch.channels_last if channels_last else torch.contiguous_format
     shape = (size, *like.shape[1:])
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=kept)
-
-
-DEGREES, SHIFT, SCALE = 10.0, 0.05, 0.1
 
 
 def draw(size: int, kinds: Sequence[Augmentation], rng: torch.Generator) -> Tensor:
@@ -229,9 +287,9 @@ def augment(images: Tensor, kinds: Sequence[Augmentation], drawn: Tensor) -> Ten
     repeated; a flip happens with probability one half.
     """
     drawn = drawn.to(images.device, non_blocking=True)
-    for column, kind, axis in ((0, "flip-horizontal", 3), (1, "flip-vertical", 2)):
+    for column, kind, axis in ((0, "flip-horizontal", WIDTH), (1, "flip-vertical", HEIGHT)):
         if kind in kinds:
-            chosen = drawn[:, column] < 0.5  # noqa: PLR2004
+            chosen = drawn[:, column] < EVEN
             images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
     if "affine" in kinds:
         theta = _affine(drawn[:, 2:] * 2 - 1).to(images.dtype)

@@ -8,7 +8,16 @@ from collections.abc import Hashable, Iterator
 import torch
 from torch import Tensor, nn
 
-from harness.engine.batches import Features, InOrder, Source, chunks, empty_rows
+from harness.engine.batches import (
+    FLIP,
+    Features,
+    InOrder,
+    Mirrored,
+    MirroredFeatures,
+    Source,
+    chunks,
+    empty_rows,
+)
 from harness.engine.devices import device_memory, untuned
 from harness.engine.graphs import CapturableWork
 from harness.engine.shared import FeatureKey, SharedWork, seed_below_head
@@ -21,15 +30,19 @@ FEATURE_BYTES = 2 * 1024**3
 FEATURE_SHARE = 0.1
 
 
-def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bool]:
+def source_at(
+    state: RunState, split: SplitData, stage: int, *, augmented: bool = False
+) -> tuple[Source, bool]:
     """Inputs of stage number `stage`: cached features, or (pixels, False) where none are kept.
 
     Features of stages that have never learned are shared by all runs of the same starting point.
+    `augmented`: to train on; where images may be mirrored these are the features of both sides.
     """
-    if not keeps(state, split, stage):
+    mirrored = augmented and bool(state.data.train.augmentations)
+    if not keeps(state, split, stage, mirrored=mirrored):
         return split, False
     shared = SharedWork.of(state.resources.shared).features
-    key = feature_key(state, split, stage)
+    key = feature_key(state, split, stage, mirrored=mirrored)
     if key is not None and key in shared:
         state.clock.borrow("features", shared[key].seconds, key)
         return shared[key], True
@@ -37,21 +50,29 @@ def source_at(state: RunState, split: SplitData, stage: int) -> tuple[Source, bo
     before = state.clock.seconds["features"]
     with state.clock.measure("features"):
         values = outputs(state, prefix, split, ("prefix", stage))
+        if mirrored:
+            sides = outputs(state, prefix, Mirrored(split.pixels), ("prefix, mirrored", stage))
+            values = torch.stack([values, sides], dim=1)
     state.clock.settled.add(key)
-    features = Features(values, state.clock.seconds["features"] - before)
+    kind = MirroredFeatures if mirrored else Features
+    features = kind(values, state.clock.seconds["features"] - before)
     if key is not None:
         _make_room(shared, most(state.data.train.pixels.device) - _bytes(values))
         shared[key] = features
     return features, True
 
 
-def keeps(state: RunState, split: SplitData, stage: int) -> bool:
-    """True if features at stage number `stage` are computed once, and not batch by batch."""
+def keeps(state: RunState, split: SplitData, stage: int, *, mirrored: bool = False) -> bool:
+    """True if features at stage number `stage` are computed once, and not batch by batch.
+
+    A mirrored image has two sides, whose features are kept; other augmentations have no end.
+    """
     prefix, _ = state.network.cut(stage)
-    if len(prefix) == 0 or state.data.train.augmentations:
+    if len(prefix) == 0 or tuple(state.data.train.augmentations) not in {(), FLIP}:
         return False
     kept = SharedWork.of(state.resources.shared).features
-    return feature_key(state, split, stage) in kept or _fits(state, prefix, split, stage)
+    key = feature_key(state, split, stage, mirrored=mirrored)
+    return key in kept or _fits(state, prefix, split, stage, sides=1 + mirrored)
 
 
 def predict_split(state: RunState, split: SplitData) -> Tensor:
@@ -63,13 +84,15 @@ def predict_split(state: RunState, split: SplitData) -> Tensor:
         return predict(state, network, source, ("from", stage if cached else 0))
 
 
-def feature_key(state: RunState, split: SplitData, stage: int) -> FeatureKey | None:
+def feature_key(
+    state: RunState, split: SplitData, stage: int, *, mirrored: bool = False
+) -> FeatureKey | None:
     """The key that the features are shared by; None: they are this run's alone."""
     if not state.network.as_built or stage > state.network.touched:
         return None
     spec = state.spec
     return FeatureKey(
-        split.name, split.external, stage, spec.data, spec.limit, spec.labels, spec.weights,
+        split.name, split.external, mirrored, stage, spec.data, spec.limit, spec.labels, spec.weights,
         seed_below_head(spec, state.resources.start), spec.numeric, spec.protocol.eval_batch_size,
     )  # fmt: skip
 
@@ -94,21 +117,23 @@ def most(device: torch.device) -> int:
 
 
 @torch.no_grad()
-def _fits(state: RunState, prefix: nn.Sequential, split: SplitData, stage: int) -> bool:
+def _fits(
+    state: RunState, prefix: nn.Sequential, split: SplitData, stage: int, *, sides: int
+) -> bool:
     """Looked at with one image, once for a network."""
     sizes: dict[int, int] = state.network.graphs.sizes
     if stage not in sizes:
         prefix.eval()
         with untuned(), state.numerics.autocast():
             sizes[stage] = _bytes(prefix(split.inputs(torch.arange(1))))
-    return sizes[stage] * len(split) <= most(split.pixels.device)
+    return sides * sizes[stage] * len(split) <= most(split.pixels.device)
 
 
 def _bytes(values: Tensor) -> int:
     return values.numel() * values.element_size()
 
 
-def _make_room(shared: dict[FeatureKey, Features], limit: int) -> None:
+def _make_room(shared: dict[FeatureKey, Features | MirroredFeatures], limit: int) -> None:
     """Drop the oldest features until those that are left take at most `limit` bytes."""
     held = {key: _bytes(features.values) for key, features in shared.items()}
     for key in list(held):

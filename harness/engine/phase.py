@@ -120,7 +120,7 @@ class PhaseRun:
         state, phase, budget, data = self.state, self.phase, self.state.budget, self.state.data
         model = state.network.model
         stage = self.frontier if phase.reference != "pretrained" else 0
-        source, cached = source_at(state, data.train, stage)
+        source, cached = source_at(state, data.train, stage, augmented=True)
         seen, seen_cached = source_at(state, data.validation, stage)
         network = state.network.cut(stage)[1] if cached else model
         watched = state.network.cut(stage)[1] if seen_cached else model

@@ -9,7 +9,7 @@ from harness.api.dataset import Split
 from harness.api.execution import Resources, StartingPoint
 from harness.api.records import Augmentation, NumericMode, RunSpec
 from harness.api.strategy import Strategy
-from harness.engine.batches import Features, Pixels
+from harness.engine.batches import Features, MirroredFeatures, Pixels
 from harness.engine.model import Network, new_network, set_back
 
 
@@ -31,11 +31,12 @@ class PixelKey(NamedTuple):
 class FeatureKey(NamedTuple):
     """All that features of stages that never learned depend on.
 
-    `seed`: None where nothing below the head was drawn.
+    `seed`: None where nothing below the head was drawn; `mirrored`: of mirror images, too.
     """
 
     split: Split
     external: str
+    mirrored: bool
     stage: int
     data: str
     limit: int | None
@@ -65,7 +66,7 @@ class SharedWork:
     KEY: ClassVar[str] = "work"
 
     pixels: dict[PixelKey, Pixels] = field(default_factory=dict)
-    features: dict[FeatureKey, Features] = field(default_factory=dict)
+    features: dict[FeatureKey, Features | MirroredFeatures] = field(default_factory=dict)
     network: tuple[NetworkKey, Network] | None = None
 
     @classmethod

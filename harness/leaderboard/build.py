@@ -1,6 +1,6 @@
 """Results to leaderboard: a pure function, the same whatever the order of the results.
 
-Rows are compared within a track only (`harness.leaderboard.tracks`).  Seeds are averaged first, within a
+Rows are compared within a track only (`harness.leaderboard.tracks`, `harness.leaderboard.questions`).  Seeds are averaged first, within a
 block; ranks are taken block by block and averaged over blocks.  A row that lacks a run or a figure
 is shown as n of N, is not ranked, and counts in nobody's rank.
 """
@@ -15,6 +15,7 @@ from harness.api.leaderboard import Block, BoardRun, Leaderboard, Track, TunedRo
 from harness.api.records import Plan, RunResult
 from harness.errors import UsageError
 from harness.leaderboard import board_runs, external, labels
+from harness.leaderboard.questions import sort_by_question
 from harness.leaderboard.ranking import (
     CONTROL,
     RowScores,
@@ -24,15 +25,7 @@ from harness.leaderboard.ranking import (
     rank_rows,
     score_row,
 )
-from harness.leaderboard.tracks import (
-    BlockKey,
-    BlockSeed,
-    RowKey,
-    Selection,
-    TrackKey,
-    TrackRuns,
-    sort_runs,
-)
+from harness.leaderboard.tracks import BlockKey, BlockSeed, RowKey, Selection, TrackKey, TrackRuns
 from harness.leaderboard.tuning import describe_tuning
 from harness.utils.names import did_you_mean
 
@@ -65,11 +58,12 @@ def build_leaderboard(
         _check_metric(metric, results)
     chosen = metric or _primary(plan)
     selection = selection or Selection(chosen, higher_is_better)
-    found = sort_runs([*results, *failures], plan, selection)
-    titles = labels.track_titles(found.tracks)
+    found = sort_by_question([*results, *failures], plan, selection)
+    names = labels.track_names(found.tracks)
+    ids = _track_ids(found.tracks)
     built = [
-        _track(track, title, chosen, selection, higher_is_better=higher_is_better)
-        for track, title in zip(found.tracks, titles, strict=True)
+        _track(track, (one, *name), chosen, selection, higher_is_better=higher_is_better)
+        for track, one, name in zip(found.tracks, ids, names, strict=True)
     ]
     order = sorted(range(len(built)), key=lambda i: _place(built[i][0]))
     kept = sorted(
@@ -129,14 +123,23 @@ def _place(track: Track) -> tuple[object, ...]:
         -(track.limit or 0),
         newest,
         not track.tuned,
+        track.title.removesuffix(track.question),
+        -sum(row.ranked for row in track.rows),  # of several questions that which ranks most rows
+        -track.wanted,
         track.title,
         track.id,
     )
 
 
 def _track(
-    track: TrackRuns, title: str, metric: str, selection: Selection, *, higher_is_better: bool
+    track: TrackRuns,
+    name: tuple[str, str, str],
+    metric: str,
+    selection: Selection,
+    *,
+    higher_is_better: bool,
 ) -> tuple[Track, tuple[BoardRun, ...]]:
+    """`name`: id, title and question."""
     blocks = _blocks(track)
     partial = [
         row
@@ -157,8 +160,9 @@ def _track(
     rows = rank_rows(found, frame)
     control = frame.control
     built = Track(
-        id=_track_id(track.key),
-        title=title,
+        id=name[0],
+        title=name[1],
+        question=name[2],
         protocol=track.protocol,
         protocol_digest=track.key.protocol if track.protocol else "",
         epochs=track.epochs,
@@ -180,10 +184,18 @@ def _track(
     return external.with_external(built, runs, metric), runs
 
 
-def _track_id(key: TrackKey) -> str:
-    """12 hex digits; tracks of plain runs keep those they had before there were tuned ones."""
-    text = repr(key).replace(", tuned=False", "")
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _track_ids(tracks: Sequence[TrackRuns]) -> list[str]:
+    """12 hex digits each; that of all units of a protocol is the same whatever was asked besides."""
+    every: dict[TrackKey, set[BlockSeed]] = defaultdict(set)
+    for track in tracks:
+        every[track.key] |= track.units
+    found = []
+    for track in tracks:
+        text = repr(track.key).replace(", tuned=False", "")  # as before there were tuned ones
+        if track.upto is not None or track.units != every[track.key]:
+            text += repr((sorted(track.units), track.upto))
+        found.append(hashlib.sha256(text.encode()).hexdigest()[:12])
+    return found
 
 
 def _tuning(track: TrackRuns, selection: Selection) -> dict[RowKey, TunedRow]:

@@ -131,6 +131,7 @@ class SplitRuns:
         images: ids of the test images.
         share: of the split's images that are in test.
         test_set: runs that agree in it have the same test images in the same order.
+        common: groups of further images that every split tests, beside those of its own.
     """
 
     runs: Mapping[str, Mapping[tuple[int, int], RunScores]]
@@ -138,13 +139,14 @@ class SplitRuns:
     targets: np.ndarray
     images: frozenset[str]
     share: float
-    test_set: Hashable
+    test_set: tuple[Hashable, ...]
+    common: np.ndarray | None = None
 
 
 def join_splits(
     cell: tuple[str, str], parts: Sequence[SplitRuns], pairs: Sequence[tuple[int, int]]
 ) -> CellBlock | None:
-    """A block from runs on several splits; None where no strategy has all of them.
+    """A block from runs on one split or several; None where no strategy has all of them.
 
     A group that several splits test is one; to a run whose split does not test it, it adds nothing.
 
@@ -170,10 +172,14 @@ def join_splits(
     )
     if block is None:
         return None
+    if len(parts) == 1:
+        return replace(block, test_set=parts[0].test_set)
     _, number = np.unique([split for split, _ in sorted(pairs)], return_inverse=True)
     same = len({part.images for part in parts}) == 1
     share = None if same else max(part.share for part in parts)
-    return replace(block, splits=Splits(number, tested, share))
+    further = parts[0].common
+    common = None if further is None else np.isin(names, further)
+    return replace(block, splits=Splits(number, tested, share, common))
 
 
 def _over(run: RunScores, there: np.ndarray) -> RunScores:

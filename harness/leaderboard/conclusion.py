@@ -14,21 +14,29 @@ from dataclasses import dataclass
 from harness import stats
 from harness.api.leaderboard import Leaderboard, Row, Track
 from harness.api.records import Json
+from harness.leaderboard.labels import BASES
+from harness.leaderboard.ranking import repeats_of, splits_of
 from harness.utils import text
 
 POINTS = 100.0
 NAMED = 3  # strategies that are spelled out
-MOST_SEEDS = 50  # more are no advice
+MOST = 50  # seeds or splits; more are no advice
 HOUR, MINUTE = 3600.0, 60.0
 
 
-def conclude(board: Leaderboard) -> tuple[str, ...]:
-    """The sentences, the answer first; empty: no statistics were made."""
+def conclude(board: Leaderboard, of: Track | None = None) -> tuple[str, ...]:
+    """The sentences, the answer first; empty: no statistics were made.
+
+    Args:
+        board: all of it.
+        of: the track they are about; None: the first that has statistics.
+    """
     if board.statistics is None:
         return ()
     if not any(row.runs for track in board.tracks for row in track.rows):
         return ("No run has finished: nothing can be said yet.",)
-    track = next((one for one in board.tracks if one.id in board.statistics), board.tracks[0])
+    judged = (one for one in board.tracks if one.id in board.statistics)
+    track = of or next(judged, board.tracks[0])
     found = _Found(board, track, board.statistics.get(track.id) or {})
     sentences = [*_no_recommendation(board, track), *_answer(found), *_reach(found)]
     other = next(
@@ -38,14 +46,28 @@ def conclude(board: Leaderboard) -> tuple[str, ...]:
         common = _Found(board, other, board.statistics.get(other.id) or {})
         first = next(_answer(common), "")
         sentences.append(f"Under one common rate: {first[:1].lower()}{first[1:]}")
-    return (*sentences, *_incomplete(track))
+    return (*sentences, *_incomplete(track), *_other_questions(board, track))
 
 
 def _same_but_untuned(one: Track, track: Track) -> bool:
-    same = (one.protocol_digest, one.limit, one.precision, one.weights, one.engine) == (
-        track.protocol_digest, track.limit, track.precision, track.weights, track.engine,
-    )  # fmt: skip
-    return same and not one.tuned
+    return _kind(one) == _kind(track) and one.question == track.question and not one.tuned
+
+
+def _kind(track: Track) -> tuple[object, ...]:
+    """Tracks that agree in it differ in being tuned, and in their question, alone."""
+    return (track.protocol_digest, track.limit, track.precision, track.weights, track.engine)
+
+
+def _other_questions(board: Leaderboard, track: Track) -> Iterator[str]:
+    """The rankings over other units that calls on the same folder asked for."""
+    if not track.question:
+        return
+    told = [
+        f"{text.plural(sum(row.ranked for row in one.rows), 'row')} over {one.question}"
+        for one in board.tracks
+        if one is not track and _kind(one) == _kind(track) and one.tuned == track.tuned
+    ]
+    yield f"This ranking is over {track.question}; also ranked here: {text.shorten(told, NAMED)}."
 
 
 @dataclass(frozen=True)
@@ -77,8 +99,14 @@ class _Found:
         return text.shorten([self.told(row) for row in rows], NAMED)
 
     @property
-    def seeds(self) -> int:
-        return min((len(block.seeds) for block in self.track.blocks), default=0)
+    def repeats(self) -> int:
+        """Splits of the block that has fewest, where they are several, else seeds."""
+        return min(map(repeats_of, self.track.blocks), default=0)
+
+    @property
+    def repeated(self) -> str:
+        """The unit of `repeats`: `split` or `seed`."""
+        return "split" if any(splits_of(block) > 1 for block in self.track.blocks) else "seed"
 
     @property
     def where(self) -> str:
@@ -89,14 +117,17 @@ class _Found:
         return f"on average over these {len(datasets)} datasets"
 
     @property
-    def seconds_a_seed(self) -> float | None:
-        """Seconds that one more seed of every row would take, each run as if alone."""
+    def seconds_a_repeat(self) -> float | None:
+        """Seconds that one more seed, or split with its seeds, of every row takes, each run alone."""
         spent = [row.spend.median_seconds for row in self.track.rows]
         known = [one for one in spent if one is not None]
         if not known:
             return None
         trials = max((row.tuning.trials for row in self.track.rows if row.tuning), default=1)
-        return sum(known) / len(known) * len(spent) * len(self.track.blocks) * trials
+        runs = sum(
+            len(block.pairs) / splits_of(block) if block.pairs else 1 for block in self.track.blocks
+        )
+        return sum(known) / len(known) * len(spent) * runs * trials
 
 
 def _no_recommendation(board: Leaderboard, track: Track) -> Iterator[str]:
@@ -119,7 +150,7 @@ def _answer(found: _Found) -> Iterator[str]:
     control = found.track.control
     if control is None or not found.gains:
         yield _nothing_to_compare(found)
-    elif found.seeds < stats.SEEDS:
+    elif found.repeats < stats.SEEDS:
         yield from _too_few_seeds(found, control)
     else:
         yield from _decided(found, control)
@@ -139,15 +170,15 @@ def _nothing_to_compare(found: _Found) -> str:
 
 def _too_few_seeds(found: _Found, control: str) -> Iterator[str]:
     largest = max(found.gains, key=lambda row: abs(found.gains[row]["value"]))
-    count = "One seed decides" if found.seeds == 1 else f"{found.seeds} seeds decide"
-    over = "other test images only" if found.seeds == 1 else "other test images and seeds"
+    number = found.repeats
+    count = "One seed decides" if number == 1 else f"{number} {found.repeated}s decide"
     yield (
         f"{count} nothing: two trainings differ, whatever their strategies. The largest "
         f"difference to {control} seen {found.where}, in points: {found.told(largest)}, the interval "
-        f"over {over}."
+        f"over {BASES[found.gains[largest]['basis']]}."
     )
-    more = stats.SEEDS - found.seeds
-    yield f"{text.plural(more, 'seed')} more would allow verdicts{_cost(found, more)}."
+    more = stats.SEEDS - number
+    yield f"{text.plural(more, found.repeated)} more would allow verdicts{_cost(found, more)}."
 
 
 def _decided(found: _Found, control: str) -> Iterator[str]:
@@ -200,25 +231,28 @@ def _first_place(found: _Found, better: Sequence[str]) -> Iterator[str]:
 
 
 def _would_decide(found: _Found, row: str) -> Iterator[str]:
-    """Seeds that would decide a difference of this size, if they were all that is uncertain."""
+    """Seeds, or splits, that would decide a difference of this size, if they were all that is uncertain."""
     one = found.gains[row]
     half, size = (one["high"] - one["low"]) / 2, abs(one["value"])
     if not size:
         return
-    needed = math.ceil(found.seeds * (half / size) ** 2)
-    more = needed - found.seeds
-    if needed > MOST_SEEDS:
-        yield "More seeds alone would not decide a difference of that size: more test images would."
+    needed = math.ceil(found.repeats * (half / size) ** 2)
+    more = needed - found.repeats
+    if needed > MOST:
+        yield (
+            f"More {found.repeated}s alone would not decide a difference of that size: more test "
+            "images would."
+        )
     elif more > 0:
         yield (
-            f"To decide a difference of that size it takes at least {text.plural(more, 'seed')} "
+            f"To decide a difference of that size it takes at least {text.plural(more, found.repeated)} "
             f"more{_cost(found, more)}, and more test images where these are what is uncertain."
         )
 
 
-def _cost(found: _Found, seeds: int) -> str:
-    each = found.seconds_a_seed
-    return "" if each is None else f" (about {_duration(each * seeds)} of computing)"
+def _cost(found: _Found, repeats: int) -> str:
+    each = found.seconds_a_repeat
+    return "" if each is None else f" (about {_duration(each * repeats)} of computing)"
 
 
 def _duration(seconds: float) -> str:
@@ -229,7 +263,7 @@ def _duration(seconds: float) -> str:
 
 def _reach(found: _Found) -> Iterator[str]:
     """Sentences on other datasets."""
-    if found.track.control is None or found.seeds < stats.SEEDS or not found.having("better"):
+    if found.track.control is None or not found.having("better"):
         return
     datasets = {block.dataset for block in found.track.blocks}
     if len(datasets) == 1:

@@ -9,15 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from harness.api.leaderboard import AssumedValue, DataNote, Row, WeightsNote
 from harness.api.records import DataRecord, Plan, RunResult
-from harness.leaderboard.tracks import BlockKey, RowKey, TrackRuns
+from harness.leaderboard.tracks import BlockKey, BlockSeed, RowKey, TrackKey, TrackRuns
 
 PLAIN_WORD = re.compile(r"[A-Za-z][\w.-]*")
 RESERVED = ("true", "false", "null", "unset")
 SHORT = 8  # hex digits of a hash that are shown
+# What an interval holds, by its basis (`harness.stats`): the same words in every format and on the page.
+BASES = {
+    "images, seeds and splits": "other test images, seeds and splits",
+    "images and seeds": "other test images and seeds",
+    "test images only": "other test images only",
+}
 EDGE = 0.2  # share of choices at the edge of a grid from which on it is called too narrow
 
 
@@ -84,16 +91,73 @@ def block_labels(blocks: Iterable[BlockKey]) -> dict[BlockKey, str]:
     return labels
 
 
-def track_titles(tracks: Sequence[TrackRuns]) -> list[str]:
+class TrackName(NamedTuple):
+    """The title of a track, and its question: the end of the title, or empty."""
+
+    title: str
+    question: str
+
+
+def track_names(tracks: Sequence[TrackRuns]) -> list[TrackName]:
     """Titles: always limit, budget, weights and precision; the rest where it differs."""
+    titles = _titles_of_kinds({track.key: track for track in tracks})
+    names = []
+    for track in tracks:
+        question = _question(track, tracks)
+        title = titles[track.key]
+        names.append(TrackName(f"{title}; over {question}" if question else title, question))
+    return names
+
+
+def _titles_of_kinds(kinds: Mapping[TrackKey, TrackRuns]) -> dict[TrackKey, str]:
+    """Titles without the question."""
+    tracks = list(kinds.values())
     several_engines = len({track.key.engine for track in tracks}) > 1
     tuned = any(track.key.tuned for track in tracks)
     ways = {True: "tuned", False: "one common rate" if tuned else ""}
     titles = [_track_title(track, ways[track.key.tuned], several_engines) for track in tracks]
-    return [
-        f"{title} (protocol {track.key.protocol[:SHORT]})" if titles.count(title) > 1 else title
+    return {
+        track.key: f"{title} (protocol {track.key.protocol[:SHORT]})"
+        if titles.count(title) > 1
+        else title
         for title, track in zip(titles, tracks, strict=True)
-    ]
+    }
+
+
+def _question(track: TrackRuns, tracks: Sequence[TrackRuns]) -> str:
+    """The units of a track in the words that tell it from others of its kind; empty: it is alone."""
+    if track.question is None:
+        return ""
+    same = [one for one in tracks if one.key == track.key]
+    named = describe_units([one.units for one in same])
+    words = next(name for name, one in zip(named, same, strict=True) if one is track)
+    if named.count(words) > 1:
+        number = "" if track.upto is None else f", as of call {track.upto + 1}"
+        return f"{words} ({len(track.units)} runs a row{number})".strip()
+    return words
+
+
+def describe_units(given: Sequence[Collection[BlockSeed]]) -> list[str]:
+    """Sets of units by their datasets, backbones, label budgets, splits and seeds, where these differ."""
+    kinds: dict[str, Callable[[BlockSeed], str | int]] = {
+        "": lambda unit: unit.block.dataset,
+        "backbone": lambda unit: unit.block.backbone,
+        "label budget": lambda unit: unit.block.labels or "all",
+        "split": lambda unit: unit.split,
+        "seed": lambda unit: unit.seed,
+    }
+    parts: list[list[str]] = [[] for _ in given]
+    for name, kind in kinds.items():
+        found = [{kind(unit) for unit in units} for units in given]
+        if any(one != found[0] for one in found):
+            for own, there in zip(parts, found, strict=True):
+                head = f"{name}{'s' if len(there) > 1 else ''} " if name else ""
+                own.append(head + ", ".join(map(str, sorted(there, key=_in_order))))
+    return ["; ".join(own) for own in parts]
+
+
+def _in_order(value: str | int) -> tuple[int, str]:
+    return (value, "") if isinstance(value, int) else (0, value)
 
 
 def _track_title(track: TrackRuns, way: str, several_engines: bool) -> str:  # noqa: FBT001 - private
@@ -133,7 +197,7 @@ def track_banners(track: TrackRuns) -> tuple[str, ...]:
             f"Shortened: {number(track.epochs)} epochs instead of what the protocol says. "
             "Ranked among runs of the same length only."
         )
-    if track.units and len({unit.seed for unit in track.units}) == 1:
+    if len({(unit.split, unit.seed) for unit in track.units}) == 1:
         found.append("One seed: differences are within noise unless tested.")
     return tuple(found)
 

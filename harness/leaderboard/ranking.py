@@ -37,6 +37,17 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def splits_of(block: Block) -> int:
+    """Random splits that its runs were made on."""
+    return len({split for split, _ in block.pairs}) or 1
+
+
+def repeats_of(block: Block) -> int:
+    """Splits, where there are several, else seeds: what its statistics count."""
+    splits = splits_of(block)
+    return splits if splits > 1 else len(block.seeds)
+
+
 def figure(run: RunResult, metric: str) -> MetricValue:
     """A run's figure; null with a reason where it has none or it is not finite."""
     found = run.metrics.get(metric)

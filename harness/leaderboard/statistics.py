@@ -24,7 +24,7 @@ from harness.api.records import Json, RunResult
 from harness.data.division.split import read_samples, take
 from harness.leaderboard import claims, drops
 from harness.leaderboard.cells import CellBlock, Run, RunScores, SplitRuns, join_splits, make_block
-from harness.leaderboard.ranking import RULES
+from harness.leaderboard.ranking import RULES, repeats_of
 from harness.results.merge import MergedStore
 
 CLAIMED = ("balanced-accuracy", "accuracy")  # metrics in which a point is what claims mean by it
@@ -52,8 +52,7 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
             found[track.id] = track_statistics(board.metric, track, blocks, judged)
         runs = [run for run in board.runs if run.track == track.id]
         if any(run.external for run in runs):
-            groups = cache(lambda path: read_samples(path)["group"])
-            lost = drops.drops(board.metric, track, runs, results, store, groups)
+            lost = drops.drops(board.metric, track, runs, results, store, cache(read_samples))
             found.setdefault(track.id, {"rules": RULES, "level": stats.LEVEL})["external"] = lost
         if track.control is not None and board.metric in CLAIMED:
             title = track.title if len(board.tracks) > 1 else ""
@@ -98,15 +97,9 @@ def least_found(board: Leaderboard, store: MergedStore) -> dict[str, dict[str, f
 
 def _is_judged(track: Track) -> bool:
     """Something of it may be decided, so it takes a share of the board's error rate."""
-    seeds = max((_repeats(block) for block in track.blocks), default=0)
+    seeds = max((repeats_of(block) for block in track.blocks), default=0)
     ranked = sum(row.ranked for row in track.rows)
     return track.control is not None and seeds >= stats.SEEDS and ranked >= FEWEST
-
-
-def _repeats(block: Block) -> int:
-    """Splits, where there are several, else seeds."""
-    splits = len({split for split, _ in block.pairs})
-    return splits if splits > 1 else len(block.seeds)
 
 
 # -- from files to blocks -----------------------------------------------------------------------

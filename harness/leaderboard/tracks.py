@@ -147,6 +147,9 @@ class TrackRuns:
     Attributes:
         trials: of a tuned track, the runs that each was chosen among.
         tuned: row -> the settings that its trials differ in.
+        calls: number of a call -> the rows and units of what it asked for first.
+        question: the units that were asked for together, where others of the same key were not;
+            None: there is one question.  `upto`: the last call that counts for it; None: all.
     """
 
     key: TrackKey
@@ -163,6 +166,16 @@ class TrackRuns:
     modalities: dict[str, str] = field(default_factory=dict)
     epochs: float = 0.0
     shortened: bool = False
+    calls: dict[int, set[tuple[RowKey, BlockSeed]]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
+    question: frozenset[BlockSeed] | None = None
+    upto: int | None = None
+
+    def is_complete(self, row: RowKey) -> bool:
+        """True if every unit of a row is finished."""
+        made = self.runs.get(row, {})
+        return all(unit in made and made[unit].status == "ok" for unit in self.units)
 
 
 @dataclass(frozen=True)
@@ -188,8 +201,9 @@ def sort_runs(
     sorter = _Sorter(_first_divisions(kept), selection or Selection("balanced-accuracy"))
     for run in kept:
         lines = asked[run.run_id]
-        if not lines or any(False in _roles(line) for line in lines):
-            sorter.place(run)
+        plain = [line.call for line in lines if False in _roles(line)]
+        if plain or not lines:
+            sorter.place(run, min(plain, default=0))
         trials = [line for line in lines if True in _roles(line)]
         if trials:
             sorter.add_trial(run, min(trials, key=lambda line: line.trial or 0))
@@ -232,10 +246,11 @@ class _Sorter:
         self.duplicates = 0
         self._digests: dict[str, str] = {}  # of protocols, of which there are few
 
-    def place(self, run: RunResult) -> None:
+    def place(self, run: RunResult, call: int) -> None:
         """Put a run into the track of plain runs."""
         track = self._track(run, tuned=False)
         slots, slot = track.runs[_row_key(run.spec)], self._unit(run.spec)
+        track.calls[call].add((_row_key(run.spec), slot))
         other = slots.get(slot)
         self.duplicates += other is not None
         if other is None or _merit(run) > _merit(other):
@@ -248,9 +263,11 @@ class _Sorter:
         track.units.add(slot)
         row = _row_key(run.spec, line.tuned)
         track.tuned[row].update(line.tuned)
+        track.calls[line.call].add((row, slot))
         if self.selection.admits(line.trial or 0):
             same = track.trials[row][slot]
-            other = next((one for one in same if one.number == line.trial), None)
+            # By its settings: with several grids in one folder a number stands for several trials.
+            other = next((t for t in same if t.run.spec.settings == run.spec.settings), None)
             if other is not None and _merit(other.run) < _merit(run):
                 same.remove(other)
                 other = None
@@ -399,6 +416,7 @@ def _add_gaps(track: TrackRuns, lines: Sequence[PlannedRun]) -> None:
         track.units.update(units)
         for row in rows.get((line.strategy, settings), [RowKey(line.strategy, settings, "")]):
             track.tuned[row].update(tuned)
+            track.calls[line.call].update((row, unit) for unit in units)
             # A unit that lacks a trial is not decided, whatever the others of it say.
             lacking = units if track.key.tuned else [u for u in units if u not in track.runs[row]]
             for unit in lacking[:1]:

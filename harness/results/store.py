@@ -235,13 +235,11 @@ class Store:
     def extend_plan(self, plan: Plan) -> Plan:
         """Add to the plan and return the whole.
 
-        What is asked for again, with changed code or data, takes the place it had.
+        See `extended`.
         """
         with files.locked(self.folder):
             before = self.plan()
-            runs = {run.key: run for run in (*before.runs, *plan.runs)}
-            suites = {**before.suites, **plan.suites}
-            whole = before.model_copy(update={"suites": suites, "runs": tuple(runs.values())})
+            whole = extended(before, plan)
             if whole != before:
                 files.write(self.folder / "plan.json", _checked(whole))
         return whole
@@ -289,6 +287,22 @@ class Store:
                 f"{path} holds another run ({short(result.run_id)}): delete or rename it"
             )
         return result
+
+
+def extended(plan: Plan, more: Plan) -> Plan:
+    """A plan with what another call asks for.
+
+    What is asked for again, with changed code or data, takes the place it had.  What is asked for
+    first is numbered as one call.
+    """
+    runs = {run.key: run for run in plan.runs}
+    number = 1 + max((run.call for run in plan.runs), default=-1)
+    for run in more.runs:
+        known = runs.get(run.key)
+        call = number if known is None else known.call
+        runs[run.key] = run if run.call == call else run.model_copy(update={"call": call})
+    suites = {**plan.suites, **more.suites}
+    return plan.model_copy(update={"suites": suites, "runs": tuple(runs.values())})
 
 
 def write_split(folder: Path, name: str, text: str) -> Path:

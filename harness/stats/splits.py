@@ -26,11 +26,13 @@ class Splits:
         tested: whether a split tests a group [J, G].  Groups in several test parts are one column;
             a run adds 0 where its split does not test the group.
         share: of the dataset's images that a split tests; None: all splits test the same images.
+        common: groups of further images that every split tests, beside its own, [G]; None: none.
     """
 
     number: np.ndarray
     tested: np.ndarray
     share: float | None
+    common: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,16 @@ def spread_of(added: np.ndarray, strata: np.ndarray, splits: Splits | None) -> S
     if splits.share is None:
         images, df = centred(moved, strata)
         return Spread(moved, images, df, variance, noise, len(counts), times)
-    each = [
-        centred(one[there], strata[there])[0]
-        for one, there in zip(means, splits.tested, strict=True)
-    ]
+    apart, noise = splits.tested, 0.0
+    if splits.common is not None:  # the same images in all: splits differ there as seeds do
+        apart, noise = apart & ~splits.common, _vary(means[:, splits.common])[1]
+    each = [centred(one[there], strata[there])[0] for one, there in zip(means, apart, strict=True)]
+    noise += sum(each) / len(each)
     images, df = _drawn_anew(means, weights, strata, splits.tested)
     # What splits spread holds the luck of their seeds, which do not overlap: taken to be as large.
     shared = len(added) / (len(added) + len(counts))
     stretch = 1 + times * shared * splits.share / (1 - splits.share)
-    return Spread(moved, images, df, variance, sum(each) / len(each), len(counts), times, stretch)
+    return Spread(moved, images, df, variance, noise, len(counts), times, stretch)
 
 
 def _vary(runs: np.ndarray) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
-from harness import Metric, PluginError
+from harness import Metric, PluginError, Undefined
 from harness.api.metric import softmax
 from harness_metrics import METRICS
 
@@ -82,9 +82,38 @@ def test_a_plain_function_is_a_metric_and_a_module():
         0,
         2,
     )
+    assert Metric.of("gain", share_right, low=-1.0).low == -1.0
     module = metric.build()
     found = module.compute(predictions=[[0.9, 0.1], [0.2, 0.8]], references=[0, 0])
     assert found == {"share-right": 0.5}
+    assert module.description == "Share"
+    assert Metric.of("share-right", share_right).build().description == "share-right"
+
+
+def test_a_function_may_give_a_figure_for_every_class():
+    def recalls(probabilities, targets):
+        right = probabilities.argmax(axis=1) == targets
+        by_class = [float(right[targets == one].mean()) for one in (0, 1)]
+        return {"recalls": sum(by_class) / 2, "by_class": by_class}
+
+    metric = Metric.of("recalls", recalls)
+    logits, targets = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]]), np.array([0, 1, 1])
+    found = metric.compute(logits, targets, ("a", "b"))
+    assert (found.value, found.by_class) == (0.75, {"a": 1.0, "b": 0.5})
+    module = metric.build().compute(predictions=softmax(logits).tolist(), references=[0, 1, 1])
+    assert module == {"recalls": 0.75, "by_class": [1.0, 0.5]}
+
+
+def test_a_function_may_say_that_it_has_no_figure():
+    """Though it would have one of class numbers: it was asked of probabilities, and answered."""
+
+    def picky(probabilities, targets):
+        if probabilities.ndim > 1:
+            raise Undefined("no sample of class 1")
+        return 1.0
+
+    found = Metric.of("picky", picky).compute(np.eye(2), np.array([0, 0]), ("a", "b"))
+    assert (found.value, found.reason) == (None, "no sample of class 'b'")
 
 
 def test_a_metric_that_wants_class_numbers_is_told_so_in_one_line():
@@ -103,5 +132,11 @@ def test_another_error_of_a_function_is_its_own():
     def broken(probabilities, targets):
         raise KeyError("no such weight")
 
-    with pytest.raises(KeyError, match="no such weight"):
-        Metric.of("mine", broken).compute(np.eye(2), np.array([0, 1]), ("a", "b"))
+    def shares(probabilities, targets):
+        if probabilities.ndim > 1:
+            raise KeyError("no such weight")
+        return probabilities  # of class numbers no figure either
+
+    for function in (broken, shares):
+        with pytest.raises(KeyError, match="no such weight"):
+            Metric.of("mine", function).compute(np.eye(2), np.array([0, 1]), ("a", "b"))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +17,17 @@ from places import TOY
 from safetensors import SafetensorError
 
 from harness.benchmark import executor, numerics, run
+from harness.benchmark.request import BenchRequest
+from harness.benchmark.suite import resolve_suite
+from harness.plugins.registry import load_plugins
 from harness.utils import files
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load_plugins()
 
 
 def board(out):
@@ -422,6 +431,57 @@ def test_an_own_folder_with_a_modality(tmp_path):
     split = json.loads((tmp_path / "out" / result["data"]["split_file"]).read_text())
     assert len(split["samples"]) == 24
     assert str(tmp_path) not in run.read_text() + json.dumps(split)
+
+
+@pytest.mark.parametrize(
+    ("args", "folder"),
+    [
+        (["mri:brain"], "brain"),
+        (["mri:brain", "ward"], "brain+ward"),
+        (["ward", "brain"], "brain+ward"),
+    ],
+)
+def test_own_images_name_their_results_folder(tmp_path, loaded, args, folder):
+    data = tuple(f"{name}={image_folder(tmp_path / name[-4:])}" for name in args)
+    found = resolve_suite(BenchRequest(suite="folders", data=data), loaded)
+    assert found.folder_name == folder
+
+
+def test_own_images_beside_those_of_a_suite_are_in_its_folder(tmp_path, loaded):
+    data = (f"own={image_folder(tmp_path / 'images')}",)
+    assert resolve_suite(BenchRequest("demo", data=data), loaded).folder_name == "demo"
+    only = BenchRequest("demo", data=data, datasets=("own",))
+    assert resolve_suite(only, loaded).folder_name == "own"
+
+
+def test_many_own_images_have_a_name_that_fits_a_file_system(tmp_path, loaded):
+    names, folder = [letter * 40 for letter in "abcdefgh"], image_folder(tmp_path / "images")
+    given = [tuple(f"{name}={folder}" for name in names[:count]) for count in (7, 8)]
+    found = [
+        resolve_suite(BenchRequest("folders", data=data), loaded).folder_name for data in given
+    ]
+    assert len(set(found)) == 2
+    assert all(len(one) < 200 and one.startswith(names[0]) for one in found)
+
+
+def test_a_second_own_dataset_leaves_the_first_ones_ranking(tmp_path, monkeypatch):
+    """Without --out each has a folder of its own; in one folder the ranking stays beside."""
+    folders = [image_folder(tmp_path / name) for name in ("one", "two")]
+    monkeypatch.chdir(tmp_path)
+    both = ("--strategies", "full-ft,linear-probe")
+    for name, folder in zip(("one", "two"), folders, strict=True):
+        Cli((TOY,))(
+            "bench", "toy", "--jobs", 1, "--data", f"{name}={folder}", "--datasets", name, *both
+        )
+    assert sorted(path.name for path in Path("results").iterdir()) == ["one", "two"]
+
+    out = tmp_path / "results" / "one"
+    told = bench(out, "--data", f"two={folders[1]}", "--datasets", "two", "--strategies", "full-ft")
+    assert "once all runs are made it ranks:" in told.stderr
+    assert "  2 rows over one\n" in told.stderr
+    assert "1 row over one, two" in told.stderr
+    words = (out / "leaderboard.md").read_text()
+    assert "This ranking is over one; also ranked here: 1 row over" in words
 
 
 def test_missing_classes_and_contradicting_copies_are_said_on_the_board(tmp_path, toy_cli):

@@ -5,22 +5,29 @@ Needs Chromium (`HARNESS_CHROMIUM` names another one).  `HARNESS_SCREENSHOTS=DIR
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import os
 import re
 import threading
+import urllib.parse
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 
 import chromium
 import numpy as np
 import pytest
+from command import Cli
 from made import BACKBONES, made_failure, made_plan, made_result
 from made_board import markdown_tables, small_board
 from made_page import HOSTILE, hostile_page, made_run, predictions_of, study
 from made_tuned import RATES, labelled_study, tuned_study
 from PIL import Image
+from places import ROOT
+from scipy.stats import rankdata
 
 from harness.api.metric import softmax
 from harness.leaderboard.build import build_leaderboard
@@ -89,6 +96,14 @@ def single():
     ]
     plan = made_plan(runs)
     return page_data.page_data(build_leaderboard(runs[:-1], plan), runs[:-1], predictions_of)
+
+
+@pytest.fixture(scope="module")
+def fair(folder):
+    """A folder as `harness board` writes it, of tuned runs over three splits."""
+    out = folder / "fair"
+    Cli()("board", ROOT / "benchmarks" / "results" / "demo-fair", "--out", out)
+    return out
 
 
 @pytest.fixture
@@ -325,6 +340,201 @@ def test_a_row_unfolds_and_tells_what_it_rests_on(opened):
     assert page.run(f"document.activeElement === {button}")
 
 
+# -- the conclusion, the csv beside the page, what intervals hold ---------------------------------
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_conclusion_is_on_top(opened, size):
+    """Right below the title, and on the first screen."""
+    board, *_ = study()
+    page = opened(**size)
+    assert page.run("document.querySelector('h1').nextElementSibling.id") == "conclusion"
+    assert page.run("document.getElementById('conclusion').innerText") == " ".join(board.conclusion)
+    box = page.run("document.getElementById('conclusion').getBoundingClientRect().toJSON()")
+    assert 0 < box["top"] < box["bottom"] < size["height"]
+    assert board.conclusion[0].startswith("No recommendation follows from this board")
+
+
+def test_the_csv_beside_the_page_holds_every_run(opened, fair):
+    page = opened("fair/leaderboard")
+    links = page.run(
+        "[...document.links].filter((one) => !one.getAttribute('href').startsWith('#'))"
+        ".map((one) => one.href)"
+    )
+    paths = {Path(urllib.parse.unquote(urllib.parse.urlparse(link).path)) for link in links}
+    assert paths == {fair / "leaderboard.csv", fair / "leaderboard.json"}
+    lines = csv.DictReader((fair / "leaderboard.csv").read_text(encoding="utf-8").splitlines())
+    shown = page.run("document.getElementById('run-pages').innerText")
+    track = Counter(line["track"] for line in lines)
+    assert f"of {track.most_common(1)[0][1]} runs" in shown
+    assert json.loads((fair / "leaderboard.json").read_text())["schema_version"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "runs"),
+    [
+        ("whole", "other test images and seeds", "three seeds"),
+        ("fair/leaderboard", "other test images, seeds and splits", "three splits"),
+    ],
+)
+def test_intervals_say_what_they_hold_wherever_they_are(opened, fair, folder, name, said, runs):
+    page = opened(name)
+    press(page, "#ranking button.row")
+    row = page.run("document.querySelector('#ranking tr.more').innerText")
+    (held,) = set(re.findall(r"interval [-+.\d]+ to [-+.\d]+, (other test[^)]*)", row))
+    assert held == said
+    for section in ("significance", "cell"):
+        text = page.run(f"document.getElementById('{section}').innerText")
+        assert re.findall(r"intervals over ([^:;.]*)", text) == [said]
+    assert f"which takes {runs}" in page.run("document.getElementById('cell').innerText")
+    if name != "whole":
+        board = json.loads((fair / "leaderboard.json").read_text())
+        assert {f"other test {one['basis']}" for one in board["statistics"].values()} == {said}
+        assert f"interval of 95% over {said}." in (fair / "leaderboard.md").read_text()
+
+
+# -- datasets -------------------------------------------------------------------------------------
+
+
+def means_over(names):
+    """Row -> (mean of the metric, mean rank) over the blocks of these datasets, from the runs."""
+    _, results, *_ = study()
+    rows = sorted({run.spec.strategy for run in results})
+    blocks = [(name, backbone) for name in names for backbone in BACKBONES]
+    values = np.array([
+        [
+            np.mean([
+                run.metrics["balanced-accuracy"].value for run in results
+                if (run.spec.dataset, run.spec.backbone, run.spec.strategy) == (*block, row)
+            ])
+            for block in blocks
+        ]
+        for row in rows
+    ])  # fmt: skip
+    ranks = rankdata(-values.round(12), axis=0)
+    return {
+        row: (figures.metric(values[n].mean()), figures.place(ranks[n].mean()))
+        for n, row in enumerate(rows)
+    }
+
+
+def test_datasets_are_chosen_by_key_and_the_page_says_which(opened):
+    board, *_ = study()
+    page = opened()
+    page.run("document.getElementById('datasets-summary').focus()")
+    page.key("Enter", 13, "\r")
+    for _ in range(3):  # past All and None, to the first dataset
+        page.key("Tab", 9)
+    page.key(" ", 32, " ")
+    page.key("Tab", 9)
+    page.key(" ", 32, " ")
+    left = ["demo-histology", "demo-mri", "demo-xray"]
+    told = f"Shown: 3 of 5 datasets ({', '.join(left)})."
+    assert page.run("document.getElementById('live').textContent").startswith(told)
+    assert page.run("document.getElementById('filtered').innerText") == (
+        f"{told} This table ranks over the 9 of 15 blocks shown; the board's own ranking is under "
+        "“rank over all blocks”. Conclusion, claims, tests and tuning stay over all blocks."
+    )
+    assert page.run("document.getElementById('datasets-summary').innerText").split("\n")[1] == (
+        "3 of 5: demo-histology, demo-mri and 1 more"
+    )
+    page.key("Escape", 27)  # it lies over the table
+    assert page.run("document.activeElement.id") == "datasets-summary"
+    assert not page.run("document.getElementById('datasets').open")
+    columns = [column(page, title) for title in ("strategy", "balanced accuracy", "mean rank")]
+    shown = {name: figure for name, *figure in zip(*columns, strict=True)}
+    assert shown == {name: list(figure) for name, figure in means_over(left).items()}
+    assert list(shown) != [row.label for row in board.tracks[0].rows]  # another order
+    own = dict(zip(columns[0], column(page, "rank over all blocks"), strict=True))
+    assert own == {row.label: figures.place(row.mean_rank) for row in board.tracks[0].rows}
+    draw_all(page)
+    assert {row[0].partition(" / ")[0] for row in unfold(page, "Difference to the control")} == set(
+        left
+    )
+    assert [row[0] for row in table_of(page, "#data-notes .scroll:first-of-type")] == left
+    assert f"1 to 25 of 216 runs {told}" in page.run(
+        "document.getElementById('run-pages').innerText"
+    )
+    for plot in (
+        "Difference to the control",
+        "Quality against time",
+        "Critical-difference diagram",
+    ):
+        caption = page.run(
+            "[...document.querySelectorAll('figure')].find((one) => one.querySelector('h3').textContent"
+            f" === {json.dumps(plot)}).querySelector('figcaption').textContent"
+        )
+        assert caption.endswith(told), plot
+    press(page, "#reset")
+    assert page.run("document.getElementById('filtered').hidden")
+    assert "rank over all blocks" not in head_of(page)
+    assert column(page, "strategy") == [row.label for row in board.tracks[0].rows]
+
+
+def test_no_dataset_or_no_block_is_said_and_not_drawn(opened):
+    page = opened()
+    press(page, "#datasets-none")
+    draw_all(page)
+    assert "Shown: 0 of 5 datasets (none)." in page.run(
+        "document.getElementById('filtered').innerText"
+    )
+    assert "No block is left." in page.run("document.querySelector('#ranking caption').innerText")
+    assert set(column(page, "mean rank")) == {"-"}
+    assert "could not be drawn" not in page.run("document.body.innerText")
+    press(page, "#dataset-3")
+    set_value(page, "modality", "xray")  # of a dataset that is not chosen
+    draw_all(page)
+    assert "Shown: 1 of 5 datasets (demo-mri), modality xray." in page.run(
+        "document.getElementById('filtered').innerText"
+    )
+    assert "could not be drawn" not in page.run("document.body.innerText")
+    press(page, "#datasets-all")
+    set_value(page, "modality", "")
+    assert page.run("document.getElementById('filtered').hidden")
+
+
+def test_a_board_of_one_dataset_has_nothing_to_choose(connection, tmp_path):
+    runs = [made_run("demo-mri", BACKBONES[0], name) for name in ("full-ft", "lp-ft")]
+    board = build_leaderboard(runs, made_plan(runs))
+    path = tmp_path / "one.html"
+    path.write_text(html_page.page(page_data.page_data(board, runs)), encoding="utf-8")
+    page = chromium.Page(connection, path)
+    assert page.run("document.getElementById('datasets') === null")
+    assert page.problems() == []
+    page.close()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_further_test_sets_say_what_their_intervals_hold_and_follow_the_choice(
+    connection, tmp_path, known
+):
+    board, results, *_ = study()
+    data = page_data.page_data(board, results, metrics=KNOWN)
+    track = data["tracks"][0]
+    names = [row["label"] for row in track["rows"]]
+    one = {"dataset": "demo-mri", "name": "ward", "value": 0.8, "internal": 0.85}
+    track["rows"][1]["external"] = [one | {"runs": 9, "wanted": 9}]
+    if known:  # row, dataset, set, block; difference, interval, p, verdict, seeds
+        found = [1, "demo-mri", "ward", "", -5.0, -9.0, -1.0, None, "untested", 3]
+        track["statistics"]["external"] = [found]
+    path = tmp_path / "external.html"
+    path.write_text(html_page.page(data), encoding="utf-8")
+    page = chromium.Page(connection, path)
+    rows = {row[0]: row[1:] for row in table_of(page, "#external")}
+    assert rows[names[1]] == ["0.800", "-5.0 (-9.0 to -1.0)" if known else "-5.0"]
+    assert rows[names[0]] == ["-", "-"]
+    said = page.run("document.querySelector('#external .intro').innerText")
+    interval = ", with its interval of 95 % over other images of both sets and other seeds."
+    assert said.endswith(f"positive is better{interval if known else '.'}")
+    press(page, "#datasets-none")
+    press(page, "#dataset-4")  # demo-xray, which has no further test set
+    assert page.run("document.querySelector('#external .body').innerText") == (
+        "The datasets shown have no further test set."
+    )
+    assert page.problems() == []
+    page.close()
+
+
 # -- a cell -----------------------------------------------------------------------------------
 
 
@@ -510,6 +720,9 @@ def test_a_link_opens_its_run_and_seeds_can_be_chosen(opened, connection, folder
     set_value(page, "cell-run", others[0])
     first = run_shown(page)
     assert (first.spec.seed, first.spec.strategy) == (0, wanted.spec.strategy)
+    title = page.run("document.querySelector('#cell-facts h3').textContent")
+    spec = wanted.spec
+    assert title == f"{spec.strategy} on {spec.dataset} / {spec.backbone}, seed 0"
 
 
 def test_runs_are_searched_paged_and_opened(opened):
@@ -878,6 +1091,94 @@ def test_every_control_has_a_name_and_every_id_is_its_own(opened):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+# What is cut on a narrow page: anything beyond its edge, clipped text, labels ended by an ellipsis; a
+# table that says that it scrolls is not, nor a choice whose whole text stands elsewhere on the page.
+CUT = """(() => {
+  const found = [];
+  const wide = document.documentElement.clientWidth;
+  const told = document.body.innerText;
+  const says = (region) => region.querySelector(':scope > .hint')?.offsetHeight > 0;
+  const pen = document.createElement('canvas').getContext('2d');
+  for (const one of document.querySelectorAll('body *')) {
+    const [box, style] = [one.getBoundingClientRect(), getComputedStyle(one)];
+    if (!box.width || style.visibility === 'hidden' || one.closest('.unseen, .skip, noscript')) continue;
+    const region = one.closest('.scroll');
+    const name = `${one.tagName} ${one.id} ${one.textContent.slice(0, 40)}`;
+    const inside = region && region !== one && says(region);
+    if (!inside && (box.right > wide + 1 || box.left < -1)) found.push(`beyond the edge: ${name}`);
+    if (one.scrollWidth > one.clientWidth + 1 && style.overflowX !== 'visible' && one.clientWidth
+      && one.tagName !== 'SELECT' && !(one === region && says(one))) found.push(`clipped: ${name}`);
+    if (one.tagName === 'text' && one.textContent.includes('\u2026')) found.push(`ellipsis: ${name}`);
+    if (one.tagName === 'text' && one.textContent) {
+      const plot = one.closest('svg').getBoundingClientRect();
+      if (box.right > plot.right + 1 || box.left < plot.left - 1) found.push(`beyond its plot: ${name}`);
+    }
+    if (one.tagName === 'SELECT' && one.selectedOptions.length) {
+      pen.font = style.font;
+      const text = one.selectedOptions[0].textContent;
+      const fits = pen.measureText(text).width < one.clientWidth - 40;
+      if (!fits && !told.replace(one.innerText, '').includes(text)) found.push(`cut choice: ${text}`);
+    }
+  }
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("name", ["whole", "fair/leaderboard", "labels"])
+def test_nothing_is_cut_on_a_phone(opened, fair, name):
+    page = opened(name, **PHONE)
+    draw_all(page)
+    assert page.run("document.documentElement.scrollWidth") == PHONE["width"]
+    assert page.run(CUT) == []
+    assert page.run("document.querySelectorAll('#ranking .scroll:not(.beyond)').length") == 1
+    press(page, "#ranking button.row")
+    unfolded = page.run("document.querySelector('#ranking tr.more').innerText")
+    for told in ("Won, tied, lost", "Seconds a run", "Parameters that learn"):
+        assert told in unfolded  # columns that are not there
+    assert page.run(CUT) == []
+
+
+def test_a_narrow_table_keeps_interval_and_verdict_under_the_difference(opened):
+    wide = dict(zip(*[column(opened(), t) for t in ("strategy", "on these datasets")], strict=True))
+    page = opened(**PHONE)
+    assert head_of(page)[:4] == [
+        "strategy",
+        "mean rank",
+        "balanced accuracy",
+        "vs full-ft (points)",
+    ]
+    for row in table_of(page):
+        told = " ".join(row[3].split())
+        assert told.endswith(wide[row[0]]), row
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "contrast"),
+    [
+        ("fair/leaderboard", DESKTOP, False),  # two thirds of the time on a page of many cells
+        ("labels", PHONE, True),
+        ("failed", DESKTOP | {"dark": True}, True),
+    ],
+)
+def test_axe_finds_nothing(opened, fair, name, given, contrast):
+    """axe-core's rules, with everything drawn and the first tables and lists unfolded."""
+    page = opened(name, **given)
+    draw_all(page)
+    page.run(
+        "document.querySelectorAll('#datasets, #significance details').forEach((one) => { one.open = true; });"
+        " document.querySelector('#ranking button.row')?.click()"
+    )
+    page.run(f"{files('axe_playwright_python').joinpath('axe.min.js').read_text('utf-8')}; 0")
+    found = page.run(
+        "axe.run({ resultTypes: ['violations'], rules: { 'color-contrast': { enabled: "
+        f"{json.dumps(contrast)} }} }} }})"
+        ".then(({ violations, passes }) => ({ passes: passes.length, found: violations.map("
+        "(one) => [one.id, one.impact, one.nodes.map((node) => node.html.slice(0, 200))]) }))"
+    )
+    assert found["found"] == []
+    assert found["passes"] > 10
 
 
 def test_hostile_names_stay_text(opened):

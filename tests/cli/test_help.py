@@ -85,3 +85,15 @@ def test_a_thing_has_one_name(path):
     assert "--into" not in options
     metavars = " ".join(filter(None, (one.metavar for one in COMMANDS[path].params)))
     assert not re.search(r"\b(DIR|DIRECTORY|PLACES?)\b", metavars), "a folder is FOLDER"
+
+
+def test_an_option_is_a_flag_everywhere_or_takes_a_value_everywhere():
+    """`--json` printed JSON in six commands and named a file in a seventh."""
+    kinds = {}
+    for path, command in COMMANDS.items():
+        for one in command.params:
+            if isinstance(one, click.Option) and not one.hidden:
+                for name in one.opts:
+                    kinds.setdefault(name, {}).setdefault(one.is_flag, []).append(path)
+    assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
+    assert len(kinds["--json"][True]) > 4

@@ -264,7 +264,7 @@ def test_the_action_calls_the_gate(tmp_path, inputs, more):
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", **given},
         check=False,
     )
-    reports = [("junit", "xml"), ("markdown", "md"), ("json", "json"), ("sarif", "sarif")]
+    reports = [("junit", "xml"), ("markdown", "md"), ("figures", "json"), ("sarif", "sarif")]
     named = [word for name, end in reports for word in (f"--{name}", f"out/gate.{end}")]
 
     assert done.returncode == 1

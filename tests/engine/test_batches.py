@@ -95,7 +95,7 @@ def test_augmentation_is_seeded_per_sample_and_only_for_training(kinds):
 
     assert all(torch.equal(first.state[n], second.state[n]) for n in first.state)
     assert distance(first.state, plain.state) > 0
-    assert first.result.phases[0].cached_stages == 0
+    assert (first.result.phases[0].cached_stages == 0) == (kinds != ("flip-horizontal",))
 
 
 @pytest.mark.parametrize(("kind", "axis"), [("flip-horizontal", 2), ("flip-vertical", 1)])

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from by_hand import LR, ByHand
-from toys import state_after, strategy, toy_images, toy_run
+from toys import FLOAT64, state_after, strategy, toy_images, toy_run
 
 from harness import Phase, Schedule, Strategy
 from harness.api.execution import PickedImages
-from harness.engine import run
+from harness.engine import recomputed_features, run
 from harness.engine.shared import SharedWork
 from harness_auto_rgn import AutoRGN
 from harness_full_ft import FullFineTuning
@@ -141,12 +141,56 @@ def test_a_flip_is_made_only_where_the_dataset_allows_it():
     assert all(torch.equal(both[name], flipped[name]) for name in plain)
 
 
-@pytest.mark.parametrize(("mirrored", "cached"), [(False, 3), (True, 0)])
-def test_features_are_kept_of_a_dataset_that_is_not_mirrored(mirrored, cached):
-    spec, resources = flip_run(mirrored, ("flip-where-allowed",), LinearProbe())
+@pytest.mark.parametrize(
+    ("augment", "cached"),
+    [
+        (("flip-where-allowed",), 3),
+        (("flip-horizontal", "flip-where-allowed"), 3),
+        (("flip-where-allowed", "flip-vertical"), 0),
+        (("affine",), 0),
+    ],
+)
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_features_are_kept_where_images_have_two_sides_at_most(augment, cached, mirrored):
+    spec, resources = flip_run(mirrored, augment, LinearProbe())
+    if not mirrored and augment[0] == "flip-where-allowed":
+        cached = 0 if len(augment) > 1 else 3
     found = run(spec, resources)
     assert [phase.cached_stages for phase in found.result.phases] == [cached]
     assert bool(SharedWork.of(resources.shared).features) == (cached > 0)
+
+
+@pytest.mark.parametrize("compiled", ["none", "graph"])
+@pytest.mark.parametrize("chosen", [LinearProbe(), LpFt()], ids=["linear-probe", "lp-ft"])
+def test_kept_features_of_both_sides_give_the_bits_of_every_batch_anew(chosen, compiled):
+    numeric = FLOAT64.model_copy(update={"compile": compiled})
+    kept = run(*flip_run(True, ("flip-where-allowed",), chosen, numeric=numeric))
+    with recomputed_features():
+        anew = run(*flip_run(True, ("flip-where-allowed",), chosen, numeric=numeric))
+    assert next(phase.cached_stages for phase in kept.result.phases) == 3
+    assert next(phase.cached_stages for phase in anew.result.phases) == 0
+    assert all(torch.equal(kept.state[name], anew.state[name]) for name in anew.state)
+    for split, logits in anew.predictions.logits.items():
+        assert np.array_equal(kept.predictions.logits[split], logits)
+
+
+def test_trials_of_a_probe_share_the_features_of_both_sides():
+    shared = {}
+    alone = [
+        run(*flip_run(True, ("flip-where-allowed",), LinearProbe(rate=rate))).state
+        for rate in (1.0, 3.0)
+    ]
+    for rate, state in zip((1.0, 3.0), alone, strict=True):
+        spec, resources = flip_run(
+            True, ("flip-where-allowed",), LinearProbe(rate=rate), shared=shared
+        )
+        kept = SharedWork.of(shared).features
+        before = dict(kept)
+        found = run(spec, resources).state
+        assert all(torch.equal(found[name], state[name]) for name in state)
+        assert not before or kept == before
+    sides = {key.split: key.mirrored for key in kept}
+    assert sides == {"train": True, "validation": False, "test": False}
 
 
 def test_runs_that_are_mirrored_and_not_do_not_share_pixels():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from made import made_plan, made_result, sha
+from made import PROTOCOL, made_plan, made_result, sha
 from scipy import stats as scipy_stats
 
 from harness.api.execution import Predictions
@@ -227,7 +227,10 @@ def dropped(inside, outside, groups, targets, seeds):
             stored.inside[one.run_id] = answers(inside[row][seed], targets[0])
             stored.outside[one.run_id] = answers(outside[row][seed], targets[1])
     whole = board(runs)
-    by_file = {"inside": groups[0], "outside": groups[1]}
+    by_file = {
+        name: {"group": one, "id": np.arange(len(one)).astype(str)}
+        for name, one in zip(("inside", "outside"), groups, strict=True)
+    }
     return drops.drops(
         "balanced-accuracy",
         whole.tracks[0],
@@ -323,12 +326,106 @@ def test_runs_of_different_test_splits_have_no_interval():
             stored.inside[one.run_id] = answers(right[0][row][seed], targets[0])
             stored.outside[one.run_id] = answers(right[1][row][seed], targets[1])
     whole = board(runs)
-    groups = {"inside": np.arange(40), "outside": np.arange(60)}
+    groups = {
+        name: {"group": np.arange(count).astype(str), "id": np.arange(count).astype(str)}
+        for name, count in (("inside", 40), ("outside", 60))
+    }
     found = drops.drops(
         "balanced-accuracy", whole.tracks[0], whole.runs, {r.run_id: r for r in runs}, stored,
         groups.__getitem__,
     )  # fmt: skip
     assert {one["row"] for one in found} == {"full-ft"}
+
+
+def over_splits(right, tests, outside, groups):
+    """The differences of full-ft over splits with a seed each.
+
+    Args:
+        right: a correct answer in each split, of all images and of those outside [split, image].
+        tests: the images that each split tests, of classes in turn.
+        outside: how many images each predicts outside, of classes in turn.
+        groups: of the images, and of those outside.
+    """
+    runs, stored, files = [], Files({}, {}), {}
+    for split, rows in enumerate(tests):
+        one = made_result(
+            "demo-xray", "resnet50-mini", "full-ft", split, 0.5,
+            spec={"protocol": PROTOCOL.model_copy(update={"split_seed": split})},
+            data={"split_sha256": sha(split)}, external={NAME: record(0.5)},
+        )  # fmt: skip
+        runs.append(one)
+        inside = answers(right[0][split][rows], rows % 2)
+        inside.rows["test"] = rows.astype(np.int32)
+        stored.inside[one.run_id] = inside
+        stored.outside[one.run_id] = answers(right[1][split], np.arange(outside[split]) % 2)
+    for name, own in zip(("inside", "outside"), groups, strict=True):
+        files[name] = {"group": own, "id": np.arange(len(own)).astype(str)}
+    whole = board(runs)
+    assert len(whole.tracks) == 1
+    results = {run.run_id: run for run in runs}
+    given = ("balanced-accuracy", whole.tracks[0], whole.runs, results, stored, files.__getitem__)
+    return drops.drops(*given)
+
+
+def test_over_splits_it_is_that_of_plain_loops():
+    """Splits test other images beside the same ones outside; luck, and training parts in common."""
+    rng = np.random.default_rng(6)
+    images, outside, splits = 60, 16, 3
+    tests = [
+        np.sort(np.r_[2 * rng.permutation(30)[:6], 2 * rng.permutation(30)[:6] + 1])
+        for _ in range(splits)
+    ]
+    luck = np.array([-1.5, 0.0, 1.5])[:, None]
+    right = [
+        rng.random((splits, count)) < 1 / (1 + np.exp(-part * luck - 0.5))
+        for part, count in ((0, images), (1, outside))
+    ]
+    groups = [np.array([f"p{n}" for n in range(count)]) for count in (images, outside)]
+    (one,) = over_splits(right, tests, [outside] * splits, groups)
+
+    columns = {}  # (outside or not, image) -> what it adds in each split; None: not tested
+    for split in range(splits):
+        for place, rows in ((1, range(outside)), (0, tests[split].tolist())):
+            for row in rows:
+                same = sum(other % 2 == row % 2 for other in rows)
+                value = (1 if place else -1) * float(right[place][split][row]) / same / 2
+                columns.setdefault((place, row), [None] * splits)[split] = value
+    totals = [sum(one[split] or 0.0 for one in columns.values()) for split in range(splits)]
+    whole = dict.fromkeys(columns, 0.0)
+    noise, df = 0.0, 0
+    for kind in ((place, label) for place in (0, 1) for label in (0, 1)):
+        own = [key for key in columns if (key[0], key[1] % 2) == kind]
+        df += len(own) - (splits if kind[0] == 0 else 1)
+        for split in range(splits):
+            there = [key for key in own if columns[key][split] is not None]
+            level = sum(columns[key][split] for key in there) / len(there)
+            for key in there:
+                apart = (columns[key][split] - level) * (len(there) / (len(there) - 1)) ** 0.5
+                whole[key] += apart / splits
+                noise += apart**2 / splits if kind[0] == 0 else 0.0
+    for key, values in columns.items():
+        noise += np.var(values, ddof=1) if key[0] == 1 else 0.0
+    share = 12 / images
+    factor = 1 / splits + 1 / 2 * share / (1 - share)
+    variance = np.var(totals, ddof=1)
+    by_images, by_luck = sum(one**2 for one in whole.values()), factor * (variance - noise)
+    assert by_luck > by_images / 2  # both count
+    error = by_images + by_luck
+    freedom = error**2 / (by_images**2 / df + (factor * variance) ** 2 / (splits - 1))
+    half = scipy_stats.t.ppf(0.975, max(freedom, min(splits - 1, df))) * error**0.5
+    assert one["value"] == pytest.approx(np.mean(totals), abs=1e-12)
+    assert one["high"] - one["low"] == pytest.approx(2 * half, rel=1e-9)
+    assert one["basis"] == "images, seeds and splits"
+
+
+def test_splits_whose_runs_predicted_other_images_outside_have_no_interval():
+    rng = np.random.default_rng(7)
+    tests = [np.arange(12), np.arange(12, 24)]
+    right = [rng.random((2, count)) < 0.7 for count in (40, 16)]
+    groups = [np.arange(count).astype(str) for count in (40, 16)]
+    assert over_splits(right, tests, [16, 16], groups)
+    right[1] = [right[1][0], right[1][1][:12]]
+    assert not over_splits(right, tests, [16, 12], groups)
 
 
 @pytest.mark.slow
@@ -340,7 +437,7 @@ def test_the_interval_holds_the_truth(spread):
     """
     rng = np.random.default_rng(4)
     missed = 0
-    groups = [np.arange(40), np.arange(60)]
+    groups = [np.arange(40).astype(str), np.arange(60).astype(str)]
     for _ in range(200):
         targets, right = drawn(rng, spread=spread)
         one = dropped(*right, groups, targets, 3)[0]
@@ -352,7 +449,7 @@ def test_the_interval_holds_the_truth(spread):
 def test_a_loss_is_seen():
     """Were the intervals endless, the test above would pass."""
     rng = np.random.default_rng(5)
-    groups = [np.arange(40), np.arange(60)]
+    groups = [np.arange(40).astype(str), np.arange(60).astype(str)]
     seen = 0
     for _ in range(50):
         targets, right = drawn(rng, loss=2.0)

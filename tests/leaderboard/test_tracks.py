@@ -4,7 +4,7 @@ import pytest
 from made import PROTOCOL, made_plan, made_result, made_spec, sha
 
 from harness.api.records import NumericMode
-from harness.leaderboard.labels import block_labels, row_labels, track_titles
+from harness.leaderboard.labels import block_labels, row_labels, track_names
 from harness.leaderboard.tracks import BlockKey, RowKey, sort_runs
 
 
@@ -77,7 +77,7 @@ def test_blocks_show_a_hash_only_where_two_states_of_them_occur():
 def test_what_makes_a_track(changed):
     found = sort_runs([made_result(), made_result(spec=changed)], None)
     assert len(found.tracks) == 2
-    titles = track_titles(found.tracks)
+    titles = [title for title, _ in track_names(found.tracks)]
     assert len(set(titles)) == 2
 
 
@@ -121,7 +121,7 @@ def test_a_track_of_which_nothing_ran_stands_for_itself():
     there, missing = made_result(), made_spec(limit=20)
     tracks = sort_runs([there], made_plan([there.spec, missing])).tracks
     assert [track.key.limit for track in tracks] == [None, 20]
-    assert "nothing run yet: at most 20 images a split" in track_titles(tracks)[1]
+    assert "nothing run yet: at most 20 images a split" in track_names(tracks)[1].title
 
 
 def test_a_planned_run_counts_for_the_block_its_row_lacks():
@@ -138,4 +138,4 @@ def test_a_planned_run_counts_for_the_block_its_row_lacks():
 def test_tracks_alike_but_for_the_protocol_show_its_digest():
     changed = PROTOCOL.model_copy(update={"lr": 0.5})
     found = sort_runs([made_result(), made_result(spec={"protocol": changed})], None)
-    assert all("(protocol " in title for title in track_titles(found.tracks))
+    assert all("(protocol " in title for title, _ in track_names(found.tracks))

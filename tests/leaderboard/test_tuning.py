@@ -102,6 +102,27 @@ def test_the_best_on_validation_is_chosen_whatever_its_test_figure():
     assert all(run.trial is None for run in board.runs if run.track == plain.id)
 
 
+def test_grids_of_two_suites_in_one_folder_are_trials_of_one_row():
+    """A number stands for another rate in each."""
+    narrow = [trial(1.0, 0.6), trial(3.0, 0.7), trial(0.3, 0.5)]
+    wide = [narrow[0], trial(10.0, 0.9, 0.4), trial(0.1, 0.2), narrow[1]]
+    grids = (1.0, 3.0, 0.3), (1.0, 10.0, 0.1, 3.0)
+    lines = [
+        line
+        for runs, grid in zip((narrow, wide), grids, strict=True)
+        for line in planned(runs, grid).runs
+    ]
+    plan = Plan(suites={"fair": TUNED}, runs=tuple(lines))
+    runs = list({run.run_id: run for run in [*narrow, *wide]}.values())
+    for given in (runs, runs[::-1]):
+        board = board_of(given, plan)
+        assert chosen(board) == {("full-ft", 0, 0): 10.0}
+        (row,) = tracks(board)[0].rows
+        assert (row.tuning.trials, row.ranked) == (5, True)
+    lacking = board_of([run for run in runs if run is not wide[2]], plan)
+    assert not tracks(lacking)[0].rows[0].ranked
+
+
 @pytest.mark.parametrize(
     ("values", "rate"),
     [

@@ -18,6 +18,8 @@ ESTIMATE, RANKS, GAINS = (f"{T}/stats/test_{n}.py" for n in ("estimate", "ranks"
 VERDICTS, GENERAL = (f"{T}/stats/test_{name}.py" for name in ("verdicts", "general"))
 CONJUNCTION, COLLAPSE = (f"{T}/stats/test_{name}.py" for name in ("conjunction", "collapse"))
 GATE, VERIFY = f"{T}/results/gate/test_check.py", f"{T}/results/test_verify.py"
+TOLD, PARTS = (f"{T}/results/gate/test_{name}.py" for name in ("report", "several_splits"))
+CONCLUSION, OF = f"{T}/leaderboard/test_conclusion.py", f"{T}/api/test_metric.py"
 TRACKS = f"{T}/leaderboard/test_tracks.py"
 REGISTRY, PROVENANCE = (f"{T}/plugins/test_{name}.py" for name in ("registry", "provenance"))
 SESSION, NUMBERS = f"{T}/cli/test_session.py", f"{T}/cli/test_numbers.py"
@@ -101,7 +103,7 @@ NETWORK = (
     Mutant("loss", "harness/engine/state.py", "counts.sum() / (len(counts) * counts)", "counts.sum() / counts", (f"{PHASE}::test_class_weights_and_label_smoothing_are_torchs",), survives="a mean weighted by class is the same under any multiple of the weights"),
     Mutant("loss", "harness/engine/state.py", "spread = -(found * weights).sum()", "spread = -found.sum()", (f"{PHASE}::test_class_weights_and_label_smoothing_are_torchs",)),
     Mutant("pixels", "harness/engine/batches.py", "x = (x - self.mean) / self.std", "x = x / self.std - self.mean", (f"{BATCHES}::test_images_are_normalised_as_the_protocol_says",)),
-    Mutant("pixels", "harness/engine/batches.py", '(1, "flip-vertical", 2)', '(1, "flip-vertical", 3)', (f"{BATCHES}::test_flips_are_exact",)),
+    Mutant("pixels", "harness/engine/batches.py", '(1, "flip-vertical", HEIGHT)', '(1, "flip-vertical", WIDTH)', (f"{BATCHES}::test_flips_are_exact",)),
     Mutant("pixels", "harness/engine/batches.py", "rows = [cos, -sin, draws[:, 2] * 2 * SHIFT", "rows = [cos, sin, draws[:, 2] * 2 * SHIFT", (f"{BATCHES}::test_affine_turns_scales_and_shifts_as_scipy_does",)),
     Mutant("sharing", "harness/engine/shared.py", 'any(not name.startswith("head.") for name in start.record.new)', "False", (f"{EVALUATE}::test_features_of_another_starting_point_are_not_taken[drawn in part]",)),
     Mutant("sharing", "harness/engine/evaluate.py", "stage > state.network.touched", "False", (f"{EVALUATE}::test_features_are_not_shared_once_a_stage_has_learned",)),
@@ -118,6 +120,7 @@ DATA = (
     Mutant("splits", "harness/data/division/split.py", 'if "validation" in made:', "if True:", (f"{SPLIT}::test_official_makes_what_is_missing_out_of_train",)),
     Mutant("splits", "harness/data/division/split.py", "sample.group, placed[sample.id], sample.content]", 'sample.group, placed[sample.id], ""]', (f"{SPLIT}::test_the_fingerprint_sees_every_field",)),
     Mutant("splits", "harness/data/division/split.py", 'f"limit:{seed}"', 'f"limit:0"', (f"{SPLIT}::test_no_limit_takes_all_and_the_seed_decides",)),
+    Mutant("metrics", "harness/api/metric.py", "        except Undefined:\n            raise\n", "", (f"{OF}::test_a_function_may_say_that_it_has_no_figure",)),
     Mutant("metrics", "plugins/harness_metrics/figures.py", "(right / own).mean())", "(right / own.mean()).mean())", (f"{METRICS}::test_by_hand[balanced-accuracy-0.7222222222222222]",)),
     Mutant("metrics", "plugins/harness_metrics/figures.py", 'confidence, side="left"', 'confidence, side="right"', (f"{METRICS}::test_confidence_on_the_edge_of_a_bin_belongs_to_the_lower_one",)),
     Mutant("metrics", "plugins/harness_metrics/figures.py", ".sum(axis=1).mean())\n\n\ndef recalls", ".mean(axis=1).mean())\n\n\ndef recalls", (f"{METRICS}::test_calibration_by_hand",)),
@@ -151,6 +154,13 @@ RESULTS = (
     Mutant("gate", "harness/stats/cells.py", "p = {name: _adjust(raw, tested) for name, raw in p.items()}", "p = dict(p)", (f"{GATE}::test_more_cells_ask_for_more",)),
     Mutant("gate", "harness/stats/collapse.py", "if old.min() >= CLEAR * error:", "if old.min() >= 0 * error:", (f"{COLLAPSE}::test_a_weak_baseline_is_said",)),
     Mutant("gate", "harness/results/gate/check.py", "if not np.array_equal(old, new):", "if len(old) != len(new):", (f"{GATE}::test_other_things_are_not_compared",)),
+    Mutant("gate", "harness/results/gate/report.py", "skipped=cell.change is None", "skipped=False", (f"{TOLD}::test_junit_s_own_counts_are_those_of_its_cases",)),
+    Mutant("gate", "harness/results/gate/report.py", "if cell.after is None]", "if cell.change is None]", (f"{TOLD}::test_every_format_counts_each_verdict_alike[json cells]",)),
+    Mutant("gate", "harness/results/gate/check.py", "return (before, after) if None in shared else shared", "return shared", (f"{PARTS}::test_a_cell_of_which_both_sides_have_nothing_has_vanished_and_is_no_failure",)),
+    Mutant("conclusion", "harness/leaderboard/conclusion.py", "elif len(worse) == len(found.gains):", "elif worse:", (f"{CONCLUSION}::test_the_table_in_the_docs_says_what_is_said[some behind]",)),
+    Mutant("conclusion", "harness/leaderboard/conclusion.py", "(half / size) ** 2", "(half / size)", (f"{CONCLUSION}::test_seeds_that_would_decide_grow_with_the_square_of_the_interval",)),
+    Mutant("conclusion", "harness/leaderboard/conclusion.py", "min(map(repeats_of, self", "max(map(repeats_of, self", (f"{CONCLUSION}::test_the_block_with_fewest_seeds_decides",)),
+    Mutant("conclusion", "harness/leaderboard/ranking.py", "return splits if splits > 1 else len(block.seeds)", "return len(block.seeds)", (f"{CONCLUSION}::test_the_table_in_the_docs_says_what_is_said[two splits with one seed]",)),
     Mutant("run identity", "harness/api/records.py", "return digest(self)[:16]", 'return digest(self.model_dump(mode="json"))[1:17]', (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
     Mutant("run identity", "harness/api/records.py", "for name in self._left_out():", "for name in ():", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
     Mutant("run identity", "harness/api/records.py", "    epochs: PositiveFloat = 15.0\n", "    epochs: PositiveFloat = 15.0\n    cooldown: float = 0.0\n", (f"{IDENTITY}::test_run_ids_are_those_of_the_golden_file[historic]",)),
@@ -181,7 +191,9 @@ OUTSIDE = (
     Mutant("command line", "harness/cli/session.py", "        if session.strict:\n", "        if False:\n", (f"{SESSION}::test_strict_plugins_holds_where_no_plugin_is_needed",)),
     Mutant("command line", "harness/cli/commands/bench.py", '@click.option("--limit", type=click.IntRange(min=1)', '@click.option("--limit", type=click.INT', (f"{NUMBERS}::test_a_negative_number_is_refused[bench---limit]",)),
     Mutant("command line", "harness/cli/__init__.py", '        if arg == "":\n', "        if False:\n", (f"{SESSION}::test_an_empty_argument_is_told",)),
-    Mutant("external tests", "harness/leaderboard/drops.py", "first.max() + 1 + second", "second", (f"{T}/leaderboard/test_external.py::test_the_difference_is_external_less_test_and_its_error_that_of_both_sets",)),
+    Mutant("external tests", "harness/leaderboard/drops.py", "targets[1] + targets[0].max() + 1", "targets[1]", (f"{T}/leaderboard/test_external.py::test_the_difference_is_external_less_test_and_its_error_that_of_both_sets",)),
+    Mutant("external tests over splits", "harness/stats/splits.py", "apart, noise = apart & ~splits.common", "apart, noise = apart", (f"{T}/leaderboard/test_external.py::test_over_splits_it_is_that_of_plain_loops",)),
+    Mutant("questions", "harness/leaderboard/questions.py", "if own >= units", "if own == units", (f"{T}/leaderboard/test_questions.py::test_rows_that_were_not_asked_for_more_stay_ranked",)),
     Mutant("external tests", "harness/data/folder.py", "if bool(first.external) != bool(sample.external):", "if False:", (f"{T}/data/test_external.py::test_a_group_on_both_sides_is_an_error",)),
     Mutant("external tests", "harness/leaderboard/external.py", "if len(own) == wanted_runs(block):", "if own:", (f"{T}/leaderboard/test_external.py::test_a_row_that_lacks_a_run_has_no_figure_and_says_how_many",)),
 )  # fmt: skip

@@ -28,6 +28,7 @@ from harness.api.records import (
 )
 from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.cells import RunScores, make_block
+from harness.leaderboard.conclusion import conclude
 from harness.leaderboard.html import html_page, page_data
 from harness.leaderboard.statistics import track_statistics
 
@@ -188,6 +189,7 @@ def study(seeds=3):
     statistics = {board.tracks[0].id: found}
     answers = tuple(ClaimAnswer(**claim) for claim in claims())
     whole = board.model_copy(update={"statistics": statistics, "claims": answers})
+    whole = whole.model_copy(update={"conclusion": conclude(whole)})
     return whole, results, statistics, claims()
 
 

@@ -77,7 +77,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write runs and board there; what it holds counts [results/SUITE].",
+    help="Write runs and board there; what it holds counts [results/SUITE, or results/NAME of --data].",
 )
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes side by side.")
@@ -191,7 +191,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     if result.extended:
         done += f" ({result.extended} got further test sets)"
     width = terminal.terminal_width()
-    click.echo(summary.render(result.board, result.folder, width, done), nl=False)
+    click.echo(summary.render(result.board, result.folder, width, done, result.asked), nl=False)
     if given["profile"]:
         click.echo(f"\n{_profile(result)}", nl=False)
     if result.without_weights:

@@ -27,6 +27,7 @@ from harness.errors import UsageError
 @click.option(
     "--format",
     "wanted",
+    metavar="FORMAT",
     help="Print it and write nothing: terminal, md, csv, claims, json, latex, html.",
 )
 @click.option("--ranks-only", is_flag=True, help="Leave out tests and claims: for very many runs.")

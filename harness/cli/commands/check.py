@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Finite, Session, comma_names, example, pass_session
+from harness.cli.session import Finite, Session, comma_names, example, pass_session, warn
 from harness.errors import UsageError
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = FILE = click.Path(path_type=Path)
 
 
 @click.command(epilog=example("harness check results/before results/after --tolerance 'xray/*=2'"))
@@ -65,10 +65,16 @@ FOLDER = click.Path(path_type=Path)
     metavar="POINTS",
     help="How much a run's score varies with its seed (standard deviation); for one seed a side.",
 )
-@click.option("--junit", type=FOLDER, help="Write JUnit XML here.")
-@click.option("--markdown", type=FOLDER, help="Write a pull request comment here.")
-@click.option("--json", "figures", type=FOLDER, help="Write figures for github-action-benchmark.")
-@click.option("--sarif", type=FOLDER, help="Write SARIF for code scanning here.")
+@click.option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML here.")
+@click.option("--markdown", type=FILE, metavar="FILE", help="Write a pull request comment here.")
+@click.option(
+    "--figures",
+    type=FILE,
+    metavar="FILE",
+    help="Write figures and counts as JSON here, as github-action-benchmark takes it.",
+)
+@click.option("--json", "as_before", type=FILE, metavar="FILE", hidden=True)
+@click.option("--sarif", type=FILE, metavar="FILE", help="Write SARIF for code scanning here.")
 @click.option("--all", "every", is_flag=True, help="Show cells that are equal, too.")
 @pass_session
 def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) -> None:  # noqa: ANN401 - see above
@@ -89,6 +95,8 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
     from harness.utils import files
     from harness.utils.streams import unguarded
 
+    if given["as_before"] is not None:
+        warn("--json FILE is now --figures FILE: in every other command --json prints JSON")
     said = dict(map(_tolerance, given["tolerance"]))
     rules = replace(
         rules_of(baseline, given["metric"], said, given["cost"]),
@@ -104,7 +112,8 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
     for path, option, render in (
         (given["junit"], "--junit", report.junit),
         (given["markdown"], "--markdown", report.markdown),
-        (given["figures"], "--json", report.benchmark_json),
+        (given["figures"], "--figures", report.benchmark_json),
+        (given["as_before"], "--json", report.benchmark_json),
         (given["sarif"], "--sarif", partial(sarif, baseline=baseline)),
     ):
         if path is not None:

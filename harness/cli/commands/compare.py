@@ -22,6 +22,8 @@ FOLDER = click.Path(path_type=Path)
     type=click.Choice(["terminal", "md", "json"]),
     default="terminal",
     show_default=True,
+    metavar="FORMAT",
+    help="Print it as terminal, md or json.",
 )
 @pass_session
 def command(session: Session, /, first: Path, second: Path, metric: str, wanted: str) -> None:

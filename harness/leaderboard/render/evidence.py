@@ -8,6 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from harness.api.leaderboard import ClaimAnswer, Leaderboard, Track
 from harness.api.records import Json
+from harness.leaderboard.labels import BASES
 from harness.leaderboard.ranking import RULES
 from harness.leaderboard.render.document import (
     Bullets,
@@ -108,7 +109,8 @@ def _caption(track: Track, found: Plain) -> str:
             "of boards. Intervals are not adjusted for their number."
         )
     else:
-        said.append(f"Fewer than three seeds: nothing is decided ({NOTHING}).")
+        runs = "splits" if "splits" in found.get("basis", "") else "seeds"
+        said.append(f"Fewer than three {runs}: nothing is decided ({NOTHING}).")
     if found.get("ranks"):
         said.append(f"Ranks: the places that a strategy may have; all of them right in {level}.")
     said.append("P(better than control): of one run against another in the same cell, as measured.")
@@ -118,7 +120,7 @@ def _caption(track: Track, found: Plain) -> str:
 def _holds(found: Plain) -> str:
     if found.get("basis") == ONE_SEED:
         return f"{ONE_SEED}: one seed says nothing of what another would have changed"
-    return "other test images and other seeds"
+    return BASES.get(found.get("basis", ""), BASES["images and seeds"])
 
 
 def _verdicts(found: Plain) -> dict[str, str]:

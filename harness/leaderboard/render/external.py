@@ -97,12 +97,13 @@ def _caption(board: Leaderboard, track: Track, drops: Drops) -> str:
     if not drops:
         return f"{said}."
     level = f"{(board.statistics or {})[track.id].get('level', LEVEL):.0%}"
-    alone = {one["basis"] for one in drops.values()} == {"test images only"}
-    over = (
-        "other images of both sets (one seed says nothing of another)"
-        if alone
-        else "other images of both sets and other seeds"
-    )
+    kinds = {one["basis"] for one in drops.values()}
+    if kinds == {"test images only"}:
+        over = "other images of both sets (one seed says nothing of another)"
+    elif "images, seeds and splits" in kinds:
+        over = "other images of both sets, other seeds and other splits"
+    else:
+        over = "other images of both sets and other seeds"
     return f"{said}; intervals of {level} over {over}, not adjusted for their number."
 
 

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from harness.api.leaderboard import Leaderboard, Row, Track
 from harness.api.records import Json
+from harness.leaderboard.conclusion import conclude
 from harness.leaderboard.render.document import Cell, Column, Table
 from harness.leaderboard.render.terminal import grid, wrapped
 from harness.utils import text
 from harness.utils.text import NOTHING, clean
 
+FEWEST = 2  # rows that make a ranking
 LINES, ROWS = 20, 8  # of the screen, and of its ranking
 ROOMY = 70  # columns from which on the mean itself is shown, too
 POINTS = 100.0
 
 
-def render(board: Leaderboard, folder: Path, width: int, done: str = "") -> str:
-    """At most 20 lines; `done`: what the call did."""
-    track = board.tracks[0] if board.tracks else None
+def render(
+    board: Leaderboard,
+    folder: Path,
+    width: int,
+    done: str = "",
+    asked: Collection[str] = (),
+) -> str:
+    """At most 20 lines.
+
+    Args:
+        board: with its conclusion.
+        folder: where it is.
+        width: columns.
+        done: what the call did.
+        asked: ids of the runs that the call asked for; of several rankings the one that holds most of
+            them is shown.
+    """
+    track = _asked_track(board, frozenset(asked))
     table = _ranking(board, track, width) if track is not None else []
     rest = f"Page: {folder / 'leaderboard.html'}; everything here: harness board {folder} --full"
     last = wrapped(f"{done}. {rest}" if done else rest, width).splitlines()
     room = LINES - len(table) - len(last) - 2 * bool(table)
-    lines = [*_conclusion(board, width, room), *([""] if table else []), *table, "", *last]
+    sentences = board.conclusion if track in board.tracks[:1] else conclude(board, track)
+    lines = [*_conclusion(sentences, width, room), *([""] if table else []), *table, "", *last]
     return "\n".join(lines) + "\n"
 
 
-def _conclusion(board: Leaderboard, width: int, room: int) -> list[str]:
+def _asked_track(board: Leaderboard, asked: frozenset[str]) -> Track | None:
+    """Of the tracks that rank anything the one that holds most of the runs that were asked for."""
+    ranking = [one for one in board.tracks if sum(row.ranked for row in one.rows) >= FEWEST]
+    held = Counter(run.track for run in board.runs if run.run_id in asked)
+    return max(ranking or board.tracks, key=lambda track: held[track.id], default=None)
+
+
+def _conclusion(given: Sequence[str], width: int, room: int) -> list[str]:
     """As many whole sentences as there is room for; what is left out is counted."""
-    sentences = list(board.conclusion) or ["No statistics: nothing is concluded."]
+    sentences = list(given) or ["No statistics: nothing is concluded."]
     for count in range(len(sentences), 0, -1):
         left = len(sentences) - count
         more = [f"({text.plural(left, 'sentence')} more in full.)"] if left else []
@@ -61,6 +87,8 @@ def _ranking(board: Leaderboard, track: Track, width: int) -> list[str]:
         for values in zip(*(values for _, values in columns), strict=True)
     )
     blocks = text.plural(len(track.blocks), "block")
+    if track.question:
+        blocks = f"over {clean(track.question)}, {blocks}"
     caption = f"{board.metric}, {blocks}; difference in points [95 %]"
     if len(track.rows) > ROWS:
         caption += f"; {len(track.rows) - ROWS} rows more"

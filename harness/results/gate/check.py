@@ -71,11 +71,11 @@ def check(
         cells.append(
             _report(name, judged or ("not-comparable", NEITHER), change, (before, after), rules)
         )
-    families = judge_families(measured, cells)
+    families = judge_families(measured, cells, fails="worse" in rules.fail_on)
     seen = [cell.seen for cell in cells if cell.seen is not None]
     return GateReport(
         cells=tuple(cells),
-        failures=tuple(_failures(cells, families, rules)),
+        failures=tuple(_failures(cells, families)),
         families=tuple(families),
         seen=median(seen) if seen else None,
         notes=tuple(_notes(cells, rules)),
@@ -94,9 +94,11 @@ def _missing(before: GateCell | None, after: GateCell | None) -> str:
 def _shared(
     before: GateCell | None, after: GateCell | None
 ) -> tuple[GateCell | None, GateCell | None]:
+    """What both sides have; as they are where that is nothing: then the cell has vanished."""
     if before is None or after is None:
         return before, after
-    return before.shared_with(after), after.shared_with(before)
+    shared = before.shared_with(after), after.shared_with(before)
+    return (before, after) if None in shared else shared
 
 
 def _left_out(
@@ -274,6 +276,7 @@ def _report(
         fails=fails,
         beyond=beyond,
         seen=seen,
+        images=0 if change is None or before is None else before.images,
     )
 
 
@@ -287,18 +290,13 @@ def _score(cell: GateCell | None, metric: str) -> float | None:
     return float(cell.scores(metric).mean())
 
 
-def _failures(
-    cells: Sequence[CellReport], families: Sequence[FamilyReport], rules: Rules
-) -> Iterator[str]:
+def _failures(cells: Sequence[CellReport], families: Sequence[FamilyReport]) -> Iterator[str]:
     for cell in cells:
         if cell.fails:
-            yield f"{cell.cell}: {cell.verdict}" + (f" ({cell.reason})" if cell.reason else "")
-        if cell.cost.verdict == "worse":
-            yield f"{cell.cell}: costs {cell.cost.ratio:.2f} times as much"
-    for family in families:
-        if family.fails and "worse" in rules.fail_on:
-            lost = -POINTS * family.change
-            yield f"{family.family}: worse by {lost:.1f} points on average over {family.cells} cells"
+            yield f"{cell.cell}: {cell.verdict_told}"
+        if cell.cost_told:
+            yield f"{cell.cell}: {cell.cost_told}"
+    yield from (f"{one.family}: {one.verdict_told}" for one in families if one.fails)
     if not any(cell.change for cell in cells):
         yield "nothing could be compared"
 

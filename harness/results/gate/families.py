@@ -12,28 +12,30 @@ SHARE = 0.5  # of the tolerance of its cells that a family may lose on average
 
 
 def judge_families(
-    measured: Mapping[str, Measured], cells: Sequence[CellReport]
+    measured: Mapping[str, Measured], cells: Sequence[CellReport], *, fails: bool = True
 ) -> list[FamilyReport]:
     """Give a verdict on each family.
 
     Args:
         measured: the cells that are compared, by name.
         cells: reports on all cells.
+        fails: a family that is worse makes the gate fail.
     """
     by_name = {cell.cell: cell for cell in cells}
     compared = [by_name[name] for name in measured]
     return [
-        _report(family, [compared[index] for index in family.members])
+        _report(family, [compared[index] for index in family.members], fails=fails)
         for family in compare_families(list(measured.values()))
     ]
 
 
-def _report(family: Family, cells: Sequence[CellReport]) -> FamilyReport:
+def _report(family: Family, cells: Sequence[CellReport], *, fails: bool) -> FamilyReport:
     tolerance = SHARE * fmean(cell.tolerance for cell in cells)
     margin = tolerance / POINTS
+    verdict = _verdict(family, margin)
     return FamilyReport(
         family=f"{family.kind} {family.name}" if family.name else "all cells",
-        verdict=_verdict(family, margin),
+        verdict=verdict,
         reason="" if family.same else family.untested,
         cells=len(cells),
         before=fmean(cell.before or 0.0 for cell in cells),
@@ -41,6 +43,7 @@ def _report(family: Family, cells: Sequence[CellReport]) -> FamilyReport:
         change=family.value,
         tolerance=tolerance,
         seen=None if family.sight is None else family.sight.loss(margin),
+        fails=fails and verdict == "worse",
     )
 
 

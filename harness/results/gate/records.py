@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.errors import StoreError, UsageError
 from harness.stats import Change, Pair, contributions, strata
+from harness.utils import text
 from harness.utils.names import did_you_mean
 
 Verdict = Literal[
@@ -109,6 +110,11 @@ class GateCell:
     def parts(self) -> tuple[GateCell, ...]:
         """The cell on each of its splits."""
         return (self, *self.more)
+
+    @property
+    def images(self) -> int:
+        """Test images, of all splits together."""
+        return len(np.unique(np.concatenate([part.samples.astype(str) for part in self.parts])))
 
     @property
     def all_finished(self) -> list[GateRun]:
@@ -256,6 +262,14 @@ class CostChange:
     reason: str = ""
 
 
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * POINTS:.1f} %"
+
+
+def _from_to(before: float | None, after: float | None) -> str:
+    return f"from {_percent(before)} to {_percent(after)}"
+
+
 @dataclass(frozen=True)
 class CellReport:
     """The verdict on a cell.
@@ -269,6 +283,7 @@ class CellReport:
         beyond: a cell that is worse or better would be so on other images of the same kind, too;
             None: it is neither.
         seen: the smallest loss that would have been seen with 80 %; None: not known.
+        images: test images that were compared, on all splits together; 0: nothing was compared.
     """
 
     cell: str
@@ -283,6 +298,41 @@ class CellReport:
     fails: bool = False
     beyond: bool | None = None
     seen: float | None = None
+    images: int = 0
+
+    @property
+    def figures(self) -> str:
+        """Change, figures of both sides and n, each with its unit; empty: no run on either side."""
+        if self.change is not None:
+            change = f"{self.change.value * POINTS:+.1f} points {self.interval}"
+            n = f"n = {self.seeds[0]} and {self.seeds[1]} runs on {self.images} test images"
+            return f"{change}, {_from_to(self.before, self.after)}, {n}"
+        sides = (("before", self.before, self.seeds[0]), ("after", self.after, self.seeds[1]))
+        known = [
+            f"{_percent(v)} {side} (n = {text.plural(n, 'run')})"
+            for side, v, n in sides
+            if v is not None
+        ]
+        return ", ".join(known)
+
+    @property
+    def interval(self) -> str:
+        """Like `[-5.0, -1.8]`, in points; empty: nothing was compared."""
+        if self.change is None:
+            return ""
+        return f"[{self.change.low * POINTS:+.1f}, {self.change.high * POINTS:+.1f}]"
+
+    @property
+    def verdict_told(self) -> str:
+        """Verdict, reason and figures."""
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.verdict}{reason}{f': {self.figures}' if self.figures else ''}"
+
+    @property
+    def cost_told(self) -> str:
+        """How much more it costs, where that fails; empty: it does not."""
+        worse = self.cost.verdict == "worse"
+        return f"costs {self.cost.ratio:.2f} times as much" if worse else ""
 
 
 @dataclass(frozen=True)
@@ -296,6 +346,7 @@ class FamilyReport:
         before, after, change: mean over the cells, in the metric's units.
         tolerance: in points.
         seen: the smallest mean loss that would have been seen with 80 %; None: not known.
+        fails: it makes the gate fail.
     """
 
     family: str
@@ -307,11 +358,18 @@ class FamilyReport:
     change: float
     tolerance: float
     seen: float | None
+    fails: bool = False
 
     @property
-    def fails(self) -> bool:
-        """It makes the gate fail."""
-        return self.verdict == "worse"
+    def verdict_told(self) -> str:
+        """Verdict and figures."""
+        change = f"{self.change * POINTS:+.1f} points"
+        if self.verdict == "worse":
+            change = f"by {-self.change * POINTS:.1f} points"
+        mean = f"{change} on average over {self.cells} cells"
+        sides = _from_to(self.before, self.after)
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.verdict}{reason} {mean}, {sides}"
 
 
 @dataclass(frozen=True)

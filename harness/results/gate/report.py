@@ -14,10 +14,12 @@ from harness.utils.text import clean
 
 BEYOND = "beyond these images"
 HEADERS = (
-    "cell", "verdict", "before", "after", "change (points)", BEYOND, "allowed",
-    "seeds", "cost",
+    "cell", "verdict", "before (%)", "after (%)", "change (points)", BEYOND, "allowed (points)",
+    "runs", "cost",
 )  # fmt: skip
-FAMILY_HEADERS = ("mean over", "cells", "verdict", "change (points)", "allowed", "loss seen")
+FAMILY_HEADERS = (
+    "mean over", "cells", "verdict", "change (points)", "allowed (points)", "loss seen (points)",
+)  # fmt: skip
 SHARE = "with 80 % certainty"
 NAMED = 5  # most families that are named beside a reason
 
@@ -120,55 +122,77 @@ def markdown(report: GateReport, *, every: bool = False) -> str:
 
 
 def junit(report: GateReport) -> str:
-    """JUnit XML: a test case a cell, one a family, and one for the gate as a whole."""
+    """JUnit XML: a test case a cell, one a cost that is judged, one a family, one for the gate.
+
+    That of the gate fails where nothing could be compared; so as many fail as the report names.
+    """
     report = clean_report(report)
     suite = ET.Element("testsuite", name="harness check")
     for cell in report.cells:
-        _add_cell(suite, cell)
+        _add(
+            suite,
+            "cells",
+            cell.cell,
+            cell.verdict_told,
+            fails=cell.fails,
+            skipped=cell.change is None,
+        )
+        if cell.cost.verdict in {"better", "worse", "equal"}:
+            told = (
+                cell.cost_told or f"cost {cell.cost.verdict}: {cell.cost.ratio:.2f} times as much"
+            )
+            _add(suite, "cost", cell.cell, told, fails=bool(cell.cost_told))
     for family in report.families:
-        _add_family(suite, family)
+        untested = family.verdict == "not-tested"
+        _add(
+            suite,
+            "families",
+            family.family,
+            family.verdict_told,
+            fails=family.fails,
+            skipped=untested,
+        )
     gate = ET.SubElement(suite, "testcase", classname="gate", name="gate")
-    if report.failures:
-        ET.SubElement(gate, "failure", message="; ".join(report.failures))
-    ET.SubElement(gate, "system-out").text = "\n".join(
-        [summary(report), *report.notes, f"loss that would have been seen {SHARE}:", *sight(report)]
-    )
+    if not any(cell.change for cell in report.cells):
+        ET.SubElement(gate, "failure", message="nothing could be compared")
+    ET.SubElement(gate, "system-out").text = "\n".join([
+        *(f"left out: {one}" for one in report.left_out), summary(report), *report.notes,
+        f"loss that would have been seen {SHARE}:", *sight(report),
+    ])  # fmt: skip
     suite.set("tests", str(len(suite)))
-    suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    for outcome, attribute in (
+        ("failure", "failures"),
+        ("skipped", "skipped"),
+        ("error", "errors"),
+    ):
+        suite.set(attribute, str(len(suite.findall(f"testcase/{outcome}"))))
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _add_cell(suite: ET.Element, cell: CellReport) -> None:
-    case = ET.SubElement(suite, "testcase", classname="cells", name=cell.cell)
-    told = f"{cell.verdict}: {cell.reason}".strip(": ")
-    if cell.fails or cell.cost.verdict == "worse":
-        ET.SubElement(case, "failure", message=f"{cell.verdict} {cell.reason}".strip())
-    elif cell.verdict in {"not-comparable", "new"}:
+def _add(
+    suite: ET.Element, kind: str, name: str, told: str, *, fails: bool, skipped: bool = False
+) -> None:
+    case = ET.SubElement(suite, "testcase", classname=kind, name=name)
+    if fails:
+        ET.SubElement(case, "failure", message=told)
+    elif skipped:
         ET.SubElement(case, "skipped", message=told)
-    elif cell.verdict == "suspect":
+    else:
         ET.SubElement(case, "system-out").text = told
-
-
-def _add_family(suite: ET.Element, family: FamilyReport) -> None:
-    case = ET.SubElement(suite, "testcase", classname="families", name=family.family)
-    if family.fails:
-        change = f"{family.change * POINTS:+.1f} points over {family.cells} cells"
-        ET.SubElement(case, "failure", message=f"{family.verdict} {change}")
-    elif family.reason:
-        ET.SubElement(case, "skipped", message=f"{family.verdict}: {family.reason}")
 
 
 def workflow_commands(report: GateReport) -> Iterable[str]:
     """Workflow commands that a CI service shows beside a pull request.
 
-    An error for all that fails; for a call that passes a notice of what it would have seen.
+    What was left out; an error for all that fails; the counts, and what the call would have seen.
     """
     cleaned = clean_report(report)
+    for one in cleaned.left_out:
+        yield f"::notice title=harness check::{_escaped(f'left out: {one}')}"
     for failure in cleaned.failures:
         yield f"::error title=harness check::{_escaped(failure)}"
-    if not cleaned.failures:
-        told = f"{summary(report)}; loss that would have been seen {SHARE}: "
-        yield f"::notice title=harness check::{_escaped(told + '; '.join(sight(cleaned)))}"
+    told = f"{summary(report)}; loss that would have been seen {SHARE}: "
+    yield f"::notice title=harness check::{_escaped(told + '; '.join(sight(cleaned)))}"
 
 
 def _escaped(text: str) -> str:
@@ -178,38 +202,80 @@ def _escaped(text: str) -> str:
 def benchmark_json(report: GateReport) -> str:
     """A list of figures as github-action-benchmark takes it (`customBiggerIsBetter`).
 
-    Beside its keys: the reason, whether it fails the gate, and the smallest loss that would have
-    been seen with 80 %, in points.
+    Cells with a figure, families, and last how many cells were compared, with the counts, and with
+    the cells that have no figure.  Further keys end in their unit: percent of what can be scored,
+    points of change; `loss_seen` is in points, too.
     """
     report = clean_report(report)
-    cells = [
-        {
-            "name": cell.cell,
-            "unit": "points",
-            "value": round(cell.after * POINTS, 4),
-            "range": "" if cell.change is None else f"{_interval(cell)}",
-            "extra": cell.verdict,
-            "reason": cell.reason,
-            "fails": cell.fails or cell.cost.verdict == "worse",
-            "beyond_images": cell.beyond,
-            "loss_seen": _points(cell.seen),
-        }
-        for cell in report.cells
-        if cell.after is not None
-    ]
-    return json.dumps([*cells, *map(_family_figure, report.families)], indent=2) + "\n"
+    cells = [_cell_figure(cell) for cell in report.cells if cell.after is not None]
+    figures = [*cells, *map(_family_figure, report.families), _counted(report)]
+    return json.dumps(figures, indent=2) + "\n"
+
+
+def _cell_figure(cell: CellReport) -> dict[str, object]:
+    change = cell.change
+    return {
+        "name": cell.cell,
+        "unit": "percent",
+        "value": _points(cell.after),
+        "range": ""
+        if change is None
+        else f"change {change.value * POINTS:+.1f} points {cell.interval}",
+        **_judged(cell),
+        "after_percent": _points(cell.after),
+        "change_points": None if change is None else _points(change.value),
+        "low_points": None if change is None else _points(change.low),
+        "high_points": None if change is None else _points(change.high),
+        "allowed_points": cell.tolerance,
+        "images": cell.images,
+        "beyond_images": cell.beyond,
+        "loss_seen": _points(cell.seen),
+    }
+
+
+def _judged(cell: CellReport) -> dict[str, object]:
+    return {
+        "extra": cell.verdict,
+        "reason": cell.reason,
+        "fails": cell.fails or bool(cell.cost_told),
+        "before_percent": _points(cell.before),
+        "runs_before": cell.seeds[0],
+        "runs_after": cell.seeds[1],
+        "times_the_cost": None if cell.cost.ratio is None else round(cell.cost.ratio, 4),
+    }
 
 
 def _family_figure(family: FamilyReport) -> dict[str, object]:
     return {
         "name": f"mean over {family.family}",
-        "unit": "points",
-        "value": round(family.after * POINTS, 4),
-        "range": f"{family.change * POINTS:+.1f}",
+        "unit": "percent",
+        "value": _points(family.after),
+        "range": f"change {family.change * POINTS:+.1f} points",
         "extra": family.verdict,
         "reason": family.reason,
         "fails": family.fails,
+        "before_percent": _points(family.before),
+        "after_percent": _points(family.after),
+        "change_points": _points(family.change),
+        "allowed_points": family.tolerance,
+        "cells": family.cells,
         "loss_seen": _points(family.seen),
+    }
+
+
+def _counted(report: GateReport) -> dict[str, object]:
+    """The cells that were compared: more are better, as github-action-benchmark is told of all."""
+    without = [{"name": cell.cell, **_judged(cell)} for cell in report.cells if cell.after is None]
+    return {
+        "name": "cells compared",
+        "unit": "cells",
+        "value": sum(cell.change is not None for cell in report.cells),
+        "extra": summary(report),
+        "counts": dict(sorted(Counter(cell.verdict for cell in report.cells).items())),
+        "failures": list(report.failures),
+        "left_out": list(report.left_out),
+        "notes": list(report.notes),
+        "without_figure": without,
     }
 
 
@@ -225,7 +291,10 @@ def clean_report(report: GateReport) -> GateReport:
             replace(one, cell=clean(one.cell), reason=clean(one.reason)) for one in report.cells
         ),
         failures=tuple(map(clean, report.failures)),
-        families=tuple(replace(one, family=clean(one.family)) for one in report.families),
+        families=tuple(
+            replace(one, family=clean(one.family), reason=clean(one.reason))
+            for one in report.families
+        ),
         notes=tuple(map(clean, report.notes)),
         left_out=tuple(map(clean, report.left_out)),
     )
@@ -238,7 +307,7 @@ def _row(cell: CellReport) -> list[str]:
         cell.verdict,
         _figure(cell.before),
         _figure(cell.after),
-        "-" if cell.change is None else f"{cell.change.value * POINTS:+.1f} {_interval(cell)}",
+        "-" if cell.change is None else f"{cell.change.value * POINTS:+.1f} {cell.interval}",
         {None: "-", True: "yes", False: "no"}[cell.beyond],
         f"-{cell.tolerance:g}",
         f"{cell.seeds[0]}/{cell.seeds[1]}",
@@ -259,12 +328,6 @@ def _family_row(family: FamilyReport) -> list[str]:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value * POINTS:.1f}"
-
-
-def _interval(cell: CellReport) -> str:
-    if cell.change is None:
-        return ""
-    return f"[{cell.change.low * POINTS:+.1f}, {cell.change.high * POINTS:+.1f}]"
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.results.gate.records import POINTS, CellReport, GateReport
+from harness.results.gate.records import GateReport
 from harness.results.gate.report import SHARE, clean_report, sight, summary
 
 RULES = {
@@ -43,6 +43,7 @@ def sarif(report: GateReport, baseline: Path) -> str:
         "results": list(_results(report, place)),
         "properties": {
             "summary": summary(report),
+            "left out": list(clean_report(report).left_out),
             "notes": list(clean_report(report).notes),
             f"loss that would have been seen {SHARE}": sight(clean_report(report)),
         },
@@ -59,22 +60,15 @@ def _results(report: GateReport, place: str) -> Iterator[Result]:
     report = clean_report(report)
     for cell in report.cells:
         if cell.fails:
-            yield _result(cell.verdict, cell.cell, _told(cell), place)
-        if cell.cost.verdict == "worse":
-            told = f"{cell.cell}: costs {cell.cost.ratio:.2f} times as much"
-            yield _result("cost", cell.cell, told, place)
+            yield _result(cell.verdict, cell.cell, f"{cell.cell}: {cell.verdict_told}", place)
+        if cell.cost_told:
+            yield _result("cost", cell.cell, f"{cell.cell}: {cell.cost_told}", place)
     for family in report.families:
         if family.fails:
-            lost = f"{-POINTS * family.change:.1f} points on average over {family.cells} cells"
-            yield _result("family", family.family, f"{family.family}: worse by {lost}", place)
+            told = f"{family.family}: {family.verdict_told}"
+            yield _result("family", family.family, told, place)
     if not any(cell.change for cell in report.cells):
         yield _result("nothing-compared", "gate", RULES["nothing-compared"], place)
-
-
-def _told(cell: CellReport) -> str:
-    change = "" if cell.change is None else f" by {-POINTS * cell.change.value:.1f} points"
-    reason = f" ({cell.reason})" if cell.reason else ""
-    return f"{cell.cell}: {cell.verdict}{change}{reason}"
 
 
 def _result(rule: str, what: str, text: str, place: str) -> Result:

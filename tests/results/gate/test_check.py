@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -90,7 +91,12 @@ def test_a_significant_loss_within_the_tolerance_passes():
         ("mri/a", "equal", 12.0),
         ("xray/a", "worse", 5.0),
     ]
-    assert report.failures == ("xray/a: worse",)
+    (told,) = report.failures
+    assert re.fullmatch(
+        r"xray/a: worse: -10\.0 points \[-\d+\.\d, -\d\.\d\], from 83\.6 % to 73\.6 %, "
+        r"n = 3 and 3 runs on 400 test images",
+        told,
+    )
 
 
 def test_balanced_accuracy_weighs_classes():
@@ -257,9 +263,16 @@ def test_a_loss_that_all_cells_of_a_strategy_share_is_seen(seeds):
     assert verdicts["strategy b"] == "worse"
     assert verdicts["strategy a"] == "inconclusive"
     (told,) = (one for one in report.failures if one.startswith("strategy b: worse by"))
-    assert told.endswith("points on average over 15 cells")
+    assert "points on average over 15 cells, from 8" in told
     same = check(*grid(seeds), ACCURACY)
     assert same.failures == ()
+    # A family that is worse fails where `worse` does, in every format.
+    worse = {name for name, verdict in verdicts.items() if verdict == "worse"}
+    assert {one.family for one in report.families if one.fails} == worse
+    lenient = check(*grid(seeds, lost), replace(ACCURACY, fail_on=("collapsed",)))
+    assert {one.family for one in lenient.families if one.verdict == "worse"} == worse
+    assert not any(one.fails for one in lenient.families)
+    assert lenient.failures == ()
 
 
 def test_a_family_may_lose_half_of_what_its_cells_may():
@@ -407,7 +420,9 @@ def test_what_vanished_fails_the_gate(after):
     report = check({"c": cell(runs()), "d": cell(runs())}, {"d": cell(runs())} | after, ACCURACY)
     assert report.cells[0].verdict == "vanished"
     reason = "seed 2" if after else "not in the candidate"
-    assert report.failures == (f"c: vanished ({reason})",)
+    (told,) = report.failures
+    assert told.startswith(f"c: vanished ({reason}): 83.6 % before (n = 3 runs)")
+    assert told.endswith(" after (n = 2 runs)") == bool(after)
 
 
 def test_new_cells_pass_but_are_nothing_to_compare():
@@ -438,7 +453,11 @@ def test_failures_on_both_sides_are_not_comparable():
 def test_other_things_are_not_compared(change, reason):
     report = check({"c": cell(runs())}, {"c": replace(cell(runs()), **change)}, ACCURACY)
     assert (report.cells[0].verdict, report.cells[0].reason) == ("not-comparable", reason)
-    assert report.failures == (f"c: not-comparable ({reason})", "nothing could be compared")
+    told, nothing = report.failures
+    assert told == (
+        f"c: not-comparable ({reason}): 83.6 % before (n = 3 runs), 83.6 % after (n = 3 runs)"
+    )
+    assert nothing == "nothing could be compared"
 
 
 def test_what_is_not_comparable_fails_unless_it_is_named():

@@ -73,7 +73,7 @@ def baseline(tmp_path):
 
 def test_the_same_results_are_equal(baseline, tmp_path, toy_cli):
     """And the loss that it would have seen is said, in every format."""
-    files = {name: tmp_path / name for name in ("junit", "markdown", "json", "sarif")}
+    files = {name: tmp_path / name for name in ("junit", "markdown", "figures", "sarif")}
     options = [part for name, path in files.items() for part in (f"--{name}", path)]
     done = toy_cli("check", baseline, baseline, *options)
 
@@ -86,7 +86,8 @@ def test_the_same_results_are_equal(baseline, tmp_path, toy_cli):
     assert f"A {told}: {points} points in a typical cell." in files["markdown"].read_text()
     gate = ET.parse(files["junit"]).find("testcase[@classname='gate']/system-out").text
     assert f"{points} points in a typical cell" in gate
-    (figure,) = json.loads(files["json"].read_text())
+    figure, counted = json.loads(files["figures"].read_text())
+    assert (counted["value"], counted["counts"]) == (1, {"equal": 1})
     assert figure["loss_seen"] == pytest.approx(float(points), abs=0.05)
     assert (figure["fails"], figure["extra"]) == (False, "equal")
     properties = json.loads(files["sarif"].read_text())["runs"][0]["properties"]
@@ -104,7 +105,7 @@ def test_a_clear_loss_fails_and_is_named(baseline, tmp_path, toy_cli):
         tmp_path / "j.xml",
         "--markdown",
         tmp_path / "m.md",
-        "--json",
+        "--figures",
         tmp_path / "b.json",
         exit_code=1,
     )
@@ -112,12 +113,37 @@ def test_a_clear_loss_fails_and_is_named(baseline, tmp_path, toy_cli):
     assert "demo-xray/resnet50-mini/lp-ft" in done.stdout
     assert "FAIL: 1 worse" in done.stdout
     suite = ET.fromstring((tmp_path / "j.xml").read_text())
-    assert suite.get("failures") == "2"
+    assert suite.get("failures") == "1"
     assert suite.find("testcase/failure") is not None
     assert "FAIL" in (tmp_path / "m.md").read_text()
-    (figure,) = json.loads((tmp_path / "b.json").read_text())
+    figure, _ = json.loads((tmp_path / "b.json").read_text())
     assert figure["extra"] == "worse"
     assert figure["value"] < 80
+
+
+def test_the_old_name_of_the_figures_still_works_and_warns(baseline, tmp_path, toy_cli):
+    """`--json` prints JSON in every other command."""
+    done = toy_cli(
+        "check", baseline, baseline, "--json", tmp_path / "old", "--figures", tmp_path / "new"
+    )
+    assert (tmp_path / "old").read_bytes() == (tmp_path / "new").read_bytes()
+    assert "warning: --json FILE is now --figures FILE" in done.stderr
+    assert "--json" not in toy_cli("check", "--help").output
+    assert toy_cli("check", baseline, baseline).stderr == ""
+
+
+def test_a_call_may_compare_a_part_and_let_a_verdict_pass(baseline, tmp_path, toy_cli):
+    folder(baseline, right(0.9), strategy="l1-sp")
+    now = folder(tmp_path / "now", right(0.75))
+    folder(now, right(0.9), strategy="l1-sp")
+    assert "left out" not in toy_cli("check", baseline, now, exit_code=1).stdout
+    part = toy_cli("check", baseline, now, "--cells", "*/l1-sp").stdout.splitlines()
+    assert (part[0], part[-1]) == ("left out: 1 of 2 cells, by --cells */l1-sp", "PASS: 1 equal")
+    let = toy_cli("check", baseline, now, "--fail-on", "collapsed,vanished").stdout.splitlines()
+    told = "left out: from what fails, by --fail-on: worse, newly-failing, not-comparable"
+    assert (let[0], let[-1]) == (told, "PASS: 1 equal, 1 worse")
+    wrong = toy_cli("check", baseline, now, "--fail-on", "wrse", exit_code=2)
+    assert "did you mean 'worse'" in wrong.stderr.lower()
 
 
 def test_code_scanning_gets_what_fails(baseline, tmp_path, toy_cli):
@@ -243,7 +269,7 @@ def test_cells_that_cannot_be_compared_fail_unless_they_are_named(baseline, tmp_
     (found,) = json.loads((tmp_path / "s").read_text())["runs"][0]["results"]
     assert found["ruleId"] == "not-comparable"
     failed = ET.parse(tmp_path / "j").findall("testcase[failure]")
-    assert [one.get("name") for one in failed] == ["demo-xray/resnet50-mini/l1-sp", "gate"]
+    assert [one.get("name") for one in failed] == ["demo-xray/resnet50-mini/l1-sp"]
 
     done = toy_cli("check", baseline, other, "--allow-not-comparable", "*/l1-sp", *options)
     assert "other data; allowed" in done.stdout
@@ -300,19 +326,22 @@ def test_a_family_fails_where_no_cell_does(tmp_path, toy_cli, monkeypatch):
         noise = [10 * number + 1000 * side for side in (1, 2)]
         folder(before, lambda seed, at=noise[0]: right(0.9)(seed + at), strategy=strategy)
         folder(after, lambda seed, at=noise[1]: right(0.88)(seed + at), strategy=strategy)
-    files = {name: tmp_path / name for name in ("junit", "markdown", "json", "sarif")}
+    files = {name: tmp_path / name for name in ("junit", "markdown", "figures", "sarif")}
     options = [part for name, path in files.items() for part in (f"--{name}", path)]
     done = toy_cli("check", before, after, "--tolerance", "3", *options, exit_code=1)
 
     (told,) = re.findall(r"^fails: (.*)$", done.stdout, re.MULTILINE)
-    assert re.fullmatch(r"all cells: worse by \d\.\d points on average over 5 cells", told)
-    assert f"::error title=harness check::{told}" in done.stdout
+    assert re.fullmatch(
+        r"all cells: worse by \d\.\d points on average over 5 cells, from \d+\.\d % to \d+\.\d %",
+        told,
+    )
+    assert f"::error title=harness check::{told.replace('%', '%25')}" in done.stdout
     assert told in files["markdown"].read_text()
     (found,) = json.loads(files["sarif"].read_text())["runs"][0]["results"]
     assert (found["ruleId"], found["message"]["text"]) == ("family", told)
     names = [one.get("name") for one in ET.parse(files["junit"]).findall("testcase[failure]")]
-    assert names == ["all cells", "gate"]
-    figures = {one["name"]: one for one in json.loads(files["json"].read_text())}
+    assert names == ["all cells"]
+    figures = {one["name"]: one for one in json.loads(files["figures"].read_text())}
     assert figures["mean over all cells"]["fails"]
     assert figures["mean over all cells"]["loss_seen"] < figures[f"{CELL}/lp-ft"]["loss_seen"]
 

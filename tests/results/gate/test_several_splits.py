@@ -150,6 +150,7 @@ def test_seeds_are_counted_over_splits_and_the_figure_is_their_mean():
     whole = two_splits([0, 0, 1, 1], [1, 0, 0, 0])
     (report,) = check({"x": whole}, {"x": whole}, Rules("accuracy")).cells
     assert (report.verdict, report.seeds) == ("equal", (2, 2))
+    assert report.images == 7  # c is tested in both
     assert report.before == pytest.approx((1.0 + 0.75) / 2)
 
 
@@ -168,7 +169,9 @@ def test_a_lost_seed_fails_unless_told_otherwise_and_then_the_rest_is_compared()
     before = {"x": single((run_of(0, RIGHT), run_of(1, RIGHT)))}
     after = {"x": single((run_of(0, RIGHT),))}
     strict = check(before, after)
-    assert strict.failures[0] == "x: vanished (seed 1)"
+    assert strict.failures[0] == (
+        "x: vanished (seed 1): 100.0 % before (n = 2 runs), 100.0 % after (n = 1 run)"
+    )
     assert strict.left_out == ()
     told = check(before, after, Rules(fail_on=("worse",)))
     (cell_report,) = told.cells
@@ -177,6 +180,69 @@ def test_a_lost_seed_fails_unless_told_otherwise_and_then_the_rest_is_compared()
         "what the candidate lacks in 1 cells (x: seed 1)",
         "from what fails, by --fail-on: collapsed, newly-failing, vanished, not-comparable",
     )
+
+
+LENIENT = Rules(fail_on=("worse",))
+
+
+def test_what_both_sides_have_is_compared_and_nothing_else():
+    """A seed that the candidate alone has is not set against one that it lacks."""
+    before = single((run_of(0, RIGHT), run_of(1, RIGHT)))
+    after = single((run_of(0, RIGHT), run_of(2, [1, 1, 0, 0])))
+    (found,) = check({"x": before}, {"x": after}, LENIENT).cells
+    assert (found.verdict, found.seeds, found.after) == ("equal", (1, 1), 1.0)
+
+
+def test_a_seed_lost_on_one_split_is_left_out_there_alone():
+    whole = cell(
+        part(0, ["a", "b"], [0, 1], {0: [0, 1], 1: [0, 1]}),
+        part(1, ["c", "d"], [0, 1], {0: [0, 1], 1: [0, 1]}),
+    )
+    rest = cell(whole.parts[0], replace(whole.parts[1], runs=whole.parts[1].runs[:1]))
+    told = check({"x": whole}, {"x": rest}, LENIENT)
+    assert (told.cells[0].verdict, told.cells[0].seeds) == ("equal", (3, 3))
+    assert told.left_out[0] == "what the candidate lacks in 1 cells (x: seed 1, split 1)"
+
+
+def test_a_cell_of_which_both_sides_have_nothing_has_vanished_and_is_no_failure():
+    """It said that no run had finished on either side."""
+    before = {"x": single((run_of(0, RIGHT),)), "y": single((run_of(0, RIGHT),))}
+    after = {"x": single((run_of(1, RIGHT),)), "y": single((run_of(0, RIGHT),))}
+    told = check(before, after, LENIENT)
+    assert [(one.verdict, one.reason) for one in told.cells] == [
+        ("vanished", "seed 0"), ("equal", "the same samples are right")
+    ]  # fmt: skip
+    assert told.failures == ()
+
+
+def test_a_run_that_fails_now_is_not_counted_as_one_that_is_lacking():
+    before = {"x": single((run_of(0, RIGHT),)), "y": single((run_of(0, RIGHT),))}
+    after = before | {"x": single((GateRun(0, failure="out of memory"),))}
+    told = check(before, after, LENIENT)
+    assert [one.verdict for one in told.cells] == ["newly-failing", "equal"]
+    assert (len(told.left_out), told.failures) == (1, ())  # what does not fail, and no more
+
+
+def test_five_cells_that_lack_something_are_named_and_the_others_counted():
+    names = [f"c{number}" for number in range(7)]
+    before = dict.fromkeys(names, single((run_of(0, RIGHT), run_of(1, RIGHT))))
+    after = dict.fromkeys(names, single((run_of(0, RIGHT),)))
+    shown = "; ".join(f"{name}: seed 1" for name in names[:5])
+    lost, _ = check(before, after, LENIENT).left_out
+    assert lost == f"what the candidate lacks in 7 cells ({shown}; and 2 more)"
+    lost, _ = check(
+        *[{name: side[name] for name in names[:5]} for side in (before, after)], LENIENT
+    ).left_out
+    assert lost == f"what the candidate lacks in 5 cells ({shown})"
+
+
+def test_what_is_not_comparable_passes_where_only_worse_fails():
+    before = {"x": single((run_of(0, RIGHT),)), "y": single((run_of(0, RIGHT),))}
+    after = before | {"x": replace(before["x"], facts={"data": "other"})}
+    assert check(before, after).failures[0].startswith("x: not-comparable")
+    told = check(before, after, LENIENT)
+    assert told.cells[0].verdict == "not-comparable"
+    assert told.failures == ()
 
 
 def test_a_split_that_is_lost_is_left_out_too():
@@ -192,6 +258,10 @@ def test_cells_of_a_glob_are_compared_and_the_others_counted():
     told = check(cells, cells, Rules(cells=("mri/*",)))
     assert [one.cell for one in told.cells] == ["mri/a", "mri/b"]
     assert told.left_out == ("1 of 3 cells, by --cells mri/*",)
+    told = check(cells, cells, Rules(cells=("xray/*", "mri/b")))
+    assert [one.cell for one in told.cells] == ["mri/b", "xray/a"]
+    assert told.left_out == ("1 of 3 cells, by --cells xray/*, mri/b",)
+    assert check(cells, cells, Rules(cells=("*",))).left_out == ()
     with pytest.raises(UsageError, match=r"--cells mir/\*: there is no such cell"):
         check(cells, cells, Rules(cells=("mir/*",)))
 

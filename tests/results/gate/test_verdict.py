@@ -201,8 +201,8 @@ def test_what_is_noted_of_cells_of_one_seed(sides, points, notes):
 
 
 def test_a_family_says_how_many_points_it_lost():
-    lost = FamilyReport("strategy b", "worse", "", 15, 0.9, 0.8766, -0.0234, 0.5, None)
-    assert list(check._failures([], [lost], Rules())) == [
-        "strategy b: worse by 2.3 points on average over 15 cells",
+    lost = FamilyReport("strategy b", "worse", "", 15, 0.9, 0.8766, -0.0234, 0.5, None, fails=True)
+    assert list(check._failures([], [lost])) == [
+        "strategy b: worse by 2.3 points on average over 15 cells, from 90.0 % to 87.7 %",
         "nothing could be compared",
     ]

@@ -71,8 +71,10 @@ function runFacts(run) {
     ...trialFacts(run),
     ["Run", el("code", {}, columns.id[run])],
   ];
+  const { row, block } = chosen;
+  const open = `${trackNow().rows[row].label} on ${trackNow().blocks[block].label}, seed ${seedText(run)}`;
   const missing = detailOf(run) ? null : el("p", { class: "none" }, whyNoDetails());
-  return [facts([...figures, ...cost]), missing].filter(Boolean);
+  return [el("h3", {}, open), facts([...figures, ...cost]), missing].filter(Boolean);
 }
 
 function trialFacts(run) {

@@ -3,7 +3,7 @@
 const VERDICTS = { better: "\u25b2", worse: "\u25bc", undecided: "\u25cb", untested: "\u25cb" };
 const noStatistics = () =>
   trackNow().statistics
-    ? "Tests were made on the board's own metric, over all blocks and per backbone: choose that metric and all modalities to see them."
+    ? "Tests were made on the board's own metric, over all blocks and per backbone: choose that metric and Show all to see them."
     : "No tests were computed for this track when this page was written.";
 
 // -- critical differences ------------------------------------------------------------------------
@@ -17,10 +17,10 @@ function ranksNow() {
 
 function criticalCaption() {
   const tested = comparisonNow();
-  if (!tested) return `Mean ranks over ${plural(blocksNow().length, "block")}, 1 is best. ${noStatistics()}`;
+  if (!tested) return `Mean ranks over ${plural(blocksNow().length, "block")}, 1 is best. ${noStatistics()} ${filterText()}`.trim();
   const [statistic, p] = tested.friedman;
   const over = `${plural(tested.blocks, "dataset")}${tested.scope ? ` with ${tested.scope}` : ", mean over backbones"}`;
-  return `A description: mean ranks over ${over}, 1 is best. Strategies under a common bar are no further apart than the critical difference (CD) of ${fixed(tested.difference, 2)} ranks (Nemenyi, ${levelText()}). Friedman: chi-square ${fixed(statistic, 1)}, ${pText(p)}. ${tested.note}`;
+  return `A description: mean ranks over ${over}, 1 is best. Strategies under a common bar are no further apart than the critical difference (CD) of ${fixed(tested.difference, 2)} ranks (Nemenyi, ${levelText()}). Friedman: chi-square ${fixed(statistic, 1)}, ${pText(p)}. ${tested.note} ${filterText()}`.trim();
 }
 
 // As Demsar draws it, with all names on one side: stems go down from the axis, in order of rank, and
@@ -147,8 +147,8 @@ const theseGains = gainFigure("these", "Average gain on these datasets", () => {
   const given = trackNow().statistics;
   const seeds = gainRows("these")[0]?.seeds;
   const over = given ? ` over ${controlName()} in these ${plural(given.cells, "block")} of ${plural(given.datasets, "dataset")}` : "";
-  const holds = seeds ? ` Bars: ${levelText()} intervals over ${basisOf(seeds)}${seeds === 1 ? ": they hold nothing of what another seed would have changed" : ""}.` : "";
-  const said = seeds < 3 ? " Nothing is decided on fewer than three seeds." : chosen.metric === 0 ? " Triangles: decided; where no strategy differed, at most 5 % of boards would decide anything." : " No verdicts on this metric.";
+  const holds = seeds ? ` Bars: ${levelText()} intervals over ${basisNow()}${seeds === 1 ? ": they hold nothing of what another seed would have changed" : ""}.` : "";
+  const said = seeds < 3 ? ` Nothing is decided on fewer than three ${repeatsNow()}s.` : chosen.metric === 0 ? " Triangles: decided; where no strategy differed, at most 5 % of boards would decide anything." : " No verdicts on this metric.";
   return `${metricNow().title}: average gain${over}, positive is better.${holds}${said}`;
 });
 const generalGains = gainFigure("general", "Average gain on datasets in general", () =>
@@ -158,7 +158,7 @@ const places = figure({
   title: "Places by average",
   caption: () => {
     const given = trackNow().statistics;
-    const only = given?.basis === basisOf(1) ? " Of one seed: over test images only." : "";
+    const only = given && basisNow() === ONE_SEED ? " Of one seed: over test images only." : "";
     return `The places that each strategy may have by its average score, 1 is best; all of them are right in ${levelText()}. Filled: on these datasets; line: on datasets in general.${only}`;
   },
   draw: (width, c) => {

@@ -30,7 +30,8 @@ columns.id.forEach((_, run) => {
 
 const ALL = "";
 const ALL_LABELS = "all labels";
-const EVERYTHING = { modality: ALL, backbone: ALL, labels: ALL };
+// `datasets`: the names of the chosen ones, or ALL.
+const EVERYTHING = { datasets: ALL, modality: ALL, backbone: ALL, labels: ALL };
 const chosen = { track: 0, ...EVERYTHING, metric: 0, row: 0, block: 0, run: null };
 const listeners = [];
 const onChange = (listener) => listeners.push(listener);
@@ -67,19 +68,34 @@ const drawsOf = (blocks) => unique(blocks.flatMap(pairsOf).map(String)).map((pai
 // As the other formats say it: how many splits there are, and which seeds are on which.
 function splitsText(track) {
   const draws = drawsOf(track.blocks);
+  if (!hasSeveral(track.blocks)) return "";
   const splits = unique(draws.map(([split]) => split)).length;
-  if (splits < 2) return "";
   return draws.length === unique(draws.map(([, seed]) => seed)).length ? ", each on a split of its own" : `, each on ${splits} splits`;
 }
+
+const datasetsOf = (track) => unique(track.blocks.map((block) => block.dataset)).sort();
+const isShown = (dataset) => chosen.datasets === ALL || chosen.datasets.includes(dataset);
 
 // Numbers of the blocks that the filters leave.
 function blocksNow(labels = chosen.labels) {
   return trackNow()
     .blocks.map((block, number) => [block, number])
+    .filter(([block]) => isShown(block.dataset))
     .filter(([block]) => chosen.modality === ALL || block.modality === chosen.modality)
     .filter(([block]) => chosen.backbone === ALL || block.backbone === chosen.backbone)
     .filter(([block]) => labels === ALL || (block.labels ?? ALL_LABELS) === labels)
     .map(([, number]) => number);
+}
+
+// What the filters leave, in words; empty: everything.
+function filterText(labels = chosen.labels) {
+  const parts = [
+    chosen.datasets === ALL ? "" : `${chosen.datasets.length} of ${plural(datasetsOf(trackNow()).length, "dataset")} (${list(chosen.datasets) || "none"})`,
+    chosen.modality === ALL ? "" : `modality ${chosen.modality}`,
+    chosen.backbone === ALL ? "" : `backbone ${chosen.backbone}`,
+    labels === ALL ? "" : `label budget ${labels}`,
+  ].filter(Boolean);
+  return parts.length ? `Shown: ${parts.join(", ")}.` : "";
 }
 
 function difference(row, block) {
@@ -159,12 +175,20 @@ function seedRange(number) {
 // Statistics speak of the board's own metric, over all blocks or over one backbone.
 function comparisonNow() {
   const given = trackNow().statistics;
-  if (!given || chosen.metric !== 0 || chosen.modality !== ALL || chosen.labels !== ALL) return null;
+  const others = Object.keys(EVERYTHING).filter((name) => name !== "backbone");
+  if (!given || chosen.metric !== 0 || others.some((name) => chosen[name] !== ALL)) return null;
   return given.comparisons.find((one) => one.scope === chosen.backbone) ?? null;
 }
 
-// What the intervals of so many seeds hold.
-const basisOf = (seeds) => (seeds === 1 ? "test images only" : "other test images and seeds");
+// Runs repeat over splits where there are several, else over seeds: what a block's statistics count.
+const hasSeveral = (blocks) => unique(drawsOf(blocks).map(([split]) => split)).length > 1;
+const repeatsNow = () => (hasSeveral(trackNow().blocks) ? "split" : "seed");
+
+// What intervals hold: those over all blocks, and those of one.
+const ONE_SEED = "test images only";
+const SEVERAL = { "images and seeds": "other test images and seeds", "images, seeds and splits": "other test images, seeds and splits" };
+const basisNow = () => SEVERAL[trackNow().statistics.basis] ?? ONE_SEED;
+const basisOf = (one, block) => (one.seeds === 1 ? ONE_SEED : SEVERAL[hasSeveral([block]) ? "images, seeds and splits" : "images and seeds"]);
 const turned = () => (metricNow().higher === false ? -1 : 1);
 
 // A gain in points, raw, of [gain, low, high, p, verdict, seeds]; the statistics' gains are better
@@ -193,6 +217,7 @@ function averagesNow(scope) {
   return new Map(own.map(([row, ...one]) => [row, judged(one)]));
 }
 
+const meanOver = () => (repeatsNow() === "split" ? "mean over splits and seeds" : "mean over seeds");
 const intervalText = (one) => `${points(one.low)} to ${points(one.high)}`;
-const verdictText = (one) => (one.verdict !== "untested" ? `${one.verdict}, ${pText(one.p)}` : one.seeds < 3 ? "not tested: fewer than three seeds" : "no verdict");
+const verdictText = (one) => (one.verdict !== "untested" ? `${one.verdict}, ${pText(one.p)}` : one.seeds < 3 ? `not tested: fewer than three ${repeatsNow()}s` : "no verdict");
 const levelText = () => percent(trackNow().statistics?.level ?? 0.95);

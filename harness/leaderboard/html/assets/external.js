@@ -17,6 +17,14 @@ function externalDrop(row, number, one) {
   return points((page.metrics[0].higher === false ? -100 : 100) * (one.value - one.internal));
 }
 
+// What the intervals hold, in the words of the other formats; where there are none nothing is said.
+function externalInterval() {
+  const known = (trackNow().statistics?.external ?? []).map(([, , , , ...one]) => judged(one));
+  if (!known.length) return "";
+  const over = known.every((one) => one.seeds === 1) ? "; one seed says nothing of another" : repeatsNow() === "split" ? ", other seeds and other splits" : " and other seeds";
+  return `, with its interval of ${levelText()} over other images of both sets${over}`;
+}
+
 function externalSection() {
   const known = $("external");
   if (known) return known;
@@ -30,9 +38,9 @@ function drawExternal() {
   if (!page.tracks.some((track) => externalSets(track).length)) return;
   externalSection();
   const track = trackNow();
-  const sets = externalSets(track);
+  const sets = externalSets(track).filter(([dataset]) => isShown(dataset));
   if (!sets.length) {
-    bodyOf("external").replaceChildren(el("p", { class: "none" }, "This track has no further test set."));
+    bodyOf("external").replaceChildren(el("p", { class: "none" }, isFiltered() ? "The datasets shown have no further test set." : "This track has no further test set."));
     return;
   }
   const title = ([dataset, name]) => (new Set(sets.map(([of]) => of)).size > 1 ? `${dataset}, ${name}` : name);
@@ -46,7 +54,7 @@ function drawExternal() {
     }),
   ]);
   bodyOf("external").replaceChildren(
-    el("p", { class: "intro" }, `Further test sets that every run predicts: ${page.metrics[0].title}, mean over seeds and backbones; in no rank, average or test of this page. Less test: the difference from the test split in the same runs, in points, positive is better, with its interval of ${levelText()} over other images of both sets${track.seeds.length > 1 ? " and other seeds" : "; one seed says nothing of another"}.`),
+    el("p", { class: "intro" }, `Further test sets that every run predicts: ${page.metrics[0].title}, ${meanOver()} and backbones; in no rank, average or test of this page. Less test: the difference from the test split in the same runs, in points, positive is better${externalInterval()}. ${filterText()}`.trim()),
     dataTable({ caption: "External tests", head: ["strategy", ...sets.flatMap((set) => [title(set), `${title(set)} less test`])], rows }),
   );
 }

@@ -112,7 +112,7 @@ async function drawPlot(own, width, turn) {
   }
   own.view = found;
   if (own.given.open) found.view.addEventListener("click", (_, item) => item?.datum && own.given.open(item.datum));
-  host.removeAttribute("role");
+  host.setAttribute("aria-hidden", "true"); // the plot is one image, named by its title and caption
   own.plot.replaceChildren(host);
   own.plot.classList.toggle("tall", Boolean(made.tall));
   own.plot.dataset.drawn = "yes";

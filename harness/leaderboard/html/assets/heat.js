@@ -20,8 +20,8 @@ function heatValues() {
           row: one.number, block, value, strategy: one.row.label, label: track.blocks[block].label,
           dataset: track.blocks[block].dataset, backbone: track.blocks[block].backbone,
           text: points(value),
-          interval: tested ? `${intervalText(tested)}, ${basisOf(tested.seeds)}` : "not computed",
-          verdict: tested ? `${verdictText(tested)}, ${plural(tested.seeds, "seed")}` : "not tested",
+          interval: tested ? `${intervalText(tested)}, ${basisOf(tested, track.blocks[block])}` : "not computed",
+          verdict: tested ? `${verdictText(tested)}, ${plural(tested.seeds, repeatsNow())}` : "not tested",
           decided: isDecided(tested),
         };
       }),
@@ -37,9 +37,9 @@ function heatLimit(values) {
 function heatCaption() {
   const control = controlOf(trackNow());
   if (!control) return "No complete control, so there are no differences.";
-  const tested = intervalsNow().size ? `Framed cells are decided: where no strategy differed, at most 5 % of boards would decide anything. Fewer than three seeds decide nothing; intervals of one seed are over test images only.` : "Nothing was tested here: sizes alone say little.";
+  const tested = intervalsNow().size ? `Framed cells are decided: where no strategy differed, at most 5 % of boards would decide anything. Fewer than three ${repeatsNow()}s decide nothing; intervals of one seed are over test images only.` : "Nothing was tested here: sizes alone say little.";
   const good = { true: "blue is better", false: "blue is better: lower values", null: "which side is better is not known" }[metricNow().higher];
-  return `${metricNow().title} minus that of ${control.label}, in points, mean over seeds; ${good}, orange is worse. ${tested} Choose a cell to open it.`;
+  return `${metricNow().title} minus that of ${control.label}, in points, ${meanOver()}; ${good}, orange is worse. ${tested} Choose a cell to open it. ${filterText()}`.trim();
 }
 
 function drawHeat(width, c) {
@@ -74,9 +74,11 @@ function drawHeat(width, c) {
   }
   const across = upright ? names.length : blocks.length;
   const room = Math.max(width - 4, left + 30 + across * 20);
+  const beside = upright ? Math.max(5, labelWidth(names.slice(-1), 150) / 2 - wide / 2) : 5; // the last name, at 60 degrees
   return {
     marks: values.length * layer.length, tall: many,
     spec: {
+      padding: { left: 5, top: 5, bottom: 5, right: beside },
       width: room, height: high * (upright ? blocks.length : names.length) + (upright ? 190 : Math.max(150, labelWidth(blocks, LONGEST) * 0.65 + 40)), autosize: { type: "fit", contains: "padding" },
       data: { values }, encoding: { x: upright ? strategy : cells, y: upright ? cells : strategy }, layer,
       config: { axis: { grid: false } },

@@ -82,7 +82,7 @@ function drawBudgets(width, c) {
 const byBudget = figure({
   title: "Figure against label budget",
   caption: () =>
-    `${metricNow().title}, mean over seeds, where only so many training images keep their label; validation and test keep all of theirs, and a small budget is part of a larger one. A panel a dataset and backbone, each on a scale of its own.`,
+    `${metricNow().title}, ${meanOver()}, where only so many training images keep their label; validation and test keep all of theirs, and a small budget is part of a larger one. A panel a dataset and backbone, each on a scale of its own. ${filterText(ALL)}`.trim(),
   draw: drawBudgets,
   table: () => {
     const track = trackNow();
@@ -117,7 +117,7 @@ function drawTuning() {
     ]),
   });
   trialsTold.replaceChildren(...(rows.length ? [
-    el("p", { class: "intro" }, "Each run was chosen on validation among its trials, anew for every block, split and seed. Rates: multiples of the protocol's, and how often each was chosen. At the edge: share of choices that fell on the lowest or highest rate that was tried. Still learning: share of chosen runs whose best epoch was the last."),
+    el("p", { class: "intro" }, "Over all blocks of the track. Each run was chosen on validation among its trials, anew for every block, split and seed. Rates: multiples of the protocol's, and how often each was chosen. At the edge: share of choices that fell on the lowest or highest rate that was tried. Still learning: share of chosen runs whose best epoch was the last."),
     track.narrow ? el("div", { class: "banner", role: "note" }, track.narrow) : null,
     el("div", { class: "block" }, table),
   ].filter(Boolean) : [el("p", { class: "none" }, NOT_TUNED)]));

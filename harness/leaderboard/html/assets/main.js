@@ -30,7 +30,7 @@ function nextTheme() {
 }
 
 function build() {
-  bodyOf("ranking").replaceChildren(ranking.element, el("div", { id: "ranking-notes", class: "block" }));
+  bodyOf("ranking").replaceChildren(el("p", { id: "filtered", class: "banner", hidden: true }), ranking.element, el("div", { id: "ranking-notes", class: "block" }));
   bodyOf("significance").replaceChildren(el("div", { class: "pair" }, theseGains.element, generalGains.element), el("div", { class: "pair block" }, places.element, critical.element));
   bodyOf("differences").replaceChildren(heat.element);
   bodyOf("labels")?.replaceChildren(byBudget.element);
@@ -46,7 +46,7 @@ function build() {
 }
 
 const overall = [theseGains, generalGains, places, critical, heat, byBudget, byTrials, byTime, bySize, costParts];
-const FILTERS = ["track", "modality", "backbone", "labels", "metric"];
+const FILTERS = ["track", ...Object.keys(EVERYTHING), "metric"];
 
 function refresh(changes) {
   if (FILTERS.some((name) => name in changes)) {
@@ -56,11 +56,12 @@ function refresh(changes) {
     drawExternal();
     for (const one of overall) one.update();
     runTable.update();
+    drawData();
     if ("track" in changes) {
       drawProtocol();
       drawTuning();
     }
-    announce(`${plural(blocksNow().length, "block")} shown, by ${metricNow().title}.`);
+    announce(`${filterText()} ${plural(blocksNow().length, "block")} shown, by ${metricNow().title}.`.trim());
   }
   drawCell();
 }
@@ -73,8 +74,8 @@ function start() {
   if (!page.tracks.some((track) => track.tuned)) $("tuning").remove();
   drawSections();
   drawClaims();
-  drawData();
   if (!page.tracks.length) {
+    drawData();
     $("lead").textContent = "No runs yet.";
     $("filters").hidden = true;
     for (const id of ["ranking", "significance", "differences", "cost", "cell", "protocol", "runs"]) {

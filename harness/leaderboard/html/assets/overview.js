@@ -17,6 +17,30 @@ function drawHead() {
   $("banners").replaceChildren(el("div", { class: "banner" }, el("ul", {}, banners.map((text) => el("li", {}, text)))));
 }
 
+// Any number of datasets: a list of its own, for a select of several is hard to use by keys.
+function datasetChoice(track) {
+  const names = datasetsOf(track);
+  if (names.length < 2) return [];
+  const pick = (left) => choose({ datasets: left.length === names.length ? ALL : left });
+  const box = (name, n) => el("label", {},
+    el("input", { type: "checkbox", id: `dataset-${n}`, checked: isShown(name), onchange: () => pick(names.filter((one) => isShown(one) !== (one === name))) }), name);
+  const all = (id, text, left) => el("button", { type: "button", id, onclick: () => pick(left) }, text);
+  const shown = names.filter(isShown);
+  const told = shown.length === names.length ? `all ${names.length}` : `${shown.length} of ${names.length}${shown.length ? `: ${list(shown, 2)}` : ""}`;
+  return [el("details", { id: "datasets", class: "field", open: $("datasets")?.open },
+    el("summary", { id: "datasets-summary" }, el("span", {}, "Datasets "), el("b", {}, told)),
+    el("fieldset", {}, el("legend", { class: "unseen" }, "Datasets shown"), el("div", {}, all("datasets-all", "All", names), all("datasets-none", "None", [])), names.map(box)))];
+}
+
+// The list lies over the page: Escape, or a press beside it, puts it away.
+function closeDatasets(event) {
+  const open = $("datasets")?.open && $("datasets");
+  if (!open || (event.type === "keydown" ? event.key !== "Escape" : open.contains(event.target))) return;
+  open.open = false;
+  if (event.type === "keydown") $("datasets-summary").focus();
+}
+for (const kind of ["keydown", "pointerdown"]) addEventListener(kind, closeDatasets);
+
 function drawControls() {
   const track = trackNow();
   const named = (key) => [[ALL, "all"], ...unique(track.blocks.map((block) => block[key])).sort().map((name) => [name, name])];
@@ -26,6 +50,7 @@ function drawControls() {
       (value) => choose({ track: Number(value), ...EVERYTHING, row: 0, block: 0, run: null })));
   }
   parts.push(
+    ...datasetChoice(track),
     select("Modality", "modality", named("modality"), chosen.modality, (modality) => choose({ modality })),
     select("Backbone", "backbone", named("backbone"), chosen.backbone, (backbone) => choose({ backbone })),
     ...(hasBudgets(track) ? [select("Label budget", "budget", [[ALL, "all budgets"], ...unique(track.blocks.map(ofBudget)).map((name) => [name, name])], chosen.labels, (labels) => choose({ labels }))] : []),

@@ -83,7 +83,7 @@ const pareto = (cost, costTitle, costText, format) => (width, c) => {
             fill: { condition: { test: "datum.front", value: c.accent }, value: c.card },
             stroke: { condition: { test: "datum.front", value: c.accent }, value: c.muted },
             shape: { condition: { test: "datum.control", value: "diamond" }, value: "circle" },
-            tooltip: tip(["name", "strategy"], ["metric", "metric"], ["range", "over seeds"], ["costText", "cost"]) } },
+            tooltip: tip(["name", "strategy"], ["metric", "metric"], ["range", rangeOver()], ["costText", "cost"]) } },
         ...sides.flatMap((flip) => [text(flip, true), text(flip, false)]),
       ],
     },
@@ -93,10 +93,11 @@ const pareto = (cost, costTitle, costText, format) => (width, c) => {
 const paretoTable = (cost, costText) => () => {
   const rows = paretoRows(cost);
   const best = new Set(front(rows).map((one) => one.row));
-  return { head: ["strategy", "cost", metricNow().id, "over seeds", "on the front"], rows: rows.map((one) => [one.name, costText(one.cost), one.metric, one.range, best.has(one.row) ? "yes" : "no"]) };
+  return { head: ["strategy", "cost", metricNow().id, rangeOver(), "on the front"], rows: rows.map((one) => [one.name, costText(one.cost), one.metric, one.range, best.has(one.row) ? "yes" : "no"]) };
 };
+const rangeOver = () => (repeatsNow() === "split" ? "over splits and seeds" : "over seeds");
 const paretoCaption = (what) => () =>
-  `${metricNow().title}, mean over ${plural(blocksNow().length, "block")}, against ${what} (logarithmic). Filled and joined: no other strategy is both better and cheaper. Diamond: the control. Vertical bars: lowest and highest ${splitsText(trackNow()) ? "of seeds and splits" : "seed"}${drawsOf(trackNow().blocks).length > 1 ? "" : "; here there is one seed, so none"}.`;
+  `${metricNow().title}, mean over ${plural(blocksNow().length, "block")}, against ${what} (logarithmic). Filled and joined: no other strategy is both better and cheaper. Diamond: the control. Vertical bars: lowest and highest ${splitsText(trackNow()) ? "of seeds and splits" : "seed"}${drawsOf(trackNow().blocks).length > 1 ? "" : "; here there is one seed, so none"}. ${filterText()}`.trim();
 
 const secondsOf = (one) => one.seconds;
 const meanTrainable = (one) => one.trainable && mean(one.trainable);
@@ -150,7 +151,7 @@ function drawCost(width, c) {
 
 const costParts = figure({
   title: "What the seconds of a run are spent on",
-  caption: () => "Mean over the finished runs shown, each as if it had been alone: work that runs share is charged to each in full.",
+  caption: () => `Mean over the finished runs shown, each as if it had been alone: work that runs share is charged to each in full. ${filterText()}`.trim(),
   draw: drawCost,
   table: () => {
     const values = costRows();

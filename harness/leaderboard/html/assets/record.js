@@ -32,14 +32,16 @@ function drawProtocol() {
 }
 
 function drawData() {
+  const shown = page.data.filter((note) => isShown(note.dataset));
   const images = (note) => ["train", "validation", "test"].map((split) => note.images[split] ?? 0).join(" / ");
   const parts = [];
-  if (page.data.length) {
+  if (chosen.datasets !== ALL) parts.push(el("p", { class: "intro" }, `Shown: ${shown.length} of ${plural(page.data.length, "dataset")}.`));
+  if (shown.length) {
     parts.push(
       dataTable({
         caption: "Datasets", words: [0, 1, 4, 5, 6], tall: false,
         head: ["dataset", "modality", "classes", "train / validation / test", "split rule", "licence", "source", "left out", "data", "split"],
-        rows: page.data.map((note) => [
+        rows: shown.map((note) => [
           note.label, note.modality, String(note.classes), images(note), note.rule, note.licence,
           `${note.procedural ? "procedural. " : ""}${note.source}${note.revision ? ` @ ${short(note.revision)}` : ""}` || NOTHING,
           String(note.skipped), el("code", {}, short(note.fingerprint)), el("code", {}, short(note.split_sha256)),
@@ -47,7 +49,7 @@ function drawData() {
       }),
     );
   }
-  const problems = page.data.flatMap((note) => note.problems.map((text) => el("li", {}, el("b", {}, note.label), `: ${text}`)));
+  const problems = shown.flatMap((note) => note.problems.map((text) => el("li", {}, el("b", {}, note.label), `: ${text}`)));
   if (problems.length) parts.push(el("h3", { class: "block" }, "Known problems of the data"), el("ul", {}, problems));
   const loaded = page.weights.filter((note) => note.sha256 !== "none");
   if (loaded.length) {
@@ -141,7 +143,7 @@ const runTable = new SortTable({
     $("run-pages").replaceChildren(
       el("button", { type: "button", id: "earlier", disabled: first === 0, onclick: turn(-PAGE) }, "Previous"),
       el("button", { type: "button", id: "later", disabled: last >= items.length, onclick: turn(PAGE) }, "Next"),
-      el("span", { class: "muted", role: "status" }, items.length ? `${first + 1} to ${last} of ${plural(items.length, "run")}` : "No run matches."),
+      el("span", { class: "muted", role: "status" }, `${items.length ? `${first + 1} to ${last} of ${plural(items.length, "run")}` : "No run matches."} ${filterText()}`.trim()),
     );
     return items.slice(first, last).map((one) =>
       el("tr", { class: isFinished(one.run) ? null : "unranked" }, RUN_COLUMNS.map(({ words, key, cell }, n) =>
@@ -153,7 +155,8 @@ function drawRuns() {
   const left = page.runs.of - columns.id.length;
   const search = el("input", { type: "search", id: "search", placeholder: "strategy, dataset, seed 0, failed, id", oninput: () => { shownRuns.search = search.value; shownRuns.first = 0; runTable.update(); } });
   bodyOf("runs").replaceChildren(
-    el("p", { class: "intro" }, `Each run with the code, data and starting point that made it; hashes are the first eight digits of a sha256.${left > 0 ? ` The list holds ${plural(columns.id.length, "run")} of ${page.runs.of.toLocaleString("en")}; leaderboard.csv has them all.` : ""} ${whatIsLeftOut()}`),
+    el("p", { class: "intro" }, `Each run with the code, data and starting point that made it; hashes are the first eight digits of a sha256.${left > 0 ? ` The list holds ${plural(columns.id.length, "run")} of ${page.runs.of.toLocaleString("en")}.` : ""} ${whatIsLeftOut()}`),
+    el("p", {}, el("a", { href: "leaderboard.csv", id: "csv" }, "leaderboard.csv"), " holds every run with all its figures, unrounded. It lies beside this page where harness wrote both; elsewhere ", el("code", {}, "harness board FOLDER --format csv"), " prints it."),
     el("div", { class: "chooser" }, el("label", { class: "field", for: "search" }, el("span", {}, "Search runs"), search)),
     runTable.element,
     el("div", { class: "pages", id: "run-pages" }),

@@ -137,7 +137,7 @@ function blockRows() {
     const tested = intervals.get(`${number} ${block}`);
     return [{
       row: number, name: row.label, value, text: `${points(value)} points`, low: tested?.low, high: tested?.high,
-      interval: tested ? `${intervalText(tested)}${tested.seeds === 1 ? `, ${basisOf(1)}` : ""}` : "not computed",
+      interval: tested ? `${intervalText(tested)}${tested.seeds === 1 ? `, ${ONE_SEED}` : ""}` : "not computed",
       verdict: tested?.verdict ?? "untested", p: tested ? verdictText(tested) : null,
     }];
   });
@@ -146,9 +146,10 @@ function blockRows() {
 const blockForest = figure({
   title: "This block: every strategy against the control",
   caption: () => {
-    const { label } = trackNow().blocks[chosen.block];
-    const tested = intervalsNow().size ? `Bars: ${levelText()} intervals over ${basisOf(Math.min(...[...intervalsNow().values()].map((one) => one.seeds)))}; triangles: decided under the board's error rate of 5 %, which takes three seeds.` : "No intervals were computed.";
-    return `${label}: ${metricNow().title} minus that of ${controlName()}, in points, mean over seeds. ${tested}`;
+    const block = trackNow().blocks[chosen.block];
+    const own = [...intervalsNow()].find(([key]) => key.endsWith(` ${chosen.block}`))?.[1];
+    const tested = own ? `Bars: ${levelText()} intervals over ${basisOf(own, block)}; triangles: decided under the board's error rate of 5 %, which takes three ${repeatsNow()}s.` : "No intervals were computed.";
+    return `${block.label}: ${metricNow().title} minus that of ${controlName()}, in points, ${meanOver()}. ${tested}`;
   },
   draw: (width, c) => forest(() => (blockRows().length ? blockRows() : "There is nothing to compare in this block."), { title: "difference (points)", reference: 0 })(width, c),
   table: () => ({ head: ["strategy", "difference", "interval", "verdict"], words: [0, 3], rows: blockRows().map((one) => [one.name, one.text, one.interval, one.p ?? "not tested"]) }),

@@ -1,7 +1,19 @@
 // Tables: real ones, with scopes and captions, in a region that scrolls by keyboard too.
 
-const scroll = (label, table, extra = "") =>
-  el("div", { class: `scroll ${extra}`, role: "region", "aria-label": label, tabindex: "0" }, table);
+// Its name is not that of a section or figure, for landmarks are told apart by their names.
+function scroll(label, table, extra = "") {
+  const made = el("div", { class: `scroll ${extra}`, role: "region", "aria-label": `${label} (table)`, tabindex: "0" },
+    el("p", { class: "hint" }, "Wider than the page: scroll it sideways."), table);
+  fitted.observe(made);
+  fitted.observe(table);
+  return made;
+}
+
+const fitted = new ResizeObserver((entries) => {
+  for (const region of new Set(entries.map(({ target }) => target.closest(".scroll")))) {
+    region?.classList.toggle("beyond", region.scrollWidth > region.clientWidth + 1);
+  }
+});
 
 // A plain table.  head: texts; rows: lists of texts or nodes; words: columns that hold words.
 function dataTable({ head, rows, caption, words = [0], tall = true }) {
@@ -50,10 +62,10 @@ class SortTable {
 
   update() {
     this.head.replaceChildren(
-      ...this.columns.map(({ id, title, words, hint }) => {
+      ...this.columns.map(({ id, title, words, spare, hint }) => {
         const state = id === this.sortedBy ? (this.down ? "descending" : "ascending") : "none";
         const button = el("button", { type: "button", class: "sort", title: hint, onclick: () => this.sort(id) }, title);
-        return el("th", { scope: "col", "aria-sort": state, "data-column": id, class: words ? "words" : null }, button);
+        return el("th", { scope: "col", "aria-sort": state, "data-column": id, class: `${words ? "words " : ""}${spare ? "spare" : ""}` }, button);
       }),
     );
     this.body.replaceChildren(...this.draw(this.sorted()));
