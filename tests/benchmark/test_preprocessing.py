@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 from toys import ToyBackbone
 
 from harness import Access, Preprocessing, UsageError, hookimpl
+from harness.benchmark.dry_run import describe_plan
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.run import dry_run, run_benchmark
 from harness.data import images
@@ -160,6 +161,14 @@ def test_the_protocol_counts_by_default_whatever_is_declared():
     with_it, without = planned(request, takes_all), planned(request, None)
     assert with_it["own"].run_id == without["own"].run_id
     assert with_it["own"].seen == with_it["own"].protocol
+
+
+def test_the_plan_says_what_each_network_sees():
+    text = describe_plan(dry_run(REQUEST, OPTIONS, load_plugins([TOY, Offered()])))
+    assert "8 px or as each network declares" in text
+    assert "  own: 6 px, cut from 7 (bicubic), mean 0.5 0.4 0.3, std 0.25 0.2 0.125\n" in text
+    assert "  same-pixels: 6 px, cut from 7 (bicubic), mean 0.485 0.456 0.406, std" in text
+    assert "  toy: 8 px" not in text
 
 
 def test_a_backbone_that_declares_none_has_the_protocols_values():

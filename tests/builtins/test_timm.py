@@ -14,7 +14,7 @@ import timm
 import torch
 from command import Cli, python
 from places import TOY
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from harness import UsageError
 from harness.plugins.registry import load_plugins
@@ -22,6 +22,7 @@ from harness.testing import check_backbone
 from harness.testing.toys import toy_images, toy_start
 from harness.testing.training import _Frozen
 from harness.testing.trial import StrategyCase
+from harness.weights import find_weights, load_weights
 from harness_timm import timm_backbone
 
 SMALL = {
@@ -95,6 +96,17 @@ def test_published_names_are_timms(network):
     theirs = plain.state_dict()
     assert named.keys() == theirs.keys()
     assert all(torch.equal(named[n], theirs[n]) for n in named)
+
+
+def test_weights_in_timms_names_fill_all_but_the_head(network, tmp_path):
+    plain, chain = own(network, classes=1000)
+    save_file(plain.float().state_dict(), tmp_path / f"{network.name}.safetensors")
+    found = load_weights(network, 3, find_weights(network, tmp_path, offline=True))
+    assert found.record.new == ()
+    layer = network.head_layer()
+    wanted = {n: t.float() for n, t in chain.state_dict().items() if not n.startswith(f"{layer}.")}
+    assert found.state.keys() == wanted.keys()
+    assert all(torch.equal(found.state[n].float(), wanted[n]) for n in wanted)
 
 
 def test_stages_are_those_of_the_network_and_the_head_is_one_linear_layer(network):
