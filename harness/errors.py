@@ -15,6 +15,19 @@ class UsageError(HarnessError):
     """A name, option or suite file that does not hold."""
 
 
+class UnknownNameError(UsageError):
+    """A name that nothing has.
+
+    Attributes:
+        what: the thing that was named, in the singular: `strategy`.
+        name: as it was written.
+    """
+
+    def __init__(self, message: str, what: str, name: str) -> None:
+        super().__init__(message)
+        self.what, self.name = what, name
+
+
 class DataError(HarnessError):
     """A dataset that is missing, broken or contradicts itself."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -101,10 +102,13 @@ class Metric:
         except Undefined as undefined:
             return MetricValue(value=None, reason=_named(str(undefined), classes))
         if not isinstance(found, Mapping) or self.name not in found:
-            raise PluginError(
-                f"metric '{self.name}' returned {found!r}: its evaluate.Metric must return a "
-                f"mapping that holds '{self.name}', its function that or a number"
+            holding = f"a mapping that holds '{self.name}'"
+            owed = (
+                f"its evaluate.Metric must return {holding}"
+                if self.direct is None
+                else f"its function must return a number, as float(...) makes one, or {holding}"
             )
+            raise PluginError(f"metric '{self.name}' returned {reprlib.repr(found)}: {owed}")
         value, reason = _checked(found[self.name], found.get("reason"))
         by_class = found.get("by_class")
         return MetricValue(

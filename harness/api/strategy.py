@@ -12,9 +12,13 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from harness.api import checks
 from harness.api.records import Json
+from harness.errors import PhaseError
+from harness.utils.names import did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +71,7 @@ class Penalty(Protocol):
     def __call__(self, now: Params, start: Params) -> Tensor: ...
 
 
+@checks.known_fields
 @dataclass(frozen=True)
 class Distance:
     """strength * sum |w - w0| ('l1') or strength / 2 * sum (w - w0)^2 ('l2') over `parameters`.
@@ -78,6 +83,9 @@ class Distance:
         towards: 'start' (w0 is the pre-trained value) or 'zero' (w0 = 0).
         proximal: 'l1' only: no gradient; after each step w moves towards w0 by at most
             rate * strength (soft thresholding).
+
+    Raises:
+        PhaseError: a field is unknown or holds what it cannot.
     """
 
     kind: Literal["l1", "l2"]
@@ -85,6 +93,14 @@ class Distance:
     parameters: tuple[str, ...]
     towards: Literal["start", "zero"] = "start"
     proximal: bool = False
+
+    def __post_init__(self) -> None:
+        where = "a Distance"
+        checks.check_choices(where, self)
+        checks.check_strength(where, "strength", self.strength)
+        checks.check_names(where, "parameters", self.parameters)
+        if self.proximal and self.kind != "l1":
+            raise PhaseError(f"{where}: proximal is for kind 'l1', not {self.kind!r}")
 
     def __call__(self, now: Params, start: Params) -> Tensor:
         """The term itself, scalar."""
@@ -102,6 +118,7 @@ class Distance:
         return self.strength / 2 * torch.stack([m.square().sum() for m in moved]).sum()
 
 
+@checks.known_fields
 @dataclass(frozen=True)
 class Phase:
     """A stretch of training during which the rules do not change.
@@ -126,6 +143,10 @@ class Phase:
         average: test the exponential ('ema') or the epoch-end ('swa') average of the weights.
         reference: keep a frozen copy for the objective.
         step: the step rule; 'plain' is the only one in version 1.
+
+    Raises:
+        PhaseError: a field is unknown or holds what it cannot; names of stages and parameters are
+            looked up when the phase begins.
     """
 
     name: str
@@ -146,7 +167,30 @@ class Phase:
     reference: Literal["none", "pretrained", "phase-start"] = "none"
     step: Literal["plain"] = "plain"
 
+    def __post_init__(self) -> None:
+        checks.check_name("phase", self.name)
+        where = f"phase {self.name!r}"
+        checks.check_epochs(where, self.epochs)
+        checks.check_values(f"{where} trains", "train", self.train)
+        checks.check_values(f"{where} sets the decay of", "decay", self.decay)
+        checks.check_choices(where, self)
+        checks.check_callables(where, "penalties", self.penalties)
+        if self.objective is not None:
+            checks.check_callable(where, "objective", self.objective)
+            if not isinstance(getattr(self.objective, "capturable", None), bool):
+                raise PhaseError(
+                    f"{where}: its objective does not say whether it is `capturable`: set the "
+                    "attribute to False, or to True if it does no work on the host and all its "
+                    "shapes are fixed"
+                )
+        if not (checks.is_number(self.share) and 0 < self.share <= 1):
+            raise PhaseError(
+                f"{where} uses a share of {checks.short(self.share)} of the training split; it must "
+                "be above 0 and at most 1"
+            )
 
+
+@checks.known_fields
 @dataclass(frozen=True)
 class SolveHead:
     """Fit the last linear layer by logistic regression on frozen features (Kumar et al. 2022).
@@ -154,11 +198,20 @@ class SolveHead:
     Attributes:
         C: inverse strengths of the L2 penalty to try; the best on validation is kept.
         epochs: what the directive is charged on the budget.
+
+    Raises:
+        PhaseError: a field is unknown or holds what it cannot.
     """
 
     name: str
     C: tuple[float, ...]
     epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.check_name("directive", self.name)
+        where = f"directive {self.name!r}"
+        checks.check_epochs(where, self.epochs)
+        checks.check_numbers(where, "C", self.C)
 
 
 @dataclass(frozen=True)
@@ -191,6 +244,27 @@ class PhaseReport:
 
 Directive: TypeAlias = Phase | SolveHead
 Phases: TypeAlias = Generator[Directive, PhaseReport, None]
+
+
+def advance(plan: object, report: PhaseReport | None) -> Directive | None:
+    """The next directive of what `phases()` returned; None: there is no more.
+
+    Args:
+        plan: what it returned.
+        report: of the directive before; None: there was none.
+
+    Raises:
+        PhaseError: it is no generator, or yields something else.
+    """
+    if not isinstance(plan, Generator):
+        raise PhaseError(f"phases() returns {type(plan).__name__}; write it with `yield`")
+    try:
+        directive: object = next(plan) if report is None else plan.send(report)
+    except StopIteration:
+        return None
+    if not isinstance(directive, Phase | SolveHead):
+        raise PhaseError(f"phases() yields {directive!r}, which is neither Phase nor SolveHead")
+    return directive
 
 
 @dataclass(frozen=True)
@@ -260,9 +334,13 @@ class Strategy(BaseModel):
 
     Subclasses are final; their fields are hyperparameters with defaults, each with a search space
     (`Search`) beside it where one makes sense.
+
+    Raises:
+        pydantic.ValidationError: a setting is unknown (with the nearest one), or its value does not
+            fit; no number may be infinite.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     rate: Annotated[
@@ -274,6 +352,24 @@ class Strategy(BaseModel):
         ),
         Search(0.01, 30.0, log=True),
     ] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_settings(cls, given: object) -> object:
+        if isinstance(given, dict) and cls.model_config.get("extra") == "forbid":
+            fields = cls.model_fields
+            known = {*fields, *(f.alias for f in fields.values() if f.alias)}
+            for name in given:
+                if name not in known:
+                    raise PydanticCustomError(
+                        "unknown_setting",
+                        "{text}",
+                        {
+                            "text": f"{cls.name} has no setting {name!r}{did_you_mean(name, known)}; "
+                            f"its settings: {', '.join(fields)}"
+                        },
+                    )
+        return given
 
     def adapt(self, model: nn.Sequential, rng: torch.Generator) -> nn.Sequential:
         """Change the architecture before training (adapters, LoRA).  The default changes nothing.

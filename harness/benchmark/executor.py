@@ -13,6 +13,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
@@ -26,6 +28,7 @@ from harness.errors import HarnessError, PluginError, TrainingError, WeightsErro
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files
+from harness.utils.faults import faults
 from harness.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -285,6 +288,8 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         code = "" if error.code is None else repr(error.code)
         text = f"code of a plugin called sys.exit({code})"
+    elif isinstance(error, ValidationError):
+        text = f"{error.title} is not valid: {'; '.join(faults(error))}"
     elif text.strip():
         return storable(text)
     else:

@@ -36,6 +36,7 @@ from harness.data.pixels.dicom import STORED, check_window
 from harness.errors import StoreError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files
+from harness.utils.faults import faults
 from harness.utils.names import choose, did_you_mean, first_few
 from harness.utils.text import short
 
@@ -338,11 +339,7 @@ def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None
 
 def explain(error: ValidationError, where: str) -> str:
     """Faults that pydantic found, one after another, in a line."""
-    lines = [
-        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (given: {_given(fault['input'])})"
-        for fault in error.errors()
-    ]
-    return f"{where}: " + "; ".join(lines)
+    return f"{where}: " + "; ".join(faults(error, given=True))
 
 
 # -- axes and settings ------------------------------------------------------------------------

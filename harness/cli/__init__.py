@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from harness.cli.session import COMMANDS, SHARED, PackageGroup, example, reported, session_of
-from harness.errors import UsageError
+from harness.errors import UnknownNameError, UsageError
 from harness.utils.streams import guarded, print_traceback
 
 
@@ -40,7 +40,10 @@ class Harness(PackageGroup):
 
     def invoke(self, ctx: click.Context) -> object:
         with reported():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except UnknownNameError as error:
+                raise session_of(ctx).explained(error) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *session_of(ctx).commands})

@@ -15,23 +15,26 @@ import pkgutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.api.hooks import API_VERSION
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnknownNameError, UsageError
 from harness.plugins.discovery import DISTRIBUTION, FAULTS
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.plugins.validation import InvalidPlugin
 from harness.utils.names import unknown
 from harness.utils.text import clean, escaped_json
+
+if TYPE_CHECKING:
+    from harness.data.folder import FolderDataset
 
 COMMANDS = "harness.cli.commands"
 INTERRUPTED = 130
@@ -69,7 +72,25 @@ class Session:
             loaded.require_sound()
         for broken in loaded.broken:
             warn(str(broken))
+        for info in loaded.idle:
+            warn(
+                f"{info} does nothing: no function in it bears @hookimpl; a strategy is offered by "
+                "@hookimpl def harness_strategies(): return [MyStrategy]"
+            )
         return loaded, commands
+
+    def explained(self, error: UnknownNameError) -> UnknownNameError | UsageError:
+        """The error, or where a plugin was named that may offer the name, what to look at first."""
+        if "_loaded" not in vars(self):
+            return error
+        suspects = [*(one.info for one in self.plugins.broken), *self.plugins.idle]
+        if not suspects or "did you mean" in str(error):
+            return error
+        names = " and ".join(f"plugin {one.plugin!r}" for one in suspects)
+        return UsageError(
+            f"there is no {error.what} {error.name!r}; first mend {names}, which may offer it: see "
+            "the warning above"
+        )
 
 
 pass_session = click.make_pass_decorator(Session)
@@ -224,6 +245,15 @@ JOIN_LABELS = click.option(
     is_flag=True,
     help="Labels of a --data folder that read the same (1 and 1.0) are one class.",
 )
+
+
+def own_folders(given: Mapping[str, Any]) -> list[FolderDataset]:
+    """The folders of a command's `--data`, read as `--columns`, `--window`, `--join-labels` say."""
+    from harness.data.folder import parse_data_option, with_options, with_windows
+
+    folders = [parse_data_option(option) for option in given["data"]]
+    read = with_options(folders, given["columns"], join_labels=given["join_labels"])
+    return with_windows(read, given["window"])
 
 
 class Finite(click.FloatRange):

@@ -17,7 +17,8 @@ from harness.data.division.stratify import Sample
 from harness.data.images import Depth, Fetch, Scaled, Source, find_depth
 from harness.data.pixels.dicom import STORED, WindowedFile, is_dicom
 from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
+from harness.utils.faults import told
 from harness.utils.names import (
     did_you_mean,
     find_spellings,
@@ -105,7 +106,13 @@ def read_table(
     """
     import datasets
 
-    loaded = dataset.load(access)
+    try:
+        loaded = dataset.load(access)
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:
+        why = told(error, type(dataset).__module__)
+        raise DataError(f"dataset {dataset.name!r}: load() raised {why}") from error
     tables = {
         split: _checked(dataset, split, table)
         for split, table in _by_split(dataset, loaded).items()

@@ -19,7 +19,7 @@ from harness.api.records import NumericMode, RunSpec
 from harness.api.strategy import Strategy
 from harness.engine.graphs import GraphCache
 from harness.engine.seeds import generator, global_seed
-from harness.errors import PhaseError
+from harness.errors import PhaseError, PluginError
 
 # What the loss is multiplied by under fp16, to begin with (assumed); halved where a gradient is not
 # finite, doubled after 2,000 steps without (torch's own figure).
@@ -123,7 +123,7 @@ def new_network(
 ) -> Network:
     """Build, load `start`, draw the head, adapt.  All draws are the same for every strategy."""
     with global_seed(spec, "backbone"):
-        model = backbone.build(classes)
+        model = _chain(backbone, classes)
     if start is not None:
         _fill(model, start)
     head_layer = backbone.head_layer()
@@ -152,6 +152,27 @@ def new_network(
         ),
         touched=len(backbone.stages),
     )
+
+
+def _chain(backbone: Backbone, classes: int) -> nn.Sequential:
+    """What `build` gives, if it is the chain that the backbone declares."""
+    where, stages = f"backbone {backbone.name!r}", ", ".join(backbone.stages)
+    built: object = backbone.build(classes)
+    if not isinstance(built, nn.Sequential):
+        raise PluginError(
+            f"{where}: build() returns {type(built).__name__}; it must return an nn.Sequential of "
+            f"its stages {stages}"
+        )
+    found = ", ".join(name for name, _ in built.named_children())
+    if found != stages:
+        raise PluginError(f"{where}: build() returns the stages {found}; it declares {stages}")
+    last = built.get_submodule(backbone.head_layer())
+    if isinstance(last, nn.Linear) and last.out_features != classes:
+        raise PluginError(
+            f"{where}: its last layer {backbone.head_layer()!r} gives {last.out_features} logits, and "
+            f"build() was asked for {classes} classes"
+        )
+    return built
 
 
 def set_back(network: Network, spec: RunSpec) -> Network:
@@ -227,7 +248,12 @@ def _new_stages(stages: tuple[str, ...], known: set[str]) -> tuple[str, ...]:
 def _adapt(strategy: Strategy, model: nn.Sequential, spec: RunSpec) -> nn.Sequential:
     stages = [name for name, _ in model.named_children()]
     with global_seed(spec, "adapt"):
-        adapted = strategy.adapt(model, generator(spec, "adapt"))
+        adapted: object = strategy.adapt(model, generator(spec, "adapt"))
+    if not isinstance(adapted, nn.Sequential):
+        raise PhaseError(
+            f"strategy {strategy.name!r}: adapt() returns {type(adapted).__name__}; it must return "
+            "the network, an nn.Sequential of its stages"
+        )
     if [name for name, _ in adapted.named_children()] != stages:
         raise PhaseError(
             f"strategy {strategy.name!r} changed the stages in adapt(); "

@@ -23,7 +23,7 @@ def multipliers(phase: Phase, names: Iterable[str]) -> dict[str, float]:
     """Learning-rate multiplier of each learning parameter; a frozen one is absent.
 
     Raises:
-        PhaseError: a pattern names no parameter, a multiplier is negative, or nothing learns.
+        PhaseError: a pattern names no parameter, or nothing learns.
     """
     names = list(names)
     _check_patterns(phase.train, names, f"phase {phase.name!r} trains")
@@ -63,9 +63,7 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def _check_patterns(values: Mapping[str, float], names: list[str], where: str) -> None:
-    for pattern, value in values.items():
-        if not value >= 0:
-            raise PhaseError(f"{where} {pattern!r} at {value}; it must be 0 or more")
+    for pattern in values:
         if pattern in names or any(matches(pattern, name) for name in names):
             continue
         stages = list(dict.fromkeys(name.split(".")[0] for name in names))

@@ -37,12 +37,11 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
     x, cached = _features(state, state.data.train, stage)
     watched, _ = _features(state, state.data.validation, stage)
     with state.clock.measure("train"):
-        best: _Fit | None = None
-        for fit in _fits(state, (x, watched), directive.C):
-            if best is None or state.selection.better(fit.score, best.score):
+        fits = _fits(state, (x, watched), directive.C)
+        best = next(fits)
+        for fit in fits:
+            if state.selection.better(fit.score, best.score):
                 best = fit
-    if best is None:
-        raise PhaseError(f"directive {directive.name!r} gives no C to try")
     with torch.no_grad():
         layer.weight.copy_(best.weight)
         layer.bias.copy_(best.bias)

@@ -11,13 +11,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from harness.api.strategy import Batch, Objective
+from harness.api.strategy import Batch, Objective, Phase
 from harness.engine.batches import Batches, Source, draw, send
 from harness.engine.devices import RunClock
 from harness.engine.graphs import CapturableWork
 from harness.engine.model import fixed_norms
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule
 from harness.engine.state import RunState
+from harness.errors import PhaseError
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class ReferenceSteps:
                 batch = Batch(
                     inputs, targets, index, state.objective_rng, progress, given.reference
                 )
-                loss = given.objective(given.network, batch)
+                loss = scalar(given.objective(given.network, batch), given.schedule.phase)
         self.losses.append(loss.detach())
         loss = given.penalties.added_to(loss)
         for parameter in given.learning.values():
@@ -200,6 +201,7 @@ class StepGraph:
 
     def __init__(self, state: RunState, inputs: StepInputs, size: int, *, compiles: bool) -> None:
         self.network, self.objective = inputs.network, inputs.objective
+        self.phase = inputs.schedule.phase
         self.forward = compiled(inputs.network) if compiles else inputs.network
         self.learning = list(inputs.learning.values())
         self.criterion, self.autocast = state.numerics.loss, state.numerics.autocast
@@ -247,7 +249,22 @@ class StepGraph:
             "float", self.progress
         )  # a 0-dim tensor: a number would be recorded as it is
         batch = Batch(inputs, self.targets, self.rows, self.rng, progress, self.reference)
-        return self.objective(self.network, batch)
+        return scalar(self.objective(self.network, batch), self.phase)
+
+
+def scalar(loss: object, phase: Phase) -> Tensor:
+    """What an objective gives, if it is one number.
+
+    Raises:
+        PhaseError: it is none.
+    """
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return loss
+    what = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    raise PhaseError(
+        f"phase {phase.name!r}: its objective gives {what}; it must give a scalar tensor, the mean "
+        "over the batch"
+    )
 
 
 _numbers = count()

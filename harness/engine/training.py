@@ -12,7 +12,7 @@ from harness.api.dataset import Split
 from harness.api.execution import Outcome, Predictions, Resources
 from harness.api.metric import figure, uncomputed
 from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
-from harness.api.strategy import Directive, Phase, PhaseReport, Phases
+from harness.api.strategy import Directive, Phase, PhaseReport, advance
 from harness.engine import isolation
 from harness.engine.devices import kernels, own_stream
 from harness.engine.evaluate import predict_split
@@ -90,7 +90,7 @@ def _drive(state: RunState) -> None:
     numerics, shared = isolation.numerics(), SharedWork.of(state.resources.shared)
     plan = state.resources.strategy.phases(StrategyView(state), state.protocol.epochs)
     report: PhaseReport | None = None
-    while (directive := _advance(plan, report)) is not None:
+    while (directive := advance(plan, report)) is not None:
         _check(state, directive)
         if isolation.changed_since(numerics) or _reaches_in(directive):
             shared.forget()
@@ -114,29 +114,12 @@ def _reaches_in(directive: Directive) -> bool:
     return isinstance(directive, Phase) and directive.objective is not None
 
 
-def _advance(plan: Phases, report: PhaseReport | None) -> Directive | None:
-    try:
-        return next(plan) if report is None else plan.send(report)
-    except StopIteration:
-        return None
-
-
 def _check(state: RunState, directive: Directive) -> None:
     strategy = state.resources.strategy.name
-    if not directive.epochs >= 0:
-        raise PhaseError(
-            f"strategy {strategy!r}: phase {directive.name!r} asks for {directive.epochs} epochs; "
-            "it must be 0 or more"
-        )
     if directive.epochs > state.budget.epochs_left + ROUNDING:
         raise PhaseError(
             f"strategy {strategy!r} has {state.budget.epochs_left:g} epochs left, but phase "
             f"{directive.name!r} asks for {directive.epochs:g}"
-        )
-    if isinstance(directive, Phase) and not 0 < directive.share <= 1:
-        raise PhaseError(
-            f"strategy {strategy!r}: phase {directive.name!r} uses a share of {directive.share:g} "
-            "of the training split; it must be above 0 and at most 1"
         )
 
 

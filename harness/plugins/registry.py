@@ -204,6 +204,15 @@ class PluginRegistry:
         callers = self.manager.get_hookcallers(self.manager.get_plugin(plugin)) or ()
         return sorted(caller.name for caller in callers if caller.name not in offering)
 
+    @property
+    def idle(self) -> list[PluginInfo]:
+        """The plugins that implement no hook at all."""
+        return [
+            info
+            for name, info in self.plugins.items()
+            if not self.manager.get_hookcallers(self.manager.get_plugin(name))
+        ]
+
     def each(self, hook: str) -> Iterator[tuple[PluginInfo, Callable[..., object]]]:
         """(plugin, its implementation, to be called by keyword) in hook order.
 
@@ -267,9 +276,10 @@ class PluginRegistry:
             what = f"{KINDS[kind].what} {name!r}"
             if first == info:
                 raise InvalidPlugin(f"it offers {what} twice")
+            either = f"block one of the two with -p no:{info.plugin} or -p no:{first.plugin}"
+            rename = f"give {name!r} a name of its own, or {{block}}"
             raise InvalidPlugin(
-                f"it offers {what}, and so does {first}",
-                f"block one of the two with -p no:{info.plugin} or -p no:{first.plugin}",
+                f"it offers {what}, and so does {first}", rename if first.builtin else either
             )
         if kind == "strategies" and info.distribution != DISTRIBUTION:
             meant = self.taken_for(name)

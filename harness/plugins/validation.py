@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import reprlib
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, cast
 
 import pluggy
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from harness.api.backbone import Backbone
 from harness.api.dataset import Dataset
@@ -20,9 +20,13 @@ from harness.api.metric import Metric
 from harness.api.records import Suite
 from harness.api.strategy import Strategy
 from harness.api.tracker import Tracker
+from harness.utils.faults import told
 from harness.utils.names import did_you_mean
 
 KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+PREFIX = "harness_"
+LIKE = 0.75  # how alike the names of a function and of a hook are where one is meant for the other
+SLIP = 0.8  # how alike a method's name is to that of one that is called
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -65,23 +69,12 @@ class InvalidPlugin(Exception):  # noqa: N818 - a verdict, never shown as such
 
 
 def describe(error: BaseException, module: str) -> str:
-    """An exception in one line: its type, last line, and the plugin's line that led to it."""
+    """An exception of a plugin in one line, see `told`."""
     if isinstance(error, InvalidPlugin):
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
         return " ".join(str(error).split())
-    if isinstance(error, ValidationError):
-        fields = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        text = f"{error.title} is not valid: {'; '.join(fields)}"
-    else:
-        lines = str(error).strip().splitlines() or [""]
-        text = f"{type(error).__name__}: {lines[-1].strip()}".removesuffix(": ")
-    lines_of_plugin = [
-        f"{frame.f_code.co_filename}:{line}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if f"{frame.f_globals.get('__name__')}.".startswith(f"{module}.")
-    ]
-    return f"{text} ({lines_of_plugin[-1]})" if lines_of_plugin else text
+    return told(error, module)
 
 
 def validate(manager: pluggy.PluginManager, plugin: object) -> None:
@@ -128,8 +121,19 @@ def _check_version(declared: object) -> None:
 
 def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     """A function that bears a hook's name but is none is never called: nobody means that."""
-    if name in _specified(manager) and inspect.isroutine(getattr(plugin, name)):
+    if not inspect.isroutine(getattr(plugin, name)):
+        return
+    hooks = _specified(manager)
+    if name in hooks:
         raise InvalidPlugin(f"{name} is never called: it lacks the decorator @hookimpl")
+    near = get_close_matches(
+        name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in hooks], 1, LIKE
+    )
+    if name.startswith(PREFIX) and near:
+        raise InvalidPlugin(
+            f"{name} is never called: it lacks the decorator @hookimpl, and is no hook; did you mean "
+            f"{PREFIX + near[0]!r}?"
+        )
 
 
 def _check_hook(
@@ -179,6 +183,9 @@ def _checked_name(rule: OfferKind, offered: object) -> str:
         return _checked_strategy(offered)
     if not isinstance(offered, rule.type):
         hint = "; offer an instance of it" if inspect.isclass(offered) else ""
+        if rule.type is Metric and inspect.isfunction(offered):
+            own = offered.__name__
+            hint = f"; make it one: Metric.of({own.replace('_', '-')!r}, {own})"
         raise InvalidPlugin(
             f"{rule.hook} offers {_short(offered)}, not a harness.{rule.type.__name__}{hint}"
         )
@@ -187,7 +194,48 @@ def _checked_name(rule: OfferKind, offered: object) -> str:
     # pydantic has checked the names of datasets, backbones and trackers.
     if rule.type in {Metric, Suite} and not KEBAB.fullmatch(name):
         raise InvalidPlugin(f"{rule.what} name {name!r} is not kebab-case, such as 'macro-f1'")
+    if isinstance(offered, Metric):
+        _check_functions(offered)
     return name
+
+
+def _check_functions(metric: Metric) -> None:
+    """Functions that cannot take their arguments make every figure undefined."""
+    wanted = ("probabilities", "targets")
+    build: object = metric.build
+    if not _takes(build) and (build is not None or metric.direct is None):
+        plain = _takes(build, *wanted)
+        hint = f"; a plain function is Metric.of({metric.name!r}, {_called(build)})"
+        raise InvalidPlugin(
+            f"metric {metric.name!r}: build is {_called(build)}{_signed(build)}, and is "
+            f"called with nothing{hint if plain else ''}"
+        )
+    if metric.direct is not None and not _takes(metric.direct, *wanted):
+        raise InvalidPlugin(
+            f"metric {metric.name!r}: {_called(metric.direct)}{_signed(metric.direct)} is called with "
+            "probabilities and targets, in place"
+        )
+
+
+def _takes(function: object, *arguments: str) -> bool:
+    """True if it can be called so, or does not say."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # of C, without a signature
+        return True
+    return True
+
+
+def _called(function: object) -> str:
+    return getattr(function, "__name__", None) or _short(function)
+
+
+def _signed(function: object) -> str:
+    return str(inspect.signature(function)) if inspect.isfunction(function) else ""
 
 
 def _checked_strategy(offered: object) -> str:
@@ -199,7 +247,9 @@ def _checked_strategy(offered: object) -> str:
         )
     if inspect.isabstract(offered):
         missing = ", ".join(sorted(offered.__abstractmethods__))
-        raise InvalidPlugin(f"strategy class {offered.__name__} does not define {missing}()")
+        meant = [one for one in _own_methods(offered, Strategy) if did_you_mean(one, ["phases"])]
+        hint = f"; is {meant[0]}() meant to be it?" if meant else ""
+        raise InvalidPlugin(f"strategy class {offered.__name__} does not define {missing}(){hint}")
     name = getattr(offered, "name", None)
     if not isinstance(name, str) or not KEBAB.fullmatch(name):
         raise InvalidPlugin(
@@ -224,6 +274,19 @@ def _check_methods(made: object, base: type) -> None:
             raise InvalidPlugin(
                 f"{called} is called with {' and '.join(arguments)}, in place"
             ) from None
+    for own in _own_methods(type(made), base):
+        for name in CALLED.get(base, {}):
+            # As long and the same letters: a slip of the fingers, not a helper's name.
+            if len(own) == len(name) and get_close_matches(own, [name], cutoff=SLIP):
+                raise InvalidPlugin(
+                    f"{type(made).__name__}.{own}() is never called; did you mean {name!r}?"
+                )
+
+
+def _own_methods(kind: type, base: type) -> list[str]:
+    """Public functions that a class has and its base has not."""
+    found = inspect.getmembers(kind, inspect.isfunction)
+    return [name for name, _ in found if not (name.startswith("_") or hasattr(base, name))]
 
 
 def _short(value: object) -> str:

@@ -42,6 +42,8 @@ def promises(
 ) -> list[Promise]:
     """The promises of a plugin, of what it offers, or of an object, for `pytest.mark.parametrize`.
 
+    With a name come those of the plugin as a whole.
+
     Args:
         of: the name of an installed plugin or of something it offers; or a strategy (class, or
             instance with its settings), backbone, dataset or metric.

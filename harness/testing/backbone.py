@@ -51,7 +51,7 @@ class BackboneCase:
             Unchecked: it cannot be built there.
         """
         if isinstance(self.sketched, Exception):
-            raise Unchecked("build() fails on the meta device, see 'meta-device'")
+            raise Unchecked("build() fails on the meta device", "meta-device")
         return self.sketched
 
     @cached_property
@@ -86,7 +86,7 @@ class BackboneCase:
     def needs_repeatable(self) -> None:
         """Raise `Unchecked` where comparing two passes would say nothing."""
         if not self.repeats:
-            raise Unchecked("two equal passes differ anyway, see 'eval-deterministic'")
+            raise Unchecked("two equal passes differ anyway", "eval-deterministic")
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -165,10 +165,23 @@ def _check_shape(
     try:
         shape = tuple(case.logits(chain, images).shape)
     except Exception as error:
-        why = str(error).partition(chr(10))[0] or type(error).__name__
-        raise Broken(f"{given} cannot be passed: {why}") from error
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise Broken(f"{given} cannot be passed: {_stopped(case, chain, images)}{said}") from error
     if shape != expected:
         raise Broken(f"{given} give logits {list(shape)}, not {list(expected)}")
+
+
+def _stopped(case: BackboneCase, chain: nn.Sequential, images: Tensor) -> str:
+    """The stage that cannot take what the one before it gives; empty: each one can."""
+    from torch import nn
+
+    step = images
+    for name, stage in chain.named_children():
+        try:
+            step = case.logits(nn.Sequential(stage), step)
+        except Exception:  # noqa: BLE001 - as the chain as a whole did
+            return f"stage {name!r} is given {list(step.shape)}: "
+    return ""
 
 
 def head_layer(case: BackboneCase) -> None:
@@ -298,17 +311,20 @@ RULES: tuple[Rule[BackboneCase], ...] = (
         "parameters-once",
         "the stages cover every parameter, each exactly once, and each stage has one",
         parameters_once,
+        needs=("stages",),
     ),
     Rule(
         "logits-shape",
         "images [B, 3, H, W] give logits [B, classes], for every B and number of classes, and every "
         "H and W or those that `preprocessing` declares",
         logits_shape,
+        needs=("stages",),
     ),
     Rule(
         "head-layer",
         "the last module with parameters is the linear layer that is new for every dataset",
         head_layer,
+        needs=("stages", "logits-shape"),
     ),
     Rule(
         "published-names",
@@ -335,23 +351,27 @@ RULES: tuple[Rule[BackboneCase], ...] = (
         "the chain is its stages called one after another: frozen ones are computed once",
         chain_of_stages,
         light=False,
+        needs=("logits-shape",),
     ),
     Rule(
         "state-dict",
         "state_dict() holds everything that tells one network from another",
         state_dict,
         light=False,
+        needs=("logits-shape",),
     ),
     Rule(
         "eval-deterministic",
         "in eval mode a forward pass draws nothing and changes nothing",
         eval_deterministic,
         light=False,
+        needs=("logits-shape",),
     ),
     Rule(
         "samples-alone",
         "in eval mode the logits of an image do not depend on the rest of its batch",
         samples_alone,
         light=False,
+        needs=("logits-shape",),
     ),
 )

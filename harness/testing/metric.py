@@ -49,7 +49,7 @@ class MetricCase:
             Unchecked: it raises.
         """
         if isinstance(self._built, Exception):
-            raise Unchecked("build() fails, see 'builds'") from self._built
+            raise Unchecked("build() fails", "builds") from self._built
         return self._built
 
     def compute(self, logits: np.ndarray, targets: np.ndarray) -> MetricValue:
@@ -63,6 +63,18 @@ class MetricCase:
         return self.metric.compute(logits, targets, names)
 
     @cached_property
+    def fault(self) -> Exception | None:
+        """What it does instead of giving a number for ordinary predictions; None: it gives one."""
+        for logits, targets in self.predictions:
+            try:
+                _figure(self, logits, targets)
+            except Unchecked:
+                raise
+            except Exception as error:  # noqa: BLE001 - one promise is blamed for it
+                return error
+        return None
+
+    @cached_property
     def repeats(self) -> bool:
         """True if a second call gives the same figures."""
         first, second = ([self.compute(*each) for each in self.predictions] for _ in range(2))
@@ -71,7 +83,7 @@ class MetricCase:
     def needs_repeatable(self) -> None:
         """Raise `Unchecked` where comparing two figures would say nothing."""
         if not self.repeats:
-            raise Unchecked("two equal calls differ anyway, see 'deterministic'")
+            raise Unchecked("two equal calls differ anyway", "deterministic")
 
     @property
     def predictions(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -95,13 +107,18 @@ def declaration(case: MetricCase) -> None:
         raise Broken(f"its range goes from {metric.low!r} to {metric.high!r}")
 
 
+def gives_a_number(case: MetricCase) -> None:
+    if case.fault is not None:
+        raise case.fault
+
+
 def builds(case: MetricCase) -> None:
     import evaluate
 
     built = case.metric.build()
     if not isinstance(built, evaluate.Metric):
         raise Broken(f"build() returns {type(built).__name__}, no evaluate.Metric")
-    if case.metric.direct is not None:
+    if case.metric.direct is not None and case.fault is None:
         module = MetricCase(replace(case.metric, direct=None))
         for logits, targets in case.predictions:
             ours, its = _figure(case, logits, targets), _figure(module, logits, targets)
@@ -235,6 +252,7 @@ def _try(case: MetricCase, logits: np.ndarray, targets: np.ndarray, what: str) -
         raise Broken(f"it is {value} {what}")
 
 
+FIRST = ("gives-a-number",)
 RULES: tuple[Rule[MetricCase], ...] = (
     Rule(
         "declaration",
@@ -242,35 +260,55 @@ RULES: tuple[Rule[MetricCase], ...] = (
         declaration,
     ),
     Rule(
+        "gives-a-number",
+        "for probabilities [N, C] and class numbers [N], every class among them, a metric gives a "
+        "finite number",
+        gives_a_number,
+    ),
+    Rule(
         "builds",
         "build() gives an evaluate.Metric whose result holds its name; `direct`, if there is one, "
         "finds the same",
         builds,
     ),
-    Rule("offline", "a metric uses no network: `evaluate.load` does", offline),
-    Rule("within-range", "values lie in the declared range", within_range),
-    Rule("order-free", "the order of the samples makes no difference", order_free),
+    Rule("offline", "a metric uses no network: `evaluate.load` does", offline, needs=FIRST),
+    Rule("within-range", "values lie in the declared range", within_range, needs=FIRST),
+    Rule("order-free", "the order of the samples makes no difference", order_free, needs=FIRST),
     Rule(
         "best-is-best",
         "perfect predictions give the end of the range that the direction calls best",
         best_is_best,
+        needs=FIRST,
     ),
     Rule(
         "constant-predictor",
         "a network that has learned nothing has a finite figure, or none for a reason",
         constant_predictor,
+        needs=FIRST,
     ),
     Rule(
         "undefined-says-so",
         "where there is no figure, raise Undefined with the reason: no exception of another kind, "
         "no NaN, no number in its place",
         undefined_says_so,
-    ),
-    Rule("deterministic", "equal predictions give equal figures, call after call", deterministic),
-    Rule(
-        "global-randomness", "a metric leaves the global random generators alone", global_randomness
+        needs=FIRST,
     ),
     Rule(
-        "inputs-untouched", "a metric leaves the arrays it is given as they are", inputs_untouched
+        "deterministic",
+        "equal predictions give equal figures, call after call",
+        deterministic,
+        needs=FIRST,
+    ),
+    Rule(
+        "global-randomness",
+        "a metric leaves the global random generators alone",
+        global_randomness,
+        needs=FIRST,
+    ),
+    Rule(
+        "inputs-untouched",
+        "a metric leaves the arrays it is given as they are",
+        inputs_untouched,
+        needs=FIRST,
     ),
 )

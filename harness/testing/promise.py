@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Generic, Literal, TypeVar
 
 from harness.errors import HarnessError
@@ -25,17 +25,18 @@ class BrokenPromise(HarnessError, AssertionError):  # noqa: N818 - it says what 
         seen: what happened.
         rule: what should have happened.
         checked: False: it could not be told whether the promise is kept.
+        see: the promise that is broken instead, where it could not; empty: none that is known.
     """
 
     exit_code = 1
 
     def __init__(
-        self, promise: str, where: str, seen: str, rule: str, *, checked: bool = True
+        self, promise: str, where: str, seen: str, rule: str, *, checked: bool = True, see: str = ""
     ) -> None:
         verdict = "breaks the promise" if checked else "could not be checked for the promise"
         super().__init__(f"{where} {verdict} {promise!r}: {seen}. The rule: {rule}.")
         self.promise, self.where, self.seen, self.rule = promise, where, seen, rule
-        self.checked = checked
+        self.checked, self.see = checked, see
 
 
 class Broken(Exception):  # noqa: N818 - a verdict on somebody else's code
@@ -43,7 +44,11 @@ class Broken(Exception):  # noqa: N818 - a verdict on somebody else's code
 
 
 class Unchecked(Exception):  # noqa: N818 - the absence of a verdict
-    """Raised by a check: it makes no sense before another promise is kept."""
+    """Raised by a check: it makes no sense before another promise, `see`, is kept."""
+
+    def __init__(self, why: str, see: str = "") -> None:
+        super().__init__(f"{why}, see {see!r}" if see else why)
+        self.see = see
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,14 @@ class Rule(Generic[Case]):
         text: the rule, a clause that can follow a colon.
         check: raises `Broken` or `Unchecked`; whatever else it raises is the plugin's doing.
         light: it computes next to nothing, however large the network or the dataset.
+        needs: earlier rules of the table; where one of them is broken, this one is not checked.
     """
 
     name: str
     text: str
     check: Callable[[Case], None]
     light: bool = True
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,9 @@ class Promise:
         except Broken as broken:
             return Verdict(self, "broken", str(broken), broken.__cause__)
         except Unchecked as unchecked:
-            return Verdict(self, "unchecked", str(unchecked), unchecked.__cause__)
+            return Verdict(
+                self, "unchecked", str(unchecked), unchecked.__cause__, see=unchecked.see
+            )
         except FAULTS as error:
             return Verdict(self, "broken", fault_line(error, self.owner.module), error)
         return Verdict(self, "ok")
@@ -115,12 +124,17 @@ class Promise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a check; `seen` and `cause` are empty where the promise is kept."""
+    """The result of a check; `seen` and `cause` are empty where the promise is kept.
+
+    Attributes:
+        see: the promise that is broken instead, where this one was not checked.
+    """
 
     promise: Promise
     state: Literal["ok", "broken", "unchecked"]
     seen: str = ""
     cause: BaseException | None = None
+    see: str = ""
 
     def demand(self) -> None:
         """Raise a BrokenPromise unless the promise is kept."""
@@ -128,8 +142,9 @@ class Verdict:
         if self.state != "ok":
             promise, checked = self.promise, self.state == "broken"
             raise BrokenPromise(
-                promise.name, promise.owner.where, self.seen, promise.rule, checked=checked
-            ) from self.cause
+                promise.name, promise.owner.where, self.seen, promise.rule,
+                checked=checked, see=self.see,
+            ) from self.cause  # fmt: skip
 
 
 def check_all(promises: Sequence[Promise]) -> None:
@@ -154,11 +169,20 @@ def promises_of(
     rules: Sequence[Rule[Case]], case: Case, owner: Owner, *, light: bool
 ) -> list[Promise]:
     """The promises of one case, in the order of the table."""
-    return [
-        Promise(rule.name, rule.text, owner, partial(rule.check, case))
-        for rule in rules
-        if rule.light or not light
-    ]
+    made: dict[str, Promise] = {}
+    verdicts: dict[str, Callable[[], Verdict]] = {}
+    for rule in rules:
+        first = [verdicts[name] for name in rule.needs]
+        promise = Promise(rule.name, rule.text, owner, partial(_attempt, rule, case, first))
+        made[rule.name], verdicts[rule.name] = promise, cache(promise.verdict)
+    return [made[rule.name] for rule in rules if rule.light or not light]
+
+
+def _attempt(rule: Rule[Case], case: Case, first: Sequence[Callable[[], Verdict]]) -> None:
+    for verdict in (each() for each in first):
+        if verdict.state != "ok":
+            raise Unchecked("another promise comes first", verdict.see or verdict.promise.name)
+    rule.check(case)
 
 
 def fault_line(error: BaseException, module: str) -> str:

@@ -21,7 +21,6 @@ from harness.api.strategy import ModelView, ParameterInfo, Search
 from harness.benchmark.suite import explain
 from harness.testing import training
 from harness.testing.promise import Broken, Rule, listed, opens_nothing
-from harness.testing.toys import toy_images
 from harness.testing.trial import StrategyCase, Watcher, difference, same
 from harness.testing.watch import generators, moved, unseeded
 
@@ -107,8 +106,7 @@ class _Lock(Watcher):
 
 
 def no_test_data(case: StrategyCase) -> None:
-    case.needs_repeatable()
-    lock, images = _Lock(), _with_other_test(toy_images())
+    lock, images = _Lock(), _with_other_test(case.images)
     sealed = replace(
         images,
         images=_Sealed(images.images, "images", lock),
@@ -227,7 +225,7 @@ RULES: tuple[Rule[StrategyCase], ...] = (
     ),
     Rule(
         "within-budget",
-        "all phases together use at most the epochs given, and none less than 0",
+        "all phases together use at most the epochs given",
         training.within_budget,
     ),
     Rule(
@@ -239,6 +237,12 @@ RULES: tuple[Rule[StrategyCase], ...] = (
         "finite-loss",
         "the loss and the logits of the toy run are finite numbers",
         training.finite_loss,
+    ),
+    Rule(
+        "keeps-nothing",
+        "a strategy keeps nothing from one run for the next, in `self` or its class: what changes "
+        "lives in local variables of phases()",
+        training.keeps_nothing,
     ),
     Rule(
         "deterministic", "the same spec gives the same weights to the bit", training.deterministic
@@ -253,14 +257,21 @@ RULES: tuple[Rule[StrategyCase], ...] = (
         "looking-leaves-no-trace",
         "a network computes the same however often it ran",
         training.looking,
+        needs=("deterministic",),
     ),
     Rule(
         "caching-changes-nothing",
         "frozen leading stages may be computed once: an objective takes its inputs as they come, "
         "images or features, and a frozen stage always computes the same",
         training.caching,
+        needs=("deterministic",),
     ),
-    Rule("no-test-data", "a strategy never sees the test split", no_test_data),
+    Rule(
+        "no-test-data",
+        "a strategy never sees the test split",
+        no_test_data,
+        needs=("deterministic",),
+    ),
     Rule(
         "global-randomness",
         "draw from `rng` in adapt() and from `batch.rng` in an objective, never from a global "

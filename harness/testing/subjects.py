@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.api.backbone import Backbone
-from harness.api.dataset import Access, Dataset
+from harness.api.dataset import Access, Dataset, LocalDataset
+from harness.api.execution import ImageSet
 from harness.api.metric import Metric
 from harness.api.strategy import Strategy
 from harness.errors import PluginError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.validation import KINDS
-from harness.testing import backbone, dataset, metric, strategy, suite
+from harness.testing import backbone, dataset, loading, metric, strategy, suite
 from harness.testing.promise import Owner, Promise, promises_of
 from harness.testing.trial import StrategyCase
 from harness.utils.names import unknown
@@ -30,9 +31,21 @@ class Subject:
 
 
 def subjects(
-    loaded: PluginRegistry, name: str, *, light: bool = False, access: Access | None = None
+    loaded: PluginRegistry,
+    name: str,
+    *,
+    light: bool = False,
+    access: Access | None = None,
+    images: Mapping[str, ImageSet] | None = None,
 ) -> list[Subject]:
-    """Look up what a plugin offers, or what has a name; empty for a plugin of hooks alone.
+    """Look up what a plugin offers, or what has a name, and the plugins that it is of.
+
+    Args:
+        loaded: the plugins.
+        name: of a plugin or of what it offers.
+        light: leave out what computes with the values of a whole network or reads data.
+        access: where data are.
+        images: dataset -> its images, 8 x 8 pixels, to check strategies on; None: drawn ones.
 
     Raises:
         UsageError: nothing has this name.
@@ -46,21 +59,51 @@ def subjects(
         with suppress(KeyError):
             loaded.backbones[name]  # a plugin that refuses it says why
         raise _nothing(loaded, name)
-    checkable = []
-    for kind, offer in offers:
-        if kind == "trackers":
-            continue  # that it begins is checked when it is loaded; the rest takes its library
-        info = loaded.owner(kind, offer)
-        owner = Owner(offer, f"{KINDS[kind].what} {offer!r} of {info}", info.module)
-        offered = getattr(loaded, kind)[offer]
-        if kind == "suites":
-            promises = promises_of(
-                suite.RULES, suite.SuiteCase(offered, loaded), owner, light=light
-            )
-        else:
-            promises = promises_for(offered, owner, light=light, access=access)
-        checkable.append(Subject(owner, tuple(promises)))
-    return checkable
+    found = [
+        one
+        for kind, offer in offers
+        if kind
+        != "trackers"  # that it begins is checked when it is loaded; the rest takes its library
+        for one in _of_offer(loaded, kind, offer, light=light, access=access, images=images or {})
+    ]
+    owners = [loaded.owner(kind, offer) for kind, offer in offers]
+    owners += [loaded.plugins[name]] if name in loaded.plugins else []
+    cases = [loading.PluginCase(info, loaded) for info in dict.fromkeys(owners)]
+    for case in filter(loading.is_imported, cases):
+        owner = Owner(case.info.plugin, str(case.info), case.info.module)
+        found.append(Subject(owner, tuple(promises_of(loading.RULES, case, owner, light=light))))
+    return found
+
+
+def of_own_data(dataset: Dataset, access: Access, *, light: bool = False) -> Subject:
+    """A dataset that `--data` names; where no plugin declares it, nothing is asked of that."""
+    owner = _owner("dataset", dataset.name, type(dataset))
+    found = promises_for(dataset, owner, light=light, access=access)
+    declared = isinstance(dataset, LocalDataset)
+    return Subject(owner, tuple(p for p in found if declared or p.name != "declaration"))
+
+
+def _of_offer(
+    loaded: PluginRegistry,
+    kind: str,
+    offer: str,
+    *,
+    light: bool,
+    access: Access | None,
+    images: Mapping[str, ImageSet],
+) -> Iterator[Subject]:
+    info, offered = loaded.owner(kind, offer), getattr(loaded, kind)[offer]
+    owner = Owner(offer, f"{KINDS[kind].what} {offer!r} of {info}", info.module)
+    if kind == "suites":
+        case = suite.SuiteCase(offered, loaded)
+        yield Subject(owner, tuple(promises_of(suite.RULES, case, owner, light=light)))
+    elif kind == "strategies" and images:
+        for name, own in images.items():
+            on = replace(owner, where=f"{owner.where}, on images of {name!r}")
+            cases = StrategyCase(offered, own)
+            yield Subject(on, tuple(promises_of(strategy.RULES, cases, on, light=light)))
+    else:
+        yield Subject(owner, tuple(promises_for(offered, owner, light=light, access=access)))
 
 
 def promises_for(

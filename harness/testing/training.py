@@ -44,7 +44,7 @@ def _settle(case: StrategyCase, promise: str) -> None:
         return
     if blamed(case.fault) == promise:
         raise Broken(case.fault_line(case.fault)) from case.fault
-    raise Unchecked(f"the toy run ends early, see {blamed(case.fault)!r}")
+    raise Unchecked("the toy run ends early", blamed(case.fault))
 
 
 def any_budget(case: StrategyCase) -> None:
@@ -68,7 +68,16 @@ def finite_loss(case: StrategyCase) -> None:
                 raise Broken(f"{bad} logits on {split} are not finite")
 
 
+def keeps_nothing(case: StrategyCase) -> None:
+    if case.kept:
+        raise Broken(case.kept)
+    if case.unstable:
+        raise Unchecked("two equal runs differ anyway", "deterministic")
+
+
 def deterministic(case: StrategyCase) -> None:
+    if case.kept:
+        raise Unchecked("what one run leaves moves the next", "keeps-nothing")
     if case.unstable:
         raise Broken(f"{case.unstable} differs between two runs of the same spec")
 
@@ -128,7 +137,6 @@ class _Looking(Watcher):
 
 
 def looking(case: StrategyCase) -> None:
-    case.needs_repeatable()
     if name := difference(case.plain, case.run(_Looking())):
         raise Broken(f"{name} is another one if somebody looks at gradients before each phase")
 
@@ -136,7 +144,6 @@ def looking(case: StrategyCase) -> None:
 def caching(case: StrategyCase) -> None:
     from harness.engine import recomputed_features
 
-    case.needs_repeatable()
     for numeric, tolerance in TOLERANCES:
         # Step by step both times: the fast path of a probe needs what is computed once.
         cached = case.run(numeric=numeric, engine="reference")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from contextlib import AbstractContextManager, nullcontext
+import pickle
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,14 @@ from harness.api.records import NumericMode
 from harness.api.strategy import (
     Directive,
     ModelView,
-    Phase,
     PhaseReport,
     Phases,
-    SolveHead,
     Strategy,
+    advance,
 )
 from harness.errors import TrainingError
 from harness.testing.promise import Broken, Unchecked, fault_line
-from harness.testing.toys import FLOAT64, one_thread, toy_run
+from harness.testing.toys import FLOAT64, ToyVgg, one_thread, toy_images, toy_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +58,7 @@ class Watcher:
 
 
 def watched(strategy: Strategy, watcher: Watcher) -> Strategy:
-    """Put a strategy under watch: as a subclass, so that the engine sees the same `adapt`."""
+    """Put this very strategy under watch: as a subclass, so that the engine sees the same `adapt`."""
     kind = type(strategy)
 
     def phases(self: Strategy, model: StrategyView, epochs: float) -> Phases:
@@ -69,7 +68,7 @@ def watched(strategy: Strategy, watcher: Watcher) -> Strategy:
         while True:
             with watcher.working(model):
                 plan = plan if plan is not None else kind.phases(self, view, epochs)
-                directive = _advance(plan, report)
+                directive = advance(plan, report)
             if directive is None:
                 watcher.ended()
                 return
@@ -80,38 +79,34 @@ def watched(strategy: Strategy, watcher: Watcher) -> Strategy:
 
     subclass = type(kind.__name__, (kind,), {"phases": phases, "__module__": kind.__module__})
     # Not made anew: a validator might give other settings.
-    copy = strategy.model_copy()
-    object.__setattr__(copy, "__class__", subclass)
-    return copy
-
-
-def _advance(plan: object, report: PhaseReport | None) -> Directive | None:
-    if not isinstance(plan, Generator):
-        raise Broken(f"phases() returns {type(plan).__name__}; write it with `yield`")
-    try:
-        directive: object = next(plan) if report is None else plan.send(report)
-    except StopIteration:
-        return None
-    if not isinstance(directive, (Phase, SolveHead)):
-        raise Broken(f"phases() yields {directive!r}, which is neither Phase nor SolveHead")
-    return directive
+    object.__setattr__(strategy, "__class__", subclass)
+    return strategy
 
 
 def _check_directive(directive: Directive, view: StrategyView) -> None:
     asked, left = directive.epochs, view.epochs_left
-    if not 0 <= asked <= left + ROUNDING:
+    if asked > left + ROUNDING:
         raise OverBudget(
             f"phase {directive.name!r} asks for {asked:g} epochs and {left:g} are left"
         )
 
 
 class StrategyCase:
-    """A strategy class or a strategy with its settings, and the toy runs the promises share."""
+    """A strategy class or a strategy with its settings, and the toy runs the promises share.
 
-    def __init__(self, given: type[Strategy] | Strategy) -> None:
+    `images`: those of its toy runs, 8 x 8 pixels; None: drawn ones.
+    """
+
+    def __init__(self, given: type[Strategy] | Strategy, images: ImageSet | None = None) -> None:
         self.kind = given if isinstance(given, type) else type(given)
         self._given = given
+        self._images = images
         self.module = self.kind.__module__
+
+    @property
+    def images(self) -> ImageSet:
+        """The images of its toy runs."""
+        return self._images or toy_images()
 
     @cached_property
     def strategy(self) -> Strategy:
@@ -125,24 +120,29 @@ class StrategyCase:
         try:
             return self._given()
         except ValueError as error:
-            raise Unchecked("it cannot be made without settings, see 'defaults'") from error
+            raise Unchecked("it cannot be made without settings", "defaults") from error
 
     def run(
         self,
         watcher: Watcher | None = None,
         *,
+        strategy: Strategy | None = None,
         backbone: Backbone | None = None,
         images: ImageSet | None = None,
         numeric: NumericMode = FLOAT64,
         engine: Engine = "fast",
         **protocol: Any,  # noqa: ANN401 - fields of Protocol
     ) -> Outcome:
-        """Do one toy run; whatever happens in it gets through."""
+        """Do one toy run; whatever happens in it gets through.
+
+        `strategy`: the very object to use; None: a copy that nothing else uses.
+        """
         from harness.engine import run
 
+        used = strategy or self.strategy.model_copy(deep=True)
         spec, resources = toy_run(
-            watched(self.strategy, watcher or Watcher()),
-            backbone=backbone, images=images, numeric=numeric, **protocol,
+            watched(used, watcher or Watcher()),
+            backbone=backbone, images=images or self.images, numeric=numeric, **protocol,
         )  # fmt: skip
         with one_thread():
             return run(spec, replace(resources, engine=engine))
@@ -169,7 +169,7 @@ class StrategyCase:
             Unchecked: it ends early.
         """
         if isinstance(self._plain, Exception):
-            raise Unchecked(f"the toy run ends early, see {blamed(self._plain)!r}")
+            raise Unchecked("the toy run ends early", blamed(self._plain))
         return self._plain
 
     @cached_property
@@ -177,14 +177,46 @@ class StrategyCase:
         """The first tensor in which a second plain run differs; empty if none does."""
         return difference(self.plain, self.run())
 
-    def needs_repeatable(self) -> None:
-        """Raise `Unchecked` where comparing two runs would say nothing."""
-        if self.unstable:
-            raise Unchecked("two equal runs differ anyway, see 'deterministic'")
+    @cached_property
+    def kept(self) -> str:
+        """What a second run with the same object shows of the first; empty: nothing."""
+        plain, used = self.plain, self.strategy.model_copy(deep=True)
+        before = _state(used)
+        with suppress(Exception):  # 'runs' is blamed for it
+            self.run(strategy=used, backbone=ToyVgg())
+        names = [name for name, value in _state(used).items() if before.get(name) != value]
+        try:
+            found = difference(plain, self.run(strategy=used))
+            differs = f"differs in {found}" if found else ""
+        except Exception as error:  # noqa: BLE001 - the plain run did not end so
+            differs = f"ends early: {self.fault_line(error)}"
+        if not differs or (self.unstable and not names):
+            return ""
+        left = f"; the first left {' and '.join(map(repr, names))} behind" if names else ""
+        return f"a second run with the same object {differs}{left}"
 
     def fault_line(self, error: BaseException) -> str:
         """An exception of a run in one line."""
         return str(error) if isinstance(error, Broken) else fault_line(error, self.module)
+
+
+def _state(strategy: Strategy) -> dict[str, bytes | str]:
+    """What an object and its classes hold now, comparable: attribute -> its bytes."""
+    found = {**(strategy.__pydantic_private__ or {}), **vars(strategy)}
+    for kind in type(strategy).__mro__:
+        if issubclass(kind, Strategy) and kind is not Strategy:
+            own = {
+                n: v for n, v in vars(kind).items() if not n.startswith(("__", "_abc", "model_"))
+            }
+            found = {n: v for n, v in own.items() if not callable(v)} | found
+    return {name: _bytes(value) for name, value in found.items()}
+
+
+def _bytes(value: object) -> bytes | str:
+    try:
+        return pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - whatever a __reduce__ raises
+        return repr(value)
 
 
 def blamed(error: Exception) -> str:

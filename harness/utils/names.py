@@ -10,7 +10,7 @@ from decimal import Context, Decimal
 from difflib import SequenceMatcher, get_close_matches
 from fnmatch import fnmatchcase
 
-from harness.errors import UsageError
+from harness.errors import UnknownNameError, UsageError
 from harness.utils.text import short
 
 _GLOB = frozenset("*?[")
@@ -78,12 +78,11 @@ def choose(
     return list(dict.fromkeys(chosen))
 
 
-def unknown(name: str, available: Iterable[str], what: str) -> UsageError:
+def unknown(name: str, available: Iterable[str], what: str) -> UnknownNameError:
     """The error for a name that does not exist: what was probably meant, and what there is."""
     names = list(available)
-    return UsageError(
-        f"unknown {what} {name!r}{did_you_mean(name, names)}; {_listing(what, names)}"
-    )
+    message = f"unknown {what} {name!r}{did_you_mean(name, names)}; {_listing(what, names)}"
+    return UnknownNameError(message, what, name)
 
 
 def did_you_mean(name: str, available: Iterable[str]) -> str:

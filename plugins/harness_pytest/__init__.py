@@ -4,6 +4,8 @@ Every pytest of an environment imports this module, whatever it tests: so it imp
 before a test bears the mark.
 """
 
+from typing import Any
+
 import pytest
 
 
@@ -24,4 +26,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from harness.testing import promises
 
     found = [one for name in mark.args for one in promises(name, **mark.kwargs)]
-    metafunc.parametrize("promise", found, ids=str)
+    once = {(one.owner, one.name): one for one in found}  # two names may be of one plugin
+    metafunc.parametrize("promise", once.values(), ids=str)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
+    """A promise that cannot be checked because another one is broken is skipped beside that one.
+
+    The other one fails, by its own rule.  Where it is not among the tests of this session, nobody
+    would be told: then this one fails.
+    """
+    try:
+        return (yield)
+    except Exception as error:
+        see, promise = getattr(error, "see", ""), _promise(pyfuncitem)
+        if see and promise:
+            others = map(_promise, pyfuncitem.session.items)
+            if any(one and (one.owner, one.name) == (promise.owner, see) for one in others):
+                pytest.skip(f"{promise.owner.where}: until the promise {see!r} is kept")
+        raise
+
+
+def _promise(item: pytest.Item) -> Any:  # noqa: ANN401 - a promise, whose class is not imported here
+    """The promise that a test is of; None: of none."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return params.get("promise")

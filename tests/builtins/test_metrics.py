@@ -478,7 +478,7 @@ def test_a_function_takes_the_place_of_a_module():
 def test_a_function_that_does_not_return_its_figure(found):
     own = Metric("own", build=dict, direct=lambda *_: found)
     with pytest.raises(
-        PluginError, match=r"metric 'own' returned .* its function that or a number"
+        PluginError, match=r"metric 'own' returned .* its function must return a number"
     ):
         own.compute(np.log(SHARES), TRUTH, CLASSES)
 

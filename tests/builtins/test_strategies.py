@@ -396,7 +396,7 @@ def test_auto_rgn_gives_a_zero_tensor_the_rate_of_its_weight():
     ("make", "match"),
     [
         (lambda: LpFt(probe=1.5), "less than 1"),
-        (lambda: LpFt(prob=0.5), "Extra inputs"),
+        (lambda: LpFt(prob=0.5), "lp-ft has no setting 'prob'; did you mean 'probe'"),
         (lambda: L2SP(alpha=-1), "greater than or equal to 0"),
         (lambda: AutoRGN(batches=0), "greater than or equal to 1"),
     ],

@@ -587,7 +587,7 @@ def test_a_name_that_a_built_in_has(site):
     (broken,) = loaded.broken
     assert broken.info.plugin == "theirs"
     assert "strategy 'full-ft', and so does plugin 'ours' (finetune-harness 0.0)" in broken.problem
-    assert broken.remedy == "block one of the two with -p no:theirs or -p no:ours"
+    assert broken.remedy == "give 'full-ft' a name of its own, or block it with -p no:theirs"
     assert loaded.owner("strategies", "full-ft").plugin == "ours"
     blocked = load_plugins(["no:ours"], environ={})
     assert blocked.owner("strategies", "full-ft").plugin == "theirs"
@@ -621,7 +621,7 @@ def test_near_names_of_ours_of_others_and_of_other_kinds_are_free(site, tmp_path
 
     @hookimpl
     def harness_metrics():
-        return [Metric("x-1", build=None)]
+        return [Metric("x-1", build=dict)]
     """
     loaded = load_plugins([*given, file(tmp_path, "metric", metric)], environ={})
     assert [str(one) for one in loaded.broken] == []
@@ -658,7 +658,7 @@ def test_two_plugins_of_one_name(site, tmp_path):
 
 def test_the_catalogue_is_sorted_and_says_who_offers_what(site, tmp_path):
     b, a = file(tmp_path, "b", offering("bb")), file(tmp_path, "a", offering("aa"))
-    both = BAD + "@hookimpl\ndef harness_metrics():\n    return [Metric('m', build=None)]"
+    both = BAD + "@hookimpl\ndef harness_metrics():\n    return [Metric('m', build=dict)]"
     loaded = load_plugins([b, a, file(tmp_path, "c", both)], environ={})
     assert list(loaded.strategies) == ["aa", "bb"]
     assert loaded.strategies["aa"].__name__ == "Mine"

@@ -60,7 +60,7 @@ def test_four_commands_lead_from_an_empty_folder_to_a_board(environment, tmp_pat
         "strategy 'small-steps' of plugin 'small-steps' (harness-small-steps 0.1.0)"
         in checked.stdout
     )
-    assert "15 of 15 promises kept" in checked.stdout
+    assert "17 of 17 promises kept" in checked.stdout
     assert "2 runs made" in done.stdout
     results = environment.folder / "results" / "demo"
     assert "small-steps" in (results / "leaderboard.md").read_text(encoding="utf-8")

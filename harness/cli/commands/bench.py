@@ -19,6 +19,7 @@ from harness.cli.session import (
     pass_session,
 )
 from harness.errors import UsageError
+from harness.plugins.discovery import DISTRIBUTION
 
 if TYPE_CHECKING:
     from harness.api.records import RunResult
@@ -273,7 +274,26 @@ def _without_external(result: BenchResult) -> str:
 
 def _failures(failed: list[RunResult]) -> str:
     lines = [f"{len(failed)} runs failed (--retry-failed runs them again; details in failed/):"]
-    for result in failed:
+    alike: dict[str, list[RunResult]] = {}
+    for result in sorted(failed, key=lambda one: (one.spec.cell, one.spec.seed)):
         message = result.error.headline if result.error else result.status
-        lines.append(f"  {result.spec.cell}, seed {result.spec.seed}: {message}")
+        alike.setdefault(message, []).append(result)
+    for message, results in alike.items():
+        first, more = results[0].spec, len(results) - 1
+        others = f" and {more} more" if more else ""
+        lines.append(f"  {first.cell}, seed {first.seed}{others}: {message}")
+    if own := sorted({name for result in failed for name in _own(result)}):
+        lines.append(
+            f"`harness plugins check {' '.join(own)}`, with the -p of this call, tries them on a toy"
+        )
     return "\n".join(lines)
+
+
+def _own(result: RunResult) -> list[str]:
+    """What took part in a run and does not come with the harness."""
+    names = {"strategy": result.spec.strategy, "backbone": result.spec.backbone}
+    return [
+        name
+        for role, name in names.items()
+        if role in result.plugins and result.plugins[role].distribution != DISTRIBUTION
+    ]

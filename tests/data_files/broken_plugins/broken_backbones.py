@@ -98,7 +98,6 @@ class StagesOfAnotherModule(Broken):
 class StagesWithoutHead(Broken):
     name: str = "breaks-stages-head"
     message = "the last stage is 'tail', not 'head'"
-    also = ("head-layer",)
     stages: tuple[str, ...] = ("stem", "layer1", "layer2", "tail")
 
     def build(self, classes):

@@ -92,7 +92,6 @@ class Tables(Broken):
 class TablesRaising(Broken):
     name: str = "breaks-tables-raising"
     message = "KeyError: 'training'"
-    also = ("offline",)
 
     def load(self, access):
         return {"train": super().load(access)["training"]}

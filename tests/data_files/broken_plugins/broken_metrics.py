@@ -152,6 +152,12 @@ def never(shares, truth):
     raise Undefined("not today")
 
 
+def tensor(shares, truth):
+    import torch
+
+    return torch.tensor(0.5)
+
+
 def silent(shares, truth):
     from harness import Undefined
 
@@ -209,6 +215,17 @@ BROKEN = [
         "higher_is_better is 'yes'",
         higher_is_better="yes",
     ),
+    broken(
+        "breaks-gives-a-number",
+        never,
+        "it is undefined (not today) though every class has samples",
+    ),
+    broken(
+        "breaks-gives-a-number-tensor",
+        tensor,
+        "returned tensor(0.5000): its function must return a number",
+        direct=tensor,
+    ),
     Broken("breaks-builds", NoModule, message="build() returns NoModule, no evaluate.Metric"),
     broken(
         "breaks-builds-direct",
@@ -219,12 +236,6 @@ BROKEN = [
     Broken("breaks-builds-raising", unavailable, message="no module named 'elsewhere'"),
     broken("breaks-offline", calling_home, "it asked for the address of 'localhost'"),
     broken("breaks-within-range", kappa, "its range is 0 to 1"),
-    broken(
-        "breaks-within-range-never",
-        never,
-        "it is undefined (not today) though every class has samples",
-        also=("order-free", "best-is-best"),
-    ),
     broken("breaks-order-free", late, "with the samples in another order"),
     broken("breaks-best-is-best", errors, "it is 0 where every sample is right; its best is 1"),
     broken("breaks-constant-predictor", spread, "it is nan where all classes are equally likely"),

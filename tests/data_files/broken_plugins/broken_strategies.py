@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from harness import Phase, Protocol, Search, Strategy, Suite, hookimpl
 
@@ -96,9 +96,7 @@ class Runs(Broken):
 
 class RunsEverywhere(Broken):
     name = "breaks-runs-elsewhere"
-    message = (
-        "on a network with the stages block1, fc, head: PhaseError: phase 'ft' trains 'layer2'"
-    )
+    message = "on a network with the stages block1, fc, head: phase 'ft' trains 'layer2'"
 
     def phases(self, model, epochs):
         yield Phase("ft", epochs, {"layer2": 1.0, "head": 1.0})
@@ -165,6 +163,36 @@ class FiniteLogits(Broken):
         step = float(epochs).is_integer() / model.steps_per_epoch
         yield Phase("ft", epochs - step, {"*": 1.0})
         yield Phase("end", step, {"*": 1e308})
+
+
+class KeepsNothing(Broken):
+    name = "breaks-keeps-nothing"
+    message = "a second run with the same object differs in weights stem.conv.weight; the first left '_rates' behind"
+    _rates: list = PrivateAttr(default_factory=list)
+
+    def phases(self, model, epochs):
+        self._rates.append(1.0)
+        yield Phase("ft", epochs, {"*": 1 / len(self._rates)})
+
+
+class KeepsNothingInTheClass(Broken):
+    name = "breaks-keeps-nothing-class"
+    message = "the first left 'rates' behind"
+    rates: ClassVar[list] = []
+
+    def phases(self, model, epochs):
+        self.rates.append(1.0)
+        yield Phase("ft", epochs, {"*": 1 / len(self.rates)})
+
+
+class KeepsNothingOfANetwork(Broken):
+    name = "breaks-keeps-nothing-network"
+    message = "ends early: phase 'ft' trains 'block1.0.weight', which is no parameter"
+
+    def phases(self, model, epochs):
+        if not hasattr(self, "_names"):
+            object.__setattr__(self, "_names", tuple(model.parameters))
+        yield Phase("ft", epochs, dict.fromkeys(self._names, 1.0))
 
 
 class Deterministic(Broken):

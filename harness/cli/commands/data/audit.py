@@ -14,6 +14,7 @@ from harness.cli.session import (
     WINDOW,
     Session,
     example,
+    own_folders,
     pass_session,
     print_json,
 )
@@ -87,16 +88,9 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
 
 def _chosen(session: Session, given: dict[str, Any]) -> list[Dataset]:
     from harness.benchmark.suite import with_folders
-    from harness.data.folder import parse_data_option, with_options, with_windows
     from harness.utils.names import choose
 
-    names = given["names"]
-    folders = with_options(
-        [parse_data_option(option) for option in given["data"]],
-        given["columns"],
-        join_labels=given["join_labels"],
-    )
-    folders = with_windows(folders, given["window"])
+    names, folders = given["names"], own_folders(given)
     if not (names or folders):
         raise UsageError(
             "name datasets (`harness list datasets` shows them) or give --data NAME=FOLDER"

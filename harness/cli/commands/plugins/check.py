@@ -3,72 +3,152 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.session import Session, example, pass_session, print_json
-from harness.errors import PluginError
+from harness.cli.session import (
+    COLUMNS,
+    JOIN_LABELS,
+    WINDOW,
+    Session,
+    example,
+    own_folders,
+    pass_session,
+    print_json,
+)
+from harness.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
+    from harness.api.dataset import Access, Dataset
+    from harness.api.execution import ImageSet
     from harness.testing.promise import Verdict
     from harness.testing.subjects import Subject
 
+IMAGES = 48  # of each split of own data, for the toy runs of a strategy: three batches
 
-@click.command(epilog=example("harness -p ./my_strategy.py plugins check my-strategy"))
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+
+@click.command(
+    epilog=example(
+        "harness -p ./my_strategy.py plugins check my-strategy",
+        "harness -p ./my_strategy.py plugins check my-strategy --data ward=images",
+    )
+)
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[MODALITY:]NAME=FOLDER",
+    help="Images of your own: they are checked, and strategies are checked on some of them.",
+)
+@COLUMNS
+@JOIN_LABELS
+@WINDOW
 @click.option("--light", is_flag=True, help="Skip what needs whole networks or reads data.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
-def command(session: Session, names: tuple[str, ...], *, light: bool, as_json: bool) -> None:
+def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
     """Check the promises that plugins make.
 
-    NAME is a plugin or anything it offers.  Exit code 1: a promise is broken.
+    NAME is a plugin or anything it offers; with --data it may be left out.  Exit code 1: a promise
+    is broken.
     """
-    subjects = _subjects(session, names, light=light)
-    if as_json:
-        verdicts = [promise.verdict() for one in subjects for promise in one.promises]
+    verdicts = list(_verdicts(session, given, quiet=given["as_json"]))
+    if given["as_json"]:
         print_json([_entry(verdict) for verdict in verdicts])
-    elif subjects:
-        verdicts = _check(subjects)
+    else:
         kept = sum(verdict.state == "ok" for verdict in verdicts)
         click.echo(f"{kept} of {len(verdicts)} promises kept")
-    else:
-        verdicts = []
-        click.echo(f"{', '.join(names)}: loads, and offers nothing that makes promises")
     if any(verdict.state != "ok" for verdict in verdicts):
         raise SystemExit(1)
 
 
-def _subjects(session: Session, names: Iterable[str], *, light: bool) -> list[Subject]:
+def _verdicts(session: Session, given: dict[str, Any], *, quiet: bool) -> Iterator[Verdict]:
+    """Check, and unless `quiet` print each verdict as it comes: own data first."""
     from harness.api.dataset import Access
+    from harness.testing.subjects import of_own_data
+
+    access, own = Access(offline=session.offline), _own_data(session, given)
+    names = [name for name in given["names"] if name not in own]
+    if not (names or own):
+        raise UsageError("name plugins, or what they offer, or give --data NAME=FOLDER")
+    sound, light = True, given["light"]
+    for dataset in own.values():
+        for verdict in _check(of_own_data(dataset, access, light=light), quiet=quiet):
+            sound = sound and verdict.state == "ok"
+            yield verdict
+    if names and not sound:
+        raise UsageError(
+            f"{', '.join(names)} not checked: first mend the data of --data, see above"
+        )
+    images = {} if light or not names else {n: _images(one, access) for n, one in own.items()}
+    for subject in _subjects(session, names, light=light, access=access, images=images):
+        yield from _check(subject, quiet=quiet)
+
+
+def _own_data(session: Session, given: dict[str, Any]) -> dict[str, Dataset]:
+    from harness.benchmark.suite import with_folders
+
+    folders = own_folders(given)
+    known = with_folders(session.plugins.datasets, folders) if folders else {}
+    return {folder.name: known[folder.name] for folder in folders}
+
+
+def _images(dataset: Dataset, access: Access) -> ImageSet:
+    """Some images of each split, as small as those of a toy run."""
+    from harness.benchmark.listeners.progress import DecodingProgress
+    from harness.data.preparation import prepare_dataset
+    from harness.testing.toys import toy_protocol
+
+    progress = DecodingProgress(dataset.name, lambda text: click.echo(text, err=True))
+    prepared = prepare_dataset(dataset, toy_protocol(), access, limit=IMAGES, progress=progress)
+    return prepared.images
+
+
+def _subjects(
+    session: Session,
+    names: Iterable[str],
+    *,
+    light: bool,
+    access: Access,
+    images: Mapping[str, ImageSet],
+) -> list[Subject]:
     from harness.testing.subjects import subjects
 
-    access = Access(offline=session.offline)
     try:
         found = [
             one
             for name in names
-            for one in subjects(session.plugins, name, light=light, access=access)
+            for one in subjects(session.plugins, name, light=light, access=access, images=images)
         ]
     except PluginError as error:
-        # A plugin that does not even load has broken its first promise.
-        click.echo(f"harness: error: {error}", err=True)
+        # A plugin that does not even load has broken its first promise; it was named when it was
+        # left out.
         raise SystemExit(1) from error
     return list({subject.owner: subject for subject in found}.values())
 
 
-def _check(subjects: Iterable[Subject]) -> list[Verdict]:
-    """Check, and print each verdict as it comes."""
-    verdicts = []
-    for subject in subjects:
-        click.echo(subject.owner.where)
-        for promise in subject.promises:
-            verdict = promise.verdict()
-            click.echo(_line(verdict))
-            verdicts.append(verdict)
-    return verdicts
+def _check(subject: Subject, *, quiet: bool) -> Iterator[Verdict]:
+    """Check, and unless `quiet` print each verdict as it comes; what waits for another in one line."""
+    said = (lambda _: None) if quiet else click.echo
+    said(subject.owner.where)
+    waiting: dict[str, list[str]] = {}
+    for promise in subject.promises:
+        verdict = promise.verdict()
+        if verdict.see:
+            waiting.setdefault(verdict.see, []).append(promise.name)
+        else:
+            said(_line(verdict))
+        yield verdict
+    for see, names in waiting.items():
+        text = f"until {see!r} is kept: {', '.join(names)}"
+        said(
+            textwrap.fill(
+                text, 100, initial_indent="  unchecked  ", subsequent_indent=" " * 13,
+                break_on_hyphens=False,
+            )
+        )  # fmt: skip
 
 
 def _line(verdict: Verdict) -> str:
