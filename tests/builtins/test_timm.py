@@ -5,6 +5,7 @@ The oracle is `timm.create_model` with the same seed; nothing of `harness_timm.c
 
 import hashlib
 import json
+import runpy
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import timm
 import torch
 from command import Cli, python
-from places import TOY
+from places import DOCS, TOY
 from safetensors.torch import load_file, save_file
 
 from harness import UsageError
@@ -223,6 +224,13 @@ def test_the_code_that_makes_a_network_is_named():
     expected = hashlib.sha256(file.read_bytes()).hexdigest()
     found = timm_backbone("resnet18", **SMALL["resnet18"]).sources
     assert found == (("timm", timm.__version__), ("timm.models.resnet", expected))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "levit_128", "eva02_tiny_patch14_224"])
+def test_rows_of_the_page_are_what_its_script_makes(name):
+    made_now = runpy.run_path(str(DOCS / "timm_table.py"))["row"](name)
+    assert made_now in (DOCS / "timm.md").read_text(encoding="utf-8").splitlines()
 
 
 # -- by name ------------------------------------------------------------------------------------
