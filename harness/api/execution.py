@@ -163,7 +163,14 @@ class Observer:
         """A phase has ended."""
 
     def progress(self, phase: str, done: float) -> None:
-        """`done` is the share of the run's budget that is spent, 0 to 1."""
+        """`done` is the share of the run's budget that is spent, 0 to 1: of engines without steps."""
+
+    def working(self, part: str, done: int, total: int) -> None:
+        """How far a part of the run is, after every step and batch of it.
+
+        'train' counts the steps of the whole run's budget, 'features' and 'evaluate' the images of
+        what is passed through the network now.
+        """
 
     def predicted(self, outcome: Outcome) -> None:
         """The run is trained and tested: all but its figures, which follow (`metric.uncomputed`)."""

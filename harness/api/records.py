@@ -349,11 +349,32 @@ class CostFigures(Record):
     write: float = 0.0
 
 
-class Cost(Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=CLOSED)
+class StageWork:
+    """The work of one stage of a network on one image, by which times are estimated.
+
+    Attributes:
+        operations: multiply-adds of a forward pass, and elements written in the same unit.
+        calls: modules that a forward pass calls, whatever the batch.
+        parameters: numbers that the stage may learn.
+        handed: numbers that it is handed by what lies below: what is kept where that is frozen.
+    """
+
+    operations: float
+    calls: int
+    parameters: int
+    handed: int
+
+
+class Cost(Extended):
     """`alone`: as if the run had been alone, shared parts in full; `incurred`: what it took here.
 
     `peak_bytes`: of the device's memory; `images_per_second`: trained on, per second of training.
+    `network`: the work of its stages, in forward order; empty: not recorded.
+    `jobs`: runs side by side in the call that made it; None: not recorded.
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("network", "jobs")
 
     alone: CostFigures = CostFigures()
     incurred: CostFigures = CostFigures()
@@ -362,6 +383,8 @@ class Cost(Record):
     images_per_second: float | None = None
     looks: int = 0
     packed: bool = False
+    network: tuple[StageWork, ...] = ()
+    jobs: int | None = None
 
 
 class DataRecord(Extended):
@@ -424,13 +447,16 @@ class PluginRecord(Extended):
     others: dict[str, str] = {}
 
 
-class Environment(Record):
+class Environment(Extended):
     """The place where a run was made.  Recorded, never part of its identity.
 
     Attributes:
         processor: the instruction set that torch chose kernels for ('AVX2', 'AVX512', ...).
         engine: 'reference' carried every step out plainly; empty: not recorded, then it was 'fast'.
+        machine: model of the processor and how many of its cores may be used; empty: not recorded.
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("machine",)
 
     harness: str
     python: str
@@ -442,6 +468,7 @@ class Environment(Record):
     platform: str = ""
     processor: str = ""
     engine: Literal["", "fast", "reference"] = ""
+    machine: str = ""
 
 
 class Failure(Record):

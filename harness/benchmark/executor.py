@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
-from harness.api.records import Failure, PluginRecord, RunResult, RunSpec
+from harness.api.records import Failure, PluginRecord, RunResult, RunSpec, StageWork
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
@@ -49,6 +49,7 @@ class WorkerSetup:
             are predicted.
         threads: torch threads of a process that works on the CPU.
         packed: other processes work on the same card, so that no run's seconds are its own.
+        jobs: runs side by side.
         native: bf16 was chosen for its speed, so a process whose processor has no instructions for
             it carries out no such run.
     """
@@ -63,6 +64,7 @@ class WorkerSetup:
     plugins: tuple[str, ...] = ()
     threads: int = 1
     packed: bool = False
+    jobs: int = 1
     engine: Engine = "fast"
     native: bool = False
 
@@ -79,6 +81,7 @@ class RunExecutor:
     _group: Group | None = None
     _shared: dict[Any, Any] = field(default_factory=dict)
     _starts: dict[tuple[str, int], StartingPoint | None] = field(default_factory=dict)
+    _networks: dict[tuple[str, int], tuple[StageWork, ...]] = field(default_factory=dict)
 
     def run(self, spec: RunSpec, observer: Observer) -> Outcome:
         """The outcome of a run, whatever happened; only an interrupt gets through."""
@@ -140,7 +143,7 @@ class RunExecutor:
             update={
                 "suite": self.setup.suite,
                 "shortened": self.setup.shortened,
-                "cost": result.cost.model_copy(update={"packed": self.setup.packed}),
+                "cost": result.cost.model_copy(update=self._circumstances(result)),
                 "plugins": dict(records),
                 "environment": provenance.environment(
                     device_name(self.setup.device), self.setup.engine
@@ -149,6 +152,21 @@ class RunExecutor:
             }
         )
         return Outcome(result, outcome.predictions, external=outcome.external)
+
+    def _circumstances(self, result: RunResult) -> dict[str, Any]:
+        """What seconds of another run can be estimated by from those of this one."""
+        found: dict[str, Any] = {"packed": self.setup.packed, "jobs": self.setup.jobs}
+        if result.status == "ok":
+            found["network"] = self._network(result.spec)
+        return found
+
+    def _network(self, spec: RunSpec) -> tuple[StageWork, ...]:
+        from harness.engine import count_stages
+
+        key = (spec.backbone, spec.seen.crop)
+        if key not in self._networks:
+            self._networks[key] = count_stages(self.loaded.backbones[spec.backbone], key[1])
+        return self._networks[key]
 
     def _carry_out(self, resources: Resources, spec: RunSpec) -> Outcome:
         outcome = self.loaded.manager.hook.harness_execute(spec=spec, resources=resources)

@@ -20,7 +20,8 @@ from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.results.rescore import complete, give_up
 from harness.results.store import Store
-from harness.utils import files
+from harness.utils import files, signs
+from harness.utils.parallel import uninterrupted
 
 
 class DamagedImages(Exception):  # noqa: N818 - a way out of the runs
@@ -114,7 +115,8 @@ class OutcomeKeeper:
         return result
 
     def _damaged(self, dataset: str) -> bool:
-        return any(check.damaged() for check in self.checks.get(dataset, ()))
+        with signs.doing(f"checking the cached images of {dataset}"):
+            return any(check.damaged() for check in self.checks.get(dataset, ()))
 
     def _keep_early(self, outcome: Outcome) -> None:
         run = outcome.result
@@ -164,8 +166,10 @@ def complete_runs(
     process = multiprocessing.get_context("spawn").Process(
         target=_complete, args=(store.folder, specs, loaded.args), daemon=True
     )
-    process.start()
-    process.join()
+    with uninterrupted():
+        process.start()
+    with signs.doing(f"computing figures of {len(waiting)} runs"):
+        process.join()
     for result in store.pending(specs):
         give_up(store, result, f"the process that computed it ended with code {process.exitcode}")
         say(_without_figures(store, result))

@@ -73,8 +73,7 @@ def numeric_mode(
     Raises:
         UsageError: compiling is asked for where nothing can be compiled.
     """
-    if options.compile == "compile" and (against := _against_compiling(options)):
-        raise UsageError(f"--compile compile: {against}; leave it out")
+    check_compiling(options)
     if options.engine == "reference" or not options.device.startswith("cuda"):
         return _on_cpu(options, precision or "float32")
     precision = precision or "bf16"
@@ -90,6 +89,16 @@ def numeric_mode(
             "deterministic": options.deterministic,
         }
     )
+
+
+def check_compiling(options: BenchOptions) -> None:
+    """Refuse `--compile compile` where nothing can be compiled.
+
+    Raises:
+        UsageError: saying why.
+    """
+    if options.compile == "compile" and (against := _against_compiling(options)):
+        raise UsageError(f"--compile compile: {against}; leave it out")
 
 
 def _against_compiling(options: BenchOptions) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from harness.api.records import NumericMode, Plan, PlannedRun, RunResult, RunSpec, Suite
-from harness.benchmark.external import ExternalPlan
+from harness.api.records import NumericMode, Plan, PlannedRun, RunSpec
 from harness.benchmark.identity import run_specs
 from harness.benchmark.numerics import numeric_mode
 from harness.benchmark.request import BenchOptions
@@ -14,9 +13,7 @@ from harness.benchmark.sizing import side_by_side
 from harness.benchmark.suite import ResolvedSuite
 from harness.benchmark.trials import Trial
 from harness.data.preparation import DatasetInfo
-from harness.data.requirements import Requirement
 from harness.plugins.registry import PluginRegistry
-from harness.results.store import Store
 from harness.weights import WeightsFile
 
 
@@ -52,28 +49,6 @@ class BenchPlan:
             modality = datasets[spec.dataset].modality
             runs.append(PlannedRun.of(spec, modality, trial.number, trial.tuned))
         return Plan(suites={suite.name: suite}, runs=tuple(runs))
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """A plan, where its results would go, what has to come from elsewhere first, and what is there.
-
-    Attributes:
-        results: the finished runs in the store, of other plans too.
-        external: finished runs that lack a further test set; `retrain`: those without weights are
-            trained again for it.
-    """
-
-    plan: BenchPlan
-    store: Store
-    needs: Sequence[Requirement]
-    results: Sequence[RunResult]
-    external: ExternalPlan = field(default_factory=ExternalPlan)
-    retrain: bool = False
-
-    @property
-    def suite(self) -> Suite:
-        return self.plan.resolved.suite
 
 
 def make_plan(

@@ -7,10 +7,12 @@ as that is possible without fetching, decoding or writing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from harness.api.backbone import Backbone
 from harness.api.dataset import SPLITS, Access, Dataset
@@ -19,12 +21,15 @@ from harness.api.leaderboard import Leaderboard
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
+from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.listeners.events import Group
-from harness.benchmark.listeners.progress import DecodingProgress, ProgressReporter
-from harness.benchmark.numerics import settle_precision
-from harness.benchmark.plan import BenchPlan, DryRun, make_plan
+from harness.benchmark.listeners.progress import ProgressReporter
+from harness.benchmark.listeners.remaining import RemainingTime
+from harness.benchmark.numerics import check_compiling, settle_precision
+from harness.benchmark.plan import BenchPlan, make_plan
+from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.sizing import choose_device, several
@@ -32,6 +37,7 @@ from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.division.split import Division
 from harness.data.external import PreparedExternal
+from harness.data.images import PixelForm
 from harness.data.preparation import (
     DatasetInfo,
     PreparedDataset,
@@ -46,7 +52,7 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
 from harness.results.store import Store, extended
-from harness.utils import files
+from harness.utils import files, pulse, signs
 from harness.weights import WeightsFile
 
 Say = Callable[[str], None]
@@ -86,13 +92,26 @@ def run_benchmark(
 
     Raises:
         HarnessError: with what, where and what to do.
+        KeyboardInterrupt: with a note on what is kept.
     """
+    with pulse.shown(live=options.live), signs.doing("planning"):
+        try:
+            return _carry_out(Call(request, options, loaded, say, dry=False))
+        except KeyboardInterrupt as error:
+            if not hasattr(error, "__notes__"):
+                error.add_note("no run had begun; the same call starts anew")
+            raise
+
+
+def _carry_out(call: Call) -> BenchResult:
+    request, options, loaded, say = call.request, call.options, call.loaded, call.say
     profile = Profile()
     with profile.measure("prepare"):
         options = replace(options, device=choose_device(options.device))
         resolved, options = _resolved(request, options, loaded)
-        suite, access = resolved.suite, options.access
         store = _store(resolved, options)
+    with profile.measure("prepare"), files.unmade_on_error(store.folder / "weights"):
+        suite, access = resolved.suite, options.access
         tracking = Tracking(options.track, loaded, store.folder, offline=access.offline)
         store.check_writable()
         _begin_imports(store, options)
@@ -105,8 +124,6 @@ def run_benchmark(
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
         plan = make_plan(resolved, options, loaded, infos, weights)
-        if plan.memory:
-            say(plan.memory)
         lacking = _lacking(plan, store, options, say)
         _record(plan, store, say)
         ids = [spec.run_id for spec in plan.specs]
@@ -115,16 +132,17 @@ def run_benchmark(
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
         setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
-    with profile.measure("runs"):
+        outlook = _tell_outlook(plan, todo, store, call)
+    with profile.measure("runs"), _kept_if_interrupted(store, ids):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
         keeper = OutcomeKeeper(store, decoding, say, weights_folder, external=further)
 
         def execute(specs: Sequence[RunSpec]) -> None:
+            remaining = _remaining(specs, plan.jobs, outlook, lacking)
             with ProgressReporter(
-                loaded, len(specs), keeper.keep,
-                live=options.live, profile=profile, tracking=tracking,
-            ) as reporter:  # fmt: skip
+                loaded, specs, keeper.keep, remaining, profile=profile, tracking=tracking
+            ) as reporter:
                 execute_runs(specs, setup, loaded, reporter, plan.jobs)
 
         def decode_again(name: str) -> None:
@@ -135,24 +153,84 @@ def run_benchmark(
 
         carried = [*todo, *(spec for spec in plan.specs if spec.run_id in again)]
         keeper.carry_out(carried, datasets, execute, decode_again)
-    with profile.measure("board"):
+    with profile.measure("board"), _kept_if_interrupted(store, ids):
         board = refresh_board(store, loaded)
     asked = frozenset(ids)
     failed = [run for run in store.failures() if run.run_id in asked]
-    done = len(ids) - len(todo)
     lost = without_weights(store, asked, weights_folder)
     without = lacking.left(plan_external(plan.specs, store, infos), further.without)
     return BenchResult(
-        board, store.folder, len(todo), done, failed, asked, profile, lost, without, further.added
+        board,
+        store.folder,
+        len(todo),
+        len(ids) - len(todo),
+        failed,
+        asked,
+        profile,
+        lost,
+        without,
+        further.added,
     )
 
 
-def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry) -> DryRun:
+def _remaining(
+    specs: Sequence[RunSpec], jobs: int, outlook: Outlook, lacking: ExternalPlan
+) -> RemainingTime:
+    """The time that runs will take, as it was foretold."""
+    tests = [one.test for one in outlook.works.values()] or [1.0]
+    only_tested = dict.fromkeys(lacking.weights, RunWork((), 1, fmean(tests)))
+    found = outlook.estimate
+    if found is None or not found.pace:
+        return RemainingTime(specs, {**outlook.works, **only_tested}, jobs)
+    share = found.expected / found.most
+    return RemainingTime(specs, {**outlook.works, **only_tested}, jobs, found.pace, share)
+
+
+@contextmanager
+def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
+    """An interrupt says what is kept, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        left = len(store.missing(ids))
+        error.add_note(
+            f"{len(ids) - left} of {len(ids)} runs are kept in {store.folder}; "
+            + (
+                f"the same call makes the other {left}"
+                if left
+                else "the same call writes the board"
+            )
+        )
+        raise
+
+
+def _tell_outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: Call) -> Outlook:
+    """The outlook, told before the runs: memory they take, how long, and what they can decide."""
+    if plan.memory:
+        call.say(plan.memory)
+    with signs.doing("estimating the time of the runs"):
+        outlook = look_ahead(plan, todo, store.results(), call)
+    for line in outlook.lines():
+        call.say(line)
+    return outlook
+
+
+def dry_run(
+    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry, say: Say = print
+) -> DryRun:
     """Plan what `run_benchmark` would do.  Sizes of what is missing may be asked from the Hub.
+
+    Nothing is written.  `say` is told that a network is tried, which takes some seconds.
 
     Raises:
         HarnessError: something is wrong that can be known without what is missing.
     """
+    with pulse.shown(live=options.live), signs.doing("planning"):
+        return _plan(Call(request, options, loaded, say, dry=True))
+
+
+def _plan(call: Call) -> DryRun:
+    request, options, loaded = call.request, call.options, call.loaded
     options = replace(options, device=choose_device(options.device))
     check_trackers(options.track, loaded)
     resolved, options = _resolved(request, options, loaded)
@@ -173,13 +251,17 @@ def dry_run(request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights)
     external = plan_external(plan.specs, store, infos)
-    return DryRun(plan, store, needs, results, external, retrain=options.retrain_for_external)
+    missing = set(store.missing((one.run_id for one in plan.specs), retry_failed=True))
+    todo = [one for one in plan.specs if one.run_id in missing]
+    outlook = look_ahead(plan, todo, results, call)
+    return DryRun(plan, store, needs, outlook, external, retrain=options.retrain_for_external)
 
 
 def _resolved(
     request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
 ) -> tuple[ResolvedSuite, BenchOptions]:
     """The suite that was asked for, and the options with the splits that files give its datasets."""
+    check_compiling(options)
     resolved = resolve_suite(request, loaded)
     return resolved, replace(options, access=replace(options.access, splits=resolved.split_files))
 
@@ -198,7 +280,9 @@ def _survey(dataset: Dataset, resolved: ResolvedSuite, access: Access) -> Datase
         )
         for protocol in resolved.protocols.values()
     )  # fmt: skip
-    return replace(first, decoded=first.decoded and all(one.decoded for one in others))
+    seconds = sum(one.seconds for one in (first, *others))
+    decoded = first.decoded and all(one.decoded for one in others)
+    return replace(first, decoded=decoded, seconds=seconds)
 
 
 def _recorded(
@@ -227,14 +311,14 @@ def _recorded(
             and plugin.source == code
             and (made.protocol.validation_share, made.protocol.test_share, made.limit) == asked
         ):
-            known.setdefault(Division.of(made), _info(data))
+            known.setdefault(Division.of(made), _info(data, run.cost.alone.decode))
     own, others = Division(protocol.split_seed), other_divisions(resolved.suite)
     if not known.keys() >= {own, *others}:
         return None
     return replace(known[own], others={division: known[division] for division in others})
 
 
-def _info(data: DataRecord) -> DatasetInfo:
+def _info(data: DataRecord, seconds: float) -> DatasetInfo:
     lacking = {s: tuple(c for c, n in data.counts[s].items() if not n) for s in SPLITS}
     return DatasetInfo(
         data.classes,
@@ -242,6 +326,9 @@ def _info(data: DataRecord) -> DatasetInfo:
         data.fingerprint,
         decoded=None,
         lacking={split: names for split, names in lacking.items() if names},
+        # Its groups are not recorded: as if every image were one.
+        tested={name: (1,) * count for name, count in data.counts["test"].items()},
+        seconds=seconds,
     )
 
 
@@ -315,30 +402,28 @@ def _prepare_one(
     resolved: ResolvedSuite, options: BenchOptions, say: Say, dataset: Dataset
 ) -> PreparedDataset:
     started = time.perf_counter()
-    (_, prepared), *others = [
-        (
-            form,
-            prepare_unchecked(
+    formed: dict[PixelForm, PreparedDataset] = {}
+    for form, protocol in resolved.protocols.items():
+        with signs.doing(f"decoding {dataset.name}") as decoded:
+            formed[form] = prepare_unchecked(
                 dataset,
                 protocol,
                 options.access,
                 limit=resolved.request.limit,
-                progress=DecodingProgress(dataset.name, say),
+                progress=decoded,
                 divisions=other_divisions(resolved.suite),
-            ),
-        )
-        for form, protocol in resolved.protocols.items()
-    ]
-    if any(other.fingerprint != prepared.fingerprint for _, other in others):
+            )
+    prepared, *others = formed.values()
+    if any(other.fingerprint != prepared.fingerprint for other in others):
         raise DataError(f"dataset {dataset.name!r} was changed while it was read: run again")
     skipped = prepared.images.record.skipped
     if skipped:
         say(f"{dataset.name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
     for note in prepared.notes:
         say(f"{dataset.name}: {note}")
-    aside = prepared.aside + sum(other.aside for _, other in others)
+    aside = sum(one.aside for one in formed.values())
     spent = time.perf_counter() - started - aside
-    return replace(prepared, seconds=spent, aside=aside, forms=dict(others))
+    return replace(prepared, seconds=spent, aside=aside, forms=formed)
 
 
 def _setup(
@@ -370,6 +455,7 @@ def _setup(
         plugins=loaded.args,
         threads=options.threads,
         packed=plan.device.startswith("cuda") and plan.jobs > 1,
+        jobs=plan.jobs,
         engine=options.engine,
         native=plan.resolved.request.precision == "auto",
     )

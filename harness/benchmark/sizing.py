@@ -13,6 +13,7 @@ from harness.benchmark.request import BenchOptions
 from harness.data.preparation import DatasetInfo
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
+from harness.utils import signs
 from harness.utils.parallel import cores
 
 
@@ -26,7 +27,8 @@ def choose_device(wanted: str) -> str:
         return "cpu"
     # Read when CUDA starts; without it cuBLAS has no deterministic kernels.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    import torch
+    with signs.doing("looking for a card"):
+        import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":

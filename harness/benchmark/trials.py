@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from harness.api.records import Json, Suite, Tuning
 from harness.api.strategy import (
-    ParameterInfo,
-    Params,
     Phase,
-    PhaseReport,
     Search,
     Strategy,
     settings_of,
     shares_rate,
 )
-from harness.errors import UsageError
+from harness.benchmark.forecast.outline import Outline, directives
+from harness.errors import HarnessError, UsageError
 from harness.utils.names import did_you_mean
 
 SEED = 0  # of the Sobol sequence
-MOST = 200  # directives that are asked for to see if any has a rate
 
 
 @dataclass(frozen=True)
@@ -151,58 +148,8 @@ def holds_rate(strategy: Strategy) -> bool:
     """
     if not shares_rate(type(strategy)):
         return False
-    plan = strategy.phases(_Outline(), 1.0)
     try:
-        directive = next(plan)
-        for _ in range(MOST):
-            if isinstance(directive, Phase):
-                return True
-            directive = plan.send(_report(directive.name, directive.epochs))
-    except StopIteration:
-        return False
-    except Exception:  # noqa: BLE001 - it wants more of a network than an outline: a run will tell
+        found = directives(strategy, Outline(), 1.0)
+        return any(isinstance(directive, Phase) for directive, _ in found)
+    except HarnessError:  # it wants more of a network than an outline: a run will tell
         return True
-    return True
-
-
-class _Looked(Exception):  # noqa: N818 - a way out
-    """A strategy looks at gradients."""
-
-
-class _Outline:
-    """A network of three stages, as far as a strategy may know it before it has looked."""
-
-    stages = ("stem", "body", "head")
-    head = ("head",)
-    classifier = ("head",)
-    steps_per_epoch = 10
-    epochs_left = 1.0
-    class_counts = (10, 10)
-
-    @property
-    def parameters(self) -> Mapping[str, ParameterInfo]:
-        return {
-            f"{stage}.{name}": ParameterInfo(
-                stage, kind, shape, pretrained=stage != "head", norm=1.0, module=stage
-            )
-            for stage in self.stages
-            for name, kind, shape in _PARAMETERS
-        }
-
-    def gradients(
-        self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
-    ) -> Iterator[Params]:
-        raise _Looked
-
-
-_PARAMETERS: Sequence[tuple[str, Literal["kernel", "bias"], tuple[int, ...]]] = (
-    ("weight", "kernel", (2, 2)),
-    ("bias", "bias", (2,)),
-)
-
-
-def _report(name: str, epochs: float) -> PhaseReport:
-    return PhaseReport(
-        phase=name, epochs=epochs, steps=10, score=0.5, best=0.5, history=(0.5,), stopped=False,
-        train_loss=1.0, trainable=2, cached_stages=2, seconds=0.0,
-    )  # fmt: skip

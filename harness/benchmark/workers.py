@@ -11,11 +11,11 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.api.execution import Outcome
 from harness.api.records import RunSpec
@@ -23,6 +23,10 @@ from harness.benchmark.executor import RunExecutor, WorkerSetup, free_memory
 from harness.benchmark.listeners.events import Group, RunListener, RunObserver, RunQueue
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry, load_plugins
+from harness.utils import signs
+from harness.utils.parallel import uninterrupted
+
+T = TypeVar("T")
 
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -52,6 +56,8 @@ def _in_process(
     events: RunListener,
 ) -> None:
     executor, spoiled = RunExecutor(setup, loaded), _Spoiled(events)
+    with signs.doing("importing torch"):  # else it would be time of the first run
+        isolation = executor.isolation
     try:
         waiting = list(specs)
         while waiting and not spoiled.fresh:
@@ -59,7 +65,7 @@ def _in_process(
             events.run_start(spec)
             events.run_end(spec, executor.run(spec, RunObserver(spec, spoiled.receive)))
     finally:
-        executor.isolation.leave()
+        isolation.leave()
     if waiting:
         ProcessWorkers(waiting, setup, loaded, events).work(1)
 
@@ -118,7 +124,7 @@ class ProcessWorkers:
         process = self.context.Process(
             target=_serve, args=(theirs, self.setup, dict(os.environ)), daemon=True
         )
-        with _few_threads(self.setup.threads):
+        with _starting(self.setup.device, self.setup.threads):
             process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -203,14 +209,59 @@ def _context(device: str) -> Any:  # noqa: ANN401 - contexts have no common publ
     return context
 
 
-def begin_imports(device: str, threads: int) -> None:
-    """Let the server that workers are forked from import what they need, beside what is done here."""
-    context = _context(device)
-    if context.get_start_method() == "forkserver":
-        from multiprocessing import forkserver  # there is none on Windows
+def begin_imports(device: str, threads: int) -> bool:
+    """Let the server that workers are forked from import what they need, beside what is done here.
 
-        with _few_threads(threads):
-            forkserver.ensure_running()
+    False: there is no server.
+    """
+    if _context(device).get_start_method() != "forkserver":
+        return False
+    from multiprocessing import forkserver  # there is none on Windows
+
+    with _few_threads(threads), uninterrupted():
+        forkserver.ensure_running()
+    return True
+
+
+@contextlib.contextmanager
+def _starting(device: str, threads: int) -> Iterator[None]:
+    """Around the start of a worker: it begins with the environment and the signals of workers."""
+    if begin_imports(device, threads):
+        yield  # may wait for the server's imports, so an interrupt has to get through
+        return
+    with _few_threads(threads), uninterrupted():
+        yield
+
+
+def carry_out_aside(
+    function: Callable[..., T], given: Sequence[Any], device: str, threads: int
+) -> T:
+    """What a function of a module returns, called in a process as those that carry runs out.
+
+    Raises:
+        HarnessError: the process ended without an answer.
+    """
+    context = _context(device)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, function, tuple(given)), daemon=True)
+    with _few_threads(threads):
+        process.start()
+    theirs.close()
+    try:
+        answer: T = ours.recv()
+    except (EOFError, ConnectionError) as error:
+        process.join()
+        name = f"{function.__module__}.{function.__name__}"
+        raise HarnessError(f"the process of {name} ended with code {process.exitcode}") from error
+    finally:
+        ours.close()
+    process.join()
+    return answer
+
+
+def _answer(connection: Connection, function: Callable[..., object], given: Sequence[Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection.send(function(*given))
 
 
 @contextlib.contextmanager
@@ -239,7 +290,8 @@ def _serve(connection: Connection, setup: WorkerSetup, environ: dict[str, str]) 
     sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - a plugin must not wait for the terminal
     torch.set_num_threads(setup.threads)
     executor = RunExecutor(setup, load_plugins(setup.plugins))
-    connection.send(("ready", None))
-    while (spec := connection.recv()) is not None:
-        observer = RunObserver(spec, lambda _, kind, value: connection.send((kind, value)))
-        connection.send(("run_end", executor.run(spec, observer)))
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has gone
+        connection.send(("ready", None))
+        while (spec := connection.recv()) is not None:
+            observer = RunObserver(spec, lambda _, kind, value: connection.send((kind, value)))
+            connection.send(("run_end", executor.run(spec, observer)))

@@ -112,15 +112,25 @@ def message_lines(message: object) -> str:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *widths: int) -> None:
-    """A table on stdout; `widths`: the most characters a line of each of the last columns holds."""
-    from tabulate import tabulate
+    """A table on stdout, in the terminal's width where it goes there.
+
+    `widths`: the most characters a line of each of the last columns holds.
+    """
+    from harness.utils import tables
 
     most = [sys.maxsize] * (len(headers) - len(widths)) + list(widths)
     cells = [
         [clean(name), *(_wrapped(cell, at) for cell, at in zip(row, most[1:], strict=True))]
         for name, *row in rows
     ]
-    click.echo(tabulate(cells, headers=headers, disable_numparse=True))
+    click.echo(tables.fitted(headers, cells, tables.terminal_width(sys.maxsize)))
+
+
+def print_text(text: str) -> None:
+    """A text on stdout, in the terminal's width where it goes there."""
+    from harness.utils import tables
+
+    click.echo(tables.filled(text, tables.terminal_width(sys.maxsize)))
 
 
 def _wrapped(cell: str, width: int) -> str:
@@ -361,7 +371,8 @@ def reported() -> Iterator[None]:
     except KeyboardInterrupt as error:
         # A terminal echoes ^C without a line end.
         start = "\n" if sys.stderr.isatty() else ""
-        click.echo(f"{start}harness: interrupted", err=True)
+        told = ": ".join(["interrupted", *getattr(error, "__notes__", ())])
+        click.echo(f"{start}harness: {told}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
 
 

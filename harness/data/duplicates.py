@@ -30,7 +30,7 @@ from harness.data.division.stratify import Pair, Sample
 from harness.data.images import Output, Progress, write_arrays
 from harness.data.table import DatasetTable
 from harness.errors import StoreError
-from harness.utils import files
+from harness.utils import files, signs
 from harness.utils.parallel import in_order
 
 if TYPE_CHECKING:
@@ -172,18 +172,20 @@ def _search(
         if bad and also is not None:
             also.path.unlink()
         copies = np.load(grey.path, mmap_mode="r" if names else None)
-        return _judge(tuple(ids), copies[:, 0])
+        with signs.doing("looking for near duplicates") as judged:
+            return _judge(tuple(ids), copies[:, 0], judged)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _judge(contents: tuple[str, ...], copies: np.ndarray) -> NearDuplicates:
+def _judge(contents: tuple[str, ...], copies: np.ndarray, judged: signs.Work) -> NearDuplicates:
     import numpy as np
 
     confirmed = [np.zeros(0, PAIR)]
     suspects = confirmed[0]
     suspected = 0
     for pairs in candidate_pairs(copies):
+        judged(min(judged.done + ROWS, len(copies)), len(copies))
         sure = pairs["correlation"] >= CONFIRMED
         confirmed.append(pairs[sure])
         suspected += int(np.count_nonzero(~sure))

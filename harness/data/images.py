@@ -25,6 +25,7 @@ from harness.data.pixels.formats import (
 )
 from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range, scale
 from harness.errors import DataError
+from harness.utils import signs
 from harness.utils.parallel import in_order
 
 if TYPE_CHECKING:
@@ -490,10 +491,11 @@ def _single_threads() -> Iterator[Callable[[], None]]:
 
     torch keeps the number for threads to come, so that it is put back.
     """
-    import torch
+    with signs.doing("importing torch"):
+        import torch
 
-    # Its parts import each other: threads that begin with different ones would meet it half made.
-    import torchvision.transforms.v2  # noqa: F401
+        # Its parts import each other: threads that begin with different ones would meet it half made.
+        import torchvision.transforms.v2  # noqa: F401
 
     threads = torch.get_num_threads()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,17 +39,19 @@ from harness.data.external import (
     prepare_external,
     survey_external,
 )
-from harness.data.images import Output, PixelForm, Progress
+from harness.data.images import Output, PixelForm, Progress, read, resize_crop
 from harness.data.pixels.dicom import STORED
 from harness.data.pixels.suspects import find_problems
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
 from harness.utils.names import first_few
+from harness.utils.parallel import cores
 
 if TYPE_CHECKING:
     import numpy as np
 
 Rows = Mapping[Split, Sequence[int]]
+TRIED = 8  # images that are decoded to see how long all of them will take
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class DatasetInfo:
         lacking: split -> classes that it has no sample of.
         others: the dataset divided in other ways.
         external: name -> a further test set.
+        tested: class -> images in test of each group that has any; empty: not known.
+        seconds: that making it ready takes, as far as can be foretold; 0: it is ready.
     """
 
     classes: tuple[str, ...]
@@ -74,6 +79,8 @@ class DatasetInfo:
     lacking: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
     others: Mapping[Division, DatasetInfo] = field(default_factory=dict)
     external: Mapping[str, ExternalInfo] = field(default_factory=dict)
+    tested: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def divided(self, division: Division) -> DatasetInfo:
         """The facts of the dataset divided so."""
@@ -140,6 +147,7 @@ class PreparedDataset:
                 name: ExternalInfo(len(one.images.labels), one.splits.fingerprint)
                 for name, one in self.external.items()
             },
+            tested=_tested(self.splits, self.images.rows["test"].tolist()),
         )
 
 
@@ -399,6 +407,7 @@ def survey_dataset(
     Raises:
         DataError: the dataset contradicts itself, or cannot be split.
     """
+    began = time.perf_counter()
     dataset = as_given(dataset.pinned(access), access)
     table = read_table(dataset, access)
     near = None if dataset.procedural else known_duplicates(table, access.cache)
@@ -416,7 +425,12 @@ def survey_dataset(
                 known is not None,
                 (*table.notes, *_contradictions(_contradicting(table, near))),
                 lacking_classes(splits),
+                tested=_tested(splits, rows["test"]),
+                seconds=time.perf_counter() - began,  # to read it takes as long once more
             )
+            if known is None:
+                decoding = _decoding(table, ids, protocol)
+                facts = replace(facts, seconds=facts.seconds + decoding)
             others, splits_of = {}, [splits]
             for division in divisions:
                 again, seeded = _divided_anew(dataset, table, protocol, division)
@@ -464,7 +478,34 @@ def _surveyed(
         counts={split: len(rows[split]) for split in SPLITS},
         fingerprint=splits.fingerprint,
         lacking=lacking_classes(splits),
+        tested=_tested(splits, rows["test"]),
     )
+
+
+def _tested(splits: Splits, rows: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Class -> images in test of each group that has any."""
+    found: dict[str, Counter[str]] = {name: Counter() for name in splits.classes}
+    for row in rows:
+        sample = splits.samples[row]
+        found[sample.label][sample.group] += 1
+    return {name: tuple(sorted(groups.values())) for name, groups in found.items()}
+
+
+def _decoding(table: DatasetTable, ids: Sequence[str], protocol: Protocol) -> float:
+    """About how many seconds decoding images takes, by all cores: as some of them do by one.
+
+    A file that cannot be decoded takes none; it is reported where it is decoded in earnest.
+    """
+    tried = ids[:: max(1, len(ids) // TRIED)][:TRIED]
+    sources = table.sources([*tried[:1], *tried])
+    began = time.perf_counter()
+    for number, source in enumerate(sources):
+        if number == 1:  # the first one waited for imports
+            began = time.perf_counter()
+        with contextlib.suppress(DataError):
+            resize_crop(read(source), **PixelForm.of(protocol)._asdict())
+    spent = time.perf_counter() - began
+    return spent / max(1, len(tried)) * len(ids) / cores()
 
 
 def _arrange(

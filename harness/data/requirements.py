@@ -19,6 +19,7 @@ from harness.data import fetch, lock
 from harness.data.fetch import wanted_revision
 from harness.data.hub import HubDataset
 from harness.errors import DataError, WeightsError
+from harness.utils import signs
 from harness.utils.names import first_few
 from harness.utils.text import megabytes
 from harness.weights import WeightsFile
@@ -167,7 +168,8 @@ def find_weights(
     locked = lock.read(access.lock)
     for backbone in backbones:
         try:
-            file = weights.find_weights(backbone, where, offline=access.offline)
+            with signs.doing(f"reading the weights of {backbone.name}"):
+                file = weights.find_weights(backbone, where, offline=access.offline)
             if file is not None and where in {None, "default"}:
                 fetch.check_weights(locked, backbone.name, file.path, file.sha256)
             elif file is not None:  # whether it fits does not depend on the number of classes

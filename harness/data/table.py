@@ -18,6 +18,7 @@ from harness.data.images import Depth, Fetch, Scaled, Source, find_depth
 from harness.data.pixels.dicom import STORED, WindowedFile, is_dicom
 from harness.data.pixels.values import DEPTHS, SIGNED, Range, find_range
 from harness.errors import DataError, HarnessError
+from harness.utils import signs
 from harness.utils.faults import told
 from harness.utils.names import (
     did_you_mean,
@@ -104,15 +105,16 @@ def read_table(
     Raises:
         DataError: it cannot be loaded, or contradicts itself or its declaration.
     """
-    import datasets
+    with signs.doing(f"loading {dataset.name}"):
+        import datasets
 
-    try:
-        loaded = dataset.load(access)
-    except (HarnessError, MemoryError):
-        raise
-    except Exception as error:
-        why = told(error, type(dataset).__module__)
-        raise DataError(f"dataset {dataset.name!r}: load() raised {why}") from error
+        try:
+            loaded = dataset.load(access)
+        except (HarnessError, MemoryError):
+            raise
+        except Exception as error:
+            why = told(error, type(dataset).__module__)
+            raise DataError(f"dataset {dataset.name!r}: load() raised {why}") from error
     tables = {
         split: _checked(dataset, split, table)
         for split, table in _by_split(dataset, loaded).items()
@@ -129,7 +131,8 @@ def read_table(
     _check_groups(dataset, ids, groups)
     images = datasets.concatenate_datasets([t.select_columns(["image"]) for t in tables.values()])
     window = str(getattr(dataset, "window", STORED))
-    hashes = list(_hashes(images, window))
+    with signs.doing(f"reading {dataset.name}", "files") as read:
+        hashes = list(_hashes(images, window, read))
     ends = _ends([found.depth for found in hashes], {} if tested_by is None else tested_by.ends)
     spans = _spans([found.depth for found in hashes], ends)
     samples = [
@@ -360,10 +363,11 @@ class _File:
     dicom: bool = False
 
 
-def _hashes(images: datasets.Dataset, window: str) -> Iterator[_File]:
+def _hashes(images: datasets.Dataset, window: str, read: signs.Work) -> Iterator[_File]:
     starts = range(0, len(images), BATCH)
     batches = (_sources(images[start : start + BATCH]["image"], window) for start in starts)
     for found in in_order(lambda batch: [_hash(source) for source in batch], batches):
+        read(read.done + len(found), len(images))
         yield from found
 
 

@@ -7,7 +7,7 @@ is all that others may use of it.
 from harness.engine.evaluate import recomputed_features
 from harness.engine.inference import predict_images, rebuilt_network
 from harness.engine.isolation import Isolation, Traces
-from harness.engine.memory import memory_need
+from harness.engine.needs import count_stages, memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.shared import SharedWork
 from harness.engine.training import run, test_again
@@ -24,6 +24,7 @@ __all__ = [
     "SharedWork",
     "StrategyView",
     "Traces",
+    "count_stages",
     "free_looks",
     "head_layer",
     "initial_tensors",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from harness.api.execution import Observer
 from harness.engine.batches import (
     FLIP,
     Features,
@@ -150,16 +152,27 @@ def outputs(state: RunState, network: nn.Module, source: Source, place: Place) -
     """
     network.eval()
     size = state.protocol.eval_batch_size
+    part = "features" if str(place[0]).startswith("prefix") else "evaluate"
+    told = partial(_tell, state.resources.observer, part, len(source))
     if state.spec.numeric.compile == "none":
+        found = []
         with state.numerics.autocast():
-            return torch.cat([network(source.inputs(index)) for index in chunks(len(source), size)])
+            for index in chunks(len(source), size):
+                found.append(network(source.inputs(index)))
+                told(len(found) * size)
+        return torch.cat(found)
     room = source.room(size)
     key = (
         "outputs", *place, room.shape, room.dtype, room.stride(),
         state.protocol.mean, state.protocol.std,
     )  # fmt: skip
     forward = state.network.graphs.keep(key, lambda: Forward(state, network, source, room))
-    return forward.over(state, source)
+    return forward.over(state, source, told)
+
+
+def _tell(observer: Observer, part: str, total: int, done: int) -> None:
+    """A sign of life after a batch, the last of which may be smaller."""
+    observer.working(part, min(done, total), total)
 
 
 def predict(state: RunState, network: nn.Module, source: Source, place: Place) -> Tensor:
@@ -181,7 +194,7 @@ class Forward:
     def bytes(self) -> int:
         return 0 if self.out is None else self.out.numel() * self.out.element_size()
 
-    def over(self, state: RunState, source: Source) -> Tensor:
+    def over(self, state: RunState, source: Source, told: Callable[[int], None]) -> Tensor:
         """All rows of a source, [N, ...]."""
         batches = InOrder(len(source), len(self.room))
         whole: Tensor | None = None
@@ -195,6 +208,7 @@ class Forward:
             first = number * len(self.out)
             part = whole[first : first + len(self.out)]
             part.copy_(self.out[: len(part)])
+            told(first + len(part))
         if whole is None:
             raise ValueError("a source without rows")
         return whole

@@ -141,12 +141,13 @@ class PhaseRun:
         )  # fmt: skip
         steps = make_steps(state, inputs)
         self.losses = steps.losses
-        mark = state.clock.now()
+        mark, working = state.clock.now(), state.resources.observer.working
         for number in range(self.schedule.first, self.schedule.last):
             steps.step(number)
             if average is not None:
                 average.after_step()
             budget.steps = number + 1
+            working("train", budget.steps, budget.most)
             if budget.steps % data.steps_per_epoch == 0 or budget.steps == self.schedule.last:
                 if average is not None:
                     average.after_epoch()

@@ -162,6 +162,11 @@ class Budget:
         self.steps, self.spent, self.looks = 0, 0.0, 0
 
     @property
+    def most(self) -> int:
+        """Steps that the whole budget comes to."""
+        return round(self.protocol.epochs * self.steps_per_epoch)
+
+    @property
     def epochs(self) -> float:
         """Epochs that the steps so far come to."""
         return self.steps / self.steps_per_epoch

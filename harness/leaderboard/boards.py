@@ -16,7 +16,7 @@ from harness.leaderboard.tracks import Selection, sort_runs
 from harness.plugins.registry import PluginRegistry
 from harness.results.merge import MergedStore
 from harness.results.store import Store, uncollected
-from harness.utils import files
+from harness.utils import files, signs
 from harness.utils.names import choose
 
 
@@ -59,13 +59,15 @@ def write_board(
         tests: False leaves out statistics and claims, for which all predictions are read.
     """
     board = _with_statistics(ranked, store) if tests else ranked
-    formats.write(board, folder, _page(board, store, loaded))
+    with signs.doing("writing the board"):
+        formats.write(board, folder, _page(board, store, loaded))
     return board
 
 
 def _with_statistics(ranked: Leaderboard, store: MergedStore) -> Leaderboard:
     """With what the predictions say, and the conclusion from it."""
-    board = statistics.add_statistics(ranked, store)
+    with signs.doing("comparing strategies"):
+        board = statistics.add_statistics(ranked, store)
     return board.model_copy(update={"conclusion": conclude(board)})
 
 

@@ -1,6 +1,6 @@
 """Origin of code and place of a run: what a result records beside its figures.
 
-Nothing here names the machine, its user or a place on its disk.
+Nothing here names the machine, its user or a place on its disk; the kind of machine is said.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from harness.api.execution import Engine
 from harness.api.records import Environment, PluginRecord
 from harness.errors import PluginError
 from harness.plugins.discovery import DISTRIBUTION
+from harness.utils.parallel import cores
 
 LIBRARIES = ("torch", "torchvision", "numpy", "datasets", "evaluate", "scikit-learn")
 GIT_SECONDS = 10
@@ -112,11 +113,26 @@ def _package(folder: Path) -> _Sources:
 def environment(device: str, engine: Engine = "fast") -> Environment:
     """Record where this process runs; `device` is told as the engine names it."""
     torch = sys.modules.get("torch")  # a process that has not loaded it computes nothing
-    found: dict[str, object] = {"device": device, "engine": engine}
+    found: dict[str, object] = {"device": device, "engine": engine, "machine": machine()}
     if torch is not None:
         found["threads"] = torch.get_num_threads()
         found["processor"] = torch.backends.cpu.get_cpu_capability()
     return _fixed().model_copy(update=found)
+
+
+@cache
+def machine(listing: Path = Path("/proc/cpuinfo")) -> str:
+    """The kind of machine, `AMD EPYC 9654 x 2`: its processor and how many cores may be used.
+
+    Seconds measured on one are no evidence for another.
+    """
+    try:
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    model = next(named, "") or platform.processor() or platform.machine()
+    return f"{model} x {cores()}"
 
 
 def environment_difference(one: Environment | None, other: Environment | None) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import StoreError
+from harness.utils import signs
 
 # A temporary file lives for milliseconds; one that is older was left by a process that died.
 STALE_SECONDS = 600
@@ -207,7 +208,8 @@ def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
         raise unwritable(path, error) from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            with signs.doing(f"waiting for another call that writes {folder}"):
+                fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in NOT_OFFERED:
                 raise unwritable(path, error) from error
@@ -267,6 +269,24 @@ def prepare(folder: Path) -> None:
                     _remove_stale(path, now)
     except OSError as error:
         raise unwritable(probe, error) from error
+
+
+@contextlib.contextmanager
+def unmade_on_error(folder: Path) -> Iterator[None]:
+    """Where the block ends in an error, folders that it made go again, if they hold but a lock.
+
+    `folder` and those that it is in.
+    """
+    absent = [place for place in (folder, *folder.parents) if not exists(place)]
+    try:
+        yield
+    except BaseException:
+        for place in absent:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                if [one.name for one in place.iterdir()] == [LOCK]:
+                    (place / LOCK).unlink()
+                place.rmdir()
+        raise
 
 
 @contextlib.contextmanager

@@ -1,11 +1,14 @@
-"""Work in threads, results in order, little in memory."""
+"""Work in threads, results in order, little in memory; processes that an interrupt passes by."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -44,3 +47,21 @@ def in_order(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Processes that are started inside the block get no Ctrl-C, from their first instruction on.
+
+    A terminal sends it to all of them, and one that is still importing would print a traceback;
+    whoever started them ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else whoever starts the first process takes the mask away
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -12,6 +12,9 @@ CI_COMMAND = re.compile(r"#(?=#(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
 WORKFLOW_COMMAND = re.compile(r"(?<!\S):(?=:)")
 
 
+HOUR, MINUTE = 3600.0, 60.0
+
+
 def metric(value: float | None) -> str:
     return _signless(f"{value:.3f}") if value is not None else NOTHING
 
@@ -35,6 +38,13 @@ def seconds(value: float | None) -> str:
         return NOTHING
     digits = next((digits for digits, below in ((2, 10), (1, 100)) if value < below), 0)
     return f"{value:,.{digits}f}"
+
+
+def duration(value: float) -> str:
+    """Seconds for people who plan: `40 s`, `12 min`, `3.5 h`."""
+    if value >= HOUR:
+        return f"{value / HOUR:.1f} h"
+    return f"{value / MINUTE:.0f} min" if value >= 2 * MINUTE else f"{value:.0f} s"
 
 
 def count(value: float) -> str:
@@ -108,6 +118,11 @@ def no_commands(text: str) -> str:
 def short(text: str, most: int = 200) -> str:
     """A text that fits into a message: its start, where it is long."""
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def cut(text: str, width: int) -> str:
+    """A text in at most `width` columns: its start, where it is long."""
+    return text if len(text) <= width else f"{text[: max(0, width - 3)]}..."
 
 
 def is_control(char: str) -> bool:

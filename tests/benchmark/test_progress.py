@@ -1,60 +1,132 @@
-import re
+"""The line that says how far the runs of a call are, and what it tells while they go on."""
 
 import pytest
 from made import made_result, made_spec
 
 from harness.api.execution import Outcome
 from harness.api.records import EpochRecord
+from harness.benchmark.forecast.work import PhaseWork, RunWork
+from harness.benchmark.listeners import events
+from harness.benchmark.listeners.events import RunObserver, Working
 from harness.benchmark.listeners.progress import ProgressReporter
+from harness.benchmark.listeners.remaining import RemainingTime
 from harness.plugins.registry import load_plugins
 
 EPOCH = EpochRecord(phase="ft", epoch=2.0, train_loss=0.5, score=0.75, lr=1e-3, seconds=1.0)
 
 
+class Clock:
+    """Stands for `time.monotonic`."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+
 @pytest.fixture
-def loaded():
-    return load_plugins(environ={})
+def clock(monkeypatch):
+    return Clock(monkeypatch)
 
 
-def told(loaded, *, live, failed=False):
-    kept = []
-    spec = made_spec()
-    result = made_result(status="failed") if failed else made_result()
-    with ProgressReporter(
-        loaded, 2, lambda outcome: kept.append(outcome) or outcome.result, live=live
-    ) as r:
-        r.run_start(spec)
-        r.epoch_end(spec, EPOCH)
-        r.run_end(spec, Outcome(result))
-        r.run_start(spec)
-        r.run_end(spec, Outcome(result))
-    return kept
+@pytest.fixture
+def specs():
+    return [made_spec(seed=seed) for seed in range(4)]
 
 
-def test_plain_lines_when_piped(loaded, capsys):
-    kept = told(loaded, live=False)
-    lines = capsys.readouterr().err.splitlines()
+def reporter(specs, work, jobs=1, pace=1.0):
+    """Of runs of so many operations in ten steps an epoch."""
+    steps = round(10 * specs[0].protocol.epochs)
+    given = {
+        spec.run_id: RunWork((PhaseWork("ft", 0, steps, 0.0, 0.0, total / steps, 0.0, 0),), 10, 0.0)
+        for spec, total in zip(specs, work, strict=True)
+    }
+    return ProgressReporter(
+        load_plugins(environ={}),
+        specs,
+        lambda outcome: outcome.result,
+        RemainingTime(specs, given, jobs, pace),
+    )
 
-    assert len(kept) == 2
-    assert re.match(r"2/2 runs, [\d.e-]+ s a run, \d+ s, about 0 s left; ", lines[-1])
-    assert lines[-1].endswith("done")
-    assert "\x1b" not in "".join(lines)
+
+def ended(spec, **given):
+    return Outcome(made_result(seed=spec.seed, **given))
 
 
-def test_a_failed_run_is_named_at_once(loaded, capsys):
-    told(loaded, live=False, failed=True)
+def test_the_line_says_work_left_step_and_score(clock, specs):
+    """A run of 100 s and three of 300: after all of the first and half of the second, 250 of 1,000.
+
+    They took 500 s; with a fiftieth of all at the pace that was expected, 520 for 270, the other 750
+    take 1,444.
+    """
+    with reporter(specs, [100, 300, 300, 300]) as said:
+        said.run_start(specs[0])
+        assert said.describe().startswith("0%, about 17 min left, 0/4 runs; starting, ")
+        clock.now += 200
+        said.run_end(specs[0], ended(specs[0]))
+        said.run_start(specs[1])
+        said.working(specs[1], Working("features", 64, 1200))
+        assert "; features of frozen stages, 64 of 1,200 images, demo-xray/" in said.describe()
+        said.epoch_end(specs[1], EPOCH)
+        clock.now += 300
+        said.working(specs[1], Working("train", 750, 1500))
+
+        assert said.describe() == (
+            "25%, about 24 min left, 1/4 runs; step 750 of 1,500, "
+            "demo-xray/resnet50-mini/full-ft; ft, epoch 2: balanced-accuracy 0.750"
+        )
+
+
+def test_runs_side_by_side_share_the_time_but_for_the_longest(clock, specs):
+    with reporter(specs, [100, 100, 100, 100], jobs=2) as said:
+        for spec in specs[:2]:
+            said.run_start(spec)
+            said.working(spec, Working("train", 0.5, 1.0))
+        clock.now += 50
+        share, left = said.remaining.look()
+        assert (share, left) == (0.25, 150)
+        assert "; 50%, demo-xray/" in said.describe()
+        assert said.describe().endswith("(+1 more)")
+    with reporter(specs[:3], [10, 10, 1000], jobs=2) as said:
+        assert said.remaining.look() == (0, 1000)
+
+
+def test_runs_that_stop_early_tell_what_the_others_will_take(clock, specs):
+    """Half of the epochs, in half of the time: the other three take as much."""
+    most = specs[0].protocol.epochs
+    with reporter(specs, [100] * 4) as said:
+        said.run_start(specs[0])
+        clock.now += 50
+        said.run_end(specs[0], ended(specs[0], epochs=most / 2))
+        assert said.remaining.look() == pytest.approx((0.25, 150))
+
+
+def test_the_start_of_a_worker_is_no_work(clock, specs):
+    with reporter(specs, [100] * 4) as said:
+        said.run_start(specs[0])
+        clock.now += 40
+        said.ready(specs[0])
+        clock.now += 100
+        said.run_end(specs[0], ended(specs[0]))
+        assert said.remaining.look()[1] == pytest.approx(300)
+
+
+def test_a_failed_run_is_named_at_once(specs, capsys):
+    with reporter(specs, [1] * 4) as said:
+        said.run_start(specs[0])
+        said.run_end(specs[0], Outcome(made_result(status="failed", run_id=specs[0].run_id)))
     assert "failed: demo-xray / resnet50-mini / full-ft (seed 0): " in capsys.readouterr().err
 
 
-def test_a_live_bar_shows_cell_phase_score_and_rate(loaded, capsys, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "160")
-    seen = []
-    monkeypatch.setattr("rich.progress.Progress.update", lambda self, task, **k: seen.append(k))
-    told(loaded, live=True)
-
-    said = [one["description"] for one in seen]
-    assert "demo-xray / resnet50-mini / full-ft: ft, epoch 2: balanced-accuracy 0.750" in said
-    assert said[-1] == "done"
-    assert seen[0]["rate"] == ""
-    assert seen[-1]["rate"].endswith(" s a run")
+def test_signs_of_a_run_are_few(clock, specs):
+    """A thousand steps of 10 ms are ten signs, and the first of them comes at once."""
+    sent = []
+    observer = RunObserver(specs[0], lambda *event: sent.append(event))
+    for step in range(1000):
+        observer.working("train", step + 1, 1000)
+        clock.now += 0.01
+    assert events.SECONDS_BETWEEN_SIGNS == 1
+    assert len(sent) in {10, 11}
+    assert sent[0] == (specs[0], "working", ("train", 1, 1000))
+    clock.now += 1
+    observer.progress("ft", 0.25)  # an engine that counts no steps
+    assert sent[-1] == (specs[0], "working", ("train", 0.25, 1))

@@ -183,12 +183,17 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
 
     assert "6 runs = 1 datasets x 1 backbones x 3 strategies x 2 seeds" in planned.stdout
     assert "toy-data / toy / full-ft: 2 to run" in planned.stdout
-    assert "unknown until a first run is done here" in planned.stdout
+    assert re.search(
+        r"^estimated time: \d+ s\n  from a few batches tried here \(toy\)",
+        planned.stdout,
+        re.MULTILINE,
+    )
+    assert "trying how fast this machine trains toy: batches of 4" in planned.stderr
     assert not (out / "plan.json").exists()
     bench(out)
     later = bench(out, "--dry-run", "--seeds", "0,1").stdout
     assert "toy-data / toy / full-ft: 1 to run" in later
-    assert "from runs of the same kind in this folder" in later
+    assert "from 3 runs that such a machine made, in this folder (toy)" in later
 
 
 def test_a_plan_takes_a_drawn_dataset_from_the_runs_that_record_it(tmp_path, monkeypatch):

@@ -61,6 +61,8 @@ def test_runs_wait_for_no_metric_library_and_a_plan_over_records_for_nothing_hea
     assert heavy == "[]"
 
     said, heavy = after(call.format([*args, "--dry-run", "--seeds", "0,1"]), HEAVY, tmp_path)
-    assert re.search(r"^estimated time: \d+ s, from runs of the same kind", said, re.MULTILINE)
+    assert re.search(
+        r"^estimated time: \d+ s\n  from 1 run that such a machine made", said, re.MULTILINE
+    )
     assert "demo-mri / resnet50-mini / linear-probe: 1 to run" in said
     assert heavy == "[]"

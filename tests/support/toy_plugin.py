@@ -57,6 +57,13 @@ class ToyDataset(Dataset):
         }
 
 
+def _interrupt(model, batch):
+    raise KeyboardInterrupt
+
+
+_interrupt.capturable = False
+
+
 class Moody(Strategy):
     """Full fine-tuning, unless told to misbehave."""
 
@@ -69,9 +76,9 @@ class Moody(Strategy):
             raise ValueError("the moody strategy\nwas told to raise")
         if mood == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if mood == "interrupt":
-            raise KeyboardInterrupt
-        yield Phase("ft", epochs, {"*": 1e300 if mood == "nan" else self.rate})
+        objective = _interrupt if mood == "interrupt" else None
+        rate = 1e300 if mood == "nan" else self.rate
+        yield Phase("ft", epochs, {"*": rate}, objective=objective)
 
 
 PROTOCOL = Protocol(name="toy", epochs=2, batch_size=8, patience=None, resize=8, crop=8, lr=1e-2)

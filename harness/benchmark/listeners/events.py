@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,6 +12,17 @@ from harness.api.records import EpochRecord, RunSpec
 from harness.api.strategy import PhaseReport
 from harness.data.division.split import Division
 from harness.data.images import PixelForm
+
+# Of signs of life in a run: another process sends them, and nobody reads faster.
+SECONDS_BETWEEN_SIGNS = 1.0
+
+
+class Working(NamedTuple):
+    """How far a part of a run is; `done` of `total` steps or images, or a share of 1."""
+
+    part: str
+    done: float
+    total: float
 
 
 class Group(NamedTuple):
@@ -54,6 +66,9 @@ class RunListener:
     def ready(self, spec: RunSpec, _: None = None) -> None:
         """The process that does this run, its first, has started."""
 
+    def working(self, spec: RunSpec, at: Working) -> None:
+        """A sign of life of a run, now and then."""
+
     def epoch_end(self, spec: RunSpec, record: EpochRecord) -> None: ...
 
     def phase_end(self, spec: RunSpec, report: PhaseReport) -> None: ...
@@ -83,6 +98,20 @@ class RunObserver(Observer):
     def __init__(self, spec: RunSpec, send: Callable[[RunSpec, str, Any], None]) -> None:
         self.spec, self.send = spec, send
         self.dress: Callable[[Outcome], Outcome] = lambda outcome: outcome
+        self._next_sign = 0.0
+
+    def progress(self, phase: str, done: float) -> None:
+        self._sign(Working("train", done, 1.0))
+
+    def working(self, part: str, done: int, total: int) -> None:
+        self._sign(Working(part, done, total))
+
+    def _sign(self, at: Working) -> None:
+        """Send a sign of life on, unless there was one just now."""
+        now = time.monotonic()
+        if now >= self._next_sign:
+            self._next_sign = now + SECONDS_BETWEEN_SIGNS
+            self.send(self.spec, "working", at)
 
     def epoch_end(self, record: EpochRecord) -> None:
         self.send(self.spec, "epoch_end", record)

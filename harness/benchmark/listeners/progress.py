@@ -1,33 +1,40 @@
-"""Progress for people while data are decoded and runs go on: a live bar, or plain lines."""
+"""Progress for people while runs go on, and the way to whoever observes them."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from harness.api.execution import Outcome
 from harness.api.metric import metric_fault
 from harness.api.records import EpochRecord, RunResult, RunSpec
 from harness.api.strategy import PhaseReport
-from harness.benchmark.listeners.events import RunListener, StateLeft
+from harness.benchmark.listeners.events import RunListener, StateLeft, Working
+from harness.benchmark.listeners.remaining import RemainingTime
 from harness.benchmark.profile import Profile
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking
-from harness.utils.streams import Guarded, unguarded
-from harness.utils.text import clean
+from harness.utils import signs
+from harness.utils.text import clean, duration, percent
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+IMAGES = {"features": "features of frozen stages", "evaluate": "predicting"}
 
-# A log wants a line now and then, not one an epoch.
-SECONDS_BETWEEN_LINES = 5.0
+
+@dataclass
+class _Active:
+    """A run under way: what it does, and its latest score."""
+
+    spec: RunSpec
+    at: str
+    score: str = ""
 
 
 class ProgressReporter(RunListener):
-    """Keep every outcome, show progress on stderr, and tell the plugins that observe.
+    """Keep every outcome, say what goes on, and tell the plugins that observe.
 
     `keep` writes an outcome to disk and returns the record that was written.
     """
@@ -35,46 +42,23 @@ class ProgressReporter(RunListener):
     def __init__(
         self,
         loaded: PluginRegistry,
-        total: int,
+        specs: Sequence[RunSpec],
         keep: Callable[[Outcome], RunResult],
+        remaining: RemainingTime,
         *,
-        live: bool | None = None,
         profile: Profile | None = None,
         tracking: Tracking | None = None,
     ) -> None:
-        self.loaded, self.total, self.keep, self.done = loaded, total, keep, 0
-        self.live = sys.stderr.isatty() if live is None else live
-        self.profile, self.tracking = profile or Profile(), tracking
-        self.started = self.last_line = time.monotonic()
-        self.active: dict[str, tuple[RunSpec, str]] = {}
-        self.bar: Progress | None = None
-        self.task: TaskID | None = None
+        self.loaded, self.total, self.keep, self.done = loaded, len(specs), keep, 0
+        self.remaining, self.tracking = remaining, tracking
+        self.profile = profile or Profile()
+        self.active: dict[str, _Active] = {}
+        self._signs = ExitStack()
 
     def __enter__(self) -> Self:
         for fault in self.tracking.start() if self.tracking is not None else ():
             self.say(fault)
-        if self.live:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-            from rich.progress import TimeRemainingColumn as Left
-
-            columns = (
-                BarColumn(24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                Left(),
-                TextColumn("{task.description}"),
-            )
-            self.bar = Progress(
-                *columns, console=Console(file=unguarded(sys.stderr)), transient=True
-            )
-            before = sys.stderr
-            self.bar.start()
-            if sys.stderr is not before:  # lines of others, above the bar, until it stops
-                sys.stderr = Guarded(sys.stderr)
-            self.task = self.bar.add_task(
-                "starting", total=self.total, completed=self.done, rate=""
-            )
+        self._signs.enter_context(signs.describing(self.describe))
         return self
 
     def __exit__(
@@ -83,8 +67,7 @@ class ProgressReporter(RunListener):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self._signs.close()
         for fault in self.tracking.stop() if self.tracking is not None else ():
             self.say(fault)
 
@@ -92,18 +75,29 @@ class ProgressReporter(RunListener):
 
     def run_start(self, spec: RunSpec) -> None:
         self.profile.run_start(spec)
-        self.active[spec.run_id] = (spec, "starting")
-        self._show()
+        self.remaining.start(spec)
+        self.active[spec.run_id] = _Active(spec, "starting")
         self._notify("harness_run_start", spec=spec)
 
     def ready(self, spec: RunSpec, _: None = None) -> None:
         self.profile.ready(spec)
+        self.remaining.start(spec)
+
+    def working(self, spec: RunSpec, at: Working) -> None:
+        self.remaining.advance(spec, at)
+        if at.part != "train":
+            text = f"{IMAGES.get(at.part, at.part)}, {at.done:,} of {at.total:,} images"
+        elif at.total == 1:
+            text = percent(at.done)
+        else:
+            text = f"step {at.done:,} of {at.total:,}"
+        self.active[spec.run_id].at = text
 
     def epoch_end(self, spec: RunSpec, record: EpochRecord) -> None:
         score = "undefined" if record.score is None else f"{record.score:.3f}"
-        text = f"{record.phase}, epoch {record.epoch:g}: {spec.protocol.metric} {score}"
-        self.active[spec.run_id] = (spec, text)
-        self._show()
+        self.active[
+            spec.run_id
+        ].score = f"; {record.phase}, epoch {record.epoch:g}: {spec.protocol.metric} {score}"
         self._notify("harness_epoch_end", spec=spec, epoch=record)
 
     def phase_end(self, spec: RunSpec, report: PhaseReport) -> None:
@@ -123,19 +117,20 @@ class ProgressReporter(RunListener):
         )
 
     def predicted(self, spec: RunSpec, outcome: Outcome) -> None:
+        self.active[spec.run_id].at = "computing figures"
         self.keep(outcome)
 
     def run_end(self, spec: RunSpec, outcome: Outcome) -> None:
-        self.active.pop(spec.run_id, None)
+        del self.active[spec.run_id]
         self.done += 1
         result = self.keep(outcome)
+        self.remaining.end(spec, result)
         if result.status != "ok":
             message = result.error.headline if result.error else result.status
             self.say(f"failed: {spec.cell} (seed {spec.seed}): {message}")
         for name, value in result.metrics.items():
             if why := metric_fault(name, value):
                 self.say(f"undefined: {spec.cell} (seed {spec.seed}): {name} raised {why}")
-        self._show(advance=True)
         self._notify("harness_run_end", spec=spec, result=result)
         self.profile.run_end(spec)
 
@@ -148,53 +143,17 @@ class ProgressReporter(RunListener):
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        text = clean(text)
-        if self.bar is not None:
-            self.bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the log
+        print(clean(text), file=sys.stderr, flush=True)  # noqa: T201 - the log
 
-    def _show(self, *, advance: bool = False) -> None:
-        if self.bar is not None and self.task is not None:
-            self.bar.update(
-                self.task,
-                advance=int(advance),
-                description=clean(self._description()),
-                rate=self._rate(),
-            )
-        elif advance and (self._due() or self.done == self.total):
-            self.last_line = time.monotonic()
-            self.say(f"{self.done}/{self.total} runs, {self._left()}; {self._description()}")
-
-    def _due(self) -> bool:
-        return time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES
-
-    def _rate(self) -> str:
-        return f"{self._spent() / self.done:.3g} s a run" if self.done else ""
-
-    def _left(self) -> str:
-        spent = self._spent()
-        left = spent / max(1, self.done) * (self.total - self.done)
-        return f"{self._rate()}, {spent:.0f} s, about {left:.0f} s left"
-
-    def _spent(self) -> float:
-        return time.monotonic() - self.started
-
-    def _description(self) -> str:
-        if not self.active:
-            return "done" if self.done == self.total else "waiting"
-        spec, text = next(reversed(self.active.values()))
-        more = f" (+{len(self.active) - 1} more)" if len(self.active) > 1 else ""
-        return f"{spec.cell}: {text}{more}"
-
-
-class DecodingProgress:
-    """A line now and then on how far the decoding of a dataset is; small ones pass without a word."""
-
-    def __init__(self, name: str, say: Callable[[str], None]) -> None:
-        self.name, self.say, self.last = name, say, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
-            self.last = time.monotonic()
-            self.say(f"decoding {self.name}: {done} of {total} images")
+    def describe(self) -> str:
+        """The work that is done, the time that is left, and what the latest run does."""
+        share, left = self.remaining.look()
+        time = "" if left is None else f"about {duration(left)} left, "
+        whole = f"{percent(share)}, {time}{self.done}/{self.total} runs"
+        active = list(self.active.values())
+        if not active:
+            return whole if self.done == self.total else f"{whole}; starting workers"
+        run = active[-1]
+        more = f" (+{len(active) - 1} more)" if len(active) > 1 else ""
+        cell = run.spec.cell.replace(" / ", "/")
+        return f"{whole}; {run.at}, {cell}{more}{run.score}"

@@ -17,9 +17,11 @@ from harness.cli.session import (
     comma_names,
     example,
     pass_session,
+    print_text,
 )
 from harness.errors import UsageError
 from harness.plugins.discovery import DISTRIBUTION
+from harness.utils import pulse, signs
 
 if TYPE_CHECKING:
     from harness.api.records import RunResult
@@ -179,15 +181,12 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Exit code 1: some runs failed, or weights that --save-weights asks for, or predictions of further
     test sets, are not there.
     """
-    from harness.benchmark.dry_run import describe_plan
-    from harness.benchmark.run import dry_run, run_benchmark
+    if given["dry_run"]:
+        print_text(_plan(session, given))
+        return
+    result = _run(session, given)
     from harness.leaderboard.render import summary, terminal
 
-    request, options = _request(given), _options(session, given)
-    if given["dry_run"]:
-        click.echo(describe_plan(dry_run(request, options, session.plugins)))
-        return
-    result = run_benchmark(request, options, session.plugins, _say)
     done = f"{result.ran} runs made, {result.already_done} were there already"
     if result.extended:
         done += f" ({result.extended} got further test sets)"
@@ -203,6 +202,23 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
         click.echo(_failures(result.failed), err=True)
     if result.failed or result.without_weights or result.without_external:
         raise SystemExit(1)
+
+
+def _plan(session: Session, given: dict[str, Any]) -> str:
+    with pulse.shown(), signs.doing("importing"):
+        from harness.benchmark.preview.dry_run import describe_plan
+        from harness.benchmark.run import dry_run
+
+        return describe_plan(
+            dry_run(_request(given), _options(session, given), session.plugins, _say)
+        )
+
+
+def _run(session: Session, given: dict[str, Any]) -> BenchResult:
+    with pulse.shown(), signs.doing("importing"):
+        from harness.benchmark.run import run_benchmark
+
+        return run_benchmark(_request(given), _options(session, given), session.plugins, _say)
 
 
 def _request(given: dict[str, Any]) -> BenchRequest:

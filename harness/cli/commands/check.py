@@ -12,7 +12,15 @@ from typing import Any
 
 import click
 
-from harness.cli.session import Finite, Session, comma_names, example, pass_session, warn
+from harness.cli.session import (
+    Finite,
+    Session,
+    comma_names,
+    example,
+    pass_session,
+    print_text,
+    warn,
+)
 from harness.errors import UsageError
 
 FOLDER = FILE = click.Path(path_type=Path)
@@ -108,7 +116,7 @@ def command(session: Session, /, baseline: Path, candidate: Path, **given: Any) 
     )
     chosen = partial(boards.chosen_runs, loaded=session.plugins)
     comparison = compare_folders(baseline, candidate, rules, chosen)
-    click.echo(report.terminal(comparison, every=given["every"]))
+    print_text(report.terminal(comparison, every=given["every"]))
     for path, option, render in (
         (given["junit"], "--junit", report.junit),
         (given["markdown"], "--markdown", report.markdown),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, example, pass_session
+from harness.cli.session import Session, example, pass_session, print_text
 
 FOLDER = click.Path(path_type=Path)
 
@@ -38,7 +38,7 @@ def command(session: Session, /, first: Path, second: Path, metric: str, wanted:
     chosen = partial(boards.chosen_runs, loaded=session.plugins)
     comparison = compare_folders(first, second, rules_of(first, metric), chosen)
     if wanted == "terminal":
-        click.echo(report.terminal(comparison, every=True))
+        print_text(report.terminal(comparison, every=True))
     elif wanted == "md":
         click.echo(report.markdown(comparison, every=True), nl=False)
     else:

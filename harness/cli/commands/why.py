@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.session import Session, example, pass_session, print_table
+from harness.cli.session import Session, example, pass_session, print_table, print_text
 
 
 @click.command(epilog=example("harness why 1f0c2a --results results/demo"))
@@ -34,16 +34,16 @@ def command(session: Session, run: str, results: Path | None, weights: str | Non
     found = list(reuse.explain_reuse(result, session.plugins, access, weights))
     changed = [one for one in found if isinstance(one, reuse.IdentityDifference)]
     place = f"run {result.run_id} in {store.folder}"
-    click.echo(clean(f"{place}: {result.spec.cell}, seed {result.spec.seed}"))
+    print_text(clean(f"{place}: {result.spec.cell}, seed {result.spec.seed}"))
     if changed:
         print_table(("what", "then", "now", "meaning"), changed, 50)
     else:
-        click.echo("code, default settings, weights and data are as they were: reused if asked for")
+        print_text("code, default settings, weights and data are as they were: reused if asked for")
     for one in found:
         if isinstance(one, reuse.UnknownPart):
-            click.echo(clean(f"not known: {one.what}: {one.reason}"))
+            print_text(clean(f"not known: {one.what}: {one.reason}"))
     if newer := reuse.newer_run(store, result):
-        click.echo(
+        print_text(
             f"\nrun {clean(newer.run_id)} of the same cell and seed was made later; it differs in"
         )
         print_table(

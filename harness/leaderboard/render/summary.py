@@ -15,7 +15,8 @@ from harness.utils import text
 from harness.utils.text import NOTHING, clean
 
 FEWEST = 2  # rows that make a ranking
-LINES, ROWS = 20, 8  # of the screen, and of its ranking
+LINES, ROWS, LEAST = 20, 8, 1  # of the screen; most and least rows of its ranking
+ROOM = 6  # lines that the ranking leaves to the conclusion and to where the rest is
 ROOMY = 70  # columns from which on the mean itself is shown, too
 POINTS = 100.0
 
@@ -67,10 +68,19 @@ def _conclusion(given: Sequence[str], width: int, room: int) -> list[str]:
 
 
 def _ranking(board: Leaderboard, track: Track, width: int) -> list[str]:
+    """As many rows as there is room for; names that are too long for a line take several."""
+    for count in range(ROWS, LEAST, -1):
+        lines = _rows(board, track, width, count)
+        if len(lines) <= LINES - ROOM:
+            return lines
+    return _rows(board, track, width, LEAST)
+
+
+def _rows(board: Leaderboard, track: Track, width: int, count: int) -> list[str]:
     """Rows in order of rank with their average difference to the control and its interval."""
     given = (board.statistics or {}).get(track.id) or {}
     averages: Mapping[str, Json] = given.get("averages", {})
-    rows = track.rows[:ROWS]
+    rows = track.rows[:count]
     columns: list[tuple[Column, Sequence[str]]] = [
         (Column("#"), [NOTHING if row.position is None else str(row.position) for row in rows]),
         (Column("strategy", words=True), [clean(row.label) for row in rows]),
@@ -90,11 +100,14 @@ def _ranking(board: Leaderboard, track: Track, width: int) -> list[str]:
     if track.question:
         blocks = f"over {clean(track.question)}, {blocks}"
     caption = f"{board.metric}, {blocks}; difference in points [95 %]"
-    if len(track.rows) > ROWS:
-        caption += f"; {len(track.rows) - ROWS} rows more"
+    if len(track.rows) > count:
+        caption += f"; {text.plural(len(track.rows) - count, 'row')} more"
     if track.tuned:
         caption = f"Tuned: {caption}"
-    return [*wrapped(caption, width).splitlines(), *grid(Table(tuple(names), cells)).splitlines()]
+    return [
+        *wrapped(caption, width).splitlines(),
+        *grid(Table(tuple(names), cells, stub=2), width).splitlines(),
+    ]
 
 
 def _difference(row: Row, track: Track, averages: Mapping[str, Json]) -> str:

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import textwrap
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-
-from tabulate import tabulate
+from collections.abc import Iterable
 
 from harness.api.leaderboard import Leaderboard
 from harness.leaderboard.render.document import (
     Banners,
     Bullets,
     Cell,
-    Column,
     Heading,
     Paragraph,
     Part,
     Table,
 )
 from harness.leaderboard.render.sections import document
+from harness.utils import tables
+from harness.utils.tables import GAP, PADDING, fitted
 from harness.utils.text import clean
 
-WIDTH, GAP, NARROWEST, WIDEST_TITLE = 100, 2, 20, 30
-LEAST, MOST = 60, 200  # columns of a terminal that are used
-PADDING = 2  # tabulate makes a column this much wider than its header
+WIDTH, WIDEST_TITLE = 100, 30
 UNDERLINE = {1: "=", 2: "-"}
 
 
 def terminal_width() -> int:
     """Columns to write in: those of the terminal, 60 to 200; 100 where the text goes elsewhere."""
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        return WIDTH
-    return min(MOST, max(LEAST, shutil.get_terminal_size().columns))
+    return tables.terminal_width(WIDTH)
 
 
 def render(board: Leaderboard, width: int = WIDTH) -> str:
@@ -59,8 +50,7 @@ def _text(part: Part, width: int) -> str:
         case Bullets(items):
             return "\n".join(wrapped(item, width, "- ") for item in items)
         case Table():
-            whole = _narrowed(_clean(part), width)
-            return "\n\n".join(grid(piece) for piece in _pieces(whole, width))
+            return grid(part, width)
 
 
 def _heading(level: int, text: str, width: int) -> str:
@@ -84,86 +74,24 @@ def wrapped(text: str, width: int, mark: str = "") -> str:
 # -- tables -----------------------------------------------------------------------------------
 
 
-def _clean(table: Table) -> Table:
-    columns = tuple(replace(column, title=_title(column.title)) for column in table.columns)
-    rows = tuple(tuple(replace(cell, text=clean(cell.text)) for cell in row) for row in table.rows)
-    return replace(table, columns=columns, rows=rows)
-
-
-def _title(text: str) -> str:
-    return "\n".join(_folded(clean(line), WIDEST_TITLE) for line in text.split("\n"))
-
-
-def _narrowed(table: Table, width: int) -> Table:
-    """Columns of words are wrapped, the widest first, until the table fits."""
-    widths = _widths(table)
-    words = [i for i, column in enumerate(table.columns) if column.words]
-    while words and _total(widths) > width:
-        widest = max(words, key=widths.__getitem__)
-        if widths[widest] <= NARROWEST:
-            break
-        widths[widest] -= 1
-    rows = tuple(
-        tuple(
-            replace(cell, text=_folded(cell.text, most)) if column.words else cell
-            for cell, column, most in zip(row, table.columns, widths, strict=True)
-        )
-        for row in table.rows
+def grid(table: Table, width: int) -> str:
+    """A table as text, in several pieces where it has to be."""
+    most = min(WIDEST_TITLE, width // 2 - GAP - PADDING)
+    return fitted(
+        [_title(column.title, most) for column in table.columns],
+        [[_shown(cell) for cell in row] for row in table.rows],
+        width,
+        words=[column.words for column in table.columns],
+        stub=table.stub,
     )
-    return replace(table, rows=rows)
 
 
-def _folded(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) or text
-
-
-def _pieces(table: Table, width: int) -> Iterator[Table]:
-    """The table, or several that fit, each with the leading columns."""
-    widths, stub = _widths(table), table.stub
-    chosen = list(range(stub))
-    for i in range(stub, len(widths)):
-        if len(chosen) > stub and _total([widths[j] for j in [*chosen, i]]) > width:
-            yield _columns(table, chosen)
-            chosen = list(range(stub))
-        chosen.append(i)
-    yield _columns(table, chosen)
-
-
-def _columns(table: Table, chosen: list[int]) -> Table:
-    rows = tuple(tuple(row[i] for i in chosen) for row in table.rows)
-    return replace(table, columns=tuple(table.columns[i] for i in chosen), rows=rows)
-
-
-def _widths(table: Table) -> list[int]:
-    return [
-        max(_width(column.title) + PADDING, *(_width(_shown(cell)) for cell in cells))
-        for column, cells in zip(table.columns, zip(*table.rows, strict=True), strict=True)
-    ]
-
-
-def _width(text: str) -> int:
-    return max(map(len, text.split("\n")))
-
-
-def _total(widths: list[int]) -> int:
-    return sum(widths) + GAP * (len(widths) - 1)
+def _title(text: str, most: int) -> str:
+    return "\n".join(
+        textwrap.fill(clean(line), most, break_on_hyphens=False) for line in text.split("\n")
+    )
 
 
 def _shown(cell: Cell) -> str:
     """The mark stands in front, so that digits stay in line."""
-    return f"*{cell.text}" if cell.best else cell.text
-
-
-def grid(table: Table) -> str:
-    """A table as text."""
-    return tabulate(
-        [[_shown(cell) for cell in row] for row in table.rows],
-        headers=[column.title for column in table.columns],
-        tablefmt="simple",
-        disable_numparse=True,
-        colalign=[_side(column) for column in table.columns],
-    )
-
-
-def _side(column: Column) -> str:
-    return "left" if column.words else "right"
+    return f"*{clean(cell.text)}" if cell.best else clean(cell.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 from harness.results.gate.records import POINTS, CellReport, FamilyReport, GateReport
 from harness.stats import WEAK
+from harness.utils import tables
 from harness.utils.text import clean
 
 BEYOND = "beyond these images"
@@ -73,17 +75,18 @@ def families(report: GateReport, style: str = "simple") -> str:
 
 
 def _tabulate(rows: list[list[str]], headers: tuple[str, ...], style: str) -> str:
-    from tabulate import tabulate
-
     if not rows:
         return ""
     if style == "github":
+        from tabulate import tabulate
+
         rows = [[text.replace("|", "\\|") for text in row] for row in rows]
-    elif BEYOND in headers and all(row[headers.index(BEYOND)] == "-" for row in rows):
+        return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
+    if BEYOND in headers and all(row[headers.index(BEYOND)] == "-" for row in rows):
         at = headers.index(BEYOND)  # a terminal is narrow
         rows = [row[:at] + row[at + 1 :] for row in rows]
         headers = headers[:at] + headers[at + 1 :]
-    return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
+    return tables.fitted(headers, rows, tables.terminal_width(sys.maxsize))
 
 
 def _seen(report: GateReport) -> str:

@@ -62,15 +62,16 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     Exit code 1: a group, an exact or a confirmed near duplicate crosses splits.
     """
     from harness.api.dataset import Access
-    from harness.benchmark.listeners.progress import DecodingProgress
     from harness.data.audit import terminal
     from harness.data.audit.audit import audit
+    from harness.utils import pulse, signs
 
     access = Access(offline=session.offline, lock=given["lock"])
     found, problems = [], []
     for dataset in _chosen(session, given):
         try:
-            one = audit(dataset, access, DecodingProgress(dataset.name, _say))
+            with pulse.shown(), signs.doing(f"reading {dataset.name}") as read:
+                one = audit(dataset, access, read)
         except HarnessError as error:  # the others are looked at all the same
             problems.append(error)
             continue
@@ -122,7 +123,3 @@ def _write(found: list[Audited], html: Path | None, out: Path | None) -> None:
             option = "file with --html" if place == html else "folder with --out"
             with files.advising(place, f"choose another {option}"):
                 files.write(place, content)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

@@ -97,12 +97,13 @@ def _own_data(session: Session, given: dict[str, Any]) -> dict[str, Dataset]:
 
 def _images(dataset: Dataset, access: Access) -> ImageSet:
     """Some images of each split, as small as those of a toy run."""
-    from harness.benchmark.listeners.progress import DecodingProgress
-    from harness.data.preparation import prepare_dataset
-    from harness.testing.toys import toy_protocol
+    from harness.utils import pulse, signs
 
-    progress = DecodingProgress(dataset.name, lambda text: click.echo(text, err=True))
-    prepared = prepare_dataset(dataset, toy_protocol(), access, limit=IMAGES, progress=progress)
+    with pulse.shown(), signs.doing(f"decoding {dataset.name}") as decoded:
+        from harness.data.preparation import prepare_dataset
+        from harness.testing.toys import toy_protocol
+
+        prepared = prepare_dataset(dataset, toy_protocol(), access, limit=IMAGES, progress=decoded)
     return prepared.images
 
 

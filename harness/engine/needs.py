@@ -1,22 +1,28 @@
-"""The memory of a card that a process will take, before a network is built."""
+"""Needs of a network before it is built: the memory of a card, the work of its stages."""
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.api.backbone import Backbone
-from harness.api.records import NumericMode, Protocol
+from harness.api.records import NumericMode, Protocol, StageWork
 from harness.engine.evaluate import FEATURE_SHARE
 from harness.engine.graphs import GraphCache
+from harness.engine.model import FIXED, units
 from harness.engine.storage import SHARES
 
 # Copies of the weights that a run holds: the network, its gradients, two of the optimizer's, the
 # state before the first step, the starting point and the best checkpoint.
 COPIES = 7
 CONTEXT = 3 * 2**28  # the driver, the libraries' work spaces
+# An element that a module writes takes as long as so many multiply-adds (assumed; fitted by eye to
+# forward passes of the miniatures and of ResNet-50 and DenseNet-121 at 64 px, one thread).
+ELEMENT = 8.0
+CLASSES = 2  # of a network whose stages are counted: the last layer is nothing beside the rest
 
 
 def memory_need(
@@ -67,3 +73,52 @@ def activations(backbone: Backbone, classes: int, protocol: Protocol) -> tuple[i
             model(batch)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     return sum(storage.nbytes() for storage in kept.values()), parameters
+
+
+def count_stages(backbone: Backbone, crop: int) -> tuple[StageWork, ...]:
+    """The work of each stage of a network on an image of `crop` px, in forward order.
+
+    Counted on a network without memory; what a strategy's `adapt` adds is not in it.  Empty: what
+    the network does depends on values, so that it cannot be carried out without memory.
+    """
+    with torch.device("meta"), torch.no_grad():
+        try:
+            return _stages(backbone.build(CLASSES).eval(), torch.empty(1, 3, crop, crop))
+        except (NotImplementedError, RuntimeError):  # torch's, of tensors without values
+            return ()
+
+
+def _stages(model: nn.Sequential, x: Tensor) -> tuple[StageWork, ...]:
+    found = []
+    for number, stage in enumerate(model.children()):
+        start = takewhile(lambda one: type(one) in FIXED, units(model, number)[number:])
+        handed = nn.Sequential(*start)(x).numel()
+        x, operations, calls = _counted(stage, x)
+        parameters = sum(p.numel() for p in stage.parameters())
+        found.append(
+            StageWork(operations=operations, calls=calls, parameters=parameters, handed=handed)
+        )
+    return tuple(found)
+
+
+def _counted(stage: nn.Module, x: Tensor) -> tuple[Tensor, float, int]:
+    """The output of a stage, its operations and how many modules were called for it."""
+    operations, calls = 0.0, 0
+
+    def count(module: nn.Module, _: Any, output: Any) -> None:  # noqa: ANN401 - a hook of torch
+        nonlocal operations, calls
+        calls += 1
+        if not isinstance(output, Tensor):
+            return
+        operations += ELEMENT * output.numel()
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):  # noqa: SLF001 - all convolutions
+            operations += output.numel() * module.weight[0].numel()
+
+    leaves = [module for module in stage.modules() if not any(True for _ in module.children())]
+    hooks = [leaf.register_forward_hook(count) for leaf in leaves]
+    try:
+        output = stage(x)
+        return output, operations, calls
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -10,7 +10,7 @@ from toys import ToyBackbone, toy_protocol
 from harness import NumericMode
 from harness.benchmark.sizing import planned_memory
 from harness.engine import storage
-from harness.engine.memory import activations, memory_need
+from harness.engine.needs import activations, memory_need
 from harness.engine.storage import HostPixels
 from harness.plugins.registry import load_plugins
 

@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from harness.api.dataset import Split
 from harness.api.records import RunSpec, Suite
 from harness.benchmark.numerics import describe_gain, describe_modes
-from harness.benchmark.plan import BenchPlan, DryRun
+from harness.benchmark.plan import BenchPlan
+from harness.benchmark.preview.outlook import DryRun
 from harness.data.preparation import DatasetInfo
 from harness.data.requirements import expected_images
 from harness.leaderboard.questions import describe_change
 from harness.results.store import extended
+from harness.utils.text import duration
 
 FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
-HOUR = 3600.0
 
 
 def describe_plan(dry: DryRun) -> str:
@@ -42,7 +43,7 @@ def describe_plan(dry: DryRun) -> str:
         *_downloads(dry),
         *_cells(specs, done),
         "",
-        *_time(dry, done),
+        *(dry.outlook.lines() or ["nothing to run"]),
         *_gpu_time(dry, done),
     ]
     return "\n".join(lines)
@@ -195,23 +196,6 @@ def _cells(specs: Sequence[RunSpec], done: set[str]) -> list[str]:
     ]
 
 
-def _time(dry: DryRun, done: set[str]) -> list[str]:
-    """An estimate from finished runs of the same backbone and strategy in this folder."""
-    seconds: dict[tuple[str, str], list[float]] = {}
-    for result in dry.results:
-        key = (result.spec.backbone, result.spec.strategy)
-        seconds.setdefault(key, []).append(result.cost.alone.total)
-    todo = [spec for spec in dry.plan.specs if spec.run_id not in done]
-    known = [seconds[k] for spec in todo if (k := (spec.backbone, spec.strategy)) in seconds]
-    if not todo:
-        return ["nothing to run"]
-    if not known:
-        return ["estimated time: unknown until a first run is done here"]
-    total = sum(sum(times) / len(times) for times in known) / dry.plan.jobs
-    beside = "" if len(known) == len(todo) else f" for {len(known)} of {len(todo)} runs"
-    return [f"estimated time{beside}: {total:.0f} s, from runs of the same kind in this folder"]
-
-
 def _gpu_time(dry: DryRun, done: set[str]) -> list[str]:
     """A bound from published rates, for those who plan a machine; nothing where there are none."""
     rates = dry.suite.rates
@@ -229,12 +213,8 @@ def _gpu_time(dry: DryRun, done: set[str]) -> list[str]:
         counted += 1
     used = ", ".join(f"{name} {rates[name]:g}" for name in dry.suite.backbones if name in rates)
     text = (
-        f"GPU time: at most {_duration(seconds)} for {counted} of {len(todo)} runs, were each full "
+        f"GPU time: at most {duration(seconds)} for {counted} of {len(todo)} runs, were each full "
         f"fine-tuning over all {dry.suite.protocol.epochs:g} epochs, at {used} images/s "
         f"({dry.suite.rates_source}; a forward pass counted as a third of a step)"
     )
     return [text]
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{seconds:.0f} s"

@@ -1,0 +1,124 @@
+"""A network as a strategy may know it before there is one: its directives are asked for in advance."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from harness.api.strategy import (
+    Directive,
+    ParameterInfo,
+    Params,
+    Phase,
+    PhaseReport,
+    Strategy,
+)
+from harness.errors import HarnessError
+
+MOST = 1000  # directives that are asked for
+# Parameters that each stage is said to have: one of every kind that a strategy may choose by.
+_KINDS: Mapping[str, tuple[Literal["kernel", "bias", "norm"], tuple[int, ...]]] = {
+    "layer.weight": ("kernel", (2, 2)),
+    "layer.bias": ("bias", (2,)),
+    "norm.weight": ("norm", (2,)),
+}
+
+
+@dataclass
+class Outline:
+    """A `ModelView` of stages that hold a layer and a norm each; gradients are ones.
+
+    Attributes:
+        looks: training batches whose gradients were asked for so far.
+    """
+
+    stages: tuple[str, ...] = ("stem", "body", "head")
+    classifier: tuple[str, ...] = ("head",)
+    steps_per_epoch: int = 10
+    epochs_left: float = 1.0
+    class_counts: tuple[int, ...] = (10, 10)
+    looks: int = field(default=0, init=False)
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        return self.stages[-1:]
+
+    @property
+    def parameters(self) -> Mapping[str, ParameterInfo]:
+        return {
+            f"{stage}.{name}": ParameterInfo(
+                stage,
+                kind,
+                shape,
+                pretrained=stage not in self.head,
+                norm=1.0,
+                module=f"{stage}.{name.rpartition('.')[0]}",
+            )
+            for stage in self.stages
+            for name, (kind, shape) in _KINDS.items()
+        }
+
+    def gradients(
+        self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
+    ) -> Iterator[Params]:
+        import torch  # a strategy that looks has imported it
+
+        for _ in range(batches):
+            self.looks += 1
+            yield {name: torch.ones(info.shape) for name, info in self.parameters.items()}
+
+    def learning(self, phase: Phase) -> list[str]:
+        """The stages in which something learns in a phase, in forward order.
+
+        All of them where its patterns name parameters that only the real network has.
+        """
+        found = {name.split(".")[0] for name in self.parameters if _rate(phase, name)}
+        return [stage for stage in self.stages if stage in found] or list(self.stages)
+
+
+def directives(
+    strategy: Strategy, outline: Outline, epochs: float
+) -> Iterator[tuple[Directive, int]]:
+    """The directives of a run in which patience never runs out, each with the looks before it.
+
+    Raises:
+        HarnessError: the strategy wants more of a network than an outline has, or does not end.
+    """
+    outline.epochs_left = epochs
+    plan, report = strategy.phases(outline, epochs), None
+    for _ in range(MOST):
+        before = outline.looks
+        try:
+            directive = next(plan) if report is None else plan.send(report)
+        except StopIteration:
+            return
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            why = type(error).__name__
+            with contextlib.suppress(Exception):  # its text may raise, too; the run will tell
+                why = str(error)
+            raise HarnessError(f"{strategy.name} cannot be asked for its phases: {why}") from error
+        yield directive, outline.looks - before
+        outline.epochs_left = max(0.0, outline.epochs_left - directive.epochs)
+        report = report_of(directive.name, directive.epochs, outline.steps_per_epoch)
+    raise HarnessError(f"{strategy.name} has yielded {MOST} directives and goes on")
+
+
+def _rate(phase: Phase, name: str) -> float:
+    """The multiplier of a parameter: that of the first pattern that matches it, else 0."""
+    for pattern, rate in phase.train.items():
+        if name.startswith(f"{pattern}.") or fnmatchcase(name, pattern):
+            return rate
+    return 0.0
+
+
+def report_of(name: str, epochs: float, steps_per_epoch: int) -> PhaseReport:
+    """A report of a phase that went to its end: its figures are made up."""
+    return PhaseReport(
+        phase=name, epochs=epochs, steps=round(epochs * steps_per_epoch), score=0.5, best=0.5,
+        history=(0.5,), stopped=False, train_loss=1.0, trainable=2, cached_stages=2, seconds=0.0,
+    )  # fmt: skip
