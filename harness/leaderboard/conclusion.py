@@ -21,7 +21,6 @@ from harness.utils import text
 POINTS = 100.0
 NAMED = 3  # strategies that are spelled out
 MOST = 50  # seeds or splits; more are no advice
-HOUR, MINUTE = 3600.0, 60.0
 
 
 def conclude(board: Leaderboard, of: Track | None = None) -> tuple[str, ...]:
@@ -252,13 +251,7 @@ def _would_decide(found: _Found, row: str) -> Iterator[str]:
 
 def _cost(found: _Found, repeats: int) -> str:
     each = found.seconds_a_repeat
-    return "" if each is None else f" (about {_duration(each * repeats)} of computing)"
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= HOUR:
-        return f"{seconds / HOUR:.1f} h"
-    return f"{seconds / MINUTE:.0f} min" if seconds >= MINUTE else f"{seconds:.0f} s"
+    return "" if each is None else f" (about {text.duration(each * repeats)} of computing)"
 
 
 def _reach(found: _Found) -> Iterator[str]:

@@ -44,7 +44,7 @@ def duration(value: float) -> str:
     """Seconds for people who plan: `40 s`, `12 min`, `3.5 h`."""
     if value >= HOUR:
         return f"{value / HOUR:.1f} h"
-    return f"{value / MINUTE:.0f} min" if value >= 2 * MINUTE else f"{value:.0f} s"
+    return f"{value / MINUTE:.0f} min" if value >= MINUTE else f"{value:.0f} s"
 
 
 def count(value: float) -> str:

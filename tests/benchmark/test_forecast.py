@@ -22,7 +22,7 @@ from harness.benchmark.forecast.work import run_work, work_done
 from harness.engine import count_stages, run
 from harness.plugins import provenance
 from harness.plugins.registry import load_plugins
-from harness.stats import Gain, average_gain, least_found
+from harness.stats import Estimate, Gain, average_gain, least_found
 from harness_full_ft import FullFineTuning
 from harness_linear_probe import LinearProbe
 
@@ -149,6 +149,7 @@ def test_runs_side_by_side_share_the_time_but_none_is_cut():
     assert seconds == pytest.approx([30, 15, 7.5])
 
 
+@pytest.mark.slow
 def test_a_probe_sees_a_pace_and_leaves_no_trace():
     spec, _ = toy_run(FullFineTuning(), numeric=NumericMode())
     loaded = load_plugins(("toy_plugin",))
@@ -164,6 +165,7 @@ def test_a_probe_sees_a_pace_and_leaves_no_trace():
     assert torch.get_num_threads() == before[1]
 
 
+@pytest.mark.slow
 def test_a_network_that_would_take_too_long_is_tried_on_fewer_pixels_or_not(monkeypatch):
     spec, _ = toy_run(FullFineTuning(), numeric=NumericMode())
     spec = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"crop": 64})})
@@ -249,6 +251,17 @@ def test_more_of_anything_reaches_further_but_for_strategies_and_tracks():
         assert reach(worse) > least
 
 
+def test_splits_help_less_the_more_of_the_images_they_test():
+    """By hand: one test set, two classes of 100 images, each a group; three splits, one seed."""
+    split = replace(DESIGN, seeds=1, splits=3, test_share=0.2)
+    luck = 2 * 0.01**2 * (1 / 3 + 1 / 2 * 0.2 / 0.8)
+    images, by_chance = 0.05 / 200, 0.12 / 200 / 3 + luck
+    total = images + by_chance
+    df = total**2 / (images**2 / 198 + by_chance**2 / 2)
+    assert reach(split) == pytest.approx(least_found(Estimate(0.0, total**0.5, df, 3), 1))
+    assert reach(replace(split, test_share=0.4)) > reach(split) > reach(replace(split, splits=6))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"seeds": 2}, {"seeds": 5, "splits": 2}, {"strategies": 1}, {"tests": []}, {"tests": [{"a": (5,), "b": (1, 1)}]}],
@@ -260,6 +273,7 @@ def test_nothing_is_decided(changes):
 # -- what a person reads ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_seed_decides_nothing_and_the_command_that_would_can_be_typed(tmp_path):
     said = bench(tmp_path, "--dry-run", "--set", "protocol.lr=0.02", "--epochs", "1.5").stdout
     assert "one seed decides nothing: with 3, differences to full-ft from about " in said
@@ -275,7 +289,8 @@ def test_one_seed_decides_nothing_and_the_command_that_would_can_be_typed(tmp_pa
     assert "decides nothing" not in again
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_a_call_begins_with_its_outlook(jobs, tmp_path):
     said = bench(tmp_path, jobs=jobs).stderr
     assert said.index("estimated time: ") < said.index("one seed decides nothing")

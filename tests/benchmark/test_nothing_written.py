@@ -52,6 +52,7 @@ def test_a_refused_call_writes_nothing(args, place):
     refused(args, "results/new", place)
 
 
+@pytest.mark.slow
 def test_a_refused_call_leaves_a_folder_as_it_was(place):
     small_folder(place / "old")
     for what in ("compiling on a CPU, after auto is settled", "more labels than images"):
@@ -88,6 +89,7 @@ PLANNED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "out"),
     list(zip(PLANNED.values(), ("old", "new", "results/new"), strict=True)),

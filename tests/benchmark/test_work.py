@@ -62,7 +62,8 @@ def test_stages_of_a_network_counted_by_hand(products_only):
         (FullFineTuning(), {}),
         (FullFineTuning(), {"epochs": 2.5, "checkpoint": "last"}),
         (LinearProbe(), {}),
-        (LinearProbe(), {"augment": ("flip-horizontal",)}),  # nothing is kept
+        (LinearProbe(), {"augment": ("flip-horizontal",)}),  # both sides are kept
+        (LinearProbe(), {"augment": ("flip-horizontal", "affine")}),  # nothing is kept
         (LpFt(), {"batch_size": 20}),
         (LastToFirst(), {}),
         (FirstToLast(), {}),

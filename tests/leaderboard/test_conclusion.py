@@ -9,10 +9,10 @@ import pytest
 from made import PROTOCOL, made_failure, made_plan, made_product, made_result
 
 from harness.api.records import MetricValue
-from harness.leaderboard import conclusion
 from harness.leaderboard.build import build_leaderboard
 from harness.leaderboard.conclusion import conclude
 from harness.results.store import extended
+from harness.utils import text
 
 PAGE = Path(__file__).parents[2] / "docs" / "conclusions.md"
 REAL = {"data": {"procedural": False}, "weights": {"miniature": False}}
@@ -246,7 +246,7 @@ def test_seeds_that_would_decide_grow_with_the_square_of_the_interval(half, said
     [(59.4, "59 s"), (60, "1 min"), (3599, "60 min"), (3600, "1.0 h"), (5400, "1.5 h")],
 )
 def test_a_duration_is_told_in_its_unit(seconds, said):
-    assert conclusion._duration(seconds) == said
+    assert text.duration(seconds) == said
 
 
 def tuned_board(**untuned):

@@ -291,7 +291,7 @@ class OperationCounter:
         """With its operations; `learns`: numbers of the stages that do, in order."""
         frontier, size = learns[0], self.spec.protocol.eval_batch_size
         begins = frontier if cached else 0
-        seen = self.counts["train"] + self.counts["validation"]
+        seen = self.sides * self.counts["train"] + self.counts["validation"]
         return replace(
             phase,
             frontier=frontier,
@@ -330,11 +330,19 @@ class OperationCounter:
             images += self.counts["validation"]
         return self.forward(range(len(self.network)), images, self.spec.protocol.eval_batch_size)
 
+    @property
+    def sides(self) -> int:
+        """Ways that a training image is seen: two where it may be mirrored; 0: without end."""
+        kinds = {
+            "flip-horizontal" if kind == "flip-where-allowed" else kind
+            for kind in self.spec.protocol.augment
+            if kind != "flip-where-allowed" or self.spec.mirrored
+        }
+        return 1 if not kinds else 2 if kinds == {"flip-horizontal"} else 0
+
     def _keeps(self, stage: int) -> bool:
-        """True if what the stages below one make is kept: images stay as they are, and it fits."""
-        augment = self.spec.protocol.augment
-        mirrored = self.spec.mirrored
-        if any(kind != "flip-where-allowed" or mirrored for kind in augment) or stage == 0:
+        """True if what the stages below one make is kept: it has an end, and fits."""
+        if stage == 0 or not self.sides:
             return False
         each = BYTES.get(self.spec.numeric.precision, 4) * self.network[stage].handed
-        return each * self.counts["train"] <= FEATURE_BYTES
+        return self.sides * each * self.counts["train"] <= FEATURE_BYTES
