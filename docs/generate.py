@@ -117,6 +117,22 @@ def sure(probabilities, targets):  # what runs call, without waiting for evaluat
 def harness_metrics():
     return [Metric(name="mean-confidence", build=build, direct=sure)]
 """,
+    "harness_backbone": """\
+from harness import UsageError, hookimpl
+from harness_resnet import ResNet50
+
+WIDTHS = ("8", "16", "32")
+
+
+@hookimpl
+def harness_backbone(name):
+    prefix, _, width = name.partition(".")
+    if prefix != "slim":  # `--backbones slim:16`
+        return None
+    if width not in WIDTHS:
+        raise UsageError(f"slim:{width}: the width is one of {', '.join(WIDTHS)}")
+    return ResNet50(name=name, width=int(width))
+""",
     "harness_suites": """\
 from harness import Protocol, Suite, hookimpl
 

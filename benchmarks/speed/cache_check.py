@@ -18,13 +18,14 @@ import numpy as np
 from report import Log, save
 
 from harness.data import cache
+from harness.data.images import PixelForm
 
 
 def make_entry(folder: Path, count: int, crop: int) -> cache.CacheEntry:
     """An entry of random pixels, put in order and published as any other."""
-    entry = cache.entry_for("speed", [f"{n:064x}" for n in range(count)], resize=crop, crop=crop)
+    entry = cache.entry_for("speed", [f"{n:064x}" for n in range(count)], PixelForm(crop, crop))
     rng = np.random.default_rng(0)
-    with cache.decode_unordered(folder, resize=crop, crop=crop) as output:
+    with cache.decode_unordered(folder, PixelForm(crop, crop)) as output:
         header = {"descr": "|u1", "fortran_order": False, "shape": entry.shape}
         with output.path.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)

@@ -30,6 +30,7 @@ from PIL import Image
 from report import Log, save
 
 from harness.data import cache
+from harness.data.images import PixelForm
 from harness.utils.parallel import cores
 
 FIELDS = ("Private_Clean", "Private_Dirty", "Anonymous")
@@ -84,7 +85,7 @@ def pillow_loop(
 def build_cache(paths: list[Path], folder: Path, resize: int, crop: int) -> None:
     """What the harness does, the write to the disk included."""
     contents = [hashlib.sha256(str(path).encode()).hexdigest() for path in paths]
-    entry = cache.entry_for("speed", contents, resize=resize, crop=crop)
+    entry = cache.entry_for("speed", contents, PixelForm(resize, crop))
     cache.decoded(folder, entry, lambda run: paths[run.start : run.stop])
 
 

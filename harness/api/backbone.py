@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
-from harness.api.records import Name
+from harness.api.records import Name, Preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -63,6 +63,10 @@ class Backbone(BaseModel):
         title, paper: for people.
         miniature: a small copy for demonstrations: same stages and blocks, narrower and less deep.
         compiling: figures by which a plan decides whether its steps are compiled; None: they are not.
+        preprocessing: images as it was trained to see them; used where the protocol's
+            `preprocessing` is 'backbone'.  None: it takes any size, and the protocol's values.
+        sources: other code that makes it, beside the plugin's own: its name, with a version or a
+            sha256.  It is part of a run's identity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,12 +79,15 @@ class Backbone(BaseModel):
     paper: str = ""
     miniature: bool = False
     compiling: Compiling | None = None
+    preprocessing: Preprocessing | None = None
+    sources: tuple[tuple[str, str], ...] = ()
 
     @abstractmethod
     def build(self, classes: int) -> nn.Sequential:
         """A freshly initialised `nn.Sequential` whose children are the stages, by name and order.
 
-        Takes float images [B, 3, H, W] and gives logits [B, classes].  The head's last module with
+        Takes float images [B, 3, H, W], of every size unless `preprocessing` says otherwise, and
+        gives logits [B, classes].  The head's last module with
         parameters is the linear layer that is new for every dataset.
         """
 

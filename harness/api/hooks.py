@@ -34,6 +34,15 @@ def harness_backbones() -> Iterable[Backbone]:  # type: ignore[empty-body]
     """Offer backbones: chains of named stages, pre-trained."""
 
 
+@hookspec(firstresult=True)
+def harness_backbone(name: str) -> Backbone | None:
+    """Give the backbone of a name that no plugin lists; None for a name that is not yours.
+
+    For networks that are too many to list.  A user writes `timm:NAME`, which is `timm.NAME` here
+    and in records.  A name that is yours and cannot be used is refused with a HarnessError.
+    """
+
+
 @hookspec
 def harness_strategies() -> Iterable[type[Strategy]]:  # type: ignore[empty-body]
     """Offer fine-tuning strategies."""

@@ -22,6 +22,7 @@ from pydantic import (
     StringConstraints,
     field_validator,
     model_serializer,
+    model_validator,
 )
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
@@ -30,6 +31,7 @@ Json = Annotated[Any, "a JSON value"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$")]
 Augmentation = Literal["flip-horizontal", "flip-vertical", "flip-where-allowed", "affine"]
 Precision = Literal["float64", "float32", "bf16", "fp16"]
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 def _budget(text: str) -> str:
@@ -113,8 +115,65 @@ class Schedule(Record):
     floor: NonNegativeFloat = 0.0
 
 
-class Protocol(Record):
-    """Settings that every strategy of a suite shares.  All are part of a run's identity."""
+class Preprocessing(Record):
+    """Images as a network was trained to see them.  What is None is as the protocol says.
+
+    Attributes:
+        mean, std: of each channel, of values from 0 to 1.
+        size: side of the square that is cut from the centre.  None: the protocol's, moved to the
+            nearest one that `multiple` and `bounds` allow.
+        resize: the shorter side before the cut, with `size`.  None: in the protocol's proportion.
+        multiple, bounds: what other sides the network takes: multiples, from the least to the
+            greatest (None: no end).  Without bounds it takes `size` and no other, and where that is
+            None, too, any multiple.
+        interpolation: of the resize, with antialiasing.
+        grey: colours become grey, in three equal channels.
+    """
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    size: PositiveInt | None = None
+    resize: PositiveInt | None = None
+    multiple: PositiveInt = 1
+    bounds: tuple[PositiveInt, PositiveInt | None] | None = None
+    interpolation: Interpolation | None = None
+    grey: bool | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.resize is not None and (self.size is None or self.resize < self.size):
+            raise ValueError("resize is a length before the cut: it needs a size that is no longer")
+        if self.bounds is not None and self._multiples()[1] < self._multiples()[0]:
+            raise ValueError(f"no multiple of {self.multiple} lies within the bounds {self.bounds}")
+        return self
+
+    def takes(self, side: int) -> bool:
+        """True if the network takes squares of this side."""
+        return side == self.size or self.nearest(side) == side
+
+    def nearest(self, side: int) -> int:
+        """The side nearest to this one that the network takes."""
+        if self.size is not None and self.bounds is None:
+            return self.size
+        least, greatest = self._multiples()
+        times = round(side / self.multiple)
+        return self.multiple * int(min(max(times, least), greatest))
+
+    def _multiples(self) -> tuple[int, float]:
+        """The least and the greatest number of times that `multiple` may be taken."""
+        least, greatest = self.bounds or (1, None)
+        last = float("inf") if greatest is None else greatest // self.multiple
+        return -(-least // self.multiple), last
+
+
+class Protocol(Extended):
+    """Settings that every strategy of a suite shares.  All are part of a run's identity.
+
+    `preprocessing` says whose mean, std, size and so on count: the protocol's for all networks or,
+    where a backbone declares its own, the backbone's.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("preprocessing", "interpolation", "grey")
 
     name: str
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -140,6 +199,30 @@ class Protocol(Record):
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     split_seed: int = 0
+    preprocessing: Literal["protocol", "backbone"] = "protocol"
+    interpolation: Interpolation = "bilinear"
+    grey: bool = False
+
+    def resolve(self, declared: Preprocessing | None) -> Preprocessing | None:
+        """The preprocessing of a backbone, whole; None: the protocol's own counts."""
+        if self.preprocessing == "protocol" or declared is None:
+            return None
+        size = declared.size or declared.nearest(self.crop)
+        return Preprocessing(
+            mean=declared.mean or self.mean,
+            std=declared.std or self.std,
+            size=size,
+            resize=declared.resize or max(size, round(self.resize * size / self.crop)),
+            interpolation=declared.interpolation or self.interpolation,
+            grey=self.grey if declared.grey is None else declared.grey,
+        )
+
+    def seen_through(self, own: Preprocessing | None) -> Protocol:
+        """The same protocol with another preprocessing, as `resolve` gives it; None: as it is."""
+        if own is None:
+            return self
+        fields = own.model_dump(include={"mean", "std", "resize", "interpolation", "grey"})
+        return self.model_copy(update={"crop": own.size, **fields})
 
 
 class NumericMode(Record):
@@ -164,9 +247,10 @@ class RunSpec(Extended):
         present_only: validation or test lacks a class, and figures are over the classes there.
         labels: training images that keep their label, '10%' or '200'; None: all.
         mirrored: images are flipped as the protocol asks where a dataset allows it, and this does.
+        preprocessing: the backbone's, with nothing left to the protocol; None: the protocol's own.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("present_only", "labels", "mirrored")
+    _later: ClassVar[tuple[str, ...]] = ("present_only", "labels", "mirrored", "preprocessing")
 
     dataset: str
     backbone: str
@@ -183,6 +267,12 @@ class RunSpec(Extended):
     present_only: bool = False
     labels: Labels | None = None
     mirrored: bool = False
+    preprocessing: Preprocessing | None = None
+
+    @property
+    def seen(self) -> Protocol:
+        """The protocol with the preprocessing that this run's images go through."""
+        return self.protocol.seen_through(self.preprocessing)
 
     @property
     def run_id(self) -> str:
@@ -341,14 +431,20 @@ class WeightsRecord(Record):
     miniature: bool = False
 
 
-class PluginRecord(Record):
-    """The code of a plugin; `dirty`: an editable or loose file, or a tree with changes."""
+class PluginRecord(Extended):
+    """The code of a plugin; `dirty`: an editable or loose file, or a tree with changes.
+
+    `others`: other code that makes a backbone, name -> version or sha256; `source` is over it, too.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("others",)
 
     plugin: str
     distribution: str | None = None
     version: str | None = None
     source: str
     dirty: bool | None = None
+    others: dict[str, str] = {}
 
 
 class Environment(Extended):

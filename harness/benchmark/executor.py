@@ -23,6 +23,7 @@ from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
 from harness.data.division.split import Division
+from harness.data.images import PixelForm
 from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -42,7 +43,7 @@ class WorkerSetup:
     """Everything that the runs of one call share; it can be sent to another process.
 
     Attributes:
-        images: dataset and division -> its decoded images; sent by the name of their file.
+        images: dataset, division and form -> its decoded images; sent by the name of their file.
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
         from_weights: run id -> its tested weights, of finished runs of which only further test sets
@@ -55,7 +56,7 @@ class WorkerSetup:
     """
 
     suite: str
-    images: Mapping[tuple[str, Division], ImageSet]
+    images: Mapping[tuple[str, Division, PixelForm], ImageSet]
     weights: Mapping[str, WeightsFile | None]
     device: str = "cpu"
     shortened: bool = False
@@ -163,7 +164,7 @@ class RunExecutor:
     def _network(self, spec: RunSpec) -> tuple[StageWork, ...]:
         from harness.engine import count_stages
 
-        key = (spec.backbone, spec.protocol.crop)
+        key = (spec.backbone, spec.seen.crop)
         if key not in self._networks:
             self._networks[key] = count_stages(self.loaded.backbones[spec.backbone], key[1])
         return self._networks[key]
@@ -269,7 +270,15 @@ def plugin_records(loaded: PluginRegistry, spec: RunSpec) -> dict[str, PluginRec
         kind = ROLES.get(role, "datasets")
         if name in getattr(loaded, kind):
             owner = loaded.owner(kind, name)
-            records[role] = provenance.plugin_record(owner.plugin, owner.module, owner.distribution)
+            record = provenance.plugin_record(owner.plugin, owner.module, owner.distribution)
+            if role == "backbone":
+                record = record.model_copy(
+                    update={
+                        "source": loaded.source(kind, name),
+                        "others": dict(loaded.backbones[name].sources),
+                    }
+                )
+            records[role] = record
     return records
 
 

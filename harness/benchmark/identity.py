@@ -12,7 +12,6 @@ from harness.benchmark.suite import ResolvedSuite, strategy_of
 from harness.benchmark.trials import Trial, label_budgets, seed_pairs, trials_of
 from harness.data.division.split import Division
 from harness.data.preparation import DatasetInfo
-from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 
@@ -47,9 +46,13 @@ def run_specs(
         name: trials_of(strategy_of(loaded, name, suite.settings.get(name, {})), suite.tuning)
         for name in suite.strategies
     }
+    own = {
+        name: suite.protocol.resolve(loaded.backbones[name].preprocessing)
+        for name in suite.backbones
+    }
     hashes = {name: file.sha256 if file else "none" for name, file in weights.items()}
     sources = {
-        (kind, name): provenance.source_hash(loaded.owner(kind, name).module)
+        (kind, name): loaded.source(kind, name)
         for kind, names in (
             ("backbones", suite.backbones),
             ("strategies", suite.strategies),
@@ -86,6 +89,7 @@ def run_specs(
                     present_only=known is not None and bool(known.lacking),
                     labels=division.labels,
                     mirrored=MIRROR in protocol.augment and resolved.datasets[dataset].mirrors,
+                    preprocessing=own[backbone],
                 )
                 if request.shard is None or _falls(spec, request.shard):
                     found.append(spec)

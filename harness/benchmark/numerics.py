@@ -16,7 +16,7 @@ from harness.benchmark.request import BenchOptions
 from harness.errors import UsageError
 
 # Runs that use a compiled step, as counted here whatever is asked for: of the eight strategies
-# that come with the harness, five have a phase in which everything learns.
+# of the study, five have a phase in which everything learns.
 USERS = 5
 NARROW = {"bf16", "fp16"}
 

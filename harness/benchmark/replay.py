@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -197,6 +198,8 @@ class _Runner:
     def _check_code(self, spec: RunSpec) -> None:
         if spec.engine != ENGINE_VERSION:
             raise HarnessError(f"made by engine {spec.engine}, this is engine {ENGINE_VERSION}")
+        with suppress(KeyError):
+            self.loaded.backbones[spec.backbone]  # a plugin that refuses it says why
         for role, name in code_names(spec).items():
             known = getattr(self.loaded, ROLES[role])
             if name not in known:
@@ -204,8 +207,7 @@ class _Runner:
                     f"no plugin offers the {role} {name!r}{did_you_mean(name, known)}; "
                     "give the plugin with -p"
                 )
-            module = self.loaded.owner(ROLES[role], name).module
-            if provenance.source_hash(module) != spec.sources.get(role):
+            if self.loaded.source(ROLES[role], name) != spec.sources.get(role):
                 raise HarnessError(
                     f"the code of {role} {name!r} is not the code that made it: install the "
                     "version that its record names"
@@ -237,7 +239,7 @@ class _Runner:
         """The data of a run; `given`: dataset -> a file that says how it is divided."""
         spec, record = result.spec, result.data
         division, file = Division.of(spec), "" if given is None else str(given[spec.dataset])
-        key = f"{spec.dataset} {spec.limit} {spec.labels} {canonical(spec.protocol)} {file}"
+        key = f"{spec.dataset} {spec.limit} {spec.labels} {canonical(spec.seen)} {file}"
         if key not in self._prepared:
             access = replace(
                 self.options.access,
@@ -247,7 +249,7 @@ class _Runner:
             )
             # All divisions of a dataset share the images that are decoded for the first.
             seed = 0 if given is None else spec.protocol.split_seed
-            first = spec.protocol.model_copy(update={"split_seed": seed})
+            first = spec.seen.model_copy(update={"split_seed": seed})
             self._prepared[key] = preparation.prepare_dataset(
                 self.datasets[spec.dataset], first, access, limit=spec.limit, divisions=[division]
             ).divided(division)

@@ -15,7 +15,6 @@ from harness.api.records import Json, RunResult, RunSpec
 from harness.api.strategy import settings_of
 from harness.benchmark.identity import ROLES, code_names
 from harness.errors import HarnessError, StoreError
-from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 
@@ -121,7 +120,7 @@ def _source(
         )
         return
     then, owner = spec.sources.get(role, ""), loaded.owner(kind, name)
-    now = provenance.source_hash(owner.module)
+    now = loaded.source(kind, name)
     if then != now:
         made_by = result.plugins.get(role)
         version = f", version {made_by.version} then, {owner.version} now" if made_by else ""

@@ -36,6 +36,7 @@ from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.division.split import Division
 from harness.data.external import PreparedExternal
+from harness.data.images import PixelForm
 from harness.data.preparation import (
     DatasetInfo,
     PreparedDataset,
@@ -43,6 +44,7 @@ from harness.data.preparation import (
     survey_dataset,
 )
 from harness.data.requirements import find_weights, list_requirements, require
+from harness.errors import DataError
 from harness.leaderboard.boards import refresh_board
 from harness.leaderboard.questions import describe_change
 from harness.plugins import provenance
@@ -213,10 +215,7 @@ def _plan(call: Call) -> DryRun:
     store = _store(resolved, options)
     results = store.results()
     infos = {
-        name: _recorded(dataset, resolved, loaded, results)
-        or survey_dataset(
-            dataset, suite.protocol, access, limit=request.limit, divisions=other_divisions(suite)
-        )
+        name: _recorded(dataset, resolved, loaded, results) or _survey(dataset, resolved, access)
         for name, dataset in resolved.datasets.items()
         if ("data", name) not in absent
     }
@@ -244,6 +243,20 @@ def _resolved(
 def other_divisions(suite: Suite) -> list[Division]:
     """The divisions of a suite's datasets beside the protocol's own."""
     return [one for one in divisions(suite) if one != Division(suite.protocol.split_seed)]
+
+
+def _survey(dataset: Dataset, resolved: ResolvedSuite, access: Access) -> DatasetInfo:
+    """The facts of a dataset; it is decoded where its images are, in every form."""
+    first, *others = (
+        survey_dataset(
+            dataset, protocol, access,
+            limit=resolved.request.limit, divisions=other_divisions(resolved.suite),
+        )
+        for protocol in resolved.protocols.values()
+    )  # fmt: skip
+    seconds = sum(one.seconds for one in (first, *others))
+    decoded = first.decoded and all(one.decoded for one in others)
+    return replace(first, decoded=decoded, seconds=seconds)
 
 
 def _recorded(
@@ -363,21 +376,28 @@ def _prepare_one(
     resolved: ResolvedSuite, options: BenchOptions, say: Say, dataset: Dataset
 ) -> PreparedDataset:
     started = time.perf_counter()
-    with signs.doing(f"decoding {dataset.name}") as decoded:
-        prepared = prepare_unchecked(
-            dataset,
-            resolved.suite.protocol,
-            options.access,
-            limit=resolved.request.limit,
-            progress=decoded,
-            divisions=other_divisions(resolved.suite),
-        )
+    formed: dict[PixelForm, PreparedDataset] = {}
+    for form, protocol in resolved.protocols.items():
+        with signs.doing(f"decoding {dataset.name}") as decoded:
+            formed[form] = prepare_unchecked(
+                dataset,
+                protocol,
+                options.access,
+                limit=resolved.request.limit,
+                progress=decoded,
+                divisions=other_divisions(resolved.suite),
+            )
+    prepared, *others = formed.values()
+    if any(other.fingerprint != prepared.fingerprint for other in others):
+        raise DataError(f"dataset {dataset.name!r} was changed while it was read: run again")
     skipped = prepared.images.record.skipped
     if skipped:
         say(f"{dataset.name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
     for note in prepared.notes:
         say(f"{dataset.name}: {note}")
-    return replace(prepared, seconds=time.perf_counter() - started - prepared.aside)
+    aside = sum(one.aside for one in formed.values())
+    spent = time.perf_counter() - started - aside
+    return replace(prepared, seconds=spent, aside=aside, forms=formed)
 
 
 def _setup(
@@ -391,13 +411,13 @@ def _setup(
     """Write the splits, and gather what every run shares."""
     images = {}
     protocol = plan.resolved.suite.protocol
-    for name, division in {Group.of(spec).images: None for spec in plan.specs}:
-        divided = datasets[name].divided(division)
+    for name, division, form in {Group.of(spec).images: None for spec in plan.specs}:
+        divided = datasets[name].formed(form).divided(division)
         stem = name if division.split == protocol.split_seed else f"{name}.{division.split}"
         file = store.write_split(stem, divided.splits.model_dump_json(indent=1))
         record = divided.images.record.model_copy(update={"split_file": f"splits/{file}"})
         external = {each: _kept_split(one, store) for each, one in divided.external.items()}
-        images[name, division] = replace(divided.images, record=record, external=external)
+        images[name, division, form] = replace(divided.images, record=record, external=external)
     return WorkerSetup(
         suite=plan.resolved.suite.name,
         images=images,

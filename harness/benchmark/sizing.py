@@ -116,7 +116,7 @@ def _needs(
         memory_need(
             loaded.backbones[backbone],
             len(datasets[dataset].classes),
-            spec.protocol,
+            spec.seen,
             spec.numeric,
             sum(datasets[dataset].counts.values()),
             total,

@@ -31,6 +31,7 @@ from harness.data.folder import (
     with_options,
     with_windows,
 )
+from harness.data.images import PixelForm
 from harness.data.pixels.dicom import STORED, check_window
 from harness.errors import StoreError, UsageError
 from harness.plugins.registry import PluginRegistry
@@ -54,6 +55,7 @@ class ResolvedSuite:
         shortened: `--epochs` changed the budget.
         precision: of every run; 'auto' is to be settled; None: by the device.
         split_files: dataset -> the file that gives its splits.
+        protocols: form of images -> the protocol as networks that see it have it.
     """
 
     suite: Suite
@@ -62,6 +64,7 @@ class ResolvedSuite:
     shortened: bool
     precision: str | None = None
     split_files: Mapping[str, Path] = field(default_factory=dict)
+    protocols: Mapping[PixelForm, Protocol] = field(default_factory=dict)
 
     @property
     def weights(self) -> str | None:
@@ -113,7 +116,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         )
     changes: dict[str, Any] = {
         "datasets": datasets,
-        "backbones": _axis(request.backbones, suite.backbones, loaded.backbones, "backbone"),
+        "backbones": _backbones(request.backbones, suite.backbones, loaded),
         "strategies": _axis(request.strategies, suite.strategies, loaded.strategies, "strategy"),
         "seeds": request.seeds or suite.seeds,
         "weights": _weights(request, suite),
@@ -147,6 +150,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         split_files=split_files(
             (Path(given) for given in request.splits if Path(given).is_file()), datasets
         ),
+        protocols=_protocols(chosen, loaded),
     )
 
 
@@ -350,6 +354,14 @@ def _axis(
     return tuple(choose(patterns or listed, registered, what, listed if patterns else ()))
 
 
+def _backbones(
+    patterns: Sequence[str], listed: Sequence[str], loaded: PluginRegistry
+) -> tuple[str, ...]:
+    """As `_axis`, with the networks that a plugin knows by name."""
+    chosen = loaded.choose_backbones(patterns or listed, listed if patterns else ())
+    return tuple(chosen if patterns or listed else ())
+
+
 def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:
     """A folder that is given counts, also where the suite starts from random weights."""
     if request.weights is None:
@@ -380,7 +392,7 @@ def _splits(request: BenchRequest, suite: Suite) -> object:
 def _settings(suite: Suite, request: BenchRequest, loaded: PluginRegistry) -> dict[str, Any]:
     """Settings and protocol after `--set TARGET.FIELD=VALUE` and `--epochs`."""
     settings = {name: dict(values) for name, values in suite.settings.items()}
-    protocol = suite.protocol.model_dump(mode="json")
+    protocol = {**dict(suite.protocol), **suite.protocol.model_dump(mode="json")}
     changed: list[str] = []
     for option in request.sets:
         target, path, value = _parse_set(option)
@@ -443,7 +455,32 @@ def _valid_labels(suite: Suite) -> Suite:
         raise UsageError(explain(error, "--labels")) from error
 
 
+def _protocols(suite: Suite, loaded: PluginRegistry) -> dict[PixelForm, Protocol]:
+    """The protocol as the suite's networks see images through it, one for each form of these."""
+    found: dict[PixelForm, Protocol] = {}
+    for name in suite.backbones:
+        own = suite.protocol.resolve(loaded.backbones[name].preprocessing)
+        seen = suite.protocol.seen_through(own)
+        found.setdefault(PixelForm.of(seen), seen)
+    return found or {PixelForm.of(suite.protocol): suite.protocol}
+
+
+def _check_sides(suite: Suite, loaded: PluginRegistry) -> None:
+    """Refuse images that a network says it cannot take."""
+    for name in suite.backbones:
+        declared = loaded.backbones[name].preprocessing
+        side = suite.protocol.crop
+        if suite.protocol.preprocessing == "protocol" and declared and not declared.takes(side):
+            raise UsageError(
+                f"{name} takes no images of {side} px, which protocol {suite.protocol.name} gives "
+                f"(the nearest that it takes: {declared.nearest(side)}); with --set "
+                "protocol.preprocessing=backbone each network gets its own size, and --set "
+                "protocol.crop=PX gives all of them another"
+            )
+
+
 def _check(suite: Suite, loaded: PluginRegistry) -> None:
+    _check_sides(suite, loaded)
     if suite.tuning is not None:
         choose(list(suite.tuning.knobs), loaded.strategies, "strategy in tuning.knobs")
         if suite.tuning.selection is not None:

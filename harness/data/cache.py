@@ -29,13 +29,21 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from harness.api.records import Record, digest
+from harness.api.records import Extended, Interpolation, Record, digest
 from harness.data import images
-from harness.data.images import Fetch, Output, Progress, Transform, reorder, write_arrays
+from harness.data.images import (
+    Fetch,
+    Output,
+    PixelForm,
+    Progress,
+    Transform,
+    reorder,
+    write_arrays,
+)
 from harness.data.pixels.dicom import DECODERS, decoders
 from harness.errors import StoreError
 from harness.utils import files
@@ -52,12 +60,15 @@ STAGING = ".building-"
 CHECKED_FOR = 86400.0  # seconds after which pixels are held against their checksum again
 
 
-class CacheEntry(Record):
+class CacheEntry(Extended):
     """The content of `entry.json`.
 
     Attributes:
+        resize, crop, interpolation, grey: the `PixelForm` of its images.
         bad: row -> why it cannot be decoded.  An entry with bad rows has no images: it remembers.
     """
+
+    _later: ClassVar[tuple[str, ...]] = ("interpolation", "grey")
 
     schema_version: Literal[1] = 1
     dataset: str
@@ -67,6 +78,13 @@ class CacheEntry(Record):
     libraries: dict[str, str]
     content: str
     bad: dict[int, str] = Field(default_factory=dict)
+    interpolation: Interpolation = "bilinear"
+    grey: bool = False
+
+    @property
+    def form(self) -> PixelForm:
+        """What its images look like."""
+        return PixelForm(self.resize, self.crop, self.interpolation, self.grey)
 
     @property
     def folder(self) -> str:
@@ -227,7 +245,7 @@ def check_aside(checks: Sequence[PixelCheck]) -> None:
 
 
 def entry_for(
-    dataset: str, contents: Sequence[str], *, resize: int, crop: int, dicom: bool = False
+    dataset: str, contents: Sequence[str], form: PixelForm, *, dicom: bool = False
 ) -> CacheEntry:
     """The entry for images of these sha256, in row order, after `images.resize_crop`.
 
@@ -236,15 +254,14 @@ def entry_for(
     return CacheEntry(
         dataset=dataset,
         count=len(contents),
-        resize=resize,
-        crop=crop,
+        **form._asdict(),
         libraries=libraries(dicom=dicom),
         content=digest({"contents": list(contents)}),
     )
 
 
 @contextlib.contextmanager
-def decode_unordered(cache: Path, *, resize: int, crop: int) -> Iterator[Output]:
+def decode_unordered(cache: Path, form: PixelForm) -> Iterator[Output]:
     """A place for images whose order is not known yet, and their transform; gone with the block.
 
     Raises:
@@ -259,7 +276,7 @@ def decode_unordered(cache: Path, *, resize: int, crop: int) -> Iterator[Output]
             "be written"
         ) from error
     try:
-        yield Output(staging / "images.npy", (3, crop, crop), _transform(resize, crop))
+        yield Output(staging / "images.npy", (3, form.crop, form.crop), _transform(form))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -424,8 +441,8 @@ def _put(path: Path, record: Record) -> bytes:
     return content
 
 
-def _transform(resize: int, crop: int) -> Transform:
-    return partial(images.resize_crop, resize=resize, crop=crop)
+def _transform(form: PixelForm) -> Transform:
+    return partial(images.resize_crop, **form._asdict())
 
 
 def _build(
@@ -446,7 +463,7 @@ def _build(
             reorder(early.path, early.order)
             early.path.rename(array)
         else:
-            output = Output(array, entry.shape[1:], _transform(entry.resize, entry.crop))
+            output = Output(array, entry.shape[1:], _transform(entry.form))
             bad = write_arrays([output], entry.count, fetch, progress)
         if bad:
             array.unlink()

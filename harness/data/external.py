@@ -16,7 +16,7 @@ from harness.data import cache
 from harness.data.division.split import Splits, all_tested, lacking_classes, limited
 from harness.data.division.stratify import Sample
 from harness.data.duplicates import find_duplicates, known_duplicates
-from harness.data.images import Progress, Source
+from harness.data.images import PixelForm, Progress, Source
 from harness.data.pixels.suspects import find_problems
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError, UsageError
@@ -245,8 +245,7 @@ def _entry(
     return cache.entry_for(
         further.name,
         table.contents(ids),
-        resize=protocol.resize,
-        crop=protocol.crop,
+        PixelForm.of(protocol),
         dicom=table.dicom,
     )
 

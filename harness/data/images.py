@@ -11,8 +11,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
+from harness.api.records import Interpolation, Protocol
 from harness.data.pixels import dicom
 from harness.data.pixels.formats import (
     COLOUR,
@@ -85,6 +86,23 @@ Progress = Callable[[int, int], None]
 Transform: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
 
 CHUNK = 8  # images a thread takes at a time
+# Of 65,536 parts grey has so many of red, green and blue (ITU-R 601, as Pillow has it): their sum is
+# exact, so that what is grey already stays as it is.
+GREY = (19595, 38470, 7471)
+
+
+class PixelForm(NamedTuple):
+    """What decoded images look like: everything of a preprocessing but mean and std."""
+
+    resize: int
+    crop: int
+    interpolation: Interpolation = "bilinear"
+    grey: bool = False
+
+    @classmethod
+    def of(cls, protocol: Protocol) -> PixelForm:
+        """The form that a protocol asks for."""
+        return cls(protocol.resize, protocol.crop, protocol.interpolation, protocol.grey)
 
 
 @dataclass(frozen=True)
@@ -183,18 +201,37 @@ def find_depth(data: bytes) -> Depth | None:
         return None
 
 
-def resize_crop(image: np.ndarray, resize: int, crop: int) -> np.ndarray:
+def resize_crop(
+    image: np.ndarray,
+    resize: int,
+    crop: int,
+    interpolation: Interpolation = "bilinear",
+    *,
+    grey: bool = False,
+) -> np.ndarray:
     """Short side to `resize`, then the centre: uint8 [3, H, W] to contiguous [3, crop, crop].
 
-    torchvision's evaluation transform (bilinear with antialias), done on uint8: ten times as fast
-    as on floats, and at most one grey level from them.
+    torchvision's evaluation transform (bilinear or bicubic, with antialias), done on uint8: ten
+    times as fast as on floats, and bilinear at most one grey level from them.  `grey`: three equal
+    channels.
     """
     import torch
+    from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as transform
 
-    resized = transform.resize(torch.from_numpy(image), [resize], antialias=True)
+    by = InterpolationMode(interpolation)
+    resized = transform.resize(torch.from_numpy(image), [resize], by, antialias=True)
     pixels: np.ndarray = transform.center_crop(resized, [crop, crop]).contiguous().numpy()
-    return pixels
+    return _greyed(pixels) if grey else pixels
+
+
+def _greyed(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [3, H, W] with three equal channels, rounded."""
+    import numpy as np
+
+    parts = np.array(GREY, dtype=np.uint32).reshape(3, 1, 1)
+    whole = ((pixels * parts).sum(axis=0, keepdims=True) + 2**15) // 2**16
+    return np.repeat(whole.astype(np.uint8), 3, axis=0)
 
 
 def write_arrays(

@@ -39,7 +39,7 @@ from harness.data.external import (
     prepare_external,
     survey_external,
 )
-from harness.data.images import Output, Progress, read, resize_crop
+from harness.data.images import Output, PixelForm, Progress, read, resize_crop
 from harness.data.pixels.dicom import STORED
 from harness.data.pixels.suspects import find_problems
 from harness.data.table import DatasetTable, read_table
@@ -96,6 +96,7 @@ class PreparedDataset:
     `others`: the dataset divided in other ways; seconds, notes and check are shared.
     `external`: name -> a further test set; with a limit each division has its own images of it.
     `aside`: seconds that these took, which no run is charged with.
+    `forms`: the same images in other forms; seconds and notes are shared.
     """
 
     images: ImageSet
@@ -106,6 +107,11 @@ class PreparedDataset:
     others: Mapping[Division, PreparedDataset] = field(default_factory=dict)
     external: Mapping[str, PreparedExternal] = field(default_factory=dict)
     aside: float = 0.0
+    forms: Mapping[PixelForm, PreparedDataset] = field(default_factory=dict)
+
+    def formed(self, form: PixelForm) -> PreparedDataset:
+        """The dataset with its images in this form."""
+        return self.forms.get(form, self)
 
     def divided(self, division: Division) -> PreparedDataset:
         """The dataset divided so."""
@@ -114,7 +120,8 @@ class PreparedDataset:
     @property
     def checks(self) -> tuple[cache.PixelCheck, ...]:
         """Every check that is still to be made of the images, divided in whatever way."""
-        whole = (self, *self.others.values())
+        formed = (self, *self.forms.values())
+        whole = [one for each in formed for one in (each, *each.others.values())]
         found = [one.check for one in whole]
         found += [further.check for one in whole for further in one.external.values()]
         return tuple(dict.fromkeys(check for check in found if check is not None))
@@ -372,7 +379,7 @@ def _early(
     """
     if dataset.procedural or limit is not None or known_duplicates(table, access.cache) is not None:
         return nullcontext()
-    return cache.decode_unordered(access.cache, resize=protocol.resize, crop=protocol.crop)
+    return cache.decode_unordered(access.cache, PixelForm.of(protocol))
 
 
 def _in_order(
@@ -496,7 +503,7 @@ def _decoding(table: DatasetTable, ids: Sequence[str], protocol: Protocol) -> fl
         if number == 1:  # the first one waited for imports
             began = time.perf_counter()
         with contextlib.suppress(DataError):
-            resize_crop(read(source), protocol.resize, protocol.crop)
+            resize_crop(read(source), **PixelForm.of(protocol)._asdict())
     spent = time.perf_counter() - began
     return spent / max(1, len(tried)) * len(ids) / cores()
 
@@ -524,8 +531,7 @@ def _arrange(
     entry = cache.entry_for(
         dataset.name,
         table.contents(ids),
-        resize=protocol.resize,
-        crop=protocol.crop,
+        PixelForm.of(protocol),
         dicom=table.dicom,
     )
     return splits, rows, ids, entry

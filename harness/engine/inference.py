@@ -47,7 +47,7 @@ def predict_images(spec: RunSpec, network: nn.Module, images: Images, device: st
     """
     numerics = Numerics(Criterion(None, 0.0), spec.numeric.precision, torch.device(device))
     with own_stream(device), kernels(spec, device), torch.no_grad(), numerics.autocast():
-        pixels = Pixels("test", images, spec.protocol, spec.numeric, device)
+        pixels = Pixels("test", images, spec.seen, spec.numeric, device)
         batches = chunks(len(pixels), spec.protocol.eval_batch_size)
         logits = torch.cat([network(pixels.inputs(index)) for index in batches])
     found: np.ndarray = logits.float().cpu().numpy()

@@ -90,7 +90,7 @@ class SharedWork:
 def split_pixels(spec: RunSpec, resources: Resources, split: Split, external: str = "") -> Pixels:
     """The pixels of a split, or of a further test set, sent to the device once."""
     numeric = spec.numeric
-    protocol = spec.protocol.model_copy(update={"augment": augmentations(spec)})
+    protocol = spec.seen.model_copy(update={"augment": augmentations(spec)})
     key = PixelKey(
         split, external, spec.data, spec.limit, spec.labels, numeric.precision, numeric.layout,
         protocol.mean, protocol.std, protocol.augment,

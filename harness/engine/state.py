@@ -269,7 +269,7 @@ class RunState:
     """
 
     def __init__(self, spec: RunSpec, resources: Resources) -> None:
-        self.spec, self.resources, self.protocol = spec, resources, spec.protocol
+        self.spec, self.resources, self.protocol = spec, resources, spec.seen
         self.lr = spec.protocol.lr * rate_of(resources.strategy)
         self.clock = RunClock(resources.device)
         with self.clock.measure("load"):

@@ -56,7 +56,7 @@ def _what(run: RunResult, title: str) -> Iterator[str]:
 
 
 def _use(run: RunResult, library: str, code: str) -> Iterator[str]:
-    protocol = run.spec.protocol
+    protocol = run.spec.seen
     classes = run.data.classes if run.data else ()
     yield "\n## Use\n"
     if library:
@@ -73,9 +73,10 @@ def _use(run: RunResult, library: str, code: str) -> Iterator[str]:
             "nor timm, where it is installed, has a network with exactly these tensors."
         )
     yield escape(
-        f"Outputs, in this order: {', '.join(classes)}.  Inputs: RGB from 0 to 1 (grey images as three "
-        f"equal channels), the shorter side resized to {protocol.resize} (bilinear, antialiased), the "
-        f"centre cut to {protocol.crop} x {protocol.crop}, minus the mean {list(protocol.mean)}, divided by "
+        f"Outputs, in this order: {', '.join(classes)}.  Inputs: RGB from 0 to 1 "
+        f"({'all made grey, in' if protocol.grey else 'grey images as'} three equal channels), the shorter "
+        f"side resized to {protocol.resize} ({protocol.interpolation}, antialiased), the centre "
+        f"cut to {protocol.crop} x {protocol.crop}, minus the mean {list(protocol.mean)}, divided by "
         f"{list(protocol.std)}; all of it in config.json."
     )
 

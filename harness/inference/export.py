@@ -129,7 +129,7 @@ def _library(name: str, classes: int, tensors: Mapping[str, Tensor]) -> tuple[st
         library, of = "torchvision", name
         code = f"torchvision.models.get_model({of!r}, num_classes={classes})"
         known, build = models.list_models(), models.get_model
-    if of not in known:
+    if of.partition(".")[0] not in known:  # the rest is the tag of timm's weights
         return "", ""
     with torch.device("meta"):
         wanted = build(of, num_classes=classes).state_dict()
@@ -138,15 +138,17 @@ def _library(name: str, classes: int, tensors: Mapping[str, Tensor]) -> tuple[st
 
 
 def _config(run: KeptRun, library: str) -> dict[str, object]:
-    protocol = run.result.spec.protocol
+    protocol = run.result.spec.seen
     return {
         "architecture": run.result.spec.backbone.removeprefix(TIMM),
         "library": library or None,
         "classes": list(run.classes),
         "preprocessing": {
-            "colour": "RGB, 0 to 1; grey images as three equal channels",
+            "colour": (
+                f"RGB, 0 to 1; {'all' if protocol.grey else 'grey'} images as three equal channels"
+            ),
             "resize": protocol.resize,
-            "interpolation": "bilinear, antialiased, the shorter side",
+            "interpolation": f"{protocol.interpolation}, antialiased, the shorter side",
             "crop": protocol.crop,
             "mean": list(protocol.mean),
             "std": list(protocol.std),

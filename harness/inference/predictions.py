@@ -94,7 +94,7 @@ def predict(
     from harness.engine import predict_images
 
     first = runs[0]
-    data, protocol = first.result.data, first.result.spec.protocol
+    data, protocol = first.result.data, first.result.spec.seen
     if data is None:
         raise HarnessError(f"the record of run {first.result.run_id} says nothing of its data")
     networks = [(run, run.network(loaded, device)) for run in runs]

@@ -9,7 +9,15 @@ from pathlib import Path, PurePosixPath
 
 from harness.api.images import PickedRows
 from harness.api.records import DataRecord, Protocol
-from harness.data.images import Output, Scaled, Source, find_depth, resize_crop, write_arrays
+from harness.data.images import (
+    Output,
+    PixelForm,
+    Scaled,
+    Source,
+    find_depth,
+    resize_crop,
+    write_arrays,
+)
 from harness.data.listing import walk
 from harness.data.lists import is_table
 from harness.data.pixels import dicom
@@ -85,9 +93,9 @@ def decode(names: Sequence[str], protocol: Protocol, data: DataRecord, place: Pa
         except DataError as error:
             sources.append(b"")
             bad[row] = str(error)
-    side = protocol.crop
-    transform = partial(resize_crop, resize=protocol.resize, crop=side)
-    output = Output(place / "images.npy", (3, side, side), transform)
+    form = PixelForm.of(protocol)
+    transform = partial(resize_crop, **form._asdict())
+    output = Output(place / "images.npy", (3, form.crop, form.crop), transform)
     found = write_arrays([output], len(names), lambda run: sources[run.start : run.stop])
     bad = found | bad
     good = [row for row in range(len(names)) if row not in bad]

@@ -16,7 +16,6 @@ from harness.benchmark.identity import ROLES
 from harness.benchmark.reuse import find_run, spec_differences
 from harness.benchmark.suite import strategy_of
 from harness.errors import StoreError, UsageError, WeightsError
-from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.results import schema
 from harness.results.merge import existing
@@ -55,10 +54,9 @@ class KeptRun:
         from harness.engine import rebuilt_network
 
         spec = self.result.spec
-        for role in ("backbone", "strategy"):
-            name, known = getattr(spec, role), getattr(loaded, ROLES[role])
-            if name not in known:
-                raise unknown(name, known, role)
+        loaded.choose_backbones([spec.backbone])
+        if spec.strategy not in loaded.strategies:
+            raise unknown(spec.strategy, loaded.strategies, "strategy")
         backbone = loaded.backbones[spec.backbone]
         strategy = strategy_of(loaded, spec.strategy, spec.settings)
         tensors = self._tensors()
@@ -126,7 +124,7 @@ def remarks(run: KeptRun, loaded: PluginRegistry) -> Iterator[str]:
     adapts = loaded.strategies[spec.strategy].adapt is not Strategy.adapt
     for role in ("backbone", "strategy") if adapts else ("backbone",):
         name = getattr(spec, role)
-        code = provenance.source_hash(loaded.owner(ROLES[role], name).module)
+        code = loaded.source(ROLES[role], name)
         if code != spec.sources.get(role):
             yield f"the code of {role} {name!r} is not the code that made it"
     if spec.limit is not None:

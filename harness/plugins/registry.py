@@ -12,12 +12,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
 from harness.api import hooks
-from harness.errors import PluginError
+from harness.api.records import digest
+from harness.errors import HarnessError, PluginError
 from harness.plugins import validation
 from harness.plugins.discovery import (
     DISTRIBUTION,
@@ -28,7 +29,7 @@ from harness.plugins.discovery import (
     find,
 )
 from harness.plugins.validation import KINDS, InvalidPlugin, describe
-from harness.utils.names import outline
+from harness.utils.names import choose, outline
 
 if TYPE_CHECKING:
     from harness.api.backbone import Backbone
@@ -53,6 +54,40 @@ class BrokenPlugin:
         return f"{self.info} is left out: {self.problem}; to put it right: {self.remedy}"
 
 
+class Backbones(Mapping[str, "Backbone"]):
+    """Backbones by name: those that are listed, and those that a plugin knows once it is asked.
+
+    Only the former are gone through.  What a plugin refuses is not in it; to ask for that raises
+    the plugin's own error.
+    """
+
+    def __init__(
+        self, listed: Mapping[str, Backbone], ask: Callable[[str], Backbone | None]
+    ) -> None:
+        self._listed, self._ask = listed, ask
+
+    def __getitem__(self, name: str) -> Backbone:
+        found = self._listed.get(name) or self._ask(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            return isinstance(name, str) and bool(self[name].name)
+        except (KeyError, HarnessError):
+            return False
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as Mapping's
+        return self[name] if name in self else default  # noqa: SIM401 - Mapping's lets refusals by
+
+
 class PluginRegistry:
     """The plugins of a process.
 
@@ -73,14 +108,16 @@ class PluginRegistry:
         self.plugins: dict[str, PluginInfo] = {}
         self.broken: list[BrokenPlugin] = []
         self._offers: dict[str, dict[str, tuple[object, PluginInfo]]] = {k: {} for k in KINDS}
+        self._asked: dict[str, tuple[Backbone, PluginInfo]] = {}
 
     @property
     def datasets(self) -> dict[str, Dataset]:
         return cast("dict[str, Dataset]", self._catalogue("datasets"))
 
     @property
-    def backbones(self) -> dict[str, Backbone]:
-        return cast("dict[str, Backbone]", self._catalogue("backbones"))
+    def backbones(self) -> Backbones:
+        listed = cast("dict[str, Backbone]", self._catalogue("backbones"))
+        return Backbones(listed, self._ask)
 
     @property
     def strategies(self) -> dict[str, type[Strategy]]:
@@ -100,7 +137,50 @@ class PluginRegistry:
 
     def owner(self, kind: str, name: str) -> PluginInfo:
         """The plugin that offers `name`, among 'datasets', 'backbones', 'strategies', ..."""
+        if kind == "backbones" and name not in self._offers[kind]:
+            return self._asked[self.backbones[name].name][1]
         return self._offers[kind][name][1]
+
+    def source(self, kind: str, name: str) -> str:
+        """sha256 of the code of something offered: its plugin's, and what else makes a backbone."""
+        from harness.plugins import provenance
+
+        own = provenance.source_hash(self.owner(kind, name).module)
+        others = dict(self.backbones[name].sources) if kind == "backbones" else {}
+        return digest({"plugin": own, **others}) if others else own
+
+    def choose_backbones(self, patterns: Sequence[str], listed: Sequence[str] = ()) -> list[str]:
+        """As `names.choose`; a name that no plugin lists is asked for, and `A:B` becomes `A.B`.
+
+        Raises:
+            HarnessError: as there; or a plugin refuses the name.
+        """
+        known, names = self.backbones, list(self._offers["backbones"])
+        parts = [part.strip() for pattern in patterns for part in pattern.split(",")]
+        wanted = [part for part in parts if part]
+        asked = {part: self._ask(part) for part in wanted if part not in names}
+        written = [one.name if (one := asked.get(part)) else part for part in wanted]
+        available = [*known, *(one.name for one in asked.values() if one is not None)]
+        return choose(written or patterns, available, "backbone", listed)
+
+    def _ask(self, name: str) -> Backbone | None:
+        """The backbone that a plugin knows by this name, asked once; None: none does."""
+        name = name.replace(":", ".")
+        for info, call in () if name in self._asked else self.each("harness_backbone"):
+            try:
+                found = call(name=name)
+            except HarnessError:
+                raise  # the plugin's own word
+            except FAULTS as error:
+                told = describe(error, info.module)
+                raise PluginError(f"{info} raised in harness_backbone({name!r}): {told}") from error
+            if found is None:
+                continue
+            if getattr(found, "name", None) != name:
+                raise PluginError(f"{info} answers harness_backbone({name!r}) with {found!r:.200}")
+            self._asked[name] = cast("Backbone", found), info
+            break
+        return self._asked[name][0] if name in self._asked else None
 
     def taken_for(self, strategy: str) -> str | None:
         """The strategy of the harness that a reader takes a name for; None: there is none."""

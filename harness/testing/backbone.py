@@ -22,6 +22,7 @@ CLASSES = 2
 OTHER_CLASSES = 5
 SEED = 11
 SIZES = ((48, 48), (64, 96), (224, 224))
+SIDE = 64  # of images that are computed with
 CLOSE = 1e-9  # float64: sums in another order
 
 
@@ -87,12 +88,24 @@ class BackboneCase:
         if not self.repeats:
             raise Unchecked("two equal passes differ anyway", "eval-deterministic")
 
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Heights and widths that the backbone takes: whatever is asked, or squares it declares."""
+        declared = self.backbone.preprocessing
+        if declared is None:
+            return SIZES
+        sides = [declared.nearest(side) for side in (1, *(width for _, width in SIZES))]
+        sides += [] if declared.size is None else [declared.size]
+        return tuple((side, side) for side in dict.fromkeys(sides))
+
     @cached_property
     def images(self) -> Tensor:
-        """Three images, float32 [3, 3, 64, 64]."""
+        """Three images, float32 [3, 3, S, S] with S 64, or as near as the backbone takes."""
         import torch
 
-        return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(SEED))
+        declared = self.backbone.preprocessing
+        side = declared.nearest(SIDE) if declared else SIDE
+        return torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(SEED))
 
 
 def meta_device(case: BackboneCase) -> None:
@@ -136,13 +149,13 @@ def parameters_once(case: BackboneCase) -> None:
 def logits_shape(case: BackboneCase) -> None:
     import torch
 
-    for size in SIZES:
+    for size in case.sizes:
         for batch in (1, 2):
             images = torch.empty(batch, 3, *size, device="meta")
             _check_shape(case, case.sketch, images, (batch, CLASSES))
     with torch.device("meta"):
         wider = case.backbone.build(OTHER_CLASSES).eval()
-    _check_shape(case, wider, torch.empty(2, 3, *SIZES[0], device="meta"), (2, OTHER_CLASSES))
+    _check_shape(case, wider, torch.empty(2, 3, *case.sizes[0], device="meta"), (2, OTHER_CLASSES))
 
 
 def _check_shape(
@@ -151,8 +164,8 @@ def _check_shape(
     given = f"images {list(images.shape)}"
     try:
         shape = tuple(case.logits(chain, images).shape)
-    except (RuntimeError, ValueError, IndexError) as error:
-        said = str(error).partition("\n")[0]
+    except Exception as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
         raise Broken(f"{given} cannot be passed: {_stopped(case, chain, images)}{said}") from error
     if shape != expected:
         raise Broken(f"{given} give logits {list(shape)}, not {list(expected)}")
@@ -166,7 +179,7 @@ def _stopped(case: BackboneCase, chain: nn.Sequential, images: Tensor) -> str:
     for name, stage in chain.named_children():
         try:
             step = case.logits(nn.Sequential(stage), step)
-        except (RuntimeError, ValueError, IndexError):
+        except Exception:  # noqa: BLE001 - as the chain as a whole did
             return f"stage {name!r} is given {list(step.shape)}: "
     return ""
 
@@ -302,7 +315,8 @@ RULES: tuple[Rule[BackboneCase], ...] = (
     ),
     Rule(
         "logits-shape",
-        "images [B, 3, H, W] give logits [B, classes], for every B, H, W and number of classes",
+        "images [B, 3, H, W] give logits [B, classes], for every B and number of classes, and every "
+        "H and W or those that `preprocessing` declares",
         logits_shape,
         needs=("stages",),
     ),

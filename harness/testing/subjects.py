@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from harness.api.backbone import Backbone
@@ -55,6 +56,8 @@ def subjects(
         for broken in loaded.broken:
             if broken.info.plugin == name:
                 raise PluginError(str(broken))
+        with suppress(KeyError):
+            loaded.backbones[name]  # a plugin that refuses it says why
         raise _nothing(loaded, name)
     found = [
         one

@@ -137,7 +137,8 @@ def toy_start(backbone: Backbone, classes: int = 3) -> StartingPoint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         chain = backbone.build(classes).train()
-        chain(torch.randn(32, 3, SIZE, SIZE))
+        side = backbone.preprocessing.nearest(SIZE) if backbone.preprocessing else SIZE
+        chain(torch.randn(32, 3, side, side))
     last = f"{backbone.head_layer()}."
     state = {n: t.clone() for n, t in chain.state_dict().items() if not n.startswith(last)}
     new = tuple(n for n, _ in chain.named_parameters() if n.startswith(last))

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.data import cache
+from harness.data.images import PixelForm
 
 DAY = 86400
 
@@ -20,7 +21,7 @@ def png(number):
 
 
 def decoded(place, name, *, count=3, libraries=None, idle_days=0):
-    entry = cache.entry_for(name, [f"{n:064x}" for n in range(count)], resize=6, crop=4)
+    entry = cache.entry_for(name, [f"{n:064x}" for n in range(count)], PixelForm(6, 4))
     if libraries:
         entry = entry.model_copy(update={"libraries": libraries})
     cache.decoded(place, entry, lambda run: [png(n) for n in run])

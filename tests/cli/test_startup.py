@@ -6,7 +6,17 @@ import pytest
 from command import python
 
 # What `import harness`, `harness --help` and `harness list` must not wait for.
-HEAVY = {"torch", "torchvision", "datasets", "evaluate", "sklearn", "scipy", "pandas", "pyarrow"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "datasets",
+    "evaluate",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "pyarrow",
+}
 
 
 def after(call, names, folder):

@@ -19,6 +19,7 @@ from transformed import transformed
 
 from harness import StoreError
 from harness.data import cache
+from harness.data.images import PixelForm
 
 
 def jpeg(seed, size=(40, 30)):
@@ -33,7 +34,7 @@ SOURCES = [jpeg(seed) for seed in range(20)]
 
 def describe(sources=SOURCES, name="toy", **changes):
     contents = [hashlib.sha256(data).hexdigest() for data in sources]
-    return cache.entry_for(name, contents, **({"resize": 18, "crop": 16} | changes))
+    return cache.entry_for(name, contents, PixelForm(18, 16)._replace(**changes))
 
 
 def build(folder, sources=SOURCES, entry=None, **options):
@@ -49,6 +50,19 @@ def refuse(run):
 
 def folders(folder):
     return sorted(path.name for path in (folder / "decoded").iterdir())
+
+
+def test_an_entry_is_found_by_everything_that_moves_a_pixel():
+    forms = ({}, {"resize": 19}, {"crop": 15}, {"interpolation": "bicubic"}, {"grey": True})
+    assert len({describe(**changes).folder for changes in forms}) == len(forms)
+
+
+def test_entries_of_before_there_were_other_forms_are_found():
+    fields = {"schema_version": 1, "dataset": "toy", "count": 20, "resize": 18, "crop": 16}
+    entry = describe()
+    fields |= {"libraries": entry.libraries, "content": entry.content}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    assert entry.folder == f"toy-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
 
 def test_an_entry_holds_the_transformed_images_and_is_used_again(tmp_path):

@@ -283,6 +283,26 @@ def test_uint8_is_within_one_level_of_floats():
     assert np.abs(images.resize_crop(image, 36, 32) - exact).max() <= 1.0
 
 
+def test_bicubic_is_torchvisions():
+    image = np.ascontiguousarray(chw(noise(45, 60)))
+    by = v2.InterpolationMode.BICUBIC
+    reference = v2.Compose([v2.Resize(36, by, antialias=True), v2.CenterCrop(32)])
+    expected = reference(torch.from_numpy(image)).numpy()
+    found = images.resize_crop(image, 36, 32, "bicubic")
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, images.resize_crop(image, 36, 32))
+
+
+def test_grey_is_pillows_after_the_cut_and_leaves_what_is_grey():
+    pixels = noise(40, 50)
+    found = images.resize_crop(np.ascontiguousarray(chw(pixels)), 36, 32, grey=True)
+    cut = images.resize_crop(np.ascontiguousarray(chw(pixels)), 36, 32).transpose(1, 2, 0)
+    expected = np.asarray(Image.fromarray(cut).convert("L"))
+    assert np.array_equal(found, np.stack([expected] * 3))
+    levels = np.broadcast_to(np.arange(256, dtype=np.uint8), (3, 256, 256)).copy()
+    assert np.array_equal(images.resize_crop(levels, 256, 256, grey=True), levels)
+
+
 def test_nothing_changes_at_the_same_size():
     image = np.ascontiguousarray(chw(noise(32, 32)))
     assert np.array_equal(images.resize_crop(image, 32, 32), image)

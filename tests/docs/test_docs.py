@@ -369,7 +369,7 @@ def test_the_tutorial_leads_to_a_row_on_the_board(tmp_path, monkeypatch):
     assert "17 of 17 promises kept" in text
     assert "3 runs made, 0 were there already" in text
     assert "1 runs made, 2 were there already" in text
-    assert "bitfit" in board
+    assert "bias-only" in board
     assert "rate=3" in board or "rate = 3" in board
 
 

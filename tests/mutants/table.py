@@ -203,4 +203,46 @@ OUTSIDE = (
     Mutant("external tests", "harness/leaderboard/external.py", "if len(own) == wanted_runs(block):", "if own:", (f"{T}/leaderboard/test_external.py::test_a_row_that_lacks_a_run_has_no_figure_and_says_how_many",)),
 )  # fmt: skip
 
-MUTANTS = (*ORACLES, *PLUGINS, *RATES, *PHASES, *NETWORK, *DATA, *STATISTICS, *RESULTS, *OUTSIDE)
+PARTIAL = f"{T}/builtins/test_partial_strategies.py"
+
+
+def partial(*names):
+    return tuple(
+        f"{PARTIAL}::test_twelve_steps_give_the_weights_of_a_loop_by_hand_and_the_rest_is_bit_equal[{name}]"
+        for name in names
+    )
+
+
+NEWER = (
+    Mutant("strategies", "plugins/harness_bitfit/__init__.py", 'info.kind == "bias" or (', 'info.kind == "kernel" or (', partial("bitfit")),
+    Mutant("strategies", "plugins/harness_bitfit/__init__.py", '(info.kind == "norm" and name.endswith(".bias"))', 'info.kind == "norm"', partial("bitfit")),
+    Mutant("strategies", "plugins/harness_bitfit/__init__.py", "(*model.head, *below), 1.0", "(*model.head, *below), 2.0", partial("bitfit")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", 'info.kind == "norm"]', 'info.kind != "norm"]', partial("norm-only")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", "(*model.head, *norms), 1.0", "(*model.head, *norms), 0.9", partial("norm-only")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", "train=rates, norm=self.norm", "train=rates", partial("norm-only-eval")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", "stages[-self.k :]", "stages[: self.k]", partial("last-k")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", "(*stages[-self.k :], *model.head)", "(*stages[-self.k :],)", partial("last-k")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", "dict.fromkeys(learning, 1.0)", "dict.fromkeys(learning, 1.1)", partial("last-k")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", "number + 1: name", "number + 2: name", partial("single-stage")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", "number - count: name", "-number - 1: name", partial("single-stage-last")),
+    Mutant("strategies", "plugins/harness_partial_tuning/__init__.py", "dict.fromkeys((chosen, *model.head), 1.0)", "{chosen: 1.0}", partial("single-stage")),
+    Mutant("strategies", "plugins/harness_layer_decay/__init__.py", "(depth - at)", "at", partial("layer-decay")),
+    Mutant("strategies", "plugins/harness_layer_decay/__init__.py", "self.decay ** (depth", "self.decay ** -(depth", partial("layer-decay")),
+    Mutant("strategies", "plugins/harness_layer_decay/__init__.py", "len(model.stages) - 1", "len(model.stages)", partial("layer-decay")),
+    Mutant("preprocessing", "harness/api/records.py", 'if self.preprocessing == "protocol" or declared', "if declared", (f"{T}/api/test_preprocessing.py::test_the_protocol_counts_unless_it_says_otherwise",)),
+    Mutant("preprocessing", "harness/api/records.py", "max(size, round(self.resize * size / self.crop))", "max(size, self.resize)", (f"{T}/api/test_preprocessing.py::test_what_is_declared_counts_and_the_shorter_side_keeps_its_proportion",)),
+    Mutant("plugins", "harness/plugins/registry.py", 'digest({"plugin": own, **others}) if others else own', "own", (f"{T}/plugins/test_backbone_by_name.py::test_other_code_that_makes_it_is_in_its_source",)),
+)  # fmt: skip
+
+MUTANTS = (
+    *ORACLES,
+    *PLUGINS,
+    *RATES,
+    *PHASES,
+    *NETWORK,
+    *DATA,
+    *STATISTICS,
+    *RESULTS,
+    *OUTSIDE,
+    *NEWER,
+)

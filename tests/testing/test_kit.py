@@ -13,7 +13,16 @@ import torch
 from command import python
 from places import DATA_FILES
 
-from harness import DataError, HarnessError, Phase, PluginError, SolveHead, Strategy, UsageError
+from harness import (
+    DataError,
+    HarnessError,
+    Phase,
+    PluginError,
+    Preprocessing,
+    SolveHead,
+    Strategy,
+    UsageError,
+)
 from harness.plugins.registry import load_plugins
 from harness.testing import (
     BrokenPromise,
@@ -225,6 +234,18 @@ class Solved(Strategy):
 @pytest.mark.slow
 def test_all_directives_are_understood():
     check_strategy(Solved)
+
+
+def test_a_backbone_is_checked_with_the_sizes_that_it_declares():
+    fixed = Preprocessing(size=64)
+    check_backbone(BACKBONES.LogitsShape().model_copy(update={"preprocessing": fixed}))
+    case = backbone.BackboneCase(ToyBackbone(preprocessing=Preprocessing(multiple=32)))
+    assert case.sizes == ((32, 32), (64, 64), (96, 96), (224, 224))
+    assert case.images.shape == (3, 3, 64, 64)
+    wide = Preprocessing(size=100, multiple=14, bounds=(98, None))
+    case = backbone.BackboneCase(ToyBackbone(preprocessing=wide))
+    assert case.sizes == ((98, 98), (224, 224), (100, 100))
+    assert case.images.shape == (3, 3, 98, 98)
 
 
 class Sound(DATASETS.Broken):

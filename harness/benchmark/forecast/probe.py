@@ -89,7 +89,7 @@ def _counted(spec: RunSpec, loaded: PluginRegistry) -> Probe:
     from harness.engine import count_stages
 
     try:
-        return Probe(spec, count_stages(loaded.backbones[spec.backbone], spec.protocol.crop))
+        return Probe(spec, count_stages(loaded.backbones[spec.backbone], spec.seen.crop))
     except Exception as error:  # noqa: BLE001 - of a plugin: its runs will fail, and say more
         return Probe(spec, (), fault=f"{spec.backbone}: {type(error).__name__}: {error}")
 
@@ -101,7 +101,7 @@ def _probed(probe: Probe, loaded: PluginRegistry, on: On, seconds: float) -> Pro
     spec = probe.spec
     backbone = loaded.backbones[spec.backbone]
     size = BATCH if on.device == "cpu" else spec.protocol.batch_size  # four leave a card idle
-    for pixels in _smaller(spec.protocol.crop):
+    for pixels in _smaller(spec.seen.crop):
         tried = _spec(spec, pixels, size)
         network = _counted(tried, loaded).network  # it may not take fewer pixels
         if not network or _foreseen(tried, network) > seconds:
@@ -165,7 +165,7 @@ def _foreseen(spec: RunSpec, network: Sequence[StageWork]) -> float:
 
 
 def _spec(spec: RunSpec, pixels: int, size: int) -> RunSpec:
-    protocol = spec.protocol.model_copy(
+    protocol = spec.seen.model_copy(
         update={
             "batch_size": size, "eval_batch_size": size, "epochs": float(MOST_STEPS),
             "patience": None, "resize": pixels, "crop": pixels, "metric": METRIC,
@@ -176,6 +176,7 @@ def _spec(spec: RunSpec, pixels: int, size: int) -> RunSpec:
         update={
             "dataset": "probe", "strategy": "probe", "settings": {}, "protocol": protocol,
             "limit": None, "labels": None, "weights": "none", "mirrored": False,
+            "preprocessing": None,
         }
     )  # fmt: skip
 

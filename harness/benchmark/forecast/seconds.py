@@ -207,7 +207,7 @@ def _network(spec: RunSpec) -> tuple[str, str]:
 
 
 def _pixels(spec: RunSpec) -> int:
-    return spec.protocol.crop
+    return spec.seen.crop
 
 
 def _strategy(spec: RunSpec) -> str:

@@ -82,6 +82,6 @@ def ask_in_worker(question: Question, plugins: Sequence[str]) -> Answer:
 def distinct(specs: Sequence[RunSpec]) -> list[RunSpec]:
     """A run of each network, number of pixels and numeric mode."""
     found = {
-        (spec.backbone, spec.protocol.crop, spec.numeric.model_dump_json()): spec for spec in specs
+        (spec.backbone, spec.seen.crop, spec.numeric.model_dump_json()): spec for spec in specs
     }
     return list(found.values())

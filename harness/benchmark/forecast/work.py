@@ -215,7 +215,7 @@ class Networks:
         return self.known.get(self._key(spec), ())
 
     def _key(self, spec: RunSpec) -> tuple[str, str, int]:
-        return spec.backbone, spec.sources.get("backbone", ""), spec.protocol.crop
+        return spec.backbone, spec.sources.get("backbone", ""), spec.seen.crop
 
 
 def shared_once(works: Iterable[tuple[RunSpec, RunWork]]) -> dict[str, RunWork]:

@@ -11,6 +11,7 @@ from harness.api.execution import Observer, Outcome
 from harness.api.records import EpochRecord, RunSpec
 from harness.api.strategy import PhaseReport
 from harness.data.division.split import Division
+from harness.data.images import PixelForm
 
 # Of signs of life in a run: another process sends them, and nobody reads faster.
 SECONDS_BETWEEN_SIGNS = 1.0
@@ -30,16 +31,17 @@ class Group(NamedTuple):
     dataset: str
     backbone: str
     division: Division
+    form: PixelForm
 
     @classmethod
     def of(cls, spec: RunSpec) -> Group:
         """The group of a run."""
-        return cls(spec.dataset, spec.backbone, Division.of(spec))
+        return cls(spec.dataset, spec.backbone, Division.of(spec), PixelForm.of(spec.seen))
 
     @property
-    def images(self) -> tuple[str, Division]:
+    def images(self) -> tuple[str, Division, PixelForm]:
         """The images that its runs see."""
-        return self.dataset, self.division
+        return self.dataset, self.division, self.form
 
 
 @dataclass(frozen=True)

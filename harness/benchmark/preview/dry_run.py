@@ -30,6 +30,7 @@ def describe_plan(dry: DryRun) -> str:
         *_change(dry),
         *_tuning(dry.plan),
         f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
+        *_own_preprocessing(specs),
         *describe_modes(dry.plan.numeric),
         *describe_gain(dry.plan.numeric, dry.plan.device, dry.suite.protocol.crop),
         *([dry.plan.memory] if dry.plan.memory else []),
@@ -104,10 +105,26 @@ def _tuning(plan: BenchPlan) -> list[str]:
 def _protocol(suite: Suite) -> str:
     p = suite.protocol
     patience = "no early stop" if p.patience is None else f"patience {p.patience}"
+    own = "" if p.preprocessing == "protocol" else " or as each network declares"
     return (
         f"protocol {p.name}: {p.optimizer} {p.lr:g}, batch {p.batch_size}, at most {p.epochs:g} "
-        f"epochs, {patience}, {p.crop} px"
+        f"epochs, {patience}, {p.crop} px{own}"
     )
+
+
+def _own_preprocessing(specs: Sequence[RunSpec]) -> list[str]:
+    """A line for each network that sees images in its own way."""
+    found = {spec.backbone: spec.preprocessing for spec in specs}
+    return [
+        f"  {name}: {own.size} px, cut from {own.resize} ({own.interpolation}{', grey' * bool(own.grey)}), "
+        f"mean {_channels(own.mean)}, std {_channels(own.std)}"
+        for name, own in found.items()
+        if own is not None
+    ]
+
+
+def _channels(values: tuple[float, float, float] | None) -> str:
+    return " ".join(f"{value:g}" for value in values or ())
 
 
 def _datasets(dry: DryRun) -> list[str]:

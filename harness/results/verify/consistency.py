@@ -203,8 +203,7 @@ def _same_code(result: RunResult, loaded: PluginRegistry, role: str) -> bool:
         "backbone": ("backbones", result.spec.backbone),
     }[role]
     plugin = result.plugins.get(role)
-    module = loaded.owner(kind, name).module
-    return plugin is not None and provenance.source_hash(module) == plugin.source
+    return plugin is not None and loaded.source(kind, name) == plugin.source
 
 
 def _shown(value: object) -> str:

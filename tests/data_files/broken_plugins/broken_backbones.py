@@ -6,7 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import ClassVar
 
-from harness import Backbone, Weights, hookimpl
+from harness import Backbone, Preprocessing, Weights, hookimpl
 
 
 def toy(classes, **replaced):
@@ -16,6 +16,14 @@ def toy(classes, **replaced):
     from torch import nn
 
     return nn.Sequential(OrderedDict(children | replaced))
+
+
+def flat(classes):
+    """One that takes images of 64 px and no others."""
+    from torch import nn
+
+    head = OrderedDict(flat=nn.Flatten(), fc=nn.Linear(10 * 64 * 64, classes))
+    return toy(classes, head=nn.Sequential(head))
 
 
 class Broken(Backbone):
@@ -142,10 +150,16 @@ class LogitsShape(Broken):
     message = "images [1, 3, 48, 48] cannot be passed: "
 
     def build(self, classes):
-        from torch import nn
+        return flat(classes)
 
-        flat = OrderedDict(flat=nn.Flatten(), fc=nn.Linear(10 * 64 * 64, classes))
-        return toy(classes, head=nn.Sequential(flat))
+
+class LogitsShapeDeclared(Broken):
+    name: str = "breaks-logits-shape-declared"
+    message = "images [1, 3, 96, 96] cannot be passed: "
+    preprocessing: Preprocessing | None = Preprocessing(multiple=32, bounds=(64, 96))
+
+    def build(self, classes):
+        return flat(classes)
 
 
 class LogitsShapeClasses(Broken):

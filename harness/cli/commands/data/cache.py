@@ -13,6 +13,7 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.data.cache import CachedDataset
+    from harness.data.images import PixelForm
 
 DAY = 86400.0
 
@@ -73,6 +74,8 @@ def _as_json(stored: CachedDataset) -> dict[str, object]:
         "images": entry.count,
         "resize": entry.resize,
         "crop": entry.crop,
+        "interpolation": entry.interpolation,
+        "grey": entry.grey,
         "bytes": stored.bytes,
         "used": _date(stored.used),
         "current": stored.current,
@@ -88,7 +91,7 @@ def _print(found: tuple[CachedDataset, ...], place: str, *, pruned: bool) -> Non
             [
                 stored.entry.dataset,
                 str(stored.entry.count),
-                f"{stored.entry.crop} px",
+                _form(stored.entry.form),
                 megabytes(stored.bytes),
                 _date(stored.used),
                 "yes" if stored.current else "no: other libraries",
@@ -99,6 +102,12 @@ def _print(found: tuple[CachedDataset, ...], place: str, *, pruned: bool) -> Non
     total = megabytes(sum(stored.bytes for stored in found))
     done = "removed from" if pruned else "in"
     click.echo(f"{len(found)} entries, {total}, {done} {place}")
+
+
+def _form(form: PixelForm) -> str:
+    """The size, and what is not as usual."""
+    by = "" if form.interpolation == "bilinear" else f", {form.interpolation}"
+    return f"{form.crop} px{by}" + ", grey" * form.grey
 
 
 def _date(seconds: float) -> str:

@@ -111,10 +111,8 @@ def _no_need(dataset: Dataset) -> str:
 def _weights_jobs(
     names: tuple[str, ...], suite: Suite | None, loaded: PluginRegistry, access: Access
 ) -> list[Callable[[], str]]:
-    from harness.utils.names import choose
-
     of_suite = suite.backbones if suite and suite.weights == "default" else ()
-    chosen = choose(names or of_suite, loaded.backbones, "backbone", of_suite if names else ())
+    chosen = loaded.choose_backbones(names or of_suite, of_suite if names else ())
     found = [loaded.backbones[name] for name in chosen]
     published = [one for one in found if one.weights is not None and one.weights.enum is not None]
     return [partial(_fetch_weights, one, access) for one in published]
