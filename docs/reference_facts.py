@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from harness.api.leaderboard import Leaderboard, Track
-from harness.api.records import RunResult, Suite
+from harness.api.records import Plan, RunResult, Suite
 from harness.leaderboard.boards import rank_folder
 from harness.leaderboard.statistics import add_statistics, least_found
 from harness.plugins.registry import load_plugins
@@ -75,7 +75,7 @@ def read(folder: Path) -> Facts:
     log = folder / "log.txt"
     return Facts(
         board=board,
-        suite=suite,
+        suite=_of_all_calls(suite, plan),
         whole=loaded.suites[suite.name].datasets if suite.name in loaded.suites else suite.datasets,
         asked=len(plan.runs),
         results=store.results(),
@@ -83,6 +83,17 @@ def read(folder: Path) -> Facts:
         simple=_json(folder / "simple.json", {"splits": []})["splits"],
         anchor=_json(folder / "anchor.json", []),
         log=log.read_text(encoding="utf-8") if log.is_file() else "",
+    )
+
+
+def _of_all_calls(suite: Suite, plan: Plan) -> Suite:
+    """The suite with all that any call asked of it; a plan keeps that of the last call."""
+    axes = {"datasets": "dataset", "strategies": "strategy", "seeds": "seed"}
+    return suite.model_copy(
+        update={
+            axis: tuple(sorted({getattr(line, name) for line in plan.runs}))
+            for axis, name in axes.items()
+        }
     )
 
 
