@@ -6,6 +6,10 @@ from command import Cli
 from hypothesis import settings
 from places import TOY
 
+# Importing readline, as pytest does, sets them where there is no terminal: text would be wrapped.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 settings.register_profile(
     "harness",
     deadline=None,  # a busy machine is no failure

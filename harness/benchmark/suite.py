@@ -392,7 +392,7 @@ def _splits(request: BenchRequest, suite: Suite) -> object:
 def _settings(suite: Suite, request: BenchRequest, loaded: PluginRegistry) -> dict[str, Any]:
     """Settings and protocol after `--set TARGET.FIELD=VALUE` and `--epochs`."""
     settings = {name: dict(values) for name, values in suite.settings.items()}
-    protocol = {**dict(suite.protocol), **suite.protocol.model_dump(mode="json")}
+    protocol = {**dict(suite.protocol), **suite.protocol.model_dump()}
     changed: list[str] = []
     for option in request.sets:
         target, path, value = _parse_set(option)

@@ -299,7 +299,7 @@ class _Fixed(torch.autograd.Function):
 
 @contextlib.contextmanager
 def fixed_norms(network: nn.Module) -> Iterator[None]:
-    """Inside the block, batch norms in eval mode with frozen scales take the short way back."""
+    """Inside the block, frozen batch norms in eval mode take the short way back."""
     chosen = [m for m in network.modules() if type(m) is nn.BatchNorm2d and _is_fixed(m)]
     for module in chosen:
         vars(module)["forward"] = partial(_apply, module)
@@ -312,7 +312,8 @@ def fixed_norms(network: nn.Module) -> Iterator[None]:
 
 def _is_fixed(module: nn.BatchNorm2d) -> bool:
     known = module.running_mean is not None and module.affine
-    return known and not module.training and not module.weight.requires_grad
+    learns = module.affine and (module.weight.requires_grad or module.bias.requires_grad)
+    return known and not module.training and not learns
 
 
 def _apply(module: nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -100,7 +100,8 @@ PAPER = Suite(
         **dict.fromkeys(
             (
                 "class_weights", "norm", "momentum", "charge_looks", "validation_share",
-                "test_share", "split_seed", "lp-ft.probe", "lp-ft.ft_rate",
+                "test_share", "split_seed", "lp-ft.probe", "lp-ft.ft_rate", "interpolation",
+                "grey", "preprocessing",
             ),
             CHOSEN,
         ),

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from command import bench, runs
@@ -164,7 +165,8 @@ def test_an_interrupt_while_workers_import_is_one_line(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")},
+        env=os.environ
+        | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(TOY).parent)},
     )
     server = re.compile(r"multiprocessing.forkserver")
     while called.poll() is None and not any(server.search(one) for one in commands(called.pid)):

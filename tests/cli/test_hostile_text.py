@@ -1,6 +1,7 @@
 """Names and texts of anybody's records, manifests and plugins do nothing to a terminal or a log."""
 
 import json
+import re
 import shutil
 import unicodedata
 import zipfile
@@ -185,7 +186,7 @@ def test_the_gate_in_ci(folder, harness_cli, tmp_path):
         value["error"] = {"kind": HOSTILE, "message": HOSTILE}
         (worse / "failed" / path.name).write_text(json.dumps(value))
         path.unlink()
-    files = {name: tmp_path / name for name in ("junit", "markdown", "json", "sarif")}
+    files = {name: tmp_path / name for name in ("junit", "markdown", "figures", "sarif")}
     options = [part for name, path in files.items() for part in (f"--{name}", path)]
     summary = tmp_path / "summary.md"
     done = harness_cli(
@@ -195,8 +196,9 @@ def test_the_gate_in_ci(folder, harness_cli, tmp_path):
     lines = done.output.split("\n")
     commands = [line for line in lines if line.strip().startswith("::")]
     assert commands
-    assert all(line.startswith("::error title=harness check::") for line in commands)
-    assert_harmless("\n".join(line.replace("::error title", "") for line in lines))
+    own = re.compile("^::(error|notice) title=harness check::")
+    assert all(map(own.match, commands))
+    assert_harmless("\n".join(own.sub("", line) for line in lines))
     for path in (*files.values(), summary):
         assert_harmless(path.read_text())
 
@@ -242,6 +244,10 @@ def harness_commands(cli):
     def shout():
         click.echo(TEXT)
         print(TEXT)
+
+    @cli.command()
+    def fall():
+        raise ValueError(TEXT)
 """
 BROKEN = "raise RuntimeError({text!r})\n"
 
@@ -309,11 +315,8 @@ def test_a_message_of_several_lines_is_one_message(harness_cli, tmp_path):
 
 def test_a_traceback(tmp_path):
     """Of a fault that nobody foresaw, printed as Python would, in a process of its own."""
-    (tmp_path / "plugin.py").write_text(
-        PLUGIN.format(text=HOSTILE).replace("raise Data", "raise Value")
-    )
-    done = python(
-        "-m", "harness", "-p", tmp_path / "plugin.py", "data", "audit", "images", exit_code=1
-    )
+    (tmp_path / "plugin.py").write_text(PLUGIN.format(text=HOSTILE))
+    done = python("-m", "harness", "-p", tmp_path / "plugin.py", "fall", exit_code=1)
+    assert "Traceback" in done.stderr
     assert_harmless(done.stderr)
     assert "owned" in done.stderr
