@@ -117,7 +117,7 @@ def _carry_out(call: Call) -> BenchResult:
             with ProgressReporter(
                 loaded, specs, keeper.keep, remaining, profile=profile, tracking=tracking
             ) as reporter:
-                execute_runs(specs, setup, loaded, reporter, plan.jobs)
+                execute_runs(specs, setup, loaded, reporter, plan.jobs, aside=bool(outlook.spoiled))
 
         def decode_again(name: str) -> None:
             nonlocal setup
@@ -186,6 +186,11 @@ def _tell_outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: 
         outlook = look_ahead(plan, todo, store.results(), call)
     for line in outlook.lines():
         call.say(line)
+    if outlook.spoiled:
+        call.say(
+            f"planning, the plugins changed what runs share, which cannot be put back "
+            f"({', '.join(dict.fromkeys(outlook.spoiled))}): the runs after it go on in a new process"
+        )
     return outlook
 
 

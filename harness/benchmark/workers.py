@@ -40,9 +40,14 @@ def execute_runs(
     loaded: PluginRegistry,
     events: RunListener,
     jobs: int = 1,
+    *,
+    aside: bool = False,
 ) -> None:
-    """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there."""
-    if jobs <= 1:
+    """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there.
+
+    `aside`: none of them in this process, be it a single job.
+    """
+    if jobs <= 1 and not aside:
         _in_process(specs, setup, loaded, events)
     else:
         ProcessWorkers(specs, setup, loaded, events).work(min(jobs, len(specs)))

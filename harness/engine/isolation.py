@@ -362,7 +362,7 @@ def _places() -> Iterator[tuple[str, Any]]:
         np.random, np.linalg, builtins, math, random,
     ]  # fmt: skip
     names = ("harness", "torch.nn.modules", "torch.optim", "torch.utils.data")
-    for name, module in sorted(sys.modules.items()):
+    for name, module in sorted(sys.modules.copy().items()):  # another thread may import
         own = name.split(".")[0].startswith("harness")  # the plugins that come along, too
         if own or name.startswith(names):
             modules.append(module)
@@ -370,7 +370,7 @@ def _places() -> Iterator[tuple[str, Any]]:
     for module in dict.fromkeys(modules):
         yield module.__name__, module
         if module not in (torch, np, builtins):
-            own_classes = [one for one in vars(module).values() if isinstance(one, type)]
+            own_classes = [one for one in vars(module).copy().values() if isinstance(one, type)]
             classes |= {
                 one for one in own_classes if one.__module__.startswith(("harness", "torch."))
             }
@@ -434,7 +434,7 @@ def _functions(place: Any) -> dict[str, Any]:  # noqa: ANN401 - a module or a cl
     own = isinstance(place, types.ModuleType) and place.__name__.split(".")[0] == "harness"
     return {
         name: value
-        for name, value in vars(place).items()
+        for name, value in vars(place).copy().items()
         if not (name.startswith("__") and name.endswith("__") and not callable(value))
         and not isinstance(value, types.ModuleType)
         and (

@@ -122,8 +122,8 @@ def test_files_of_a_dataset_are_counted_while_they_are_read(monkeypatch):
 def test_an_interrupt_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch):
     execute = line.execute_runs
 
-    def stopped(specs, *given):
-        execute(specs[:2], *given)
+    def stopped(specs, *given, **more):
+        execute(specs[:2], *given, **more)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

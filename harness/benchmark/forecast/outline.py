@@ -14,6 +14,7 @@ from harness.api.strategy import (
     Params,
     Phase,
     PhaseReport,
+    SolveHead,
     Strategy,
 )
 from harness.errors import HarnessError
@@ -102,6 +103,8 @@ def directives(
             with contextlib.suppress(Exception):  # its text may raise, too; the run will tell
                 why = str(error)
             raise HarnessError(f"{strategy.name} cannot be asked for its phases: {why}") from error
+        if not isinstance(directive, Phase | SolveHead):
+            raise HarnessError(f"{strategy.name} yields what is neither Phase nor SolveHead")
         yield directive, outline.looks - before
         outline.epochs_left = max(0.0, outline.epochs_left - directive.epochs)
         report = report_of(directive.name, directive.epochs, outline.steps_per_epoch)

@@ -7,7 +7,7 @@ this one with its state put back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.api.records import RunSpec
 from harness.benchmark.forecast.probe import On, Probe, probe_networks
@@ -39,10 +39,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Run id -> work, as far as it is known, and what came of each network that was asked for."""
+    """Run id -> work, as far as it is known, and what came of each network that was asked for.
+
+    `spoiled`: what plugins changed in this process and cannot be put back; no run may use it.
+    """
 
     works: Mapping[str, RunWork] = field(default_factory=dict)
     probes: Sequence[Probe] = ()
+    spoiled: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -68,8 +72,9 @@ def ask_apart(question: Question, loaded: PluginRegistry) -> Answer:
 
     isolation = Isolation(question.on.threads)
     try:
-        with isolation.around((*question.specs, *question.tried)[0]):
-            return ask(question, loaded)
+        with isolation.around((*question.specs, *question.tried)[0]) as traces:
+            answer = ask(question, loaded)
+        return replace(answer, spoiled=tuple(traces.left)) if traces.fresh else answer
     finally:
         isolation.leave()
 

@@ -56,6 +56,7 @@ class Outlook:
         faults: networks that could not be tried, and why.
         decides: the smallest average difference that the plan decides; None: it decides nothing.
         more: the same call with the fewest seeds that decide; None: it has them.
+        spoiled: what plugins, asked for it, changed in this process for good: runs need another.
     """
 
     works: Mapping[str, RunWork]
@@ -64,6 +65,7 @@ class Outlook:
     faults: tuple[str, ...]
     decides: float | None
     more: More | None
+    spoiled: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """What a person reads of it; nothing where no run is to be made."""
@@ -139,7 +141,7 @@ def look_ahead(
     answer = _ask(question, plan, call) if known else Answer()
     # Hardly anything of it but the import of torch, where it was not imported yet.
     imports = time.perf_counter() - began if fresh and "torch" in sys.modules else 0.0
-    works, faults = answer.works, answer.faults
+    works, faults, spoiled = answer.works, answer.faults, answer.spoiled
     paces = Paces(Seen.of(result, on) for result in results)
     new = [one for one in distinct(known) if one.run_id in works and not paces.knows(one)]
     if new and (call.dry or _long(works, plan.jobs)):
@@ -148,7 +150,7 @@ def look_ahead(
             f"trying how fast this machine trains {names}: batches of 4, at most {PROBING:.0f} s in all"
         )
         tried = _ask(replace(question, tried=new, limit=PROBING), plan, call)
-        faults += tried.faults
+        faults, spoiled = faults + tried.faults, spoiled + tried.spoiled
         paces = Paces([*paces.seen, *map(Seen.by, tried.probes)])
     elif new:
         paces = Paces([*paces.seen, *(Seen.assumed(spec, SLOW) for spec in new)])
@@ -162,6 +164,7 @@ def look_ahead(
         faults=tuple(dict.fromkeys(faults)),
         decides=reach(design) if design else None,
         more=_more(plan, design, found, call) if design else None,
+        spoiled=spoiled,
     )
 
 
