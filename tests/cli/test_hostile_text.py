@@ -286,7 +286,10 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
-@pytest.mark.parametrize(("command", "shows"), [("data audit", True), ("bench --dry-run", False)])
+@pytest.mark.parametrize(
+    ("command", "shows"),
+    [("data audit", True), ("bench --backbones resnet50-mini --dry-run", False)],
+)
 def test_folders(harness_cli, tmp_path, images, command, shows):
     args = (*command.split(), "--data", f"mine={images}")
     done = harness_cli(*args, HARNESS_CACHE=str(tmp_path / "cache"))
