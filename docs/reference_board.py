@@ -32,6 +32,7 @@ from reference_facts import (
 )
 
 from harness.api.leaderboard import DataNote, Row, Track
+from harness.leaderboard.conclusion import conclude
 from harness.utils import text
 from harness.utils.text import NOTHING
 
@@ -80,6 +81,7 @@ def _opening(facts: Facts) -> Iterator[str]:
         f"at {text.plural(rates, 'rate')}, {text.plural(len(suite.seeds), 'seed')}, {facts.scope}."
     )
     yield from suite.notes
+    yield f"[By rule](conclusions.md): {' '.join(conclude(facts.board))}"
     if cut := [name for name in facts.whole if name not in suite.datasets]:
         yield f"Left out of the suite's sets: {', '.join(cut)}."
     yield ""

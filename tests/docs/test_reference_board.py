@@ -135,7 +135,10 @@ def test_the_page_begins_with_what_is_there_and_what_the_start_is(script):
     assert found[3] == "Start: made again. Nothing can be passed on."
     whole = lines(script, made_facts(script, asked=47, whole=(*SETS, "real-histology")))
     assert whole[2].startswith("All 47 runs")
-    assert whole[4] == "Left out of the suite's sets: real-histology."
+    assert whole[4].startswith(
+        "[By rule](conclusions.md): Ahead of full-ft on average over these 2 "
+    )
+    assert whole[5] == "Left out of the suite's sets: real-histology."
 
 
 def test_gains_are_said_by_their_verdicts(script):
