@@ -166,7 +166,7 @@ class Observer:
         """`done` is the share of the run's budget that is spent, 0 to 1: of engines without steps."""
 
     def working(self, part: str, done: int, total: int) -> None:
-        """How far a part of the run is, after every step and batch of it.
+        """Progress of a part of the run, told after every step and batch of it.
 
         'train' counts the steps of the whole run's budget, 'features' and 'evaluate' the images of
         what is passed through the network now.

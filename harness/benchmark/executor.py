@@ -155,7 +155,7 @@ class RunExecutor:
         return Outcome(result, outcome.predictions, external=outcome.external)
 
     def _circumstances(self, result: RunResult) -> dict[str, Any]:
-        """What seconds of another run can be estimated by from those of this one."""
+        """Facts of this run by which the seconds of another are estimated."""
         found: dict[str, Any] = {"packed": self.setup.packed, "jobs": self.setup.jobs}
         if result.status == "ok":
             found["network"] = self._network(result.spec)

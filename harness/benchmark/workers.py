@@ -242,7 +242,7 @@ def _starting(device: str, threads: int) -> Iterator[None]:
 def carry_out_aside(
     function: Callable[..., T], given: Sequence[Any], device: str, threads: int
 ) -> T:
-    """What a function of a module returns, called in a process as those that carry runs out.
+    """The value of a function of a module, called in a process as those that carry runs out.
 
     Raises:
         HarnessError: the process ended without an answer.

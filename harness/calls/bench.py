@@ -297,7 +297,7 @@ def _failures(failed: list[RunResult]) -> str:
 
 
 def _own(result: RunResult) -> list[str]:
-    """What took part in a run and does not come with the harness."""
+    """Parts of a run that do not come with the harness."""
     names = {"strategy": result.spec.strategy, "backbone": result.spec.backbone}
     return [
         name

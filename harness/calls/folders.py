@@ -147,7 +147,7 @@ def _points(told: str, points: str) -> float:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification found; as text it is what `harness verify` prints.
+    """Findings of a verification; as text it is what `harness verify` prints.
 
     Attributes:
         runs, failed: finished and failed runs that were looked at.
@@ -172,7 +172,7 @@ class Verification:
         return not self.problems
 
     def to_dict(self) -> dict[str, object]:
-        """What `--json` prints."""
+        """The text that `--json` prints."""
         return {
             "holds": self.holds,
             "runs": self.runs,

@@ -59,7 +59,7 @@ class Session:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """What every call of a function of `harness` takes."""
+        """Arguments that every function of `harness` takes."""
         return {"plugins": self.plugins, "strict_plugins": self.strict, "offline": self.offline}
 
     @property

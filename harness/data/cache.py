@@ -83,7 +83,7 @@ class CacheEntry(Extended):
 
     @property
     def form(self) -> PixelForm:
-        """What its images look like."""
+        """Form of its images."""
         return PixelForm(self.resize, self.crop, self.interpolation, self.grey)
 
     @property

@@ -92,7 +92,7 @@ GREY = (19595, 38470, 7471)
 
 
 class PixelForm(NamedTuple):
-    """What decoded images look like: everything of a preprocessing but mean and std."""
+    """Form of decoded images: everything of a preprocessing but mean and std."""
 
     resize: int
     crop: int

@@ -60,7 +60,7 @@ def sort_by_question(
 
 
 def describe_change(before: Plan, after: Plan) -> str:
-    """What a folder will rank, where a call asks it for other units than it was asked for; else empty."""
+    """Text on what a folder will rank, where a call asks for other units than before; else empty."""
     if not before.runs:
         return ""
     old, new = (sort_by_question([], plan).tracks for plan in (before, after))

@@ -17,7 +17,7 @@ POINTS = 100.0
 def describe_tuning(
     units: Iterable[Sequence[TrialRun]], knob: str, selection: Selection
 ) -> TunedRow | None:
-    """What was tried and chosen for a row, unit by unit; None: nothing was."""
+    """Figures on what was tried and chosen for a row; None: nothing was."""
     from harness.stats.aggregate import expected_best  # with numpy, which plain ranking needs not
 
     units = [list(trials) for trials in units if trials]

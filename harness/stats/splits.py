@@ -1,4 +1,4 @@
-"""What the runs of one cell show of their gain, over one split of a dataset or over several.
+"""Gains of the runs of one cell, over one split of a dataset or over several.
 
 Over several random splits the unit is the split: its gain is the mean over its seeds, and splits
 vary by the images that they test, by those that they train on, and by seeds.  Training parts

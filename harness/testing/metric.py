@@ -64,7 +64,7 @@ class MetricCase:
 
     @cached_property
     def fault(self) -> Exception | None:
-        """What it does instead of giving a number for ordinary predictions; None: it gives one."""
+        """Fault in place of a number for ordinary predictions; None: it gives one."""
         for logits, targets in self.predictions:
             try:
                 _figure(self, logits, targets)

@@ -179,7 +179,7 @@ class StrategyCase:
 
     @cached_property
     def kept(self) -> str:
-        """What a second run with the same object shows of the first; empty: nothing."""
+        """Traces of the first run in a second one with the same object; empty: none."""
         plain, used = self.plain, self.strategy.model_copy(deep=True)
         before = _state(used)
         with suppress(Exception):  # 'runs' is blamed for it
@@ -201,7 +201,7 @@ class StrategyCase:
 
 
 def _state(strategy: Strategy) -> dict[str, bytes | str]:
-    """What an object and its classes hold now, comparable: attribute -> its bytes."""
+    """State of an object and its classes, comparable: attribute -> its bytes."""
     found = {**(strategy.__pydantic_private__ or {}), **vars(strategy)}
     for kind in type(strategy).__mro__:
         if issubclass(kind, Strategy) and kind is not Strategy:

@@ -273,7 +273,7 @@ def prepare(folder: Path) -> None:
 
 @contextlib.contextmanager
 def unmade_on_error(folder: Path) -> Iterator[None]:
-    """Where the block ends in an error, folders that it made go again, if they hold but a lock.
+    """Remove folders that the block made where it ends in an error, if they hold but a lock.
 
     `folder` and those that it is in.
     """

@@ -1,4 +1,4 @@
-"""What a call is at: whoever does something that may take long says so, wherever it is.
+"""Signs of what a call is at: whoever does something that may take long says so, wherever it is.
 
 Nobody has to be asked, and it costs nothing where no signs of life are shown (`pulse`).
 """

@@ -32,7 +32,7 @@ FILL = 8e-8  # seconds to draw a parameter and find memory for its copies (assum
 
 @dataclass(frozen=True)
 class On:
-    """What runs are carried out on: `device` as torch names it, `threads` of the process."""
+    """Device and threads that runs are carried out on: `device` as torch names it, `threads` of the process."""
 
     device: str
     threads: int

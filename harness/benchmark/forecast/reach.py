@@ -26,7 +26,7 @@ ASSUMED = (
 
 @dataclass(frozen=True)
 class Design:
-    """What a plan repeats.
+    """Repetitions of a plan.
 
     Attributes:
         tests: of each dataset, class -> images in test of each group.
@@ -46,7 +46,7 @@ class Design:
 
     @property
     def repeats(self) -> int:
-        """What counts towards a verdict: splits where there are several, else seeds."""
+        """Units that count towards a verdict: splits where there are several, else seeds."""
         return self.splits if self.splits > 1 else self.seeds
 
 

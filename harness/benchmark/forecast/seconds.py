@@ -31,7 +31,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one run, or a probe, showed.
+    """Speed that one run, or a probe, showed.
 
     Attributes:
         spec: the run; of a probe, one that it stands for.
@@ -49,7 +49,7 @@ class Seen:
 
     @classmethod
     def of(cls, result: RunResult, here: On) -> Seen | None:
-        """What a finished run shows of this machine; None: nothing, for it was made elsewhere."""
+        """Speed of this machine by a finished run; None: it was made elsewhere."""
         place, cost = result.environment, result.cost.alone
         if place is None or place.machine != provenance.machine():
             return None
@@ -69,7 +69,7 @@ class Seen:
 
     @classmethod
     def by(cls, probe: Probe) -> Seen | None:
-        """What a probe shows; None: no step was made."""
+        """Speed by a probe; None: no step was made."""
         if not probe.operations:
             return None
         return cls(probe.spec, probe.operations, probe.seconds, probe.beside, 1.0, "probe")

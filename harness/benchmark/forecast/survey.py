@@ -1,4 +1,4 @@
-"""What has to be asked of plugins before runs are foretold: networks counted, phases yielded, steps tried.
+"""Questions to plugins before runs are foretold: networks counted, phases yielded, steps tried.
 
 Their code may do anything, so where runs follow it is called as in a run: in another process, or in
 this one with its state put back.
@@ -18,7 +18,7 @@ from harness.plugins.registry import PluginRegistry, load_plugins
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked; it can be sent to another process.
+    """A question; it can be sent to another process.
 
     Attributes:
         specs: runs that are to be made, of datasets that are here.
@@ -50,7 +50,7 @@ class Answer:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What the code of networks raised."""
+        """Faults that the code of networks raised."""
         return tuple(probe.fault for probe in self.probes if probe.fault)
 
 

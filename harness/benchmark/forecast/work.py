@@ -59,7 +59,7 @@ class PhaseWork:
     frontier: int
 
     def after(self, steps: int, steps_per_epoch: int) -> float:
-        """What is done of it once the run has made so many steps."""
+        """The part of it that is done once the run has made so many steps."""
         made = min(steps, self.last) - self.first
         if made < 0 or (made == 0 and self.last > self.first):
             return 0.0
@@ -90,7 +90,7 @@ class RunWork:
         return self.after(self.steps) + self.test
 
     def after(self, steps: int) -> float:
-        """What is done once so many steps of the run are made, and the validations after them.
+        """Work that is done once so many steps of the run are made, and the validations after them.
 
         At the last step that is everything but the test.
         """

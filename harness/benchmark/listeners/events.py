@@ -18,7 +18,7 @@ SECONDS_BETWEEN_SIGNS = 1.0
 
 
 class Working(NamedTuple):
-    """How far a part of a run is; `done` of `total` steps or images, or a share of 1."""
+    """Progress of a part of a run; `done` of `total` steps or images, or a share of 1."""
 
     part: str
     done: float

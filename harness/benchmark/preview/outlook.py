@@ -47,7 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is foretold of the runs that are to be made.
+    """Forecast of the runs that are to be made.
 
     Attributes:
         works: run id -> work, as far as it is known.
@@ -68,7 +68,7 @@ class Outlook:
     spoiled: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """What a person reads of it; nothing where no run is to be made."""
+        """Lines that a person reads of it; nothing where no run is to be made."""
         return [*_time(self), *_decides(self)] if self.estimate is not None else []
 
 
@@ -190,7 +190,7 @@ def _long(works: Mapping[str, RunWork], jobs: int) -> bool:
 
 
 def _design(plan: BenchPlan) -> Design | None:
-    """What the plan repeats; None: there is nothing to compare, or that cannot be foretold."""
+    """Repetitions of the plan; None: there is nothing to compare, or that cannot be foretold."""
     suite = plan.resolved.suite
     infos = [plan.datasets.get(name) for name in suite.datasets]
     if suite.primary not in SCORED or CONTROL not in suite.strategies:
