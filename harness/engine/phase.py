@@ -61,6 +61,7 @@ class PhaseRun:
         self.losses: list[Tensor] = []
         self.scores: list[float | None] = []
         self.stopped = False
+        self.own = state.selection.afresh() if phase.keep else None
 
     def run(self) -> PhaseReport:
         """Train until the phase's last step or until patience runs out."""
@@ -74,6 +75,8 @@ class PhaseRun:
         budget.spent = budget.epochs if self.stopped else budget.spent + self.phase.epochs
         if not empty:
             state.optimizer_state = self.optimizer.state()
+        if self.own is not None:
+            state.kept[self.phase.name] = self.own.kept()
         return self._report(cached, state.clock.now() - started)
 
     def _report(self, cached: int, seconds: float) -> PhaseReport:
@@ -223,6 +226,8 @@ class PhaseRun:
         epoch = state.budget.epochs
         if phase.select:
             state.selection.remember(score, logits, phase.name, epoch)
+        if self.own is not None:
+            self.own.remember(score, logits, phase.name, epoch)
         lr = state.lr * self.schedule.factor(state.budget.steps - 1)
         record = EpochRecord(
             phase=phase.name, epoch=epoch, train_loss=train_loss, score=score, lr=lr,
