@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from by_hand import LR, ByHand
 from places import DATA_FILES
-from toys import ToyVgg, own_network, toy_run
+from toys import ToyVgg, toy_run
 
+from harness import ParameterInfo
 from harness.engine import run
-from harness_auto_rgn_biotune import AutoRGNBioTune
+from harness_auto_rgn_biotune import AutoRGNBioTune, multipliers
 from harness_delta import Delta
 from harness_wise_ft import WiseFt
 
@@ -196,14 +197,23 @@ def test_wise_ft_of_a_network_without_batch_norm_has_its_ends_on_the_line():
         assert result.phases[-1].scores == (best,)
 
 
-def test_a_weight_that_is_zero_leaves_its_module_at_the_full_rate():
-    spec, resources = toy_run(AutoRGNBioTune(), epochs=2.0)
-    own = own_network(spec, resources)
-    with torch.no_grad():
-        resources.start.state["layer1.norm.weight"].zero_()
-    assert own.initial["layer1.norm.weight"].norm() > 0
+def test_a_module_that_cannot_be_measured_has_the_full_rate():
+    """One without a weight, one whose weight is zero, and one that did not learn."""
 
-    phases = run(spec, resources).result.phases
+    def info(module, norm=2.0):
+        return ParameterInfo("stage", "kernel", (2,), pretrained=True, norm=norm, module=module)
 
-    assert [phase.name for phase in phases] == ["epoch-1", "epoch-2"]
-    assert max(phases[1].rates.values()) <= 1.0
+    parameters = {
+        "a.weight": info("a"), "a.bias": info("a", 5.0), "b.weight": info("b", 0.0),
+        "b.bias": info("b", 0.0), "token": info(""), "c.weight": info("c"), "d.weight": info("d", 4.0),
+    }  # fmt: skip
+    gradients = {name: torch.tensor([3.0, 4.0]) for name in parameters if name != "c.weight"}
+
+    found = multipliers(parameters, gradients)
+
+    assert found == {
+        "a.weight": 1.0, "a.bias": 1.0, "b.weight": 1.0, "b.bias": 1.0, "token": 1.0,
+        "c.weight": 1.0, "d.weight": 0.5,
+    }  # fmt: skip
+    still = {name: torch.zeros(2) for name in parameters}
+    assert multipliers(parameters, still)["a.weight"] == 0.0
