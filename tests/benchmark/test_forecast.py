@@ -278,6 +278,16 @@ def test_splits_help_less_the_more_of_the_images_they_test():
     assert reach(replace(split, test_share=0.4)) > reach(split) > reach(replace(split, splits=6))
 
 
+def test_images_of_a_group_count_for_less():
+    """By hand: two classes of ten groups of ten images, alike by .4; three seeds."""
+    grouped = replace(DESIGN, tests=[{"a": (10,) * 10, "b": (10,) * 10}])
+    images = 0.05 / 200 * (1 + 9 * 0.4)
+    by_chance = 0.12 / 200 / 3 + 2 * 0.01**2 / 3
+    total = images + by_chance
+    df = total**2 / (images**2 / 18 + by_chance**2 / 2)
+    assert reach(grouped) == pytest.approx(least_found(Estimate(0.0, total**0.5, df, 3), 1))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"seeds": 2}, {"seeds": 5, "splits": 2}, {"strategies": 1}, {"tests": []}, {"tests": [{"a": (5,), "b": (1, 1)}]}],
