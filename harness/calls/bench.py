@@ -30,6 +30,7 @@ from harness.calls.arguments import (
 from harness.calls.results import Results
 from harness.plugins.discovery import DISTRIBUTION
 from harness.plugins.registry import PluginRegistry
+from harness.utils.text import plural
 
 Precision = Literal["auto", "float32", "bf16", "fp16", "float64"]
 
@@ -273,14 +274,15 @@ def _without_weights(result: BenchResult) -> str:
 def _without_external(result: BenchResult) -> str:
     without = result.without_external
     head = (
-        f"{len(without)} finished runs lack a further test set (those that kept no weights are trained "
+        f"{plural(len(without), 'finished run')} without a further test set (those that kept no weights are trained "
         "again with --retrain-for-external):"
     )
     return "\n".join([head, *(f"  {spec.cell}, seed {spec.seed}: {why}" for spec, why in without)])
 
 
 def _failures(failed: list[RunResult]) -> str:
-    lines = [f"{len(failed)} runs failed (--retry-failed runs them again; details in failed/):"]
+    again = f"--retry-failed runs {'it' if len(failed) == 1 else 'them'} again"
+    lines = [f"{plural(len(failed), 'run')} failed ({again}; details in failed/):"]
     alike: dict[str, list[RunResult]] = {}
     for result in sorted(failed, key=lambda one: (one.spec.cell, one.spec.seed)):
         message = result.error.headline if result.error else result.status

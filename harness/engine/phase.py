@@ -14,7 +14,7 @@ from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import Phase, PhaseReport
 from harness.engine import isolation
 from harness.engine.batches import Batches, Source
-from harness.engine.evaluate import Place, predict, source_at
+from harness.engine.evaluate import Place, estimate_norms, predict, source_at
 from harness.engine.model import NORMS
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule, decays, multipliers
 from harness.engine.state import RunState
@@ -294,22 +294,3 @@ class Average:
     def put(self, values: Mapping[str, Tensor]) -> None:
         for name, parameter in self.learning.items():
             parameter.copy_(values[name])
-
-
-@torch.no_grad()
-def estimate_norms(network: nn.Module, source: Source, batches: Batches) -> None:
-    """Set the running statistics of the learning norm layers to those of one pass over `source`.
-
-    Averaged weights never saw a batch, so the statistics gathered on the way do not fit them.
-    """
-    norms = [m for m in network.modules() if isinstance(m, NORMS) and m.training]
-    momenta = [getattr(m, "momentum", None) for m in norms]
-    for norm in norms:
-        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001 - all batch norms
-            norm.reset_running_stats()
-            norm.momentum = None
-    for number in range(batches.per_epoch):
-        network(source.inputs(batches.at(number)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001
-            norm.momentum = momentum

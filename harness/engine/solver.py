@@ -17,8 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import Interpolate, PhaseReport, SolveHead
 from harness.engine.batches import Batches
-from harness.engine.evaluate import predict, source_at
-from harness.engine.phase import estimate_norms
+from harness.engine.evaluate import estimate_norms, predict, source_at
 from harness.engine.state import RunState, SplitData
 from harness.errors import PhaseError
 from harness.utils.names import did_you_mean

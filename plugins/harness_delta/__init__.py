@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass
 class FeatureDistance:
     """The protocol's loss + alpha / 2 sum_j mean (F_j(x) - F0_j(x))^2.
 
@@ -21,7 +21,7 @@ class FeatureDistance:
 
     alpha: float
     stages: tuple[str, ...]
-    capturable: ClassVar[bool] = True
+    capturable: bool = True
 
     def __call__(self, model: "nn.Module", batch: Batch) -> "Tensor":
         """The loss of a batch, scalar."""

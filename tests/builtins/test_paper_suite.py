@@ -168,7 +168,7 @@ def test_each_backbone_is_planned(hub, backbone, harness_cli):
         "bench", "paper-2024", "--dry-run", "--offline", *LIMITED, "--backbones", backbone
     )
 
-    assert "40 runs = 5 datasets x 1 backbones x 8 strategies x 1 seeds" in done.stdout
+    assert "40 runs = 5 datasets x 1 backbone x 8 strategies x 1 seed" in done.stdout
     assert f"weights {backbone}: not here" in done.stdout
     assert f"ham10000 / {backbone} / auto-rgn: 1 to run" in done.stdout
 

@@ -131,7 +131,8 @@ def _tested_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]:
         mixed = solved[said["phase"]]
         if mixed.kind != "interpolate":
             return
-        what, score = "share", dict(zip(mixed.shares, mixed.scores, strict=False)).get(mixed.share)
+        scores = (s for a, s in zip(mixed.shares, mixed.scores, strict=False) if a == mixed.share)
+        what, score = "share", next(scores, None)
     if score is None or abs(score - figure.value) > ROUNDING:
         yield f"the tested {what}'s score is {score}, {name} on validation {figure.value:.10g}"
         return
