@@ -211,7 +211,8 @@ class PhaseRun:
             yield
             return
         with average.in_place():
-            estimate_norms(network, source, batches)
+            with self.state.numerics.autocast():  # features may be as narrow as it makes them
+                estimate_norms(network, source, batches)
             yield
 
     def _validate(self, network: nn.Module, source: Source, place: Place, mark: float) -> bool:

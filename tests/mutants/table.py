@@ -85,7 +85,7 @@ PHASES = (
     Mutant("best checkpoint", "harness/engine/phase.py", "if phase.select:", "if True:", (f"{PHASE}::test_a_phase_that_does_not_select_is_never_tested",)),
     Mutant("best checkpoint", "harness/engine/state.py", 'if phase.begin == "pretrained":', "if False:", (f"{PHASE}::test_begin_pretrained_goes_back_to_the_start",)),
     Mutant("averages", "harness/engine/phase.py", "self._towards_now(1 / self.count)", "self._towards_now(1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
-    Mutant("averages", "harness/engine/phase.py", "            estimate_norms(network, source, batches)\n", "", (f"{PHASE}::test_an_average_has_the_statistics_of_a_pass_of_its_own",)),
+    Mutant("averages", "harness/engine/phase.py", "                estimate_norms(network, source, batches)\n", "                pass\n", (f"{PHASE}::test_an_average_has_the_statistics_of_a_pass_of_its_own",)),
     Mutant("reference", "harness/engine/phase.py", "frozen.load_state_dict(self.state.network.initial)", "pass", (f"{PHASE}::test_a_reference_is_the_network_it_says",)),
 )  # fmt: skip
 
