@@ -47,12 +47,16 @@ def multipliers(
 ) -> dict[str, float]:
     """Multipliers of all parameters by name: RGN of the module's weight over the largest RGN.
 
-    1 where that cannot be told: the module has no weight, or one that is zero or did not learn.
+    1 where that cannot be told: the module has no weight, or one that is zero, did not learn, or
+    whose gradient is not finite (a step that fp16 left out).
     """
+    norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
     rgn = {
-        info.module: float(gradients[name].norm()) / info.norm
+        info.module: norms[name] / info.norm
         for name, info in parameters.items()
-        if name in gradients and info.norm > 0 and name.rpartition(".")[2] == "weight"
+        if name.rpartition(".")[2] == "weight"
+        and math.isfinite(norms.get(name, math.nan))
+        and info.norm > 0
     }
     largest = max(rgn.values(), default=0.0) or 1.0
     return {

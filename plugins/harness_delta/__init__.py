@@ -33,8 +33,8 @@ class FeatureDistance:
         logits, now = self.features(model, batch.inputs)
         with torch.no_grad():
             _, start = self.features(batch.reference, batch.inputs)
-        apart = [F.mse_loss(one, other) for one, other in zip(now, start, strict=True)]
-        return batch.loss(logits, batch.targets) + self.alpha / 2 * torch.stack(apart).sum()
+        apart = sum(F.mse_loss(one, other) for one, other in zip(now, start, strict=True))
+        return batch.loss(logits, batch.targets) + self.alpha / 2 * apart
 
     def features(self, model: "nn.Module", x: "Tensor") -> "tuple[Tensor, list[Tensor]]":
         """Logits [B, C], and what the stages give, each [B, ...]."""
@@ -58,14 +58,10 @@ class Delta(Strategy):
     paper = "Li et al. 2019, arXiv 1901.09229"
     assumed: ClassVar[tuple[str, ...]] = ("alpha", "beta")
     alpha: Annotated[
-        float,
-        Field(ge=0, description="strength towards the features of the start"),
-        Search(0.01, 100.0, log=True),
+        float, Field(ge=0, description="strength towards the start"), Search(0.01, 100.0, log=True)
     ] = 1.0
     beta: Annotated[
-        float,
-        Field(ge=0, description="L2 strength on the head, towards zero"),
-        Search(1e-4, 1.0, log=True),
+        float, Field(ge=0, description="L2 strength on the head"), Search(1e-4, 1.0, log=True)
     ] = 0.01
 
     def phases(self, model: ModelView, epochs: float) -> Phases:
@@ -73,14 +69,10 @@ class Delta(Strategy):
         head = tuple(n for n, info in model.parameters.items() if info.stage in model.head)
         below = tuple(stage for stage in model.stages if stage not in model.head)
         yield Phase(
-            "ft",
-            epochs,
-            train={"*": 1.0},
-            objective=FeatureDistance(self.alpha, below),
+            "ft", epochs, train={"*": 1.0}, objective=FeatureDistance(self.alpha, below),
             penalties=(Distance("l2", self.beta, head, towards="zero"),),
-            decay=dict.fromkeys(head, 0.0),
-            reference="pretrained",
-        )
+            decay=dict.fromkeys(head, 0.0), reference="pretrained",
+        )  # fmt: skip
 
 
 @hookimpl

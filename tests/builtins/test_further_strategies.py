@@ -198,7 +198,7 @@ def test_wise_ft_of_a_network_without_batch_norm_has_its_ends_on_the_line():
 
 
 def test_a_module_that_cannot_be_measured_has_the_full_rate():
-    """One without a weight, one whose weight is zero, and one that did not learn."""
+    """Without a weight, one that is zero, did not learn, or whose gradient is not finite."""
 
     def info(module, norm=2.0):
         return ParameterInfo("stage", "kernel", (2,), pretrained=True, norm=norm, module=module)
@@ -206,14 +206,16 @@ def test_a_module_that_cannot_be_measured_has_the_full_rate():
     parameters = {
         "a.weight": info("a"), "a.bias": info("a", 5.0), "b.weight": info("b", 0.0),
         "b.bias": info("b", 0.0), "token": info(""), "c.weight": info("c"), "d.weight": info("d", 4.0),
+        "e.weight": info("e"),
     }  # fmt: skip
     gradients = {name: torch.tensor([3.0, 4.0]) for name in parameters if name != "c.weight"}
+    gradients["e.weight"] = torch.tensor([math.inf, 4.0])
 
     found = multipliers(parameters, gradients)
 
     assert found == {
         "a.weight": 1.0, "a.bias": 1.0, "b.weight": 1.0, "b.bias": 1.0, "token": 1.0,
-        "c.weight": 1.0, "d.weight": 0.5,
+        "c.weight": 1.0, "d.weight": 0.5, "e.weight": 1.0,
     }  # fmt: skip
     still = {name: torch.zeros(2) for name in parameters}
     assert multipliers(parameters, still)["a.weight"] == 0.0

@@ -253,7 +253,7 @@ NEWER = (
     Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "keep_optimizer=True", "keep_optimizer=False", further("auto-rgn-biotune")),
     Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", 'norm="train"', 'norm="eval"', further("auto-rgn-biotune")),
     Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", 'anneal="run"', 'anneal="phase"', further("auto-rgn-biotune")),
-    Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "float(gradients[name].norm()) / info.norm", "float(gradients[name].norm())", further("auto-rgn-biotune")),
+    Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "norms[name] / info.norm", "norms[name]", further("auto-rgn-biotune")),
     Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "rgn[info.module] / largest if", "rgn[info.module] if", further("auto-rgn-biotune")),
     Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", 'name.rpartition(".")[2] == "weight"', 'info.kind == "kernel"', further("auto-rgn-biotune")),
     Mutant("preprocessing", "harness/api/records.py", 'if self.preprocessing == "protocol" or declared', "if declared", (f"{T}/api/test_preprocessing.py::test_the_protocol_counts_unless_it_says_otherwise",)),
