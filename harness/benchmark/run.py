@@ -51,7 +51,7 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
 from harness.results.store import Store, extended
-from harness.utils import files, pulse, signs
+from harness.utils import files, locks, pulse, signs
 from harness.weights import WeightsFile
 
 Say = Callable[[str], None]
@@ -84,9 +84,9 @@ def _carry_out(call: Call) -> BenchResult:
         options = replace(options, device=choose_device(options.device))
         resolved, options = _resolved(request, options, loaded)
         store = _store(resolved, options)
-    with profile.measure("prepare"), files.unmade_on_error(store.folder / "weights"):
+    with profile.measure("prepare"), files.unmade_on_error(store.folder / "weights", locks.LOCK):
         tracking = Tracking(options.track, loaded, store.folder, offline=options.access.offline)
-        store.check_writable()
+        _take_lock(store, options, say)
         _begin_imports(store, options)
         weights_folder = _weights_folder(store, options)
         weights = _required(resolved, options.access, loaded, say)
@@ -315,6 +315,14 @@ def _info(data: DataRecord, seconds: float) -> DatasetInfo:
 
 def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
     return Store(options.out or Path("results") / resolved.folder_name)
+
+
+def _take_lock(store: Store, options: BenchOptions, say: Say) -> None:
+    """Make sure that the folder can be written, by nobody else if that is asked for."""
+    if options.break_lock:
+        for line in locks.break_locks(store.folder):
+            say(line)
+    store.check_writable()
 
 
 def _record(plan: BenchPlan, store: Store, say: Say) -> None:

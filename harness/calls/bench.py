@@ -68,6 +68,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     external: Pairs = (),
     retrain_for_external: bool = False,
     retry_failed: bool = False,
+    break_lock: bool = False,
     track: Names = None,
     save_weights: bool = False,
     plugins: Plugins = (),
@@ -114,6 +115,7 @@ def bench(  # noqa: PLR0913 - the options of the command
         external: further test sets: {'ward:other-place': 'path'}, or texts [DATASET:]NAME=FOLDER.
         retrain_for_external: train finished runs that kept no weights again, to predict those.
         retry_failed: run again what failed before.
+        break_lock: take the results folder's lock from a call that was lost with its machine.
         track: names of the trackers that are told of every run made.
         save_weights: keep the tested weights of every run.
         plugins: modules, files or names of installed plugins, or no:NAME, which blocks one.
@@ -225,7 +227,7 @@ def _request(given: Mapping[str, Any]) -> BenchRequest:
 def _options(given: Mapping[str, Any]) -> BenchOptions:
     flags = {
         name: arguments.flag(f"--{name.replace('_', '-')}", given[name])
-        for name in ("deterministic", "retry_failed", "save_weights", "retrain_for_external",
+        for name in ("deterministic", "retry_failed", "break_lock", "save_weights", "retrain_for_external",
                      "skip_bad_images", "allow_missing_classes")
     }  # fmt: skip
     access = Access(

@@ -243,7 +243,7 @@ def _command(call: Call, seeds: Sequence[int]) -> str:
     for given in (request, call.options):
         for one in fields(given):
             value = getattr(given, one.name)
-            if one.name not in ("suite", "access", "live") and value != one.default:
+            if one.name not in ("suite", "access", "live", "break_lock") and value != one.default:
                 words += _option(one.name, value)
     access = call.options.access
     words += ["--skip-bad-images"] * access.skip_bad_images
