@@ -574,6 +574,7 @@ def test_a_bad_image_is_named_or_left_out_and_counted(tmp_path):
         (["toy", "--set", "moody.rat=1"], "moody has no setting 'rat'; did you mean 'rate'"),
         (["toy", "--set", "moody.rate=fast"], "settings of strategy 'moody': rate"),
         (["toy", "--set", "protocol.lrr=1"], "protocol has no field 'lrr'; did you mean 'lr'"),
+        (["toy", "--set", "protocol.labels=50%"], "no field 'labels'; it is an option: --labels"),
         (["toy", "--set", "protocol.lr=-1"], "greater than 0"),
         (["toy", "--set", "protocol.plan.horizon=1"], "protocol has no group 'plan'"),
         (["toy", "--set", "protocol.metric=acuracy"], "did you mean 'accuracy'"),

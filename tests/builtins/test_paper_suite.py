@@ -116,6 +116,18 @@ def test_a_plan_needs_no_data_and_downloads_nothing(hub, harness_cli):
     assert not (hub_folder() / "results").exists()
 
 
+def test_half_of_the_training_set_is_a_variant_that_is_asked_for(hub, harness_cli):
+    """As the authors' later code has it; the suite keeps all labels, and says that this is assumed."""
+    suite = load_plugins().suites["paper-2024"]
+    assert suite.labels == ()
+    assert "--labels 50%" in suite.assumed["labels"]
+    assert "not proven for the 2024 study" in suite.assumed["labels"]
+
+    done = harness_cli("bench", "paper-2024", "--dry-run", "--offline", "--labels", "50%")
+
+    assert "5 datasets x 3 backbones x 8 strategies x 3 seeds, 50% labels" in done.stdout
+
+
 def hub_folder():
     from pathlib import Path
 

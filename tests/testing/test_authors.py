@@ -146,7 +146,7 @@ LATER = {
     ),
     "a tuple": (
         strategy("yield 'ft', epochs"),
-        "which is neither Phase nor SolveHead",
+        "which is none of Phase, SolveHead and Interpolate",
     ),
     "a stage that is not there": (
         strategy("yield Phase('ft', epochs, {'heda': 1.0})"),

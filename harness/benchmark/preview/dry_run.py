@@ -73,7 +73,9 @@ def _divided(suite: Suite) -> str:
         text += ", each on a random split of its own"
     elif suite.splits > 1:
         text += f" x {suite.splits} random splits"
-    if suite.labels:
+    if len(suite.labels) == 1:
+        text += f", {suite.labels[0]} labels"
+    elif suite.labels:
         text += f" x {len(suite.labels)} label budgets ({', '.join(suite.labels)})"
     return text
 
