@@ -184,6 +184,7 @@ class Resources:
         shared: a place where runs of one (dataset, backbone) keep what they can share, by key.
         keep_state: put the tested weights into the outcome.
         engine: 'reference' carries every step out plainly: the oracle of the fast path.
+        parts: every batch is carried out in so many, for lack of memory: the same up to rounding.
     """
 
     images: ImageSet
@@ -197,6 +198,7 @@ class Resources:
     shared: dict[Any, Any] = field(default_factory=dict)
     keep_state: bool = False
     engine: Engine = "fast"
+    parts: int = 1
 
 
 @dataclass(frozen=True)

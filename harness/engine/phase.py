@@ -111,6 +111,8 @@ class PhaseRun:
 
     def _notes(self) -> tuple[str, ...]:
         notes = self.optimizer.notes()
+        if self.state.parts > 1 and self.schedule.last > self.schedule.first:
+            notes += (f"batches in {self.state.parts} parts, for lack of memory",)
         if len(set(self.rates.values())) > len(self.learning_stages):
             fastest = max(self.rates, key=self.rates.__getitem__)
             notes += (f"fastest tensor: {fastest}",)
