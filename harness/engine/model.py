@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils import parametrize
 
 from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, RunSpec
@@ -222,6 +223,37 @@ def plain_name(name: str) -> str:
         return name
     module, rest = name.split(".parametrizations.", 1)
     return f"{module}.{rest.removesuffix('.original')}"
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state, each parametrized tensor (LoRA's, say) as the value that it has, under its own name.
+
+    Copies on the CPU.  Under the autocast of a run the values are those that it computed with.
+    """
+    found = dict(model.state_dict())
+    for path, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            for name, parts in module.parametrizations.items():
+                inside = f"{path}.parametrizations.{name}."
+                found = {n: t for n, t in found.items() if not n.startswith(inside)}
+                value: Tensor = getattr(module, name)
+                own = next(iter(parts.state_dict().values()))  # what was there before
+                found[f"{path}.{name}"] = value.to(own.dtype)
+    return {name: tensor.detach().cpu().clone() for name, tensor in found.items()}
+
+
+def merge_parametrizations(model: nn.Module) -> None:
+    """Put in the place of every parametrized tensor the value that it has."""
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+
+
+def fit_to(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Merge what `adapt` parametrized, if the tensors that are to be loaded are merged."""
+    if not any(".parametrizations." in name for name in tensors):
+        merge_parametrizations(model)
 
 
 def _fill(model: nn.Sequential, state: Mapping[str, Tensor]) -> None:
