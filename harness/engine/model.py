@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,39 @@ FIXED = (
 )
 
 
+def handed_on(output: object) -> list[Tensor]:
+    """The tensors [B, ...] that a stage hands to the next: one, or those of a list or tuple.
+
+    Empty where it is something else, which can be used, but not kept.
+    """
+    several: list[object] = [output]
+    if isinstance(output, list | tuple) and type(output) in {list, tuple}:  # not one with names
+        several = list(output)
+    tensors = [one for one in several if isinstance(one, Tensor) and one.is_floating_point()]
+    return tensors if len(tensors) == len(several) else []
+
+
+class Packed(nn.Module):
+    """Several tensors [B, ...] as one [B, n], as features are kept."""
+
+    def forward(self, several: list[Tensor]) -> Tensor:
+        return torch.cat([one.flatten(1) for one in several], dim=1)
+
+
+class Unpacked(nn.Module):
+    """The several tensors again, as a `kind` of them."""
+
+    def __init__(self, kind: type, several: list[Tensor]) -> None:
+        super().__init__()
+        self.kind, self.shapes = kind, [one.shape[1:] for one in several]
+
+    def forward(self, packed: Tensor) -> object:
+        parts = packed.split([shape.numel() for shape in self.shapes], dim=1)  # type: ignore[no-untyped-call]
+        return self.kind(
+            part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)
+        )
+
+
 @dataclass
 class Network:
     """The network of a run.
@@ -81,6 +114,7 @@ class Network:
         graphs: work that was recorded on it.
         scaler: scales the loss under fp16, where small gradients would be lost; else does nothing.
         touched: stages below this number have never learned: what they compute can be shared.
+        several: by number of a stage that is handed more than one tensor, how to take them apart.
     """
 
     model: nn.Sequential
@@ -94,6 +128,7 @@ class Network:
     graphs: GraphCache
     scaler: torch.amp.GradScaler
     touched: int
+    several: dict[int, Unpacked] = field(default_factory=dict)
 
     @property
     def last_stage(self) -> int:
@@ -105,6 +140,10 @@ class Network:
         chain, at = units(self.model, stage), stage
         while at < len(chain) and type(chain[at]) in FIXED:
             at += 1
+        if stage in self.several:
+            return nn.Sequential(*chain[:at], Packed()), nn.Sequential(
+                self.several[stage], *chain[at:]
+            )
         return nn.Sequential(*chain[:at]), nn.Sequential(*chain[at:])
 
     @torch.no_grad()

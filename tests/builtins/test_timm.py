@@ -124,7 +124,7 @@ def test_it_keeps_the_promises_of_a_backbone(network):
 
 
 # All strategies on a transformer and on a convolutional network; the other pairs are like these.
-EVERYWHERE = {"full-ft", "linear-probe", "gradual-first-last"}
+EVERYWHERE = {"full-ft", "linear-probe", "gradual-first-last", "lora", "adapter"}
 PAIRS = [
     pytest.param(
         which,
@@ -155,9 +155,9 @@ def test_every_strategy_trains_it_and_what_is_frozen_stays_to_the_bit(which, nam
     )
     assert outcome.result.status == "ok"
     assert all(np.isfinite(logits).all() for logits in outcome.predictions.logits.values())
-    moved = {
-        n.split(".")[0] for n, t in outcome.state.items() if not torch.equal(t, start(network)[n])
-    }
+    before = start(network)
+    moved = {n.split(".")[0] for n, t in before.items() if not torch.equal(t, outcome.state[n])}
+    assert (outcome.state.keys() == before.keys()) == (name != "adapter")
     assert "head" in moved
     assert (len(moved) > 1) == (name != "linear-probe")
 
