@@ -29,9 +29,9 @@ SMALL = {
         "img_size": 8, "patch_size": 4, "embed_dim": 12, "depth": 3, "num_heads": 2, "init_values": 0.1,
         "proj_drop_rate": 0.1, **DROPS,
     },
-    "convnext_atto": {"depths": (1, 2, 1, 1), "dims": (4, 6, 8, 10), "ls_init_value": 0.1, **DROPS},
+    "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (4, 6, 8, 10), "ls_init_value": 0.1, **DROPS},
     "swin_tiny_patch4_window7_224": {
-        "img_size": 8, "patch_size": 1, "embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2),
+        "img_size": 8, "patch_size": 1, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2),
         "window_size": 4, **DROPS,
     },
 }  # fmt: skip
