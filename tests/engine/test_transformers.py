@@ -174,10 +174,8 @@ class Two(nn.Module):
     def __init__(self, kind):
         super().__init__()
         self.kind, self.conv = kind, nn.Conv2d(3, 4, 3, padding=1)
-        self.calls = 0
 
     def forward(self, x):
-        self.calls += 1
         h = self.conv(x)
         return (
             self.kind((h, h.mean((2, 3))))
@@ -187,13 +185,13 @@ class Two(nn.Module):
 
 
 class One(nn.Module):
-    def __init__(self):
+    def __init__(self, kind):
         super().__init__()
-        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.kind, self.conv = kind, nn.Conv2d(4, 4, 3, padding=1)
 
     def forward(self, two):
         h, m = two.values() if isinstance(two, dict) else two
-        assert isinstance(two, tuple | list | dict)
+        assert type(two) is self.kind
         return self.conv(h).relu().mean((2, 3)) + m
 
 
@@ -203,7 +201,9 @@ class ToyTwo(Backbone):
     stages: tuple[str, ...] = ("two", "one", "head")
 
     def build(self, classes):
-        return nn.Sequential(OrderedDict(two=Two(self.kind), one=One(), head=nn.Linear(4, classes)))
+        return nn.Sequential(
+            OrderedDict(two=Two(self.kind), one=One(self.kind), head=nn.Linear(4, classes))
+        )
 
 
 TOP = strategy(Phase("top", 4, {"one": 1.0, "head": 1.0}))
