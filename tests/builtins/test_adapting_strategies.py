@@ -17,7 +17,7 @@ from places import DATA_FILES
 from torch import nn
 from toys import FULL, ToyBackbone, ToyVgg, own_network, toy_run, toy_start
 
-from harness import Backbone, Phase
+from harness import Backbone, Phase, engine
 from harness.api.records import NumericMode
 from harness.engine import predict_images, rebuilt_network, recomputed_features, run
 from harness.engine.seeds import generator
@@ -298,6 +298,16 @@ def test_the_plain_network_predicts_with_the_kept_weights_what_was_tested(networ
     for model in (plain.eval(), rebuilt):
         logits = predict_images(spec, model, resources.images.images["test"], "cpu")
         assert np.array_equal(logits, outcome.predictions.logits["test"])
+    again = engine.test_again(spec, resources, outcome.state)
+    assert np.array_equal(again.predictions.logits["test"], outcome.predictions.logits["test"])
+
+
+def test_a_network_with_adapters_is_built_again():
+    spec, resources = toy_run(Adapter())
+    outcome = run(spec, resources)
+    network = rebuilt_network(spec, ToyBackbone(), Adapter(), 3, outcome.state, "cpu")
+    logits = predict_images(spec, network, resources.images.images["test"], "cpu")
+    assert np.array_equal(logits, outcome.predictions.logits["test"])
 
 
 @pytest.mark.parametrize("chosen", [Lora(), Adapter()], ids=lambda one: one.name)
