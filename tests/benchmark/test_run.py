@@ -181,7 +181,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     out = tmp_path / "r"
     planned = bench(out, "--dry-run", "--seeds", "0,1")
 
-    assert "6 runs = 1 datasets x 1 backbones x 3 strategies x 2 seeds" in planned.stdout
+    assert "6 runs = 1 dataset x 1 backbone x 3 strategies x 2 seeds" in planned.stdout
     assert "toy-data / toy / full-ft: 2 to run" in planned.stdout
     assert re.search(
         r"^estimated time: \d+ s\n  from a few batches tried here \(toy\)",
