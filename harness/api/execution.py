@@ -172,6 +172,9 @@ class Observer:
         what is passed through the network now.
         """
 
+    def told(self, text: str) -> None:
+        """Something about the run that a user should know, in a line."""
+
     def predicted(self, outcome: Outcome) -> None:
         """The run is trained and tested: all but its figures, which follow (`metric.uncomputed`)."""
 

@@ -528,10 +528,13 @@ class ExternalRecord(DataRecord):
 class RunResult(Extended):
     """The result of a run.  Every figure can be computed again from the predictions file.
 
-    `external`: name -> a further test set; no figure of it is among those of the test split.
+    Attributes:
+        external: name -> a further test set; no figure of it is among those of the test split.
+        parts: in which every batch was carried out, for lack of memory: the same up to rounding.
+        attempts: what was tried, one after the other, where memory ran out before.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("external",)
+    _later: ClassVar[tuple[str, ...]] = ("external", "parts", "attempts")
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -553,6 +556,8 @@ class RunResult(Extended):
     predictions: PredictionsRecord | None = None
     finished: str = ""
     external: dict[Name, ExternalRecord] = {}
+    parts: PositiveInt = 1
+    attempts: tuple[str, ...] = ()
 
     @property
     def limited(self) -> bool:

@@ -21,6 +21,7 @@ from harness.api.records import Failure, PluginRecord, RunResult, RunSpec, Stage
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
+from harness.benchmark.out_of_memory import is_out_of_memory, with_less_memory
 from harness.benchmark.suite import strategy_of
 from harness.data.division.split import Division
 from harness.data.images import PixelForm
@@ -118,7 +119,7 @@ class RunExecutor:
             kept = self.setup.from_weights.get(spec.run_id)
             if kept is not None:
                 return _test_again(spec, resources, kept)
-            outcome = self._carry_out(resources, spec)
+            outcome = self._carry_out_somehow(resources, spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
                 _save_weights(outcome, self.setup.weights_folder, observer)
         except KeyboardInterrupt:
@@ -168,6 +169,21 @@ class RunExecutor:
         if key not in self._networks:
             self._networks[key] = count_stages(self.loaded.backbones[spec.backbone], key[1])
         return self._networks[key]
+
+    def _carry_out_somehow(self, resources: Resources, spec: RunSpec) -> Outcome:
+        """Whole, or with less memory where that runs out."""
+
+        def attempt(parts: int) -> Outcome:
+            # What was computed in parts is rounded in another way: no other run may find it.
+            shared = self._shared if parts == 1 else {}
+            return self._carry_out(replace(resources, parts=parts, shared=shared), spec)
+
+        def free() -> None:
+            self._shared.clear()
+            gc.collect()
+            free_memory(self.setup.device)
+
+        return with_less_memory(attempt, free, resources.observer.told, spec.protocol.batch_size)
 
     def _carry_out(self, resources: Resources, spec: RunSpec) -> Outcome:
         outcome = self.loaded.manager.hook.harness_execute(spec=spec, resources=resources)
@@ -282,11 +298,6 @@ def plugin_records(loaded: PluginRegistry, spec: RunSpec) -> dict[str, PluginRec
     return records
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Host or device memory ran out (torch's error is not a MemoryError)."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-
-
 def device_name(device: str) -> str:
     """The device for people: the card's name for CUDA."""
     if not device.startswith("cuda"):
@@ -297,7 +308,11 @@ def device_name(device: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """The text of an exception; where it has none, its kind and the line that raised it."""
+    """The text of an exception and its notes; where it has none, its kind and the line that raised it."""
+    return "; ".join([_text_of(error), *map(storable, getattr(error, "__notes__", ()))])
+
+
+def _text_of(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception as fault:  # noqa: BLE001 - a __str__ of somebody's own
