@@ -52,6 +52,10 @@ class TrainingError(HarnessError):
         self.phase, self.step = phase, step
 
 
+class ResumeError(HarnessError):
+    """A checkpoint cannot be gone on from: it is damaged, or another run's by now."""
+
+
 class CannotSplitError(HarnessError):
     """A batch cannot be carried out in parts that give the same as the whole of it."""
 

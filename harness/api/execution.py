@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from harness.api.backbone import Backbone
@@ -180,6 +181,21 @@ class Observer:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """Where a run keeps what it needs to go on after an interruption, and how often.
+
+    Attributes:
+        folder: of this run.
+        seconds: between two.
+        made_by: what must be the same for the same bits: versions, device, threads.
+    """
+
+    folder: Path
+    seconds: float
+    made_by: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Resources:
     """Everything a run needs besides its spec.
 
@@ -188,6 +204,7 @@ class Resources:
         keep_state: put the tested weights into the outcome.
         engine: 'reference' carries every step out plainly: the oracle of the fast path.
         parts: every batch is carried out in so many, for lack of memory: the same up to rounding.
+        checkpoints: None: the run is not kept while it goes on.
     """
 
     images: ImageSet
@@ -202,6 +219,7 @@ class Resources:
     keep_state: bool = False
     engine: Engine = "fast"
     parts: int = 1
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True)

@@ -382,9 +382,10 @@ class Cost(Extended):
     `peak_bytes`: of the device's memory; `images_per_second`: trained on, per second of training.
     `network`: the work of its stages, in forward order; empty: not recorded.
     `jobs`: runs side by side in the call that made it; None: not recorded.
+    `resumed`: how often it went on from a checkpoint; what was computed again for that is counted.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("network", "jobs")
+    _later: ClassVar[tuple[str, ...]] = ("network", "jobs", "resumed")
 
     alone: CostFigures = CostFigures()
     incurred: CostFigures = CostFigures()
@@ -395,6 +396,7 @@ class Cost(Extended):
     packed: bool = False
     network: tuple[StageWork, ...] = ()
     jobs: int | None = None
+    resumed: int = 0
 
 
 class DataRecord(Extended):

@@ -290,12 +290,13 @@ class RunState:
         lr: the protocol's rate, multiplied as the strategy's setting says.
         kept: weights and buffers that phases left to be mixed, by the phase's name.
         parts: in which every batch is carried out.
+        resumed: how often it went on from a checkpoint.
     """
 
     def __init__(self, spec: RunSpec, resources: Resources) -> None:
         self.spec, self.resources, self.protocol = spec, resources, spec.seen
         self.lr = spec.protocol.lr * rate_of(resources.strategy)
-        self.parts = resources.parts
+        self.parts, self.resumed = resources.parts, 0
         self.clock = RunClock(resources.device)
         with self.clock.measure("load"):
             self.network = build_network(spec, resources)

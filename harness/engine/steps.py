@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import NamedTuple, cast
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class StepInputs:
     schedule: PhaseSchedule
 
 
-def make_steps(state: RunState, inputs: StepInputs) -> CapturedSteps | ReferenceSteps:
+def make_steps(state: RunState, inputs: StepInputs) -> Steps:
     """Recorded steps where the numeric mode asks for them and the phase allows them.
 
     Raises:
@@ -64,6 +65,19 @@ def make_steps(state: RunState, inputs: StepInputs) -> CapturedSteps | Reference
     asked, objective = state.spec.numeric.compile != "none", inputs.objective
     allowed = not inputs.penalties.others and (objective is None or objective.capturable)
     return CapturedSteps(state, inputs) if asked and allowed else ReferenceSteps(state, inputs)
+
+
+class Steps(Interface):
+    """Carries the steps of a phase out, one at a time.
+
+    Attributes:
+        losses: of each step since they were cleared last, without penalties.
+    """
+
+    losses: list[Tensor]
+
+    def step(self, number: int) -> None:
+        """One optimizer step on batch `number`."""
 
 
 class ReferenceSteps:

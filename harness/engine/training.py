@@ -12,13 +12,14 @@ from harness.api.dataset import Split
 from harness.api.execution import Outcome, Predictions, Resources
 from harness.api.metric import figure, uncomputed
 from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
-from harness.api.strategy import Directive, Phase, PhaseReport, SolveHead, advance
+from harness.api.strategy import Directive, Phase, PhaseReport, SolveHead
 from harness.engine import isolation
 from harness.engine.devices import kernels, own_stream
 from harness.engine.evaluate import predict_split
 from harness.engine.external import external_records, predict_external, score_external
 from harness.engine.model import fit_to, merged_state
 from harness.engine.phase import PhaseRun
+from harness.engine.recovery.course import Course
 from harness.engine.seeds import global_seed
 from harness.engine.shared import SharedWork
 from harness.engine.solver import interpolate, solve_head
@@ -90,20 +91,22 @@ def test_again(spec: RunSpec, resources: Resources, tensors: Mapping[str, Tensor
 
 def _drive(state: RunState) -> None:
     numerics, shared = isolation.numerics(), SharedWork.of(state.resources.shared)
-    plan = state.resources.strategy.phases(StrategyView(state), state.protocol.epochs)
+    course = Course(state, StrategyView(state))
     report: PhaseReport | None = None
-    while (directive := advance(plan, report)) is not None:
+    directive = course.first()
+    while directive is not None:
         _check(state, directive)
         if isolation.changed_since(numerics) or _reaches_in(directive):
             shared.forget()
         if isinstance(directive, Phase):
-            report = PhaseRun(state, directive).run()
+            report = PhaseRun(state, directive, course).run()
         elif isinstance(directive, SolveHead):
             report = solve_head(state, directive)
         else:
             report = interpolate(state, directive)
         with isolation.aside():
             state.resources.observer.phase_end(report)
+        directive = course.next(report)
     if isolation.changed_since(numerics):
         shared.forget()
     if not state.log.history:
@@ -226,6 +229,7 @@ def _cost(state: RunState) -> Cost:
         if alone.train
         else None,
         looks=state.budget.looks,
+        resumed=state.resumed,
     )
 
 

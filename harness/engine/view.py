@@ -78,11 +78,17 @@ class StrategyView:
         self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
     ) -> Iterator[Params]:
         state = self._state
-        seen = Batches(
-            state.data.train.labels.numel(), state.protocol.batch_size, state.spec, "look"
-        )
         first = state.budget.looks
         state.budget.charge_looks(batches)
+        yield from self.look(first, batches, norm_mode)
+
+    def look(
+        self, first: int, batches: int, norm_mode: Literal["train", "eval"]
+    ) -> Iterator[Params]:
+        """The looks from number `first` of the run on, which cost nothing."""
+        state = self._state
+        samples, size = state.data.train.labels.numel(), state.protocol.batch_size
+        seen = Batches(samples, size, state.spec, "look")
         for number in range(first, first + batches):
             with state.clock.measure("train"):
                 yield gradients_on(state, seen, number, norm_mode)
