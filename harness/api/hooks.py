@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harness.api.backbone import Backbone
     from harness.api.dataset import Dataset
     from harness.api.execution import Outcome, Resources
+    from harness.api.launcher import Launcher, LaunchSetup
     from harness.api.leaderboard import Leaderboard
     from harness.api.metric import Metric
     from harness.api.records import EpochRecord, RunResult, RunSpec, Suite
@@ -71,6 +72,15 @@ def harness_commands(cli: click.Group) -> None:
 @hookspec(firstresult=True)
 def harness_execute(spec: RunSpec, resources: Resources) -> Outcome | None:
     """Carry out one run.  The first plugin to return an outcome wins; the local engine is last."""
+
+
+@hookspec(firstresult=True)
+def harness_launch(setup: LaunchSetup) -> Launcher | None:
+    """Give the launcher of a name (`setup.name`); None for a name that is not yours.
+
+    A launcher starts workers and brings runs to them: see docs/launchers.md.  `local`, processes of
+    this machine, comes with the harness.
+    """
 
 
 @hookspec(firstresult=True)

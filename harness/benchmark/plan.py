@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.api.launcher import Launcher
 from harness.api.records import NumericMode, Plan, PlannedRun, RunSpec
 from harness.benchmark.identity import run_specs
 from harness.benchmark.numerics import numeric_mode
@@ -57,6 +58,7 @@ def make_plan(
     loaded: PluginRegistry,
     datasets: Mapping[str, DatasetInfo],
     weights: Mapping[str, WeightsFile | None],
+    launcher: Launcher,
 ) -> BenchPlan:
     """Plan every run of a suite.
 
@@ -75,7 +77,7 @@ def make_plan(
                 images,
             )
     runs = run_specs(resolved, loaded, numeric, datasets, weights)
-    jobs, memory = side_by_side(runs.specs, datasets, loaded, options)
+    jobs, memory = side_by_side(runs.specs, datasets, loaded, options, launcher)
     return BenchPlan(
         resolved, runs.specs, runs.trials, datasets, weights, numeric, options.device, jobs, memory
     )

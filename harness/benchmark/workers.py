@@ -1,205 +1,178 @@
-"""Workers that carry runs out: this process, or several.
+"""The launcher `local`: a process of this machine for each worker, and a card for it where there are any.
 
-A run is handed out when a worker is free, from the (dataset, backbone) the worker has open if one
-is left there, so that what runs share is made once a group.  A worker that dies costs its run.
+loky and `ProcessPoolExecutor` fail every run that waits when one process dies, do not say whose it
+was, and cannot end one in time; so the processes are our own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from harness.api.execution import Outcome
-from harness.api.records import RunSpec
-from harness.benchmark.executor import RunExecutor, WorkerSetup, free_memory
-from harness.benchmark.listeners.events import Group, RunListener, RunObserver, RunQueue
+from harness.api.launcher import Launcher, LaunchSetup, Message, Task, Work
+from harness.benchmark.sizing import choose_device, visible_cards
 from harness.errors import HarnessError
-from harness.plugins.registry import PluginRegistry, load_plugins
-from harness.utils import signs
 from harness.utils.parallel import uninterrupted, without_main
 
 T = TypeVar("T")
 
+LOCAL = "local"
 # Read by the numeric libraries when they are first imported, so it is set before a worker starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+# Assumed: what a plugin has left running in a process holds nobody up for longer.
+SECONDS_TO_LEAVE = 5.0
 # What every run on a CPU imports: once in the server instead of once in each worker.
-PRELOADED = ["harness.benchmark.workers", "harness.engine", "torchvision"]
-
-
-def execute_runs(
-    specs: Sequence[RunSpec],
-    setup: WorkerSetup,
-    loaded: PluginRegistry,
-    events: RunListener,
-    jobs: int = 1,
-    *,
-    aside: bool = False,
-) -> None:
-    """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there.
-
-    `aside`: none of them in this process, be it a single job.
-    """
-    if jobs <= 1 and not aside:
-        _in_process(specs, setup, loaded, events)
-    else:
-        ProcessWorkers(specs, setup, loaded, events).work(min(jobs, len(specs)))
-    free_memory(setup.device)  # other runs may follow
-
-
-def _in_process(
-    specs: Sequence[RunSpec],
-    setup: WorkerSetup,
-    loaded: PluginRegistry,
-    events: RunListener,
-) -> None:
-    executor, spoiled = RunExecutor(setup, loaded), _Spoiled(events)
-    with signs.doing("importing torch"):  # else it would be time of the first run
-        isolation = executor.isolation
-    try:
-        waiting = list(specs)
-        while waiting and not spoiled.fresh:
-            spec = waiting.pop(0)
-            events.run_start(spec)
-            events.run_end(spec, executor.run(spec, RunObserver(spec, spoiled.receive)))
-    finally:
-        isolation.leave()
-    if waiting:
-        ProcessWorkers(waiting, setup, loaded, events).work(1)
-
-
-class _Spoiled:
-    """Hands events on, and notes that a run left what cannot be put back."""
-
-    def __init__(self, events: RunListener) -> None:
-        self.events, self.fresh = events, False
-
-    def receive(self, spec: RunSpec, kind: str, value: Any) -> None:  # noqa: ANN401 - any event
-        self.fresh |= kind == "state_left" and value.fresh
-        self.events.receive(spec, kind, value)
-
-
-# -- several processes ------------------------------------------------------------------------
+PRELOADED = ["harness.benchmark.executor", "harness.engine", "torchvision"]
 
 
 @dataclass
-class _Worker:
+class _Process:
+    """A process that carries runs out; `card`: the one that it sees, if it is given one."""
+
     process: BaseProcess
     connection: Connection
-    spec: RunSpec | None = None
-    group: Group | None = None
-    spoiled: bool = False
+    card: str | None
+    began: float = field(default_factory=time.monotonic)
+    task: Task | None = None
 
 
-class ProcessWorkers:
-    def __init__(
-        self,
-        specs: Sequence[RunSpec],
-        setup: WorkerSetup,
-        loaded: PluginRegistry,
-        events: RunListener,
-    ) -> None:
-        self.setup, self.loaded, self.events = setup, loaded, events
-        self.queue = RunQueue(specs)
-        self.context = _context(setup.device)
-        self.workers: list[_Worker] = []
+class LocalLauncher(Launcher):
+    """Processes of this machine.
 
-    def work(self, jobs: int) -> None:
-        try:
-            for _ in range(jobs):
-                self._start()
-            while self.workers:
-                ready = wait([worker.connection for worker in self.workers])
-                for worker in [w for w in self.workers if w.connection in ready]:
-                    self._listen(worker)
-        finally:
-            for worker in self.workers:
-                worker.process.terminate()
-                worker.process.join()
+    Args:
+        device: 'cpu', 'cuda:N', or 'cuda': all cards that are visible.
+        threads: CPU threads of each process.
+        cards: what makes each of those cards the only one that a process sees.
+    """
+
+    here = True
+
+    def __init__(self, device: str, threads: int = 1, cards: Sequence[str] = ()) -> None:
+        self.device, self.threads, self.each = device, threads, tuple(cards)
+        self.cards = max(1, len(self.each))
+        self.jobs = len(self.each) or None
+        self._context = _context(device)
+        self._work: Work | None = None
+        self._workers: dict[str, _Process] = {}
+        self._dead: list[Message] = []
+        self._numbers = itertools.count(1)
+
+    @classmethod
+    def of(cls, setup: LaunchSetup) -> LocalLauncher:
+        """For the device that was asked for.
+
+        Raises:
+            UsageError: no such device here.
+        """
+        device = choose_device(setup.device)
+        return cls(device, setup.threads, visible_cards() if device == "cuda" else ())
+
+    def prepare(self) -> None:
+        begin_imports(self.device, self.threads)
+
+    def open(self, work: Work) -> None:
+        self._work = work
+
+    def want(self, count: int) -> None:
+        while len(self._workers) < count:
+            self._start()
 
     def _start(self) -> None:
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(
-            target=_serve, args=(theirs, self.setup, dict(os.environ)), daemon=True
+        ours, theirs = self._context.Pipe()
+        card, environ = self._free_card(), dict(os.environ)
+        if card is not None:
+            environ[VISIBLE] = card
+        process = self._context.Process(
+            target=_serve, args=(theirs, self._work, environ), daemon=True
         )
-        with _starting(self.setup.device, self.setup.threads):
+        with _starting(self.device, self.threads, environ):
             process.start()
         theirs.close()
-        worker = _Worker(process, ours)
-        self.workers.append(worker)
-        self._hand_out(worker)
+        self._workers[f"process {next(self._numbers)}"] = _Process(process, ours, card)
 
-    def _hand_out(self, worker: _Worker) -> None:
-        """The next run of the worker's group, else of the largest group nobody has open."""
-        open_groups = {w.group for w in self.workers if w is not worker}
-        group = worker.group if worker.group in self.queue.waiting else None
-        if group is None and self.queue.waiting:
-            free = [g for g in self.queue.waiting if g not in open_groups] or list(
-                self.queue.waiting
-            )
-            group = max(free, key=lambda g: len(self.queue.waiting[g]))
-        if group is None:
-            self._end(worker)
-            return
-        worker.spec, worker.group = self.queue.take(group), group
-        self.events.run_start(worker.spec)
-        try:
-            worker.connection.send(worker.spec)
-        except ConnectionError:  # it died with nothing in hand: while it started, or between runs
-            self._bury(worker, worker.spec)
+    def _free_card(self) -> str | None:
+        """The card that fewest processes have."""
+        taken = Counter(one.card for one in self._workers.values())
+        return min(self.each, key=lambda card: taken[card], default=None)
 
-    def _listen(self, worker: _Worker) -> None:
-        spec = worker.spec
-        if spec is None:
-            raise HarnessError("a worker spoke without a run in hand")
+    def send(self, worker: str, task: Task) -> None:
+        one = self._workers[worker]
+        one.task = task
+        with contextlib.suppress(ConnectionError):  # it has died, which is seen when it is heard
+            one.connection.send(task)
+
+    def receive(self, seconds: float | None) -> Sequence[Message]:
+        names = {one.connection: name for name, one in self._workers.items()}
+        return [
+            self._hear(names[connection])
+            for connection in wait(list(names), seconds)
+            if isinstance(connection, Connection)
+        ]
+
+    def _hear(self, name: str) -> Message:
+        worker = self._workers[name]
         try:
-            kind, value = worker.connection.recv()
+            event, value = worker.connection.recv()
         except (EOFError, ConnectionError):
-            self._bury(worker, spec)
+            worker.process.join()
+            self._forget(name)
+            return Message(name, "died", _ended(worker.process.exitcode), worker.task)
+        if event == "ready":
+            value = time.monotonic() - worker.began
+        return Message(name, event, value, worker.task)
+
+    def end(self, worker: str, *, at_once: bool = False) -> None:
+        if worker not in self._workers:
             return
-        self.events.receive(spec, kind, value)
-        worker.spoiled |= kind == "state_left" and value.renew
-        if kind == "run_end" and worker.spoiled:
-            self._renew(worker)
-        elif kind == "run_end":
-            self._hand_out(worker)
-
-    def _renew(self, worker: _Worker) -> None:
-        """Another process in the place of one in which something may still be changed."""
-        self._end(worker)
-        if self.queue.waiting:
-            self._start()
-
-    def _end(self, worker: _Worker) -> None:
-        """There is nothing left for this worker."""
-        with contextlib.suppress(ConnectionError):  # it has died after its last run
-            worker.connection.send(None)
-        worker.process.join()
+        process = self._workers[worker].process
+        if at_once:
+            process.kill()
+        else:
+            with contextlib.suppress(ConnectionError):  # it has died after its last run
+                self._workers[worker].connection.send(None)
+        process.join(SECONDS_TO_LEAVE)
+        if process.is_alive():
+            process.kill()
+            process.join()
         self._forget(worker)
 
-    def _bury(self, worker: _Worker, spec: RunSpec) -> None:
-        """The worker is gone: its run has failed, and another takes its place."""
-        worker.process.join()
-        self._forget(worker)
-        code = worker.process.exitcode
-        error = HarnessError(
-            f"the worker process that was given the run ended with exit code {code}"
-            + ("; it was killed, most often for lack of memory" if code == -signal.SIGKILL else "")
-        )
-        self.events.run_end(spec, Outcome(RunExecutor(self.setup, self.loaded).failed(spec, error)))
-        if self.queue.waiting:
-            self._start()
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.process.kill()
+        for name in list(self._workers):
+            self._workers[name].process.join()
+            self._forget(name)
 
-    def _forget(self, worker: _Worker) -> None:
-        worker.connection.close()
-        self.workers.remove(worker)
+    def _forget(self, worker: str) -> None:
+        self._workers.pop(worker).connection.close()
+
+
+def _ended(code: int | None) -> str:
+    """The end of a process, for people."""
+    if code is None or code >= 0:
+        return f"its process ended with exit code {code}"
+    killed = "; it was killed, most often for lack of memory" if code == -signal.SIGKILL else ""
+    return f"its process ended with exit code {code} ({_signal(-code)}){killed}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _context(device: str) -> Any:  # noqa: ANN401 - contexts have no common public type
@@ -223,41 +196,45 @@ def begin_imports(device: str, threads: int) -> bool:
         return False
     from multiprocessing import forkserver  # there is none on Windows
 
-    with _few_threads(threads), uninterrupted(), without_main():
+    with _with_environ(_few(threads)), uninterrupted(), without_main():
         forkserver.ensure_running()
     return True
 
 
 @contextlib.contextmanager
-def _starting(device: str, threads: int) -> Iterator[None]:
+def _starting(device: str, threads: int, environ: Mapping[str, str]) -> Iterator[None]:
     """Around the start of a worker: it begins with the environment and the signals of workers."""
     if begin_imports(device, threads):
         with without_main():
             yield  # may wait for the server's imports, so an interrupt has to get through
         return
-    with _few_threads(threads), uninterrupted(), without_main():
+    seen = {name: environ[name] for name in (VISIBLE,) if name in environ}
+    with _with_environ({**_few(threads), **seen}), uninterrupted(), without_main():
         yield
 
 
 def carry_out_aside(
-    function: Callable[..., T], given: Sequence[Any], device: str, threads: int
+    function: Callable[..., T], given: Sequence[Any], device: str, threads: int, limit: float
 ) -> T:
     """The value of a function of a module, called in a process as those that carry runs out.
 
     Raises:
-        HarnessError: the process ended without an answer.
+        HarnessError: the process ended without an answer, or had none after `limit` seconds.
     """
+    name = f"{function.__module__}.{function.__name__}"
     context = _context(device)
     ours, theirs = context.Pipe()
     process = context.Process(target=_answer, args=(theirs, function, tuple(given)), daemon=True)
-    with _few_threads(threads), without_main():
+    with _with_environ(_few(threads)), without_main():
         process.start()
     theirs.close()
     try:
+        if not ours.poll(limit):
+            process.kill()
+            raise HarnessError(f"the process of {name} had no answer after {limit:g} s")
         answer: T = ours.recv()
     except (EOFError, ConnectionError) as error:
         process.join()
-        name = f"{function.__module__}.{function.__name__}"
         raise HarnessError(f"the process of {name} ended with code {process.exitcode}") from error
     finally:
         ours.close()
@@ -270,10 +247,14 @@ def _answer(connection: Connection, function: Callable[..., object], given: Sequ
     connection.send(function(*given))
 
 
+def _few(threads: int) -> dict[str, str]:
+    return dict.fromkeys(THREAD_VARIABLES, str(threads))
+
+
 @contextlib.contextmanager
-def _few_threads(threads: int) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+def _with_environ(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -284,20 +265,22 @@ def _few_threads(threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(connection: Connection, setup: WorkerSetup, environ: dict[str, str]) -> None:
+def _serve(connection: Connection, work: Work, environ: dict[str, str]) -> None:
     """A worker: one run after another until there are none.  The parent handles Ctrl-C."""
     # The fork server keeps the environment that it was started with.
     for name in os.environ.keys() - environ.keys() - {*THREAD_VARIABLES}:
         del os.environ[name]
     os.environ.update(environ)
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - a plugin must not wait for the terminal
-    torch.set_num_threads(setup.threads)
-    executor = RunExecutor(setup, load_plugins(setup.plugins))
+    speaking = threading.Lock()  # of the end for lack of memory another thread tells
+
+    def tell(event: str, value: Any) -> None:  # noqa: ANN401 - of any event
+        with speaking:
+            connection.send((event, value))
+
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has gone
-        connection.send(("ready", None))
-        while (spec := connection.recv()) is not None:
-            observer = RunObserver(spec, lambda _, kind, value: connection.send((kind, value)))
-            connection.send(("run_end", executor.run(spec, observer)))
+        worker = work.open()
+        tell("ready", None)
+        while (task := connection.recv()) is not None:
+            tell("run_end", worker.run(task, tell))

@@ -35,6 +35,7 @@ from harness.stats import SEEDS
 from harness.utils.text import duration, plural
 
 PROBING = 20.0  # seconds, for all networks together
+ASKING = 120.0  # seconds in which strategies have to say what they do: a loop may have no end (assumed)
 # A plan of fewer seconds than this is not worth a probe before its runs; nothing being known, the
 # pace of a slow core is assumed.
 WORTH = 60.0
@@ -172,11 +173,12 @@ def _ask(question: Question, plan: BenchPlan, call: Call) -> Answer:
     """Ask the plugins where their code can do no harm to the runs that follow."""
     if call.dry:
         return ask(question, call.loaded)
-    if plan.jobs == 1 or plan.device.startswith("cuda"):
+    if call.options.in_process or plan.device.startswith("cuda"):
         return ask_apart(question, call.loaded)
     given = (question, call.loaded.args)
     try:
-        return carry_out_aside(ask_in_worker, given, plan.device, call.options.threads)
+        limit = ASKING + question.limit
+        return carry_out_aside(ask_in_worker, given, plan.device, call.options.threads, limit)
     except HarnessError as error:  # it was ended, by code of a plugin or for want of memory
         call.say(f"not estimated: {error}")
         return Answer()
