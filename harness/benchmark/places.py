@@ -44,9 +44,14 @@ class Declaration:
             HarnessError: they are not here, or cannot be decoded.
         """
         access = replace(self.access, cache=Access().cache)
+        own = self.division == Division(self.protocol.split_seed)
         with files.locked(access.cache / "making"):
             prepared = prepare_dataset(
-                self.dataset, self.protocol, access, limit=self.limit, divisions=[self.division]
+                self.dataset,
+                self.protocol,
+                access,
+                limit=self.limit,
+                divisions=[] if own else [self.division],
             ).divided(self.division)
         if prepared.fingerprint != self.fingerprint:
             raise DataError(

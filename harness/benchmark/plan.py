@@ -29,6 +29,7 @@ class BenchPlan:
         numeric: (dataset, backbone) -> how numbers are computed.
         jobs: runs side by side.
         memory: what is planned of a card's memory, in words.
+        here: runs are made on this machine, whose device can be tried.
     """
 
     resolved: ResolvedSuite
@@ -40,6 +41,7 @@ class BenchPlan:
     device: str
     jobs: int
     memory: str
+    here: bool = True
 
     def record(self) -> Plan:
         """The plan as it is stored: a form that adds up over calls."""
@@ -79,5 +81,14 @@ def make_plan(
     runs = run_specs(resolved, loaded, numeric, datasets, weights)
     jobs, memory = side_by_side(runs.specs, datasets, loaded, options, launcher)
     return BenchPlan(
-        resolved, runs.specs, runs.trials, datasets, weights, numeric, options.device, jobs, memory
+        resolved=resolved,
+        specs=runs.specs,
+        trials=runs.trials,
+        datasets=datasets,
+        weights=weights,
+        numeric=numeric,
+        device=options.device,
+        jobs=jobs,
+        memory=memory,
+        here=launcher.here,
     )

@@ -1,16 +1,22 @@
 """Runs given to workers: one whose worker ends is tried once again, alone, and costs no other."""
 
 import multiprocessing
+import os
 import time
 
 import pytest
+from card_seen import CardSeen
 from command import TOY, Cli, runs
 from toys import toy_run
 
-from harness import Launcher, Message, Outcome
+from harness import Launcher, LaunchSetup, Message, Outcome, Task, UsageError, hookimpl
 from harness.benchmark.dispatch import Means, execute_runs
 from harness.benchmark.executor import OVER_MEMORY, WorkerSetup
 from harness.benchmark.listeners.events import Group, RunListener, RunQueue, StateLeft
+from harness.benchmark.means import find_launcher
+from harness.benchmark.request import BenchOptions, BenchRequest
+from harness.benchmark.run import dry_run
+from harness.benchmark.sizing import visible_cards
 from harness.benchmark.workers import LocalLauncher, carry_out_aside
 from harness.errors import HarnessError
 from harness.plugins.registry import load_plugins
@@ -335,7 +341,7 @@ def harness_strategies():
 
 def test_what_is_asked_aside_has_to_answer_in_time():
     with pytest.raises(HarnessError, match=r"time.sleep had no answer after 0.1 s"):
-        carry_out_aside(time.sleep, (600,), "cpu", 1, 0.1)
+        carry_out_aside(time.sleep, (600,), "cuda", 1, 0.1)
 
 
 @pytest.mark.slow
@@ -361,3 +367,112 @@ def test_with_one_job_too_a_run_costs_itself_alone(tmp_path, line, options, stat
     (failed,) = (out / "failed").rglob("*.json")
     assert f'"status": "{status}"' in failed.read_text()
     assert len(runs(out)) == 1
+
+
+# -- cards -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_each_worker_sees_one_card_and_the_next_on_it_sees_the_same(monkeypatch):
+    """Three cards, as the variable of the caller lists them, and four workers; on a CPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-b,7")
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.cuda.device_count", lambda: 3)
+        launcher = LocalLauncher("cpu", 1, visible_cards())
+    assert (launcher.cards, launcher.jobs) == (3, 3)
+    (spec,), _ = wanted(1)
+    seen = {}
+
+    def have(count):
+        launcher.want(count)
+        while len(seen) < count:
+            for worker, event, value, _ in launcher.receive(60):
+                if event == "ready":
+                    launcher.send(worker, Task(spec))
+                elif event == "working":
+                    seen[worker] = value
+
+    launcher.open(CardSeen())
+    try:
+        have(4)
+        assert sorted(seen.values()) == ["4", "4", "7", "GPU-b"]
+        (third,) = [worker for worker, card in seen.items() if card == "7"]
+        launcher.end(third, at_once=True)
+        del seen[third]
+        have(4)
+        assert sorted(seen.values()) == ["4", "4", "7", "GPU-b"]
+    finally:
+        launcher.close()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,GPU-b,7"
+
+
+@pytest.mark.parametrize(
+    ("cards", "asked", "device", "each", "jobs"),
+    [
+        (4, "cuda", "cuda", ("0", "1", "2", "3"), 4),
+        (1, "cuda", "cuda:0", (), None),
+        (4, "cuda:2", "cuda:2", (), None),
+        (4, "auto", "cuda:0", (), None),
+    ],
+)
+def test_all_cards_are_taken_only_by_cuda(cards, asked, device, each, jobs, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("harness.benchmark.sizing._may_have_card", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: cards)
+    found = LocalLauncher.of(LaunchSetup("local", asked))
+    assert (found.device, found.each, found.jobs) == (device, each, jobs)
+    assert [found.packed(jobs) for jobs in (1, 2, 5)] == [found.cards < 1, found.cards < 2, True]
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"launcher": "rai"}, "--launcher rai: no plugin starts such workers"),
+        ({"in_process": True, "jobs": 2}, "so --jobs 2 cannot hold"),
+        ({"in_process": True, "timeout": 3.0}, "so --timeout cannot hold"),
+        ({"in_process": True, "memory_limit": 3.0}, "so --memory-limit cannot hold"),
+        ({"in_process": True, "launcher": "ray"}, "so --launcher ray cannot hold"),
+        ({"ray_address": "here:6379"}, "--ray-address is for --launcher ray"),
+    ],
+)
+def test_what_could_only_be_passed_over_is_refused(given, told):
+    with pytest.raises(UsageError, match=told):
+        find_launcher(BenchOptions(device="cpu", **given), load_plugins())
+
+
+def test_a_plugin_s_launcher_is_asked_for_by_its_name():
+    class Plugin:
+        @staticmethod
+        @hookimpl
+        def harness_launch(setup):
+            assert setup == LaunchSetup("mine", "cuda", 3, 2, None, live=False)
+            return played if setup.name == "mine" else None
+
+    played, loaded = Played(None), load_plugins([Plugin])
+    options = BenchOptions(device="cuda", launcher="mine", jobs=3, threads=2)
+    assert find_launcher(options, loaded, live=False) is played
+
+
+@pytest.mark.slow
+def test_a_driver_without_a_card_plans_for_cards(tmp_path, monkeypatch):
+    """The kind of device is declared: no card is looked for here."""
+
+    class Far(Played):
+        device, jobs = "cuda", 5
+
+    class Plugin:
+        @staticmethod
+        @hookimpl
+        def harness_launch(setup):
+            return Far(None) if setup.name == "far" else None
+
+    monkeypatch.setattr("torch.cuda.mem_get_info", None)
+    monkeypatch.setattr("harness.benchmark.sizing.choose_device", None)
+    options = BenchOptions(out=tmp_path, device="cuda", launcher="far")
+    planned = dry_run(BenchRequest("toy"), options, load_plugins([TOY, Plugin]))
+    assert (planned.plan.device, planned.plan.jobs) == ("cuda", 3)  # three runs
+    assert {spec.numeric.precision for spec in planned.plan.specs} == {"bf16"}

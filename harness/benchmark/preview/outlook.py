@@ -35,7 +35,9 @@ from harness.stats import SEEDS
 from harness.utils.text import duration, plural
 
 PROBING = 20.0  # seconds, for all networks together
-ASKING = 120.0  # seconds in which strategies have to say what they do: a loop may have no end (assumed)
+ASKING = (
+    120.0  # seconds in which strategies have to say what they do: a loop may have no end (assumed)
+)
 # A plan of fewer seconds than this is not worth a probe before its runs; nothing being known, the
 # pace of a slow core is assumed.
 WORTH = 60.0
@@ -145,7 +147,7 @@ def look_ahead(
     works, faults, spoiled = answer.works, answer.faults, answer.spoiled
     paces = Paces(Seen.of(result, on) for result in results)
     new = [one for one in distinct(known) if one.run_id in works and not paces.knows(one)]
-    if new and (call.dry or _long(works, plan.jobs)):
+    if new and plan.here and (call.dry or _long(works, plan.jobs)):
         names = ", ".join(dict.fromkeys(spec.backbone for spec in new))
         call.say(
             f"trying how fast this machine trains {names}: batches of 4, at most {PROBING:.0f} s in all"
@@ -291,7 +293,7 @@ def _time(outlook: Outlook) -> Iterator[str]:
         "runs": f"{plural(found.runs, 'run')} that such a machine made, in this folder",
         "probe": "a few batches tried here",
         "other networks": "the pace of other networks (assumed to be the same)",
-        "assumed": "an assumed pace, since so little is not worth a trial",
+        "assumed": "an assumed pace: so little is not worth a trial, or is made elsewhere",
     }
     bases = [f"{told[basis]} ({', '.join(names)})" for basis, names in found.bases.items()]
     if outlook.ready >= 1:
