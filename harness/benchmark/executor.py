@@ -82,7 +82,9 @@ class WorkerSetup(Work):
         import torch
 
         torch.set_num_threads(self.threads)
-        return _Worker(RunExecutor(self, load_plugins(self.plugins)))
+        # With several cards each worker sees one of them.
+        setup = replace(self, device="cuda:0") if self.device == "cuda" else self
+        return _Worker(RunExecutor(setup, load_plugins(self.plugins)))
 
 
 class _Worker(Worker):
@@ -90,6 +92,7 @@ class _Worker(Worker):
 
     def __init__(self, executor: RunExecutor) -> None:
         self.executor, self.most = executor, executor.setup.memory
+        executor.isolation  # noqa: B018 - imports the engine: else it would be time of the first run
 
     def run(self, task: Task, tell: Tell) -> Outcome:
         observer = RunObserver(task.spec, lambda _, event, value: tell(event, value))
