@@ -19,6 +19,6 @@ def harness_execute(spec: RunSpec, resources: Resources) -> Outcome:
 @hookimpl(trylast=True)
 def harness_launch(setup: LaunchSetup) -> Launcher | None:
     """Start processes of this machine."""
-    from harness.benchmark.workers import LOCAL, LocalLauncher
+    from harness.benchmark.launch.workers import LOCAL, LocalLauncher
 
     return LocalLauncher.of(setup) if setup.name == LOCAL else None

@@ -20,18 +20,18 @@ from harness.api.dataset import SPLITS, Access, Dataset
 from harness.api.execution import ExternalImages
 from harness.api.launcher import Launcher
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
-from harness.benchmark.dispatch import GIB, Means, execute_runs
-from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
 from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
+from harness.benchmark.launch.dispatch import GIB, Means, execute_runs
+from harness.benchmark.launch.executor import WorkerSetup
+from harness.benchmark.launch.means import find_launcher
+from harness.benchmark.launch.places import Declaration, ImagesPlace
 from harness.benchmark.listeners.events import Group
 from harness.benchmark.listeners.progress import ProgressReporter
 from harness.benchmark.listeners.remaining import RemainingTime
-from harness.benchmark.means import find_launcher
 from harness.benchmark.numerics import check_compiling, settle_precision
-from harness.benchmark.places import Declaration, ImagesPlace
 from harness.benchmark.plan import BenchPlan, make_plan
 from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
 from harness.benchmark.profile import DecodingCost, Profile

@@ -102,7 +102,7 @@ def test_records_without_a_message_can_be_read(tmp_path, harness_cli):
 
 
 def test_messages_of_what_was_never_raised():
-    from harness.benchmark.executor import message_of
+    from harness.benchmark.launch.executor import message_of
 
     assert message_of(MemoryError()) == "MemoryError without a message"
     assert message_of(ValueError("said")) == "said"

@@ -11,9 +11,9 @@ from toys import ToyBackbone, toy_images
 
 from harness import Access, DataError, Outcome, WeightsError
 from harness.api.backbone import Weights
-from harness.benchmark import executor
-from harness.benchmark.executor import WorkerSetup
-from harness.benchmark.places import Declaration, ImagesPlace
+from harness.benchmark.launch import executor
+from harness.benchmark.launch.executor import WorkerSetup
+from harness.benchmark.launch.places import Declaration, ImagesPlace
 from harness.data.division.split import Division
 from harness.data.preparation import prepare_dataset
 from harness.weights import WeightsFile, found_again

@@ -18,10 +18,10 @@ from toys import HEAD, toy_run
 from harness.api.execution import Observer
 from harness.api.records import NumericMode
 from harness.benchmark import run as line
-from harness.benchmark.dispatch import Means, execute_runs
-from harness.benchmark.executor import WorkerSetup
+from harness.benchmark.launch.dispatch import Means, execute_runs
+from harness.benchmark.launch.executor import WorkerSetup
+from harness.benchmark.launch.workers import LocalLauncher
 from harness.benchmark.listeners.events import Group, RunListener
-from harness.benchmark.workers import LocalLauncher
 from harness.data.table import read_table
 from harness.engine import run
 from harness.plugins.registry import load_plugins

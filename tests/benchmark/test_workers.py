@@ -10,14 +10,14 @@ from command import TOY, Cli, runs
 from toys import toy_run
 
 from harness import Launcher, LaunchSetup, Message, Outcome, Task, UsageError, hookimpl
-from harness.benchmark.dispatch import Means, execute_runs
-from harness.benchmark.executor import OVER_MEMORY, WorkerSetup
+from harness.benchmark.launch.dispatch import Means, execute_runs
+from harness.benchmark.launch.executor import OVER_MEMORY, WorkerSetup
+from harness.benchmark.launch.means import find_launcher
+from harness.benchmark.launch.workers import LocalLauncher, carry_out_aside
 from harness.benchmark.listeners.events import Group, RunListener, RunQueue, StateLeft
-from harness.benchmark.means import find_launcher
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.run import dry_run
 from harness.benchmark.sizing import visible_cards
-from harness.benchmark.workers import LocalLauncher, carry_out_aside
 from harness.errors import HarnessError
 from harness.plugins.registry import load_plugins
 

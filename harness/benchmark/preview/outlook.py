@@ -22,10 +22,10 @@ from harness.benchmark.forecast.survey import (
     distinct,
 )
 from harness.benchmark.forecast.work import Networks, RunWork
+from harness.benchmark.launch.workers import carry_out_aside
 from harness.benchmark.plan import BenchPlan
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.trials import label_budgets
-from harness.benchmark.workers import carry_out_aside
 from harness.data.requirements import Requirement
 from harness.errors import HarnessError
 from harness.leaderboard.ranking import CONTROL

@@ -15,7 +15,7 @@ from typing import Any
 from harness.api.execution import Outcome
 from harness.api.launcher import Launcher, Message, Task
 from harness.api.records import RunSpec
-from harness.benchmark.executor import (
+from harness.benchmark.launch.executor import (
     OVER_MEMORY,
     RunExecutor,
     Unfinished,
@@ -23,8 +23,8 @@ from harness.benchmark.executor import (
     failed_run,
     free_memory,
 )
+from harness.benchmark.launch.workers import LocalLauncher
 from harness.benchmark.listeners.events import Group, RunListener, RunObserver, RunQueue
-from harness.benchmark.workers import LocalLauncher
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry
 from harness.utils import signs

@@ -20,9 +20,9 @@ from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources
 from harness.api.launcher import Task, Tell, Work, Worker
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec, StageWork
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.launch.places import ImagesPlace
 from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
-from harness.benchmark.places import ImagesPlace
 from harness.benchmark.suite import strategy_of
 from harness.data.division.split import Division
 from harness.data.images import PixelForm
@@ -369,7 +369,7 @@ def storable(text: str) -> str:
 def _traceback(error: BaseException) -> str:
     """The traceback without this machine's folders: file names only."""
     lines = traceback.format_exception(error)
-    home = f"{Path(__file__).resolve().parents[2]}{os.sep}"
+    home = f"{Path(__file__).resolve().parents[3]}{os.sep}"
     return "".join(lines).replace(home, "").replace(f"{Path.home()}{os.sep}", "~/")
 
 

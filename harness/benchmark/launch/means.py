@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.api.launcher import Launcher, LaunchSetup
+from harness.benchmark.launch.workers import LOCAL, LocalLauncher
 from harness.benchmark.request import BenchOptions
 from harness.benchmark.sizing import choose_device
-from harness.benchmark.workers import LOCAL, LocalLauncher
 from harness.errors import PluginError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils.memory import held

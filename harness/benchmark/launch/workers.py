@@ -35,7 +35,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 # Assumed: what a plugin has left running in a process holds nobody up for longer.
 SECONDS_TO_LEAVE = 5.0
 # What every run on a CPU imports: once in the server instead of once in each worker.
-PRELOADED = ["harness.benchmark.executor", "harness.engine", "torchvision"]
+PRELOADED = ["harness.benchmark.launch.executor", "harness.engine", "torchvision"]
 
 
 @dataclass
