@@ -16,7 +16,8 @@ from PIL import Image
 from places import TOY
 from safetensors import SafetensorError
 
-from harness.benchmark.launch import executor, numerics, run
+from harness.benchmark import numerics, run
+from harness.benchmark.launch import executor
 from harness.benchmark.request import BenchRequest
 from harness.benchmark.suite import resolve_suite
 from harness.plugins.registry import load_plugins
