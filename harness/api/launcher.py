@@ -58,6 +58,7 @@ class Message(NamedTuple):
             'run_end': `value` is the `Outcome`, and the worker can be sent another run.
             'died': it has ended unasked; `value`: the reason, for people.
             'lost': likewise, and no run can be at fault, as where its machine was taken away.
+            'over_memory': the worker holds more than it may, `value` bytes, and ends right after.
             Anything else: an event of a run, as `Worker.run` told it.
         task: the try that an event of a run is about.
     """
@@ -75,7 +76,8 @@ class Worker(ABC):
     def run(self, task: Task, tell: Tell) -> Outcome:
         """The outcome of a run, whatever happened; its events are told while it goes on.
 
-        To be called in the main thread of the process.
+        To be called in the main thread of the process.  'over_memory' alone is told from another
+        thread, and the process ends when `tell` returns.
         """
 
 

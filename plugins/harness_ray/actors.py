@@ -41,11 +41,18 @@ class Runner:
 
     def run(self, task: Task) -> Outcome:
         """Carry a run out.  What is told lies in the mailbox before this returns."""
+        told = None
 
         def tell(event: str, value: Any) -> None:  # noqa: ANN401 - of any event
-            ray.get(self.mailbox.put.remote(Message(self.name, event, value, task)))
+            nonlocal told
+            told = self.mailbox.put.remote(Message(self.name, event, value, task))
+            if event == "over_memory":  # the process ends
+                ray.get(told)
 
-        return self.worker.run(task, tell)
+        outcome = self.worker.run(task, tell)
+        if told is not None:  # letters of one sender come in order
+            ray.get(told)
+        return outcome
 
 
 class Mailbox:

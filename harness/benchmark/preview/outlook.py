@@ -60,6 +60,7 @@ class Outlook:
         decides: the smallest average difference that the plan decides; None: it decides nothing.
         more: the same call with the fewest seeds that decide; None: it has them.
         spoiled: what plugins, asked for it, changed in this process for good: runs need another.
+        here: runs are made on this machine, which can be tried.
     """
 
     works: Mapping[str, RunWork]
@@ -69,6 +70,7 @@ class Outlook:
     decides: float | None
     more: More | None
     spoiled: tuple[str, ...] = ()
+    here: bool = True
 
     def lines(self) -> list[str]:
         """Lines that a person reads of it; nothing where no run is to be made."""
@@ -168,6 +170,7 @@ def look_ahead(
         decides=reach(design) if design else None,
         more=_more(plan, design, found, call) if design else None,
         spoiled=spoiled,
+        here=plan.here,
     )
 
 
@@ -289,11 +292,12 @@ def _time(outlook: Outlook) -> Iterator[str]:
     elif found.patient:
         text += " if patience ends no run early"
     yield text
+    why = "so little is not worth a trial" if outlook.here else "runs are made elsewhere"
     told = {
         "runs": f"{plural(found.runs, 'run')} that such a machine made, in this folder",
         "probe": "a few batches tried here",
         "other networks": "the pace of other networks (assumed to be the same)",
-        "assumed": "an assumed pace: so little is not worth a trial, or is made elsewhere",
+        "assumed": f"an assumed pace, since {why}",
     }
     bases = [f"{told[basis]} ({', '.join(names)})" for basis, names in found.bases.items()]
     if outlook.ready >= 1:
