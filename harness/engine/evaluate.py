@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from harness.api.execution import Observer
 from harness.engine.batches import (
     FLIP,
+    Batches,
     Features,
     InOrder,
     Mirrored,
@@ -22,6 +23,7 @@ from harness.engine.batches import (
 )
 from harness.engine.devices import device_memory, untuned
 from harness.engine.graphs import CapturableWork
+from harness.engine.model import NORMS
 from harness.engine.shared import FeatureKey, SharedWork, seed_below_head
 from harness.engine.state import RunState, SplitData
 
@@ -179,6 +181,25 @@ def predict(state: RunState, network: nn.Module, source: Source, place: Place) -
     """Logits, float32 [N, C] on the CPU; the network is in eval mode afterwards."""
     logits = outputs(state, network, source, place).float()
     return logits.cpu()
+
+
+@torch.no_grad()
+def estimate_norms(network: nn.Module, source: Source, batches: Batches) -> None:
+    """Set the running statistics of the learning norm layers to those of one pass over `source`.
+
+    Averaged weights never saw a batch, so the statistics gathered on the way do not fit them.
+    """
+    norms = [m for m in network.modules() if isinstance(m, NORMS) and m.training]
+    momenta = [getattr(m, "momentum", None) for m in norms]
+    for norm in norms:
+        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001 - all batch norms
+            norm.reset_running_stats()
+            norm.momentum = None
+    for number in range(batches.per_epoch):
+        network(source.inputs(batches.at(number)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001
+            norm.momentum = momentum
 
 
 class Forward:

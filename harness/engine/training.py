@@ -12,7 +12,7 @@ from harness.api.dataset import Split
 from harness.api.execution import Outcome, Predictions, Resources
 from harness.api.metric import figure, uncomputed
 from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
-from harness.api.strategy import Directive, Phase, PhaseReport, advance
+from harness.api.strategy import Directive, Phase, PhaseReport, SolveHead, advance
 from harness.engine import isolation
 from harness.engine.devices import kernels, own_stream
 from harness.engine.evaluate import predict_split
@@ -20,7 +20,7 @@ from harness.engine.external import external_records, predict_external, score_ex
 from harness.engine.phase import PhaseRun
 from harness.engine.seeds import global_seed
 from harness.engine.shared import SharedWork
-from harness.engine.solver import solve_head
+from harness.engine.solver import interpolate, solve_head
 from harness.engine.state import RunState, SplitData
 from harness.engine.view import StrategyView
 from harness.errors import PhaseError, WeightsError
@@ -96,8 +96,10 @@ def _drive(state: RunState) -> None:
             shared.forget()
         if isinstance(directive, Phase):
             report = PhaseRun(state, directive).run()
-        else:
+        elif isinstance(directive, SolveHead):
             report = solve_head(state, directive)
+        else:
+            report = interpolate(state, directive)
         with isolation.aside():
             state.resources.observer.phase_end(report)
     if isolation.changed_since(numerics):

@@ -25,6 +25,7 @@ from harness_full_ft import FullFineTuning
 from harness_gradual_unfreezing import FirstToLast, LastToFirst
 from harness_linear_probe import LinearProbe
 from harness_lp_ft import LpFt
+from harness_wise_ft import WiseFt
 
 COUNTS = {"train": 48, "validation": 24, "test": 24}
 STAGES = ("stem", "layer1", "layer2", "head")
@@ -68,6 +69,7 @@ def test_stages_of_a_network_counted_by_hand(products_only):
         (LastToFirst(), {}),
         (FirstToLast(), {}),
         (AutoRGN(batches=2), {}),
+        (WiseFt(shares=(0.0, 0.5, 1.0)), {}),
     ],
     ids=lambda one: one.name if hasattr(one, "name") else " ".join(one) or "plain",
 )

@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from harness.api.strategy import (
+    DIRECTIVES,
     Directive,
     ParameterInfo,
     Params,
     Phase,
     PhaseReport,
-    SolveHead,
     Strategy,
 )
 from harness.errors import HarnessError
@@ -62,14 +62,18 @@ class Outline:
             for name, (kind, shape) in _KINDS.items()
         }
 
+    @property
+    def last_gradient(self) -> Params:
+        import torch  # a strategy that looks has imported it
+
+        return {name: torch.ones(info.shape) for name, info in self.parameters.items()}
+
     def gradients(
         self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
     ) -> Iterator[Params]:
-        import torch  # a strategy that looks has imported it
-
         for _ in range(batches):
             self.looks += 1
-            yield {name: torch.ones(info.shape) for name, info in self.parameters.items()}
+            yield self.last_gradient
 
     def learning(self, phase: Phase) -> list[str]:
         """The stages in which something learns in a phase, in forward order.
@@ -103,8 +107,8 @@ def directives(
             with contextlib.suppress(Exception):  # its text may raise, too; the run will tell
                 why = str(error)
             raise HarnessError(f"{strategy.name} cannot be asked for its phases: {why}") from error
-        if not isinstance(directive, Phase | SolveHead):
-            raise HarnessError(f"{strategy.name} yields what is neither Phase nor SolveHead")
+        if not isinstance(directive, Directive):
+            raise HarnessError(f"{strategy.name} yields what is none of {DIRECTIVES}")
         yield directive, outline.looks - before
         outline.epochs_left = max(0.0, outline.epochs_left - directive.epochs)
         report = report_of(directive.name, directive.epochs, outline.steps_per_epoch)
