@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.api.launcher import Launcher
 from harness.api.records import NumericMode, Plan, PlannedRun, RunSpec
 from harness.benchmark.identity import run_specs
 from harness.benchmark.numerics import numeric_mode
@@ -28,6 +29,7 @@ class BenchPlan:
         numeric: (dataset, backbone) -> how numbers are computed.
         jobs: runs side by side.
         memory: what is planned of a card's memory, in words.
+        here: runs are made on this machine, whose device can be tried.
     """
 
     resolved: ResolvedSuite
@@ -39,6 +41,7 @@ class BenchPlan:
     device: str
     jobs: int
     memory: str
+    here: bool = True
 
     def record(self) -> Plan:
         """The plan as it is stored: a form that adds up over calls."""
@@ -57,6 +60,7 @@ def make_plan(
     loaded: PluginRegistry,
     datasets: Mapping[str, DatasetInfo],
     weights: Mapping[str, WeightsFile | None],
+    launcher: Launcher,
 ) -> BenchPlan:
     """Plan every run of a suite.
 
@@ -75,7 +79,16 @@ def make_plan(
                 images,
             )
     runs = run_specs(resolved, loaded, numeric, datasets, weights)
-    jobs, memory = side_by_side(runs.specs, datasets, loaded, options)
+    jobs, memory = side_by_side(runs.specs, datasets, loaded, options, launcher)
     return BenchPlan(
-        resolved, runs.specs, runs.trials, datasets, weights, numeric, options.device, jobs, memory
+        resolved=resolved,
+        specs=runs.specs,
+        trials=runs.trials,
+        datasets=datasets,
+        weights=weights,
+        numeric=numeric,
+        device=options.device,
+        jobs=jobs,
+        memory=memory,
+        here=launcher.here,
     )

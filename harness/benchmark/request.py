@@ -46,8 +46,13 @@ class BenchOptions:
 
     Attributes:
         out: the results folder; None: results/<suite>, or results/<names> of images of one's own.
-        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        jobs: processes side by side; None: chosen here.
+        device: 'auto', 'cpu', 'cuda' (all cards that are visible) or 'cuda:N'.
+        jobs: workers side by side; None: chosen here.
+        launcher: the name of what starts the workers.
+        ray_address: where a cluster of the launcher `ray` runs; None: one is started here.
+        in_process: runs are made in this process, one after another, and nothing can end one.
+        timeout: seconds that a run may take; None: any.
+        memory_limit: GiB that a worker may hold for itself; None: as much as there is.
         threads: torch threads of each on a CPU.  Sums over threads round differently, so the
             default is one whatever `jobs` is: the same spec gives the same bits.
         engine: 'reference' carries every step out plainly, for comparison with the fast path.
@@ -63,6 +68,11 @@ class BenchOptions:
     device: str = "auto"
     jobs: int | None = None
     threads: int = 1
+    launcher: str = "local"
+    ray_address: str | None = None
+    in_process: bool = False
+    timeout: float | None = None
+    memory_limit: float | None = None
     engine: Engine = "fast"
     compile: Compile = "auto"
     deterministic: bool = False

@@ -51,6 +51,11 @@ def bench(  # noqa: PLR0913 - the options of the command
     device: str = "auto",
     jobs: int | None = None,
     threads: int = 1,
+    launcher: str = "local",
+    ray_address: str | None = None,
+    in_process: bool = False,
+    timeout: float | None = None,
+    memory_limit: float | None = None,
     engine: Engine = "fast",
     splits: PathLike | int | Iterable[PathLike | int] = (),
     labels: str | int | Iterable[str | int] | None = None,
@@ -94,9 +99,14 @@ def bench(  # noqa: PLR0913 - the options of the command
         weights: a folder with NAME.safetensors or NAME.pth, or 'none' for random weights.
         out: the results folder; what it holds counts.  None: results/SUITE, or results/NAME of
             `data`.
-        device: 'auto', 'cpu' or 'cuda:N'.
-        jobs: processes side by side; None: chosen by the machine.
+        device: 'auto', 'cpu', 'cuda' (all cards) or 'cuda:N'.
+        jobs: workers side by side; None: chosen by the machine.
         threads: CPU threads of each process; another number rounds differently.
+        launcher: what starts the workers: 'local', or the name of a plugin's.
+        ray_address: of a cluster that runs already, for the launcher 'ray'.
+        in_process: make runs in this process, one after another.
+        timeout: seconds that a run may take.
+        memory_limit: GiB that a worker may hold for itself.
         engine: 'fast', or 'reference': every step carried out plainly, to compare with.
         splits: a number of random splits, 'paired', or files of `harness data splits`.
         labels: training images that keep their label: '10%' or a number, one or several.
@@ -228,7 +238,7 @@ def _options(given: Mapping[str, Any]) -> BenchOptions:
     flags = {
         name: arguments.flag(f"--{name.replace('_', '-')}", given[name])
         for name in ("deterministic", "retry_failed", "break_lock", "save_weights", "retrain_for_external",
-                     "skip_bad_images", "allow_missing_classes")
+                     "skip_bad_images", "allow_missing_classes", "in_process")
     }  # fmt: skip
     access = Access(
         offline=arguments.is_offline(given["offline"]),
@@ -238,9 +248,13 @@ def _options(given: Mapping[str, Any]) -> BenchOptions:
     )
     return BenchOptions(
         out=arguments.folder("--out", given["out"]),
-        device=arguments.needed("--device", given["device"], "'auto', 'cpu' or 'cuda:N'"),
+        device=arguments.needed("--device", given["device"], "'auto', 'cpu', 'cuda' or 'cuda:N'"),
         jobs=arguments.some_whole("--jobs", given["jobs"], 1),
         threads=arguments.whole("--threads", given["threads"], 1),
+        launcher=arguments.needed("--launcher", given["launcher"]),
+        ray_address=arguments.form("--ray-address", given["ray_address"]),
+        timeout=arguments.number("--timeout", given["timeout"], above=0),
+        memory_limit=arguments.number("--memory-limit", given["memory_limit"], above=0),
         engine=arguments.choice("--engine", given["engine"], get_args(Engine)),
         compile=arguments.choice("--compile", given["compile"], get_args(Compile)),
         track=arguments.names("--track", given["track"]),

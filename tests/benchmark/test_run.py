@@ -16,7 +16,8 @@ from PIL import Image
 from places import TOY
 from safetensors import SafetensorError
 
-from harness.benchmark import executor, numerics, run
+from harness.benchmark import numerics, run
+from harness.benchmark.launch import executor
 from harness.benchmark.request import BenchRequest
 from harness.benchmark.suite import resolve_suite
 from harness.plugins.registry import load_plugins
@@ -75,11 +76,13 @@ def test_several_processes_give_the_same_bits_as_one(tmp_path):
 
 @pytest.mark.slow
 def test_workers_begin_to_import_where_runs_are_to_be_expected(tmp_path, monkeypatch):
-    """Not for one process, nor in a folder that holds a plan: most may be done there."""
-    from harness.benchmark import run
+    """Not where this process makes them, nor in a folder that holds a plan: most may be done there."""
+    from harness.benchmark.launch.workers import LocalLauncher
 
     begun = []
-    monkeypatch.setattr(run, "begin_imports", lambda *given: begun.append(given))
+    monkeypatch.setattr(
+        LocalLauncher, "prepare", lambda self: begun.append((self.device, self.threads))
+    )
     chosen = ("--strategies", "full-ft")
     bench(tmp_path / "one", *chosen, jobs=1)
     assert begun == []

@@ -79,9 +79,14 @@ class ProgressReporter(RunListener):
         self.active[spec.run_id] = _Active(spec, "starting")
         self._notify("harness_run_start", spec=spec)
 
-    def ready(self, spec: RunSpec, _: None = None) -> None:
-        self.profile.ready(spec)
-        self.remaining.start(spec)
+    def worker_ready(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self.profile.starting.append(seconds)
+
+    def run_again(self, spec: RunSpec, reason: str) -> None:
+        del self.active[spec.run_id]
+        self.remaining.again(spec)
+        self.say(f"tried once more: {spec.cell} (seed {spec.seed}): {reason}")
 
     def working(self, spec: RunSpec, at: Working) -> None:
         self.remaining.advance(spec, at)
