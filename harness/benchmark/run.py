@@ -36,6 +36,8 @@ from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
+from harness.benchmark.unfinished import describe as describe_unfinished
+from harness.benchmark.unfinished import made_by
 from harness.data.division.split import Division
 from harness.data.external import PreparedExternal
 from harness.data.images import PixelForm
@@ -106,6 +108,8 @@ def _carry_out(call: Call) -> BenchResult:
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
         setup = _setup(Shared(plan, store, options, loaded, launcher), datasets, lacking.weights)
+        for line in _unfinished(plan, todo, store, options):
+            say(line)
         outlook = _tell_outlook(plan, todo, results, call)
     with profile.measure("runs"), _kept_if_interrupted(store, ids):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
@@ -249,7 +253,18 @@ def _plan(call: Call) -> DryRun:
     missing = set(store.missing((one.run_id for one in plan.specs), retry_failed=True))
     todo = [one for one in plan.specs if one.run_id in missing]
     outlook = look_ahead(plan, todo, results, call)
-    return DryRun(plan, store, needs, outlook, external, retrain=options.retrain_for_external)
+    unfinished = _unfinished(plan, todo, store, options)
+    retrain = options.retrain_for_external
+    return DryRun(plan, store, needs, outlook, external, retrain=retrain, unfinished=unfinished)
+
+
+def _unfinished(
+    plan: BenchPlan, todo: Sequence[RunSpec], store: Store, options: BenchOptions
+) -> list[str]:
+    """Lines on runs that an earlier call left with a checkpoint."""
+    made = made_by(plan.device, options.engine, options.threads)
+    used = options.checkpoint_every is not None
+    return describe_unfinished(store.folder, todo, made, used=used)
 
 
 def _resolved(
@@ -502,6 +517,9 @@ def _setup(
         device=plan.device,
         shortened=plan.resolved.shortened,
         weights_folder=store.folder / "weights" if options.save_weights else None,
+        checkpoints=None
+        if options.checkpoint_every is None
+        else (store.folder.resolve(), options.checkpoint_every),
         from_weights=from_weights,
         plugins=loaded.args,
         threads=options.threads,

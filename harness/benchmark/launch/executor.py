@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pydantic import ValidationError
 
 from harness.api.backbone import Backbone
-from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
+from harness.api.execution import (
+    Checkpoints,
+    Engine,
+    ImageSet,
+    Observer,
+    Outcome,
+    Resources,
+    StartingPoint,
+)
 from harness.api.launcher import Task, Tell, Work, Worker
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec, StageWork
 from harness.benchmark.identity import ROLES, code_names
@@ -25,6 +33,7 @@ from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.out_of_memory import is_out_of_memory, with_less_memory
 from harness.benchmark.suite import strategy_of
+from harness.benchmark.unfinished import checkpoints_of, made_by
 from harness.data.division.split import Division
 from harness.data.images import PixelForm
 from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
@@ -54,6 +63,7 @@ class WorkerSetup(Work):
         images: dataset, division and form -> its decoded images, or where they lie.
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
+        checkpoints: the results folder, and minutes between two checkpoints of a run under way.
         from_weights: run id -> its tested weights, of finished runs of which only further test sets
             are predicted.
         threads: torch threads of a process that works on the CPU.
@@ -70,6 +80,7 @@ class WorkerSetup(Work):
     device: str = "cpu"
     shortened: bool = False
     weights_folder: Path | None = None
+    checkpoints: tuple[Path, float] | None = None
     from_weights: Mapping[str, Path] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     threads: int = 1
@@ -242,7 +253,14 @@ class RunExecutor:
             shared=self._shared,
             keep_state=self.setup.weights_folder is not None,
             engine=self.setup.engine,
+            checkpoints=self._checkpoints(spec),
         )
+
+    def _checkpoints(self, spec: RunSpec) -> Checkpoints | None:
+        if self.setup.checkpoints is None:
+            return None
+        made = made_by(self.setup.device, self.setup.engine, self.setup.threads)
+        return checkpoints_of(spec, *self.setup.checkpoints, made)
 
     def _check_offered(self, spec: RunSpec) -> None:
         """A plugin that was sound where the call began may be broken here, in another process."""
