@@ -33,7 +33,7 @@ from harness.benchmark.listeners.progress import ProgressReporter
 from harness.benchmark.listeners.remaining import RemainingTime
 from harness.benchmark.numerics import check_compiling, settle_precision
 from harness.benchmark.plan import BenchPlan, make_plan
-from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
+from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead, take_part
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
@@ -100,7 +100,9 @@ def _carry_out(call: Call) -> BenchResult:
         datasets = _prepare(resolved, options, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
-        plan = make_plan(resolved, options, loaded, infos, weights, launcher)
+        plan = take_part(
+            make_plan(resolved, options, loaded, infos, weights, launcher), store.results(), call
+        )
         lacking = _lacking(plan, store, options, say)
         _record(plan, store, say)
         ids = [spec.run_id for spec in plan.specs]
@@ -246,6 +248,7 @@ def _plan(call: Call) -> DryRun:
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights, launcher)
+    plan = take_part(plan, results, call)
     external = plan_external(plan.specs, store, infos)
     missing = set(store.missing((one.run_id for one in plan.specs), retry_failed=True))
     todo = [one for one in plan.specs if one.run_id in missing]

@@ -112,7 +112,7 @@ def bench(  # noqa: PLR0913 - the options of the command
         limit: images of each split; marks every row.
         epochs: at most so many; marks every row.
         set: settings: {'l2-sp.alpha': 0.01, 'protocol.lr': 1e-4}, or texts TARGET.FIELD=VALUE.
-        shard: (I, N): only part I of N, by run id.
+        shard: (I, N): only part I of N, of about equal work, groups of runs kept together.
         precision: 'auto', 'float32', 'bf16', 'fp16' or 'float64'; None: bf16 on a CUDA device, else
             float32.
         compile: 'auto', 'graph' or 'compile': steps on a CUDA device.

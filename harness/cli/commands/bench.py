@@ -127,7 +127,11 @@ from harness.utils import pulse, signs
     metavar="TARGET.FIELD=VALUE",
     help="A setting: l2-sp.alpha=0.01, protocol.lr=1e-4.",
 )
-@click.option("--shard", metavar="I/N", help="Only part I of N, by run id.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only part I of N: about equal work, runs of a dataset and network kept together.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bf16", "fp16", "float64"]),
