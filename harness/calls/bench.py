@@ -13,7 +13,7 @@ from harness.api.execution import Engine
 from harness.api.records import RunResult, RunSpec
 from harness.benchmark.preview.dry_run import describe_plan
 from harness.benchmark.preview.outlook import DryRun
-from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, Compile
+from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, Compile, Others
 from harness.benchmark.run import dry_run as plan_benchmark
 from harness.benchmark.run import run_benchmark
 from harness.calls import arguments
@@ -73,6 +73,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     external: Pairs = (),
     retrain_for_external: bool = False,
     retry_failed: bool = False,
+    others: Others = "wait",
     break_lock: bool = False,
     track: Names = None,
     save_weights: bool = False,
@@ -125,6 +126,7 @@ def bench(  # noqa: PLR0913 - the options of the command
         external: further test sets: {'ward:other-place': 'path'}, or texts [DATASET:]NAME=FOLDER.
         retrain_for_external: train finished runs that kept no weights again, to predict those.
         retry_failed: run again what failed before.
+        others: 'wait' or 'leave': what becomes of runs that another call on the folder has in hand.
         break_lock: take the results folder's lock from a call that was lost with its machine.
         track: names of the trackers that are told of every run made.
         save_weights: keep the tested weights of every run.
@@ -257,6 +259,7 @@ def _options(given: Mapping[str, Any]) -> BenchOptions:
         memory_limit=arguments.number("--memory-limit", given["memory_limit"], above=0),
         engine=arguments.choice("--engine", given["engine"], get_args(Engine)),
         compile=arguments.choice("--compile", given["compile"], get_args(Compile)),
+        others=arguments.choice("--others", given["others"], get_args(Others)),
         track=arguments.names("--track", given["track"]),
         access=access,
         **flags,

@@ -171,6 +171,13 @@ from harness.utils import pulse, signs
 )
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
 @click.option(
+    "--others",
+    type=click.Choice(["wait", "leave"]),
+    default="wait",
+    show_default=True,
+    help="Runs that another call on the folder has in hand: wait for them, or leave them to it.",
+)
+@click.option(
     "--break-lock",
     is_flag=True,
     help="Take the results folder's lock from a call that was lost with its machine.",
