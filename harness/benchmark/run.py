@@ -95,7 +95,7 @@ def _carry_out(call: Call) -> BenchResult:
         weights_folder = _weights_folder(store, options)
         weights = _required(resolved, options.access, loaded, say)
         results = store.results()
-        datasets = _prepare(Basis(resolved, options, loaded, launcher, weights), store, say)
+        datasets = _prepare(Resolved(resolved, options, loaded, launcher), weights, store, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
         plan = take_part(
@@ -416,23 +416,24 @@ def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
     return folder
 
 
-class Basis(NamedTuple):
-    """All that a plan is made of, but the datasets."""
+class Resolved(NamedTuple):
+    """A call whose suite and launcher are found."""
 
     resolved: ResolvedSuite
     options: BenchOptions
     loaded: PluginRegistry
     launcher: Launcher
-    weights: Mapping[str, WeightsFile | None]
 
 
-def _survey_undecoded(basis: Basis, store: Store) -> dict[str, DatasetInfo]:
+def _survey_undecoded(
+    call: Resolved, weights: Mapping[str, WeightsFile | None], store: Store
+) -> dict[str, DatasetInfo]:
     """The datasets as they are known before an image is decoded, held against the plan.
 
     A call that is refused here has written nothing.  What only the images tell (bad files, near
     duplicates) may still end it later.
     """
-    resolved, options, loaded, launcher, weights = basis
+    resolved, options, loaded, launcher = call
     infos = {
         name: _survey(dataset, resolved, options.access, timed=False)
         for name, dataset in resolved.datasets.items()
@@ -444,13 +445,15 @@ def _survey_undecoded(basis: Basis, store: Store) -> dict[str, DatasetInfo]:
     return infos
 
 
-def _prepare(basis: Basis, store: Store, say: Say) -> dict[str, PreparedDataset]:
+def _prepare(
+    call: Resolved, weights: Mapping[str, WeightsFile | None], store: Store, say: Say
+) -> dict[str, PreparedDataset]:
     """Read and split every dataset; then, unless the call is refused, decode them."""
     with reading_once():
-        known = _survey_undecoded(basis, store)
+        known = _survey_undecoded(call, weights, store)
         prepared = {
-            name: _prepare_one(basis.resolved, basis.options, say, dataset)
-            for name, dataset in basis.resolved.datasets.items()
+            name: _prepare_one(call.resolved, call.options, say, dataset)
+            for name, dataset in call.resolved.datasets.items()
         }
     # That they were read for the plan is part of what making them ready took.
     return {
