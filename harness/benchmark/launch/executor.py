@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from harness.engine import Isolation, Traces
 
 Unfinished: TypeAlias = Literal["failed", "oom", "timeout"]
+DETERMINISTIC = ":4096:8"  # read when CUDA starts: without it cuBLAS has no such kernels
 OVER_MEMORY = "over_memory"  # the event of a run whose process is about to end; bytes that it held
 
 
@@ -79,6 +80,8 @@ class WorkerSetup(Work):
 
     def open(self) -> Worker:
         """A worker in this process, on the device that is the setup's."""
+        if self.device.startswith("cuda"):  # the caller may have no card, and another environment
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", DETERMINISTIC)
         import torch
 
         torch.set_num_threads(self.threads)
