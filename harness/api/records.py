@@ -558,7 +558,7 @@ class RunResult(Extended):
     predictions: PredictionsRecord | None = None
     finished: str = ""
     external: dict[Name, ExternalRecord] = {}
-    parts: PositiveInt = 1
+    parts: int = 1
     attempts: tuple[str, ...] = ()
 
     @property

@@ -112,9 +112,7 @@ def _carry_out(call: Call) -> BenchResult:
         claims = Claims(store, {*again, *filter(store.has_failed, missing)})
         _complete(store, plan, missing, claims, call)
         setup = _setup(Shared(plan, store, options, loaded, launcher), datasets, lacking.weights)
-        for line in _unfinished(plan, todo, store, options):
-            say(line)
-        outlook = _tell_outlook(plan, todo, results, call)
+        outlook = _tell_outlook(plan, todo, results, call, _unfinished(plan, todo, store, options))
     with profile.measure("runs"), _kept_if_interrupted(store, ids), claims:
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
@@ -211,11 +209,18 @@ def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
 
 
 def _tell_outlook(
-    plan: BenchPlan, todo: Sequence[RunSpec], results: Sequence[RunResult], call: Call
+    plan: BenchPlan,
+    todo: Sequence[RunSpec],
+    results: Sequence[RunResult],
+    call: Call,
+    unfinished: Sequence[str],
 ) -> Outlook:
-    """The outlook, told before the runs: memory they take, how long, and what they can decide."""
-    if plan.memory:
-        call.say(plan.memory)
+    """The outlook, told before the runs: memory they take, how long, and what they can decide.
+
+    `unfinished`: lines on runs that were interrupted before.
+    """
+    for line in (*([plan.memory] if plan.memory else []), *unfinished):
+        call.say(line)
     with signs.doing("estimating the time of the runs"):
         outlook = look_ahead(plan, todo, results, call)
     for line in outlook.lines():

@@ -6,6 +6,7 @@ import contextlib
 import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,23 @@ from harness.engine.evaluate import Place, estimate_norms, predict, source_at
 from harness.engine.model import NORMS
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule, decays, multipliers
 from harness.engine.recovery import snapshot
-from harness.engine.recovery.course import Course
 from harness.engine.state import RunState
 from harness.engine.steps import StepInputs, Steps, make_steps
 from harness.errors import TrainingError
 
 EMA_DECAY = 0.99
+
+
+class CheckpointKeeper(Interface):
+    """Keeps a run in the middle of a phase, now and then."""
+
+    def taken(self) -> Mapping[str, Any] | None:
+        """What the phase that begins now was kept as; None: it begins."""
+
+    @property
+    def due(self) -> bool: ...
+
+    def keep(self, phase: Mapping[str, Any]) -> None: ...
 
 
 class PhaseRun:
@@ -38,10 +50,12 @@ class PhaseRun:
         stopped: patience has run out.
     """
 
-    def __init__(self, state: RunState, phase: Phase, course: Course | None = None) -> None:
-        self.state, self.phase, self.course = state, phase, course
+    def __init__(
+        self, state: RunState, phase: Phase, keeper: CheckpointKeeper | None = None
+    ) -> None:
+        self.state, self.phase, self.keeper = state, phase, keeper
         # What an interrupted phase was kept as: the network is as it was then.
-        self.kept = None if course is None else course.taken()
+        self.kept = None if keeper is None else keeper.taken()
         if self.kept is None and (tensors := state.beginning(phase)) is not None:
             state.network.load(tensors)
         network, budget, protocol = state.network, state.budget, state.protocol
@@ -184,8 +198,8 @@ class PhaseRun:
             budget.steps = number + 1
             observer.working("train", budget.steps, budget.most)
             yield
-            if self.course is not None and self.course.due:
-                self.course.keep(self._so_far(average, reference))
+            if self.keeper is not None and self.keeper.due:
+                self.keeper.keep(self._so_far(average, reference))
 
     def _begun(self) -> int:
         """Number of the first step to make."""

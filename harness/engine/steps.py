@@ -145,7 +145,7 @@ class SplitSteps(ReferenceSteps):
         refuse_batch_layers(state.network.model)
         self.masks = checked_masks(
             inputs.network, inputs.source.inputs(torch.arange(min(2, len(inputs.source)))),
-            state.numerics,
+            state.numerics.autocast,
         )  # fmt: skip
 
     def _backward(self, number: int, rows: Rows) -> Tensor:

@@ -11,7 +11,7 @@ from toys import FULL, toy_run
 
 from harness.api.execution import Outcome
 from harness.api.records import RunResult
-from harness.benchmark.out_of_memory import is_out_of_memory, with_less_memory
+from harness.benchmark.launch.out_of_memory import is_out_of_memory, with_less_memory
 from harness.errors import CannotSplitError
 
 # Memory for six images that learn, whatever the strategy.

@@ -28,10 +28,10 @@ from harness.api.execution import (
 from harness.api.launcher import Task, Tell, Work, Worker
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec, StageWork
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.launch.out_of_memory import is_out_of_memory, with_less_memory
 from harness.benchmark.launch.places import ImagesPlace
 from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
-from harness.benchmark.out_of_memory import is_out_of_memory, with_less_memory
 from harness.benchmark.suite import strategy_of
 from harness.benchmark.unfinished import checkpoints_of, made_by
 from harness.data.division.split import Division

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from harness.api.strategy import ModelView, ParameterInfo, Params
-from harness.engine.recovery.snapshot import on_device
 from harness.engine.state import RunState
 from harness.errors import ResumeError
 
@@ -105,7 +104,8 @@ class RecordedView:
         if tuple(asked[1:]) != (batches, norm_mode):
             raise ResumeError("the strategy looks at other gradients than before")
         network = self._state.network
-        network.load(on_device(network, self.network))
+        own = network.initial
+        network.load({n: t.to(own[n].device) for n, t in self.network.items()})
         yield from self._view.look(asked[0], batches, norm_mode)
 
     def _answer(self, name: str, ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - of any kind

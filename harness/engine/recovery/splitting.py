@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from harness.engine.batches import empty_rows
-from harness.engine.state import Numerics
 from harness.engine.storage import Numbered
 from harness.errors import CannotSplitError
 
@@ -49,7 +49,9 @@ def refuse_batch_layers(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def checked_masks(network: nn.Module, pair: Tensor, numerics: Numerics) -> Masks:
+def checked_masks(
+    network: nn.Module, pair: Tensor, autocast: Callable[[], AbstractContextManager[object]]
+) -> Masks:
     """The dropout layers of a network, once parts were tried to give the same as the whole.
 
     Two images are passed through it together, as torch does, and one after the other, with masks
@@ -59,14 +61,14 @@ def checked_masks(network: nn.Module, pair: Tensor, numerics: Numerics) -> Masks
     Args:
         network: in the modes that it learns in.
         pair: inputs of two images, [2, ...] (or of one, where there are no more).
-        numerics: of the run.
+        autocast: around forward passes.
 
     Raises:
         CannotSplitError: parts give something else.
     """
     before, buffers = _generators(pair), [buffer.clone() for buffer in network.buffers()]
     masks = Masks(network)
-    with numerics.autocast():
+    with autocast():
         with masks.watched():
             together = network(pair)
         after = _generators(pair)
