@@ -20,6 +20,7 @@ from harness.benchmark.suite import with_folders
 from harness.data import preparation
 from harness.data.division.split import Division
 from harness.data.folder import parse_data_option, with_options, with_windows
+from harness.data.starts import beginnings, start_of
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -181,7 +182,7 @@ class _Runner:
         setup = WorkerSetup(
             suite=result.suite,
             images={Group.of(spec).images: prepared.images},
-            weights={spec.backbone: self._weights(spec)},
+            weights={spec.started: self._weights(result, store)},
             device=device,
             threads=(made and made.threads) or 1,
             engine=(made and made.engine) or "fast",
@@ -255,15 +256,18 @@ class _Runner:
             ).divided(division)
         return self._prepared[key]
 
-    def _weights(self, spec: RunSpec) -> WeightsFile | None:
+    def _weights(self, result: RunResult, store: Store) -> WeightsFile | None:
+        spec = result.spec
         if spec.weights == "none":
             return None
         backbone = self.loaded.backbones[spec.backbone]
         where = None if self.options.weights == "none" else self.options.weights
-        file = weights.find_weights(backbone, where, offline=self.options.access.offline)
+        start = start_of(spec, store.plan().suites.get(result.suite))
+        (one,) = beginnings([backbone], where, start, self.options.access)
+        file = weights.find_weights(one.backbone, one.where, offline=self.options.access.offline)
         if file is None or file.sha256 != spec.weights:
             raise WeightsError(
-                f"the weights of {spec.backbone} are not those it started from (sha256 "
+                f"the weights of {spec.started} are not those it started from (sha256 "
                 f"{spec.weights[:12]}...): give their folder with --weights DIR"
             )
         return file

@@ -17,7 +17,7 @@ from statistics import fmean
 from harness.api.backbone import Backbone
 from harness.api.dataset import SPLITS, Access, Dataset
 from harness.api.execution import ExternalImages
-from harness.api.records import DataRecord, RunResult, RunSpec, Suite
+from harness.api.records import DataRecord, RunResult, RunSpec, Suite, started
 from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
 from harness.benchmark.forecast.work import RunWork
@@ -91,7 +91,9 @@ def _carry_out(call: Call) -> BenchResult:
         _begin_imports(store, options)
         weights_folder = _weights_folder(store, options)
         backbones = [loaded.backbones[name] for name in suite.backbones]
-        needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
+        needs = list_requirements(
+            resolved.datasets, backbones, resolved.weights, access, starts=resolved.starts
+        )
         require(suite.name, needs, access, resolved.fetched_as)
         weights = _weights(backbones, resolved, access, say)
         datasets = _prepare(resolved, options, say)
@@ -215,7 +217,9 @@ def _plan(call: Call) -> DryRun:
     resolved, options = _resolved(request, options, loaded)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]
-    needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
+    needs = list_requirements(
+        resolved.datasets, backbones, resolved.weights, access, ask=True, starts=resolved.starts
+    )
     absent = {(need.kind, need.name) for need in needs if not need.ready}
     store = _store(resolved, options)
     results = store.results()
@@ -224,8 +228,13 @@ def _plan(call: Call) -> DryRun:
         for name, dataset in resolved.datasets.items()
         if ("data", name) not in absent
     }
-    ready = [backbone for backbone in backbones if ("weights", backbone.name) not in absent]
-    weights = find_weights(ready, resolved.weights, access)
+    weights: dict[str, WeightsFile | None] = {}
+    for backbone in backbones:  # what is absent is left out, start by start
+        begun = [
+            s for s in resolved.starts if ("weights", started(backbone.name, s.name)) not in absent
+        ]
+        if begun if resolved.starts else ("weights", backbone.name) not in absent:
+            weights |= find_weights([backbone], resolved.weights, access, begun)
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights)
@@ -344,7 +353,7 @@ def _weights(
     backbones: Sequence[Backbone], resolved: ResolvedSuite, access: Access, say: Say
 ) -> dict[str, WeightsFile | None]:
     """The weights files of backbones, and a word on those that call for one."""
-    found = find_weights(backbones, resolved.weights, access)
+    found = find_weights(backbones, resolved.weights, access, resolved.starts)
     for name, file in found.items():
         if file is not None and file.note:
             say(f"weights {name}: {file.path.name}: {file.note}")

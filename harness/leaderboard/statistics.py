@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -56,8 +56,10 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
             found.setdefault(track.id, {"rules": RULES, "level": stats.LEVEL})["external"] = lost
         if track.control is not None and board.metric in CLAIMED:
             title = track.title if len(board.tracks) > 1 else ""
-            places = [(block.dataset, block.backbone) for block in track.blocks]
-            given = [block for _, block in blocks]
+            # The study is about networks that begin with ImageNet.
+            said = [block for block in track.blocks if (block.start or "") in claims.STARTS]
+            places = [(block.dataset, block.backbone) for block in said]
+            given = [block for _, block in blocks if block.start in claims.STARTS]
             answers += claims.answer(list(names), given, places, title, board.metric)
     if any(track.tuned for track in board.tracks):  # tuned and not, side by side
         answers.sort(key=lambda answer: list(names).index(answer.claim))
@@ -157,12 +159,14 @@ def _block(
             row: {seed: run for (_, seed), run in found.items()} for row, found in part.runs.items()
         }
         strata = stats.strata(part.targets, part.groups)
-        return make_block(cell, by_seed, place.seeds, strata, part.test_set)
+        block = make_block(cell, by_seed, place.seeds, strata, part.test_set)
+        return block and replace(block, start=place.start or "")
     of_splits = [[run for run in runs if run.split == split] for split in splits]
     if not all(of_splits):
         return None
     parts = [_on_split(some, results, store, samples, metric) for some in of_splits]
-    return join_splits(cell, parts, place.pairs)
+    block = join_splits(cell, parts, place.pairs)
+    return block and replace(block, start=place.start or "")
 
 
 def _on_split(
@@ -366,13 +370,16 @@ def _ranks(metric: str, rows: Sequence[str], blocks: Sequence[CellBlock]) -> dic
 def _comparisons(
     metric: str, rows: Sequence[str], blocks: Sequence[CellBlock]
 ) -> Iterator[dict[str, Json]]:
-    """Datasets with all backbones (scope: empty), and with each: a description."""
+    """Datasets with all backbones (scope: empty), with each and with each start: a description."""
     scopes = {"": list(blocks)}
     for block in blocks:
         scopes.setdefault(block.backbone, []).append(block)
+    for block in blocks:
+        if block.start:
+            scopes.setdefault(f"start {block.start}", []).append(block)
     for scope, chosen in scopes.items():
         scores = _by_dataset(metric, rows, chosen)
-        if len(scores) < FEWEST or (scope and len(scopes) == FEWEST):
+        if len(scores) < FEWEST or (scope and len(chosen) == len(blocks)):
             continue
         compared = asdict(stats.compare_blocks(dict(zip(rows, scores.T.tolist(), strict=True))))
         del compared["strategies"], compared["nemenyi"]["p"]

@@ -123,6 +123,7 @@ def tracked(spec: RunSpec, results: Path, *, offline: bool) -> TrackedRun:
         "labels": spec.labels or "all",
         "limit": spec.limit or "none",
         "weights": spec.weights,
+        **({"start": spec.start} if spec.start else {}),
         "data": spec.data,
         "engine": spec.engine,
         "run_id": spec.run_id,

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness import Backbone, Preprocessing, UsageError, hookimpl
+from harness import Backbone, Preprocessing, UsageError, Weights, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,6 +74,7 @@ def timm_backbone(network: str, **arguments: Any) -> TimmBackbone:  # noqa: ANN4
         arguments=tuple(arguments.items()),
         layout=found.layout,
         stages=tuple(found.stages),
+        weights=_weights(model),
         preprocessing=taken,
         sources=_sources(model),
     )
@@ -124,6 +125,23 @@ def _preprocessing(model: nn.Module) -> Preprocessing:
         multiple=multiple,
         bounds=bounds,
         interpolation=told["interpolation"],
+    )
+
+
+def _weights(model: nn.Module) -> Weights | None:
+    """The file that timm's own organisation on the Hub has for this network and tag.
+
+    None: there is none, or it lies elsewhere and may have to be changed to fit.
+    """
+    told: Any = model.pretrained_cfg
+    repo = str(told.get("hf_hub_id") or "")
+    if not repo.startswith("timm/") or told.get("hf_hub_filename"):
+        return None
+    return Weights(
+        name=told.get("tag") or "default",
+        hub=f"hf://{repo}/model.safetensors",
+        licence=told.get("license") or "",
+        source=f"hf://{repo}",
     )
 
 
