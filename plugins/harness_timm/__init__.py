@@ -48,11 +48,20 @@ class TimmBackbone(Backbone):
         return name.partition(".")[2]
 
 
-def timm_backbone(network: str, **arguments: Any) -> TimmBackbone:  # noqa: ANN401 - timm's own
+def timm_backbone(
+    network: str,
+    *,
+    name: str | None = None,
+    weights: Weights | None = None,
+    **arguments: Any,  # noqa: ANN401 - timm's own
+) -> TimmBackbone:
     """A network of timm, taken apart and held against timm's own forward pass.
 
     Args:
         network: its name in timm.
+        name: of the backbone; None: `timm.NETWORK`.
+        weights: in timm's names, for a network that was trained elsewhere; None: those that timm
+            declares, unless `arguments` make it another network.
         arguments: for `timm.create_model`, where it is not to be as timm has it.
 
     Raises:
@@ -68,13 +77,13 @@ def timm_backbone(network: str, **arguments: Any) -> TimmBackbone:  # noqa: ANN4
     except chain.NoChainError as error:
         raise UsageError(f"timm:{network} cannot be used: {error}") from error
     return TimmBackbone(
-        name=PREFIX + network,
+        name=name or PREFIX + network,
         title=f"{network} (timm {_version()})",
         network=network,
         arguments=tuple(arguments.items()),
         layout=found.layout,
         stages=tuple(found.stages),
-        weights=_weights(model),
+        weights=weights or (None if arguments else _weights(model)),
         preprocessing=taken,
         sources=_sources(model),
     )
