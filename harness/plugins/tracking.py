@@ -139,7 +139,7 @@ def tracked(spec: RunSpec, results: Path, *, offline: bool) -> TrackedRun:
         run_id=spec.run_id,
         name=f"{spec.cell}, seed {spec.seed}",
         project=results.name,
-        group=f"{spec.dataset} / {spec.backbone}",
+        group=f"{spec.dataset} / {spec.started}",
         settings=plain,
         folder=results / FOLDER,
         offline=offline,

@@ -104,7 +104,9 @@ def test_a_branch_is_settled_once_and_then_stays(hub, access, tmp_path):
     hub.repos["me/toys"].revision = OTHER  # the branch moves on
     again = fetch_weights(backbone, access)
     assert again == entry
-    found = find_weights([backbone], None, Access(cache=access.cache, lock=access.lock, offline=True))
+    found = find_weights(
+        [backbone], None, Access(cache=access.cache, lock=access.lock, offline=True)
+    )
     assert found["toy"].sha256 == SHA[1]
     assert found["toy"].path == tmp_path / "cache/hub/models--me--toys" / COMMIT / FILE
     assert hub.fetched() == [FILE]
@@ -120,8 +122,13 @@ def test_the_lock_holds_the_bytes(hub, access):
     fetch_weights(backbone, access)
     (place,) = access.cache.rglob("toy.safetensors")
     place.write_bytes(BYTES[2])
-    for call in (lambda: find_weights([backbone], None, access), lambda: fetch_weights(backbone, access)):
-        with pytest.raises(WeightsError, match=f"has sha256 {SHA[2]}, but the lock file pins {SHA[1]} for toy"):
+    for call in (
+        lambda: find_weights([backbone], None, access),
+        lambda: fetch_weights(backbone, access),
+    ):
+        with pytest.raises(
+            WeightsError, match=f"has sha256 {SHA[2]}, but the lock file pins {SHA[1]} for toy"
+        ):
             call()
     # Another address is no matter of that entry.
     other = declaring(f"hf://me/toys@{OTHER}/{FILE}")
@@ -179,7 +186,9 @@ def test_what_is_not_there_is_named(hub, access, address, told):
 
 def test_other_bytes_than_the_hub_lists_are_not_kept(hub, access):
     hub.faults.append(Fault(FILE, "flip"))
-    with pytest.raises(WeightsError, match=rf"arrived with sha256 \w+, not {SHA[1]}; it was not kept"):
+    with pytest.raises(
+        WeightsError, match=rf"arrived with sha256 \w+, not {SHA[1]}; it was not kept"
+    ):
         fetch_weights(declaring(f"hf://me/toys/{FILE}"), access)
     assert [one for one in access.cache.rglob("*toy*") if one.is_file()] == []
     hub.faults.clear()
@@ -201,7 +210,10 @@ def test_the_command_fetches_starts(hub, tmp_path, harness_cli):
         "-p", "toy_plugin", "data", "fetch", "--backbones", "toy", "--starts", f"{text},none",
         "--lock", tmp_path / "l",
     ).stdout  # fmt: skip
-    assert f"toy@mine: toy.safetensors, {len(BYTES[1]) / 1000:.3g} kB, sha256 {SHA[1]}, revision {COMMIT}" in told
+    assert (
+        f"toy@mine: toy.safetensors, {len(BYTES[1]) / 1000:.3g} kB, sha256 {SHA[1]}, revision {COMMIT}"
+        in told
+    )
     assert json.loads((tmp_path / "l").read_text())["weights"]["toy@mine"]["reference"] == text[5:]
     assert list(lock.read(tmp_path / "l").weights) == ["toy@mine"]
     alone = harness_cli("data", "fetch", "--starts", "none", "demo-mri", exit_code=2)
@@ -245,8 +257,14 @@ def test_a_name_is_a_folder_of_the_folder_of_weights(tmp_path):
     published(tmp_path, "rad/toy.safetensors", "toy.safetensors")
     found = started("rad", "default", "none", where=str(tmp_path))
     assert found["rad"].backbone.weights.file == str(tmp_path / "rad/toy.safetensors")
-    assert (found["rad"].where, found["default"].where, found["none"].where) == (None, str(tmp_path), "none")
-    files = find_weights([declaring()], str(tmp_path), Access(), read_starts(["rad", "default", "none"]))
+    assert (found["rad"].where, found["default"].where, found["none"].where) == (
+        None,
+        str(tmp_path),
+        "none",
+    )
+    files = find_weights(
+        [declaring()], str(tmp_path), Access(), read_starts(["rad", "default", "none"])
+    )
     assert [(name, file and file.path) for name, file in files.items()] == [
         ("toy@rad", tmp_path / "rad/toy.safetensors"),
         ("toy@default", tmp_path / "toy.safetensors"),
@@ -270,7 +288,11 @@ def test_a_backbone_declares_further_starts_and_has_its_own(access):
     usual = Weights(name="IMAGENET1K_V2", enum="ResNet50_Weights.IMAGENET1K_V2")
     backbone = ToyBackbone(weights=usual, starts=(("rad", rad),))
     found = started("imagenet", "default", "rad", backbone=backbone, access=access)
-    assert [one.backbone.weights.name for one in found.values()] == ["IMAGENET1K_V2", "IMAGENET1K_V2", "RAD"]
+    assert [one.backbone.weights.name for one in found.values()] == [
+        "IMAGENET1K_V2",
+        "IMAGENET1K_V2",
+        "RAD",
+    ]
     assert [one.key for one in found.values()] == ["toy", "toy", "toy@rad"]
 
 
@@ -284,7 +306,11 @@ def test_imagenet_is_what_was_trained_on_it(name):
     ("weights", "start", "told"),
     [
         (None, "imagenet", r"start imagenet is not known for toy \(toy declares no weights\)"),
-        (Weights(name="openai", file="x"), "imagenet", r"\(toy declares 'openai'\); there are: none, default"),
+        (
+            Weights(name="openai", file="x"),
+            "imagenet",
+            r"\(toy declares 'openai'\); there are: none, default",
+        ),
         (None, "rad", r"start rad is not known for toy \(no --weights FOLDER is given\)"),
     ],
 )
@@ -316,7 +342,7 @@ def test_a_miniature_has_no_weights_under_a_name_that_is_not_its_own(tmp_path):
 def test_two_names_for_one_file_are_refused(tmp_path):
     published(tmp_path, "a/toy.safetensors")
     starts = read_starts([f"x={tmp_path}/a", "none", f"y={tmp_path}/a/toy.safetensors"])
-    with pytest.raises(WeightsError, match="starts toy@x and toy@y: .* is both; leave one out"):
+    with pytest.raises(WeightsError, match=r"starts toy@x and toy@y: .* is both; leave one out"):
         find_weights([declaring()], None, Access(), starts)
 
 
