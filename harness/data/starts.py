@@ -1,8 +1,9 @@
 """Starting points by name: which weights `--starts imagenet,radimagenet,none` means for a backbone.
 
 `none` is random weights and `default` what the backbone declares, `imagenet` too where that is of
-ImageNet.  Any other name is that of a folder in `--weights FOLDER`, one that the backbone declares,
-or has its place beside it: `NAME=hf://ORG/NAME@REVISION/FILE`, `NAME=FILE` or `NAME=FOLDER`.
+ImageNet.  Any other name is that of a folder in `--weights FOLDER`, one that the backbone declares or
+that the lock file knows, or has its place beside it: `NAME=hf://ORG/NAME@REVISION/FILE`, `NAME=FILE`
+or `NAME=FOLDER`.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def beginnings(
     for backbone in backbones:
         for start in starts or (None,):
             try:
-                found.append(_settled(_begin(backbone, where, start), locked))
+                found.append(_settled(_begin(backbone, where, start, locked), locked))
             except WeightsError as error:
                 problems.append(str(error))
     if problems:
@@ -143,7 +144,12 @@ def beginnings(
     return found
 
 
-def _begin(backbone: Backbone, where: str | None, start: Start | None) -> Beginning:
+def _begin(
+    backbone: Backbone,
+    where: str | None,
+    start: Start | None,
+    locked: Mapping[str, LockedWeights],
+) -> Beginning:
     folder = None if where in {None, DEFAULT, NONE} else Path(str(where))
     if start is None:
         plain = None if where == DEFAULT else where
@@ -152,11 +158,15 @@ def _begin(backbone: Backbone, where: str | None, start: Start | None) -> Beginn
         return Beginning(backbone, NONE, NONE)
     if folder is not None and not folder.is_dir():
         raise WeightsError(f"--weights {folder}: no such folder")
-    declared = _named(backbone, folder, start) or dict(backbone.starts).get(start.name)
+    key = started(backbone.name, start.name)
+    declared = (
+        _named(backbone, folder, start)
+        or dict(backbone.starts).get(start.name)
+        or _fetched(locked.get(key), start)
+    )
     if declared is not None:
         own = declared.file is not None or declared.hub is not None
         begun = backbone.model_copy(update={"weights": declared})
-        key = started(backbone.name, start.name)
         return Beginning(begun, None, start.name, own=own, key=key)
     if start.name in {DEFAULT, IMAGENET}:
         own = folder is not None and file_in(folder, backbone) is not None
@@ -184,6 +194,11 @@ def _named(backbone: Backbone, folder: Path | None, start: Start) -> Weights | N
     if not path.is_file():
         raise WeightsError(f"start {start.name}: there is no file or folder {place}")
     return Weights(name=path.name, file=str(path))
+
+
+def _fetched(entry: LockedWeights | None, start: Start) -> Weights | None:
+    """The file of the Hub that `data fetch` has locked under a start's name."""
+    return Weights(name=start.name, hub=entry.reference) if entry and entry.reference else None
 
 
 def _declares(backbone: Backbone, name: str) -> bool:

@@ -59,7 +59,7 @@ def timm_backbone(
 
     Args:
         network: its name in timm.
-        name: of the backbone; None: `timm.NETWORK`.
+        name: of the backbone, where another plugin offers it; None: `timm.NETWORK`.
         weights: in timm's names, for a network that was trained elsewhere; None: those that timm
             declares, unless `arguments` make it another network.
         arguments: for `timm.create_model`, where it is not to be as timm has it.
@@ -85,7 +85,7 @@ def timm_backbone(
         stages=tuple(found.stages),
         weights=weights or (None if arguments else _weights(model)),
         preprocessing=taken,
-        sources=_sources(model),
+        sources=(*_sources(model), *(_own_code() if name else ())),
     )
 
 
@@ -159,6 +159,13 @@ def _sources(model: nn.Module) -> tuple[tuple[str, str], ...]:
     module = sys.modules[type(model).__module__]
     text = Path(inspect.getfile(module)).read_bytes().replace(b"\r\n", b"\n")
     return ("timm", _version()), (module.__name__, hashlib.sha256(text).hexdigest())
+
+
+def _own_code() -> tuple[tuple[str, str], ...]:
+    """sha256 of this package, which takes networks apart: for backbones that another plugin offers."""
+    parts = sorted(Path(__file__).parent.glob("*.py"))
+    text = b"".join(part.read_bytes().replace(b"\r\n", b"\n") for part in parts)
+    return (("harness_timm", hashlib.sha256(text).hexdigest()),)
 
 
 def _version() -> str:

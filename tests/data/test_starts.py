@@ -216,6 +216,10 @@ def test_the_command_fetches_starts(hub, tmp_path, harness_cli):
     )
     assert json.loads((tmp_path / "l").read_text())["weights"]["toy@mine"]["reference"] == text[5:]
     assert list(lock.read(tmp_path / "l").weights) == ["toy@mine"]
+    # From now on the name alone says it.
+    access = Access(lock=tmp_path / "l", offline=True)
+    found = find_weights([declaring()], None, access, read_starts(["mine"]))
+    assert found["toy@mine"].sha256 == SHA[1]
     alone = harness_cli("data", "fetch", "--starts", "none", "demo-mri", exit_code=2)
     assert "--starts is of backbones" in alone.output
 

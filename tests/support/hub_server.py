@@ -38,6 +38,7 @@ class Repo:
     revision: str
     revisions: dict[str, dict[str, bytes]]
     gated: bool = False
+    tags: dict[str, str] = field(default_factory=dict)  # name -> commit
 
     @classmethod
     def of(cls, files, revision=None, **more):
@@ -147,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(401, "RepoNotFound", "Repository not found")
         if repo.gated and files and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise _Refused(401, "GatedRepo", f"Access to {name} is restricted")
-        commit = repo.revision if revision in {None, "main"} else revision
+        named = {None: repo.revision, "main": repo.revision, **repo.tags}
+        commit = named.get(revision, revision)
         if commit not in repo.revisions:
             raise _Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return commit, repo.revisions[commit]
