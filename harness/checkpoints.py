@@ -469,9 +469,7 @@ def _places(
         yield found
 
 
-def _by_number(
-    keys: tuple[str, ...], state: Mapping[str, Tensor], wanted: Shapes
-) -> _Place | None:
+def _by_number(keys: tuple[str, ...], state: Mapping[str, Tensor], wanted: Shapes) -> _Place | None:
     """The tensors of a network that was saved as a list of its children (`backbone.4.0.conv1.weight`).
 
     Children that have tensors are in order on both sides.

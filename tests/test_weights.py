@@ -399,7 +399,15 @@ class TestLoad:
 
 # As torchvision's networks number their children; those between have no tensors.
 CHILDREN = {
-    "resnet50-mini": {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7, "fc": 9},
+    "resnet50-mini": {
+        "conv1": 0,
+        "bn1": 1,
+        "layer1": 4,
+        "layer2": 5,
+        "layer3": 6,
+        "layer4": 7,
+        "fc": 9,
+    },
     "densenet121-mini": {"features": 0, "classifier": 1},
 }
 
@@ -420,7 +428,9 @@ def test_children_saved_by_their_number(tmp_path, name, head):
     assert all(torch.equal(t, state[backbone.published_name(n)]) for n, t in found.state.items())
     note = "names without 'backbone.'; children by their number"
     last = f"backbone.{list(CHILDREN[name].values())[-1]}"
-    assert found.record.source == note + (f"; other tensors passed over: {last}.weight and 1 more" if head else "")
+    assert found.record.source == note + (
+        f"; other tensors passed over: {last}.weight and 1 more" if head else ""
+    )
 
 
 class TestMisfits:
