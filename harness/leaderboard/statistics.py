@@ -29,6 +29,8 @@ from harness.results.merge import MergedStore
 
 CLAIMED = ("balanced-accuracy", "accuracy")  # metrics in which a point is what claims mean by it
 OTHERS = ("macro-auroc", "ece", "brier")  # shown beside the board's own
+REFERENCES = ("imagenet", "default")  # starts that others are held against, where they are there
+NONE = "none"  # the start of random weights
 FEWEST = 2  # rows, and datasets, that can be compared
 Labelled = tuple[str, CellBlock]
 
@@ -247,6 +249,8 @@ def track_statistics(
         -> row -> interval of the average gain), `ranks` (row -> `these`, `general`),
         `improvement` (row -> chance to beat the control), `comparisons`: `Blocks` over datasets
         with all backbones and with each.  `general` is null with fewer than four datasets.
+        `starts`, where starting points are compared: the one that the others are held against,
+        `over`, and `gains`: start -> row -> interval of the average gain over it.
     """
     rows = [row.label for row in track.rows if row.ranked]
     given = [block for _, block in blocks]
@@ -261,6 +265,8 @@ def track_statistics(
     }
     if track.control is not None:
         found |= _gains(metric, track.control, blocks, shared, tracks)
+    if any(block.start for block in given):
+        found["starts"] = _starts(metric, track, blocks, shared)
     if len(shared) >= FEWEST:
         found["ranks"] = _ranks(metric, shared, given)
         found["comparisons"] = list(_comparisons(metric, shared, given))
@@ -301,6 +307,47 @@ def _gains(
         },
         "improvement": {row: _improvement(metric, row, control, given) for row in others},
     }
+
+
+def _starts(
+    metric: str, track: Track, blocks: Sequence[Labelled], rows: Sequence[str]
+) -> dict[str, Json]:
+    """Every start against the first of `REFERENCES` that is there, in the same cells, seed by seed."""
+    budgets = {block.label: block.labels for block in track.blocks}
+    places: dict[tuple[str, str, str | None], dict[str, CellBlock]] = defaultdict(dict)
+    for label, block in blocks:
+        places[block.dataset, block.backbone, budgets[label]][block.start] = block
+    names = sorted({block.start for _, block in blocks})
+    over = next(
+        (name for name in (*REFERENCES, *names) if name in names and name != NONE), names[0]
+    )
+
+    def gain(start: str, row: str) -> stats.Estimate:
+        found = []
+        for same in places.values():
+            own, base = same[start], same[over]
+            moved = own.added[metric][:, own.column(row)] - base.added[metric][:, base.column(row)]
+            found.append(own.measured(moved, row, metric))
+        return stats.average_gain(found)
+
+    others = [name for name in names if name != over]
+    alike = all(_alike(list(same.values()), names) for same in places.values())
+    return {
+        "over": over,
+        "gains": {
+            start: {row: asdict(stats.judged_as(gain(start, row), None)) for row in rows}
+            for start in others
+            if alike
+        },
+    }
+
+
+def _alike(blocks: Sequence[CellBlock], names: Sequence[str]) -> bool:
+    """True if a place has a block of every start, on the same images with the same seeds."""
+    first = blocks[0]
+    return len(blocks) == len(names) and all(
+        (block.seeds, block.test_set) == (first.seeds, first.test_set) for block in blocks
+    )
 
 
 def _average(blocks: Sequence[CellBlock], of: str, over: str, metric: str) -> stats.Estimate:

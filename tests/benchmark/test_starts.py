@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from command import Cli, bench, runs
@@ -11,6 +12,7 @@ from toys import ToyBackbone
 
 from harness import dry_run
 from harness.api.records import Plan, RunResult
+from harness.results.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +104,44 @@ def test_the_board_has_a_block_for_each(made):
     assert "start" in header.split(",")
     assert len(lines) == 12
     assert "3 blocks" in done.output
+
+
+def recalls(store, run):
+    """Mean recall on the stored predictions, by hand."""
+    given = store.predictions(run)
+    y, right = given.targets["test"], given.logits["test"].argmax(1) == given.targets["test"]
+    return np.mean([right[y == c].mean() for c in np.unique(y)])
+
+
+def test_starts_are_compared_within_a_strategy(made):
+    out, _ = made
+    board = json.loads((out / "leaderboard.json").read_text())
+    (track,) = board["tracks"]
+    given = board["statistics"][track["id"]]
+    store = Store(out)
+    scores = {}
+    for run in store.results():
+        key = run.spec.start, run.spec.strategy
+        scores.setdefault(key, []).append(recalls(store, run))
+    assert given["starts"]["over"] == "default"
+    assert set(given["starts"]["gains"]) == {"none", "rad"}
+    for start, rows in given["starts"]["gains"].items():
+        assert set(rows) == {"full-ft", "linear-probe"}
+        for row, one in rows.items():
+            expected = np.mean(scores[start, row]) - np.mean(scores["default", row])
+            assert one["value"] == pytest.approx(expected)
+            assert one["low"] <= one["value"] <= one["high"]
+            assert one["verdict"] == "untested"
+    # Against the control: over all blocks, of all starts.
+    average = given["averages"]["linear-probe"]["these"]["value"]
+    gains = [
+        np.mean(scores[s, "linear-probe"]) - np.mean(scores[s, "full-ft"])
+        for s in ("none", "rad", "default")
+    ]
+    assert average == pytest.approx(np.mean(gains))
+    assert (given["cells"], given["datasets"]) == (3, 1)
+    shown = (out / "leaderboard.md").read_text()
+    assert "over the start default, in the same cells and seeds" in shown
 
 
 def test_the_folder_holds_and_can_be_run_again(made, weights):
