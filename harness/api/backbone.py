@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, field_validator
 
 from harness.api.records import Name, Preprocessing
 from harness.errors import UsageError
-from harness.utils.hub_files import HubFile
+from harness.utils.hub_address import HubFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

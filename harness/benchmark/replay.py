@@ -17,10 +17,9 @@ from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.listeners.events import Group, RunListener
 from harness.benchmark.suite import with_folders
-from harness.data import preparation
+from harness.data import lock, preparation
 from harness.data.division.split import Division
 from harness.data.folder import parse_data_option, with_options, with_windows
-from harness.data.starts import beginnings, start_of
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -30,6 +29,7 @@ from harness.results.verify.agreement import Figures, find_agreement, mean_dista
 from harness.results.verify.report import Replayed
 from harness.utils.names import did_you_mean
 from harness.weights import WeightsFile
+from harness.weights.starts import beginnings, start_of
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,8 @@ class _Runner:
         backbone = self.loaded.backbones[spec.backbone]
         where = None if self.options.weights == "none" else self.options.weights
         start = start_of(spec, store.plan().suites.get(result.suite))
-        (one,) = beginnings([backbone], where, start, self.options.access)
+        locked = lock.read(self.options.access.lock).weights
+        (one,) = beginnings([backbone], where, start, locked)
         file = weights.find_weights(one.backbone, one.where, offline=self.options.access.offline)
         if file is None or file.sha256 != spec.weights:
             raise WeightsError(

@@ -14,10 +14,11 @@ from harness.api.execution import ENGINE_VERSION
 from harness.api.records import Json, RunResult, RunSpec, Suite
 from harness.api.strategy import settings_of
 from harness.benchmark.identity import ROLES, code_names
-from harness.data.starts import beginnings, start_of
+from harness.data import lock
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
+from harness.weights.starts import beginnings, start_of
 
 
 class IdentityDifference(NamedTuple):
@@ -163,7 +164,9 @@ def _weights(
         return
     try:
         backbone = loaded.backbones[spec.backbone]
-        (one,) = beginnings([backbone], where, start_of(spec, suite), access)
+        (one,) = beginnings(
+            [backbone], where, start_of(spec, suite), lock.read(access.lock).weights
+        )
         file = weights.find_weights(one.backbone, one.where, offline=True)
     except HarnessError as error:
         yield UnknownPart("weights", f"{error}".partition("\n")[0])

@@ -33,13 +33,13 @@ from harness.data.folder import (
 )
 from harness.data.images import PixelForm
 from harness.data.pixels.dicom import STORED, check_window
-from harness.data.starts import Start, read_starts
 from harness.errors import StoreError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files
 from harness.utils.faults import faults
 from harness.utils.names import choose, did_you_mean, first_few
 from harness.utils.text import short
+from harness.weights.starts import Start, read_starts
 
 FOLDER_KEYS = ("columns", "join_labels", "window")  # of a table in `[data]`, beside its path
 LONGEST = 100  # characters in the name of a results folder

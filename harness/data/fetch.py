@@ -24,13 +24,13 @@ from harness.api.dataset import Access
 from harness.data import lock
 from harness.data.hub import FETCHED, HubDataset, matching
 from harness.data.lock import Lock, LockedDataset, LockedFile, LockedWeights
-from harness.data.starts import Beginning, Start, beginnings
 from harness.errors import DataError, StoreError, WeightsError
 from harness.utils import files
 from harness.utils.files import FULL
 from harness.utils.hub_files import look_up
 from harness.utils.parallel import in_order
 from harness.utils.progress import Meter
+from harness.weights.starts import Beginning, Start, beginnings
 
 LISTING_SECONDS = 20.0
 NAMED = 8  # of a repository's files, in a message
@@ -112,7 +112,8 @@ def fetch_weights(
     Raises:
         WeightsError: they cannot be had, or are not what was locked.
     """
-    (one,) = beginnings([backbone], where, [start] if start else [], access)
+    locked = lock.read(access.lock)
+    (one,) = beginnings([backbone], where, [start] if start else [], locked.weights)
     file, revision = one.hub, ""
     if file is not None:
         if not file.pinned:
@@ -126,7 +127,7 @@ def fetch_weights(
     found = weights.find_weights(one.backbone, one.where, offline=access.offline)
     if found is None:
         raise WeightsError(f"{backbone.name} declares no weights")
-    check_weights(lock.read(access.lock), one, found.path, found.sha256)
+    check_weights(locked, one, found.path, found.sha256)
     entry = LockedWeights(
         file=found.path.name,
         sha256=found.sha256,

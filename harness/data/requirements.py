@@ -19,12 +19,12 @@ from harness.api.records import Protocol
 from harness.data import fetch, lock
 from harness.data.fetch import wanted_revision
 from harness.data.hub import HubDataset
-from harness.data.starts import Beginning, Start, beginnings
 from harness.errors import DataError, WeightsError
 from harness.utils import signs
 from harness.utils.names import first_few
 from harness.utils.text import megabytes
 from harness.weights import WeightsFile
+from harness.weights.starts import Beginning, Start, beginnings
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def list_requirements(
     Raises:
         WeightsError: a start that there is not for a backbone.
     """
-    begun = beginnings(backbones, where, starts, access)
+    begun = beginnings(backbones, where, starts, lock.read(access.lock).weights)
     texts = {start.name: str(start) for start in starts}
     return [*_data(datasets, access, ask=ask), *_weights(begun, texts, access)]
 
@@ -196,7 +196,7 @@ def find_weights(
     files: dict[str, WeightsFile | None] = {}
     problems: list[str] = []
     locked = lock.read(access.lock)
-    for one in beginnings(backbones, where, starts, access):
+    for one in beginnings(backbones, where, starts, locked.weights):
         try:
             with signs.doing(f"reading the weights of {one.name}"):
                 file = weights.find_weights(one.backbone, one.where, offline=access.offline)

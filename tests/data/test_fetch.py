@@ -14,11 +14,11 @@ from harness.data import fetch as fetching
 from harness.data.fetch import PARTS, check_weights, fetch_dataset, fetch_weights
 from harness.data.lock import LockedWeights, read, update
 from harness.data.requirements import find_weights
-from harness.data.starts import beginnings
 from harness.plugins.registry import load_plugins
 from harness.utils.progress import Meter, size_of
 from harness.utils.text import megabytes
 from harness.weights import WeightsFile
+from harness.weights.starts import beginnings
 from harness_brain_tumor import BRAIN_TUMOR
 from harness_chest_xray import CHEST_XRAY
 from harness_ham10000 import HAM10000
@@ -461,7 +461,7 @@ class Small(Net):
 
 
 def test_a_lock_that_names_no_weights_says_nothing_about_them(access, tmp_path):
-    (one,) = beginnings([Net()], None, (), access)
+    (one,) = beginnings([Net()], None, (), read(access.lock).weights)
     check_weights(read(access.lock), one, tmp_path / "x", "0" * 64)
 
 

@@ -14,10 +14,10 @@ from harness import Access, UsageError, Weights, WeightsError
 from harness.data import lock
 from harness.data.fetch import fetch_weights
 from harness.data.requirements import find_weights, list_requirements, require
-from harness.data.starts import Start, beginnings, read_starts
 from harness.errors import DataError
-from harness.utils.hub_files import HubFile
+from harness.utils.hub_address import HubFile
 from harness.weights import load_weights
+from harness.weights.starts import Start, beginnings, read_starts
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 FILE = "nets/toy.safetensors"
@@ -58,7 +58,12 @@ def declaring(hub=None, **more):
 
 def started(*texts, where=None, backbone=None, access=None):
     """The one beginning of a backbone with each start, by the start's name."""
-    found = beginnings([backbone or declaring()], where, read_starts(texts), access or Access())
+    found = beginnings(
+        [backbone or declaring()],
+        where,
+        read_starts(texts),
+        lock.read((access or Access()).lock).weights,
+    )
     return {one.start: one for one in found}
 
 
@@ -115,6 +120,15 @@ def test_a_branch_is_settled_once_and_then_stays(hub, access, tmp_path):
     assert (loaded.record.name, loaded.record.source) == ("pre", f"hf://me/toys@{COMMIT}/{FILE}")
     (tmp_path / "harness.lock").unlink()
     assert fetch_weights(backbone, access).sha256 == SHA[2]
+
+
+def test_another_branch_is_not_what_the_lock_settled(hub, access):
+    fetch_weights(declaring(f"hf://me/toys@main/{FILE}"), access)
+    other = declaring(f"hf://me/toys@old/{FILE}")
+    with pytest.raises(WeightsError, match=r"@old/nets/toy\.safetensors, name no commit"):
+        find_weights([other], None, access)
+    hub.repos["me/toys"].tags["old"] = OTHER
+    assert fetch_weights(other, access).revision == OTHER
 
 
 def test_the_lock_holds_the_bytes(hub, access):

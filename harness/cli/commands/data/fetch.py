@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from harness.api.dataset import Access, Dataset
     from harness.api.records import Suite
     from harness.data.hub import HubDataset
-    from harness.data.starts import Start
     from harness.plugins.registry import PluginRegistry
     from harness.utils.progress import Meter
+    from harness.weights.starts import Start
 
 
 @click.command(epilog=example("harness data fetch --suite folders"))
@@ -125,15 +125,17 @@ def _weights_jobs(
     loaded: PluginRegistry,
     access: Access,
 ) -> list[Callable[[], str]]:
-    from harness.data.starts import beginnings, read_starts
+    from harness.data.lock import read
+    from harness.weights.starts import beginnings, read_starts
 
     wanted = read_starts(starts or (suite.starts if suite else ()))
     of_suite = suite.backbones if suite and suite.weights == "default" else ()
     chosen = loaded.choose_backbones(names or of_suite, of_suite if names else ())
+    locked = read(access.lock).weights
     jobs: list[Callable[[], str]] = []
     for backbone in (loaded.backbones[name] for name in chosen):
         for start in wanted or (None,):
-            (one,) = beginnings([backbone], None, [start] if start else [], access)
+            (one,) = beginnings([backbone], None, [start] if start else [], locked)
             declared = one.backbone.weights
             if one.where is None and declared is not None and (declared.enum or declared.hub):
                 jobs.append(partial(_fetch_weights, backbone, access, start))

@@ -12,14 +12,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from harness.api.backbone import Backbone, Weights
-from harness.api.dataset import Access
 from harness.api.records import START_NAME, RunSpec, Suite, started
-from harness.data import lock
-from harness.data.lock import LockedWeights
 from harness.errors import UsageError, WeightsError
-from harness.utils.hub_files import PREFIX, HubFile
+from harness.utils.hub_address import PREFIX, HubFile
 from harness.utils.names import did_you_mean
 from harness.weights import file_in
 
@@ -27,6 +25,16 @@ NONE, DEFAULT, IMAGENET = "none", "default", "imagenet"
 # As torchvision and timm call weights that were trained on ImageNet, of whatever many classes.
 _OF_IMAGENET = re.compile(r"imagenet|(^|_)in(1|12|21|22)k(_|$)", re.IGNORECASE)
 _BACKBONE = "{backbone}"  # stands for its name, in a place that several are to find theirs by
+
+
+class Locked(Protocol):
+    """What a lock file says of a file of the Hub: its address as it was asked for, and the commit."""
+
+    @property
+    def reference(self) -> str: ...
+
+    @property
+    def revision(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -124,14 +132,18 @@ def start_of(spec: RunSpec, suite: Suite | None) -> list[Start]:
 
 
 def beginnings(
-    backbones: Iterable[Backbone], where: str | None, starts: Sequence[Start], access: Access
+    backbones: Iterable[Backbone],
+    where: str | None,
+    starts: Sequence[Start],
+    locked: Mapping[str, Locked],
 ) -> list[Beginning]:
     """Every backbone with every start; without any, as `where` says for all.
+
+    `locked`: what the lock file has, by `Beginning.key`.
 
     Raises:
         WeightsError: a start that there is not for a backbone; all in one message.
     """
-    locked = lock.read(access.lock).weights
     found, problems = [], []
     for backbone in backbones:
         for start in starts or (None,):
@@ -148,7 +160,7 @@ def _begin(
     backbone: Backbone,
     where: str | None,
     start: Start | None,
-    locked: Mapping[str, LockedWeights],
+    locked: Mapping[str, Locked],
 ) -> Beginning:
     folder = None if where in {None, DEFAULT, NONE} else Path(str(where))
     if start is None:
@@ -196,7 +208,7 @@ def _named(backbone: Backbone, folder: Path | None, start: Start) -> Weights | N
     return Weights(name=path.name, file=str(path))
 
 
-def _fetched(entry: LockedWeights | None, start: Start) -> Weights | None:
+def _fetched(entry: Locked | None, start: Start) -> Weights | None:
     """The file of the Hub that `data fetch` has locked under a start's name."""
     return Weights(name=start.name, hub=entry.reference) if entry and entry.reference else None
 
@@ -230,7 +242,7 @@ def _unknown(backbone: Backbone, folder: Path | None, start: Start) -> str:
     )
 
 
-def _settled(one: Beginning, locked: Mapping[str, LockedWeights]) -> Beginning:
+def _settled(one: Beginning, locked: Mapping[str, Locked]) -> Beginning:
     """With the commit that the lock file names."""
     declared = one.backbone.weights
     if one.where is not None or declared is None or declared.hub is None:

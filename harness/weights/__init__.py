@@ -24,7 +24,7 @@ from harness.api.records import WeightsRecord
 from harness.checkpoints import find_network, read_content
 from harness.errors import WeightsError
 from harness.utils import files, hub_files
-from harness.utils.hub_files import HubFile
+from harness.utils.hub_address import HubFile
 
 if TYPE_CHECKING:
     from torch import Tensor
