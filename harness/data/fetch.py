@@ -25,7 +25,7 @@ from harness.data import lock
 from harness.data.hub import FETCHED, HubDataset, matching
 from harness.data.lock import Lock, LockedDataset, LockedFile, LockedWeights
 from harness.errors import DataError, StoreError, WeightsError
-from harness.utils import files
+from harness.utils import files, locks
 from harness.utils.files import FULL
 from harness.utils.hub_files import look_up
 from harness.utils.parallel import in_order
@@ -89,9 +89,9 @@ def fetch_dataset(dataset: HubDataset, access: Access, meter: Meter) -> LockedDa
                 f"and {access.lock} from a machine that has them"
             )
         folder = access.cache / "hub" / dataset.repo.replace("/", "--")
-        with _cache_written(access), files.locked(folder):
+        with _cache_written(access), locks.locked(folder):
             entry = _download(dataset, access, meter)
-    with _cache_written(access), files.locked(access.cache / "hub"):
+    with _cache_written(access), locks.locked(access.cache / "hub"):
         lock.update(access.lock, datasets={dataset.name: entry})
     return entry
 
@@ -136,7 +136,7 @@ def fetch_weights(
         reference=one.reference,
         revision=revision,
     )
-    with _cache_written(access), files.locked(access.cache / "hub"):
+    with _cache_written(access), locks.locked(access.cache / "hub"):
         lock.update(access.lock, weights={one.key: entry})
     return entry
 

@@ -6,7 +6,7 @@ Nothing is fetched unasked: `require` refuses with the one command that brings a
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -183,11 +183,16 @@ def _command(missing: Sequence[Requirement], access: Access, suite: str | None) 
 
 
 def find_weights(
-    backbones: Iterable[Backbone], where: str | None, access: Access, starts: Sequence[Start] = ()
+    backbones: Iterable[Backbone],
+    where: str | None,
+    access: Access,
+    starts: Sequence[Start] = (),
+    absent: Collection[str] = (),
 ) -> dict[str, WeightsFile | None]:
     """Each backbone's weights file by name, with its start where there are any; None: random weights.
 
-    Published files are held against the lock file, a user's own against the architecture.
+    Published files are held against the lock file, a user's own against the architecture.  `absent`:
+    names that are left out, as in a dry run.
 
     Raises:
         WeightsError: weights that cannot be had, or are of another architecture, or two starts that
@@ -197,6 +202,8 @@ def find_weights(
     problems: list[str] = []
     locked = lock.read(access.lock)
     for one in beginnings(backbones, where, starts, locked.weights):
+        if one.name in absent:
+            continue
         try:
             with signs.doing(f"reading the weights of {one.name}"):
                 file = weights.find_weights(one.backbone, one.where, offline=access.offline)

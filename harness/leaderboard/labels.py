@@ -167,7 +167,7 @@ def _track_title(track: TrackRuns, way: str, several_engines: bool) -> str:  # n
     key = track.key
     parts = [way] if way else []
     parts += [
-        "full data" if key.limit is None else f"at most {key.limit} images a split",
+        _amount(track),
         f"{'shortened to' if track.shortened else 'at most'} {number(track.epochs)} epochs",
         beginning(track),
         key.precision,
@@ -188,6 +188,15 @@ def beginning(track: TrackRuns) -> str:
 def starts_of(track: TrackRuns) -> list[str]:
     """The starting points that a track compares, by name; empty: they are no axis of it."""
     return sorted({unit.block.start for unit in track.units} - {""})
+
+
+def _amount(track: TrackRuns) -> str:
+    """The images that its runs use; a label budget where all have the same."""
+    budgets = {unit.block.labels for unit in track.units}
+    budget = next(iter(budgets)) if len(budgets) == 1 else ""
+    if track.key.limit is None:
+        return f"{budget} labels" if budget else "full data"
+    return f"at most {track.key.limit} images a split" + (f", {budget} labels" if budget else "")
 
 
 def number(value: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import WeightsError
-from harness.utils import files
+from harness.utils import files, locks
 from harness.utils.hub_address import HubFile
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -64,7 +64,7 @@ def fetch(file: HubFile, place: Path) -> None:
     """
     part = place.with_name(f"{place.name}.part")
     advice = "set HARNESS_CACHE to a folder that can be written"
-    with files.advising(place.parent, advice), files.locked(place.parent):
+    with files.advising(place.parent, advice), locks.locked(place.parent):
         if place.is_file():
             return
         listed = look_up(file)
