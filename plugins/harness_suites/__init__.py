@@ -250,7 +250,7 @@ MODERN = Suite(
     datasets=PAPER.datasets,
     backbones=("timm.convnext_tiny", "timm.vit_base_patch16_224", "resnet50"),
     strategies=(
-        "full-ft", "linear-probe", "lp-ft", "bitfit", "layer-decay", "l2-sp",
+        "full-ft", "linear-probe", "lp-ft", "lora", "bitfit", "layer-decay", "l2-sp",
     ),
     seeds=(0, 1, 2, 3, 4),
     splits="paired",
@@ -265,7 +265,7 @@ MODERN = Suite(
         **dict.fromkeys(("optimizer", "weight_decay", "schedule"), USUAL),
         **dict.fromkeys(
             set(Protocol.model_fields) - {"name", "optimizer", "weight_decay", "schedule"}
-            | {"seeds", "bitfit.norm"},
+            | {"seeds", "bitfit.norm", "lora.norm"},
             "assumed: chosen here",
         ),
         "lr": "assumed: chosen here; five rates of half a decade about it are tried, from 3e-5 to 3e-3",

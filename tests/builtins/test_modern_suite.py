@@ -13,7 +13,7 @@ from harness.benchmark.suite import resolve_suite
 from harness.data.requirements import list_requirements, require
 from harness.plugins.registry import load_plugins
 
-STRATEGIES = {"full-ft", "linear-probe", "lp-ft", "bitfit", "layer-decay", "l2-sp"}
+STRATEGIES = {"full-ft", "linear-probe", "lp-ft", "lora", "bitfit", "layer-decay", "l2-sp"}
 
 SMALL = """
 from harness import hookimpl
