@@ -24,7 +24,7 @@ from harness.api.records import WeightsRecord
 from harness.checkpoints import find_network, read_content
 from harness.errors import WeightsError
 from harness.utils import files, hub_files, locks
-from harness.utils.hub_address import HubFile
+from harness.utils.hub_address import PREFIX, HubFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -163,6 +163,11 @@ def _place(backbone: Backbone, where: str | Path | None) -> _Place | None:
         return None
     if where is None or where == "default":
         return _default(backbone)
+    if str(where).startswith(PREFIX):
+        raise WeightsError(
+            f"--weights {where}: it takes a folder. A file of the Hub is a starting point with a name: "
+            f"--starts mine={where}"
+        )
     folder = Path(where)
     if not folder.is_dir():
         raise WeightsError(

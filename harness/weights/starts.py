@@ -205,7 +205,7 @@ def _named(backbone: Backbone, folder: Path | None, start: Start) -> Weights | N
         )
     if not path.is_file():
         raise WeightsError(f"start {start.name}: there is no file or folder {place}")
-    return Weights(name=path.name, file=str(path))
+    return Weights(name=f"{start.name} ({path.name})", file=str(path))
 
 
 def _fetched(entry: Locked | None, start: Start) -> Weights | None:

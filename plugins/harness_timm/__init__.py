@@ -150,7 +150,6 @@ def _weights(model: nn.Module) -> Weights | None:
         name=told.get("tag") or "default",
         hub=f"hf://{repo}/model.safetensors",
         licence=told.get("license") or "",
-        source=f"hf://{repo}",
     )
 
 

@@ -165,6 +165,11 @@ def test_what_is_not_here_is_asked_for_with_one_command(hub, access):
     assert hub.requests == []
 
 
+def test_weights_are_a_folder_and_a_file_of_the_hub_is_a_start(hub, access):
+    with pytest.raises(WeightsError, match=f"--starts mine=hf://me/toys/{FILE}"):
+        find_weights([declaring()], f"hf://me/toys/{FILE}", access)
+
+
 def test_offline_nothing_is_fetched(hub, access):
     away = Access(cache=access.cache, lock=access.lock, offline=True)
     for address in (f"hf://me/toys/{FILE}", f"hf://me/toys@{COMMIT}/{FILE}"):
