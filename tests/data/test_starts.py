@@ -16,7 +16,7 @@ from harness.data.fetch import fetch_weights
 from harness.data.requirements import find_weights, list_requirements, require
 from harness.errors import DataError
 from harness.utils.hub_address import HubFile
-from harness.weights import load_weights
+from harness.weights import found_again, load_weights
 from harness.weights.starts import Start, beginnings, read_starts
 
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -129,6 +129,17 @@ def test_another_branch_is_not_what_the_lock_settled(hub, access):
         find_weights([other], None, access)
     hub.repos["me/toys"].tags["old"] = OTHER
     assert fetch_weights(other, access).revision == OTHER
+
+
+def test_a_worker_elsewhere_finds_a_start_in_its_own_cache(hub, access, tmp_path, monkeypatch):
+    starts = read_starts([f"mine=hf://me/toys@{COMMIT}/{FILE}"])
+    fetch_weights(declaring(), access, starts[0])
+    (found,) = find_weights([declaring()], None, access, starts).values()
+    (tmp_path / "cache").rename(tmp_path / "there")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "there"))
+    again = found_again(declaring(), found)
+    assert again.path.is_relative_to(tmp_path / "there")
+    assert again.sha256 == SHA[1]
 
 
 def test_the_lock_holds_the_bytes(hub, access):
