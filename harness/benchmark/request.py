@@ -13,6 +13,7 @@ from harness.api.records import RunResult, RunSpec
 from harness.benchmark.profile import Profile
 
 Compile = Literal["auto", "graph", "compile"]
+Others = Literal["wait", "leave"]  # for a run that another call has in hand
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class BenchOptions:
     deterministic: bool = False
     retry_failed: bool = False
     break_lock: bool = False
+    others: Others = "wait"
     save_weights: bool = False
     retrain_for_external: bool = False
     track: tuple[str, ...] = ()
@@ -96,6 +98,7 @@ class BenchResult:
         without_weights: finished runs it asked for whose weights should be kept and are not there.
         without_external: those that lack a further test set, and why.
         extended: runs that were there and got one.
+        left: runs left to another call that has them in hand.
     """
 
     board: Leaderboard
@@ -108,3 +111,4 @@ class BenchResult:
     without_weights: list[RunResult] = field(default_factory=list)
     without_external: list[tuple[RunSpec, str]] = field(default_factory=list)
     extended: int = 0
+    left: int = 0

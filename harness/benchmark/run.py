@@ -7,7 +7,7 @@ as that is possible without fetching, decoding or writing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_extern
 from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
-from harness.benchmark.launch.dispatch import GIB, Means, execute_runs
+from harness.benchmark.launch.dispatch import GIB, Means, Share, execute_runs
 from harness.benchmark.launch.executor import WorkerSetup
 from harness.benchmark.launch.means import find_launcher
 from harness.benchmark.launch.places import Declaration, ImagesPlace
@@ -32,7 +32,7 @@ from harness.benchmark.listeners.progress import ProgressReporter
 from harness.benchmark.listeners.remaining import RemainingTime
 from harness.benchmark.numerics import check_compiling, settle_precision
 from harness.benchmark.plan import BenchPlan, make_plan
-from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
+from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead, take_part
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
@@ -53,6 +53,7 @@ from harness.leaderboard.questions import describe_change
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
+from harness.results.claims import Claims
 from harness.results.store import Store, extended
 from harness.utils import files, locks, pulse, signs
 from harness.weights import WeightsFile
@@ -97,17 +98,20 @@ def _carry_out(call: Call) -> BenchResult:
         datasets = _prepare(Resolved(resolved, options, loaded, launcher), weights, store, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
-        plan = make_plan(resolved, options, loaded, infos, weights, launcher)
+        plan = take_part(
+            make_plan(resolved, options, loaded, infos, weights, launcher), results, call
+        )
         lacking = _lacking(plan, store, options, say)
         _record(plan, store, say)
         ids = [spec.run_id for spec in plan.specs]
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
-        complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
+        claims = Claims(store, {*again, *filter(store.has_failed, missing)})
+        _complete(store, plan, missing, claims, call)
         setup = _setup(Shared(plan, store, options, loaded, launcher), datasets, lacking.weights)
         outlook = _tell_outlook(plan, todo, results, call)
-    with profile.measure("runs"), _kept_if_interrupted(store, ids):
+    with profile.measure("runs"), _kept_if_interrupted(store, ids), claims:
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
         keeper = OutcomeKeeper(store, decoding, say, weights_folder, external=further)
@@ -117,9 +121,9 @@ def _carry_out(call: Call) -> BenchResult:
             with ProgressReporter(
                 loaded, specs, keeper.keep, remaining, profile=profile, tracking=tracking
             ) as reporter:
-                execute_runs(
-                    specs, setup, loaded, reporter, _means(launcher, plan, options, outlook)
-                )
+                means = _means(launcher, plan, options, outlook)
+                share = Share(claims, reporter, wait=options.others == "wait")
+                execute_runs(specs, setup, loaded, reporter, means, share)
 
         def decode_again(name: str) -> None:
             nonlocal setup
@@ -133,22 +137,32 @@ def _carry_out(call: Call) -> BenchResult:
         keeper.carry_out(carried, datasets, execute, decode_again)
     with profile.measure("board"), _kept_if_interrupted(store, ids):
         board = refresh_board(store, loaded)
-    asked = frozenset(ids)
+    asked, made = frozenset(ids), keeper.kept & missing
+    left = set(store.missing(ids)) if made < missing else set()
     failed = [run for run in store.failures() if run.run_id in asked]
-    lost = without_weights(store, asked, weights_folder)
     without = lacking.left(plan_external(plan.specs, store, infos), further.without)
     return BenchResult(
         board,
         store.folder,
-        len(todo),
-        len(ids) - len(todo),
+        len(made),
+        len(asked) - len(made) - len(left),
         failed,
         asked,
         profile,
-        lost,
+        without_weights(store, asked, weights_folder),
         without,
         further.added,
+        len(left),
     )
+
+
+def _complete(
+    store: Store, plan: BenchPlan, missing: Collection[str], claims: Claims, call: Call
+) -> None:
+    """Compute figures of finished runs that lack them, unless another call has them in hand."""
+    in_hand = {run for other in claims.others() for run in other.runs}
+    done = [one for one in plan.specs if one.run_id not in missing and one.run_id not in in_hand]
+    complete_runs(store, done, call.loaded, call.say)
 
 
 def _means(
@@ -245,6 +259,7 @@ def _plan(call: Call) -> DryRun:
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights, launcher)
+    plan = take_part(plan, results, call)
     external = plan_external(plan.specs, store, infos)
     missing = set(store.missing((one.run_id for one in plan.specs), retry_failed=True))
     todo = [one for one in plan.specs if one.run_id in missing]

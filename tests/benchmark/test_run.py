@@ -290,6 +290,21 @@ def test_shards_share_a_product_without_gap_or_overlap(tmp_path):
     bench(tmp_path / "whole", "--seeds", "0,1,2")
 
     assert sorted(ids) == sorted(p.stem for p in runs(tmp_path / "whole"))
+    assert len(ids) == 9
+    lines = json.loads((tmp_path / "2" / "plan.json").read_text())["runs"]
+    assert {line["shard"] for line in lines} == {"1/3", "2/3", "3/3"}
+    assert {p.stem for p in runs(tmp_path / "2")} == {
+        line["run_id"] for line in lines if line["shard"] == "2/3"
+    }
+    told = "Shards that are not here in full: 2/3 (none of 3 runs)."
+    cli = Cli((TOY,))
+    assert told in cli("board", tmp_path / "1", tmp_path / "3", "--format", "md").stdout
+    verified = cli("verify", tmp_path / "2", "--json")
+    assert json.loads(verified.stdout)["not_checked"] == {
+        "shard 1/3: none of its runs is here": 3, "shard 3/3: none of its runs is here": 3,
+    }  # fmt: skip
+    both = [tmp_path / str(part) for part in (1, 2, 3)]
+    assert "Shards" not in cli("board", *both, "--format", "md").stdout
 
 
 def test_settings_change_the_run_and_the_row(tmp_path):

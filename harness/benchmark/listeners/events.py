@@ -70,6 +70,9 @@ class RunListener:
     def run_again(self, spec: RunSpec, reason: str) -> None:
         """The worker of a run has ended; `run_start` follows once more, later."""
 
+    def run_elsewhere(self, spec: RunSpec, *, made: bool) -> None:
+        """Another call has made a run of this one; or, not `made`, it is left to that call."""
+
     def working(self, spec: RunSpec, at: Working) -> None:
         """A sign of life of a run, now and then."""
 

@@ -23,7 +23,7 @@ from harness.benchmark.forecast.survey import (
 )
 from harness.benchmark.forecast.work import Networks, RunWork
 from harness.benchmark.launch.workers import carry_out_aside
-from harness.benchmark.plan import BenchPlan
+from harness.benchmark.plan import BenchPlan, take_shard
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.trials import label_budgets
 from harness.data.requirements import Requirement
@@ -173,6 +173,18 @@ def look_ahead(
         spoiled=spoiled,
         here=plan.here,
     )
+
+
+def take_part(plan: BenchPlan, results: Sequence[RunResult], call: Call) -> BenchPlan:
+    """The plan of `--shard`, by the work of all runs; without the option the plan as it is."""
+    shard = call.request.shard
+    if shard is None:
+        return plan
+    on = On(plan.device, call.options.threads, call.options.engine)
+    known = [spec for spec in plan.asked if spec.dataset in plan.datasets]
+    question = Question(known, plan.datasets, Networks(results), on)
+    works = _ask(question, plan, call).works if known else {}
+    return take_shard(plan, {run: work.total for run, work in works.items()}, shard)
 
 
 def _ask(question: Question, plan: BenchPlan, call: Call) -> Answer:

@@ -127,7 +127,11 @@ from harness.utils import pulse, signs
     metavar="TARGET.FIELD=VALUE",
     help="A setting: l2-sp.alpha=0.01, protocol.lr=1e-4.",
 )
-@click.option("--shard", metavar="I/N", help="Only part I of N, by run id.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only part I of N: about equal work, runs of a dataset and network kept together.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bf16", "fp16", "float64"]),
@@ -166,6 +170,13 @@ from harness.utils import pulse, signs
     help="Train finished runs that kept no weights again, to predict further test sets.",
 )
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
+@click.option(
+    "--others",
+    type=click.Choice(["wait", "leave"]),
+    default="wait",
+    show_default=True,
+    help="Runs that another call on the folder has in hand: wait for them, or leave them to it.",
+)
 @click.option(
     "--break-lock",
     is_flag=True,
