@@ -141,7 +141,18 @@ def test_a_resumed_run_has_the_bits_of_one_that_was_not_interrupted(tmp_path, ca
     assert_same_bits(found, wanted)
 
 
-@pytest.mark.slow
+def test_the_scale_of_the_loss_and_steps_left_out_go_on_in_fp16(tmp_path, monkeypatch):
+    """A scale at which the first gradients are not finite."""
+    monkeypatch.setattr("harness.engine.model.LOSS_SCALE", 2.0**31)
+    given = {"numeric": NumericMode(precision="fp16", compile="graph")}
+    wanted = run(*toy_run(CASES["dropout"][0](), images=IMAGES, **given))
+    found, _ = interrupted(tmp_path, CASES["dropout"][0], 12, **given)
+
+    assert "left out" in str([phase.notes for phase in wanted.result.phases])
+    assert_same_bits(found, wanted)
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", sorted(load_plugins().strategies))
 def test_every_strategy_goes_on(tmp_path, name):
     make = load_plugins().strategies[name]
