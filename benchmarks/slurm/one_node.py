@@ -1,0 +1,174 @@
+"""Try `harness slurm` on a SLURM of one node, this machine, that is started for it.
+
+    apt install slurm-wlm munge; pip install 'finetune-harness[slurm]'
+    python benchmarks/slurm/one_node.py [FOLDER]
+
+As root, for slurmd wants that.  It starts munged, slurmctld and slurmd on 127.0.0.1 with files in FOLDER
+alone, sends the suite `toy` of the tests in three shards, puts one back into the queue while it
+runs (`scontrol requeue`), lets the time of another run out, and compares what is merged with the runs of
+one call.  All three daemons are ended with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = ROOT / "tests" / "support" / "toy_plugin.py"
+CALL = ("toy", "--device", "cpu", "--seeds", "0,1,2", "--jobs", "1")
+WAIT = 300.0
+
+CONF = """
+ClusterName=one
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+SlurmctldPort=16817
+SlurmdPort=16818
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SchedulerType=sched/backfill
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+KillWait=5
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory={memory} State=UNKNOWN
+PartitionName=short Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def start(folder: Path, stack: ExitStack) -> None:
+    """The three daemons; they end with `stack`."""
+    host = os.uname().nodename.partition(".")[0]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20 - 512
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    conf = folder / "slurm.conf"
+    conf.write_text(CONF.format(host=host, folder=folder, memory=memory))
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(128))
+    key.chmod(0o400)
+    os.environ["SLURM_CONF"] = str(conf)
+    munge = [f"--{name}={folder}/munge.{end}" for name, end in (
+        ("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"),
+        ("seed-file", "seed"))]  # fmt: skip
+    for words in (
+        ["munged", "--foreground", "--force", *munge],
+        ["slurmctld", "-D", "-i"],
+        ["slurmd", "-D"],
+    ):
+        log = stack.enter_context((folder / f"{words[0]}.out").open("w"))
+        daemon = subprocess.Popen(words, stdout=log, stderr=log)
+        stack.callback(stop, daemon)
+        time.sleep(2)
+        if daemon.poll() is not None:
+            sys.exit(f"{words[0]} ended:\n{(folder / f'{words[0]}.out').read_text()}")
+
+
+def stop(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(20)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+
+
+def harness(*words: object, code: int | None = 0) -> str:
+    command = [sys.executable, "-m", "harness", "-p", "harness_slurm", "-p", TOY, *words]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    if code not in (None, done.returncode):
+        sys.exit(f"{words}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def queue() -> dict[str, str]:
+    """Task -> state, of all that wait or run."""
+    said = subprocess.run(
+        ["squeue", "--noheader", "--array", "--format=%F_%K %T %r"], capture_output=True, text=True, check=True
+    )
+    return dict(line.split(maxsplit=1) for line in said.stdout.splitlines())
+
+
+def until(what: str, found) -> float:  # noqa: ANN001 - a function without arguments
+    """Seconds until it holds."""
+    began = time.monotonic()
+    while not found():
+        if time.monotonic() - began > WAIT:
+            sys.exit(f"after {WAIT:.0f} s not: {what}; the queue: {queue()}")
+        time.sleep(0.5)
+    return time.monotonic() - began
+
+
+def records(*folders: Path) -> dict[str, str]:
+    """File of a run -> what it holds but for times and the machine."""
+    found = {}
+    for folder in folders:
+        for path in sorted((folder / "runs").rglob("*.json")):
+            record = json.loads(path.read_text())
+            for name in ("cost", "environment", "finished"):
+                del record[name]
+            for part in (*record["history"], *record["phases"]):
+                part.pop("seconds", None)
+            assert path.name not in found, f"{path} was made twice"
+            found[path.name] = json.dumps(record, sort_keys=True)
+    return found
+
+
+def main(folder: Path) -> None:
+    out = folder / "many"
+    with ExitStack() as stack:
+        start(folder, stack)
+        until("an idle node", lambda: "idle" in subprocess.getoutput("sinfo --noheader --format=%T"))
+        print("the daemons run:", subprocess.getoutput("sinfo --version"))
+        harness("bench", *CALL, "--out", folder / "whole")
+        print(harness("slurm", "submit", *CALL, "--shards", 3, "--out", out, "--partition", "short"))
+        job = json.loads((out / "slurm.json").read_text())["sent"][0]["jobs"]["1"]
+        until("a first run", lambda: list((out / "shard-1" / "runs").rglob("*.json")))
+        subprocess.run(["scontrol", "requeue", job], check=True)
+        print("put back into the queue:", job, queue().get(job))
+        # A task that was put back waits two minutes by default, which is not what is tried.
+        until("it waits", lambda: queue().get(job, "").startswith("PENDING"))
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+        print(f"all tasks ended after {until('an empty queue', lambda: not queue()):.0f} s more")
+        print(harness("slurm", "status", out))
+        whole = records(folder / "whole")
+        merged = records(*(out / f"shard-{part}" for part in (1, 2, 3)))
+        assert merged == whole, f"{len(merged)} and {len(whole)} runs differ"
+        boards = [
+            harness("board", *places, "--format", "csv")
+            for places in ([folder / "whole"], [out / f"shard-{part}" for part in (1, 2, 3)])
+        ]
+        print(f"{len(merged)} runs are the same as in one call; {len(boards[0].splitlines())} lines of board")
+    print("done")
+
+
+if __name__ == "__main__":
+    given = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="slurm-"))
+    given.mkdir(parents=True, exist_ok=True)
+    try:
+        main(given)
+    finally:
+        if len(sys.argv) == 1:
+            shutil.rmtree(given)
