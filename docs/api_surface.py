@@ -173,6 +173,8 @@ def _field_default(cls: type, key: str) -> str:
     if getattr(field, "default_factory", None) not in {None, dataclasses.MISSING}:
         return f" = {field.default_factory.__name__}()"
     required = field.default is dataclasses.MISSING or repr(field.default) == "PydanticUndefined"
+    if inspect.isfunction(field.default):
+        return f" = {field.default.__name__}"
     if isinstance(field.default, BaseModel):  # a record may grow
         return f" = {type(field.default).__name__}(...)"
     return "" if required else f" = {field.default!r}".replace("PosixPath(", "Path(")

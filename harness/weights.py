@@ -23,7 +23,7 @@ from harness.api.execution import StartingPoint
 from harness.api.records import WeightsRecord
 from harness.checkpoints import find_network, read_content
 from harness.errors import WeightsError
-from harness.utils import files
+from harness.utils import files, locks
 from harness.utils.parallel import machine_name
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def _download(backbone: Backbone, place: _Place) -> None:
     part = place.path.with_name(f"{place.path.name}.part")
     try:
         advice = "set HARNESS_CACHE to a folder that can be written"
-        with files.advising(place.path.parent, advice), files.locked(place.path.parent):
+        with files.advising(place.path.parent, advice), locks.locked(place.path.parent):
             if place.path.is_file():  # another process was faster
                 return
             begun = part.is_file() and bool(_expected(place))

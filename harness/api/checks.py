@@ -140,6 +140,26 @@ def check_numbers(where: str, field: str, values: object) -> None:
             raise PhaseError(f"{where}: {field} holds {short(value)}; it must be a number above 0")
 
 
+def check_shares(where: str, field: str, values: object) -> None:
+    """Refuse what is no tuple or list of different numbers from 0 to 1, or empty.
+
+    Raises:
+        PhaseError: it is one.
+    """
+    if not isinstance(values, tuple | list) or not values:
+        given = f"({short(values)},)" if is_number(values) else "(0.0, 0.5, 1.0)"
+        raise PhaseError(
+            f"{where}: {field} is {short(values)}; give values to try: {field}={given}"
+        )
+    for number, value in enumerate(values):
+        if not (is_number(value) and value <= 1):
+            raise PhaseError(
+                f"{where}: {field} holds {short(value)}; it must be a number from 0 to 1"
+            )
+        if value in values[:number]:
+            raise PhaseError(f"{where}: {field} holds {short(value)} twice")
+
+
 def check_names(where: str, field: str, values: object) -> None:
     """Refuse what is no collection of names; a single text is one of letters.
 

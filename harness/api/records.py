@@ -307,11 +307,18 @@ class EpochRecord:
     seconds: float
 
 
-class PhaseRecord(Record):
-    """One directive as it was carried out; `stopped`: patience ran out."""
+class PhaseRecord(Extended):
+    """One directive as it was carried out; `stopped`: patience ran out.
+
+    Attributes:
+        shares: of the second of two weights that were mixed; scores: of each on validation.
+        share: the one that the network went on as.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("shares", "scores", "share")
 
     name: str
-    kind: Literal["phase", "solve-head"] = "phase"
+    kind: Literal["phase", "solve-head", "interpolate"] = "phase"
     epochs_planned: float
     epochs: float
     steps: int
@@ -322,6 +329,9 @@ class PhaseRecord(Record):
     skipped: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    shares: tuple[float, ...] = ()
+    scores: tuple[float | None, ...] = ()
+    share: float | None = None
 
 
 class CostFigures(Record):

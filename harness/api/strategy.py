@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, TypeAlias
 
@@ -36,6 +36,13 @@ class Search:
     log: bool = False
 
 
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of logits [B, C] and class numbers [B], mean over the batch: a scalar."""
+    import torch.nn.functional as F
+
+    return F.cross_entropy(logits, targets)
+
+
 @dataclass(frozen=True)
 class Batch:
     """The part of one step that an objective may use.
@@ -47,6 +54,8 @@ class Batch:
         rng: the generator for any random draw of the objective.
         progress: share of the run's budget already spent, 0 to 1.
         reference: the frozen copy the phase asked for, taking the same inputs, or None.
+        loss: the protocol's own, of logits [B, C] and targets: class weights and label smoothing
+            are in it.
     """
 
     inputs: Tensor
@@ -55,6 +64,7 @@ class Batch:
     rng: torch.Generator
     progress: float
     reference: nn.Module | None = None
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
 
 
 class Objective(Protocol):
@@ -143,6 +153,8 @@ class Phase:
         average: test the exponential ('ema') or the epoch-end ('swa') average of the weights.
         reference: keep a frozen copy for the objective.
         step: the step rule; 'plain' is the only one in version 1.
+        keep: keep the weights of this phase's best validation (of its end, where none has a
+            figure) for an `Interpolate` after it.  Takes a copy of what has learned.
 
     Raises:
         PhaseError: a field is unknown or holds what it cannot; names of stages and parameters are
@@ -166,6 +178,7 @@ class Phase:
     average: Literal["none", "ema", "swa"] = "none"
     reference: Literal["none", "pretrained", "phase-start"] = "none"
     step: Literal["plain"] = "plain"
+    keep: bool = False
 
     def __post_init__(self) -> None:
         checks.check_name("phase", self.name)
@@ -214,6 +227,42 @@ class SolveHead:
         checks.check_numbers(where, "C", self.C)
 
 
+@checks.known_fields
+@dataclass(frozen=True)
+class Interpolate:
+    """Mix the weights that two phases left: w = (1 - a) w_first + a w_second, a from `shares`.
+
+    Every tensor of the network is mixed, or taken from the second where it holds no fractions.
+    Statistics of batch-norm layers that differ between the two are measured again for every share,
+    in one pass over the training split, without augmentation.  The network goes on as the share that
+    is best on validation, the first of equals; where none has a figure, as the last share.
+
+    Attributes:
+        between: names of two phases before it with `keep=True`.
+        shares: of the second, from 0 to 1; each is a look at validation.
+        epochs: what the directive is charged on the budget.
+
+    Raises:
+        PhaseError: a field is unknown or holds what it cannot; phases are looked up when it begins.
+    """
+
+    name: str
+    between: tuple[str, str]
+    shares: tuple[float, ...]
+    epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.check_name("directive", self.name)
+        where = f"directive {self.name!r}"
+        checks.check_epochs(where, self.epochs)
+        checks.check_names(where, "between", self.between)
+        if len(set(self.between)) != 2 or len(self.between) != 2:  # noqa: PLR2004 - two phases
+            raise PhaseError(
+                f"{where}: between is {checks.short(self.between)}; name two different phases"
+            )
+        checks.check_shares(where, "shares", self.shares)
+
+
 @dataclass(frozen=True)
 class PhaseReport:
     """The outcome of a phase.  Validation only: a strategy never sees the test split.
@@ -242,7 +291,8 @@ class PhaseReport:
     seconds: float
 
 
-Directive: TypeAlias = Phase | SolveHead
+Directive: TypeAlias = Phase | SolveHead | Interpolate
+DIRECTIVES = "Phase, SolveHead and Interpolate"
 Phases: TypeAlias = Generator[Directive, PhaseReport, None]
 
 
@@ -262,8 +312,8 @@ def advance(plan: object, report: PhaseReport | None) -> Directive | None:
         directive: object = next(plan) if report is None else plan.send(report)
     except StopIteration:
         return None
-    if not isinstance(directive, Phase | SolveHead):
-        raise PhaseError(f"phases() yields {directive!r}, which is neither Phase nor SolveHead")
+    if not isinstance(directive, Directive):
+        raise PhaseError(f"phases() yields {directive!r}, which is none of {DIRECTIVES}")
     return directive
 
 
@@ -319,6 +369,14 @@ class ModelView(Protocol):
     @property
     def class_counts(self) -> tuple[int, ...]:
         """Training samples of each class."""
+
+    @property
+    def last_gradient(self) -> Params:
+        """The gradient that the last step was made with, for every parameter that learned in it.
+
+        It is that of the step's own batch, before the step, with distances in closed form added;
+        to ask for it costs nothing.  Empty before the first step.
+        """
 
     def gradients(
         self, batches: int, norm_mode: Literal["train", "eval"] = "eval"

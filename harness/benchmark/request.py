@@ -77,6 +77,7 @@ class BenchOptions:
     compile: Compile = "auto"
     deterministic: bool = False
     retry_failed: bool = False
+    break_lock: bool = False
     save_weights: bool = False
     retrain_for_external: bool = False
     track: tuple[str, ...] = ()

@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from harness.api.backbone import Backbone
 from harness.api.dataset import SPLITS, Access, Dataset
 from harness.api.execution import ExternalImages
 from harness.api.launcher import Launcher
@@ -47,6 +46,7 @@ from harness.data.preparation import (
     survey_dataset,
 )
 from harness.data.requirements import find_weights, list_requirements, require
+from harness.data.table import reading_once
 from harness.errors import DataError
 from harness.leaderboard.boards import refresh_board
 from harness.leaderboard.questions import describe_change
@@ -54,7 +54,7 @@ from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
 from harness.results.store import Store, extended
-from harness.utils import files, pulse, signs
+from harness.utils import files, locks, pulse, signs
 from harness.weights import WeightsFile
 
 Say = Callable[[str], None]
@@ -87,22 +87,19 @@ def _carry_out(call: Call) -> BenchResult:
         launcher = find_launcher(options, loaded)
         resolved, options = _resolved(request, options, loaded, launcher)
         store = _store(resolved, options)
-    with profile.measure("prepare"), files.unmade_on_error(store.folder / "weights"):
-        suite, access = resolved.suite, options.access
-        tracking = Tracking(options.track, loaded, store.folder, offline=access.offline)
-        store.check_writable()
+    with profile.measure("prepare"), files.unmade_on_error(store.folder / "weights", locks.LOCK):
+        tracking = Tracking(options.track, loaded, store.folder, offline=options.access.offline)
+        _take_lock(store, options, say)
         _begin_imports(store, options, launcher)
         weights_folder = _weights_folder(store, options)
-        backbones = [loaded.backbones[name] for name in suite.backbones]
-        needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
-        require(suite.name, needs, access, resolved.fetched_as)
-        weights = _weights(backbones, resolved, access, say)
-        datasets = _prepare(resolved, options, say)
+        weights = _required(resolved, options.access, loaded, say)
+        results = store.results()
+        datasets = _prepare(Basis(resolved, options, loaded, launcher, weights), store, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
         plan = take_part(
             make_plan(resolved, options, loaded, infos, weights, launcher),
-            store.results(),
+            results,
             store.plan(),
             call,
         )
@@ -114,7 +111,7 @@ def _carry_out(call: Call) -> BenchResult:
         complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
         setup = _setup(Shared(plan, store, options, loaded, launcher), datasets, lacking.weights)
-        outlook = _tell_outlook(plan, todo, store, call)
+        outlook = _tell_outlook(plan, todo, results, call)
     with profile.measure("runs"), _kept_if_interrupted(store, ids):
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
@@ -200,12 +197,14 @@ def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def _tell_outlook(plan: BenchPlan, todo: Sequence[RunSpec], store: Store, call: Call) -> Outlook:
+def _tell_outlook(
+    plan: BenchPlan, todo: Sequence[RunSpec], results: Sequence[RunResult], call: Call
+) -> Outlook:
     """The outlook, told before the runs: memory they take, how long, and what they can decide."""
     if plan.memory:
         call.say(plan.memory)
     with signs.doing("estimating the time of the runs"):
-        outlook = look_ahead(plan, todo, store.results(), call)
+        outlook = look_ahead(plan, todo, results, call)
     for line in outlook.lines():
         call.say(line)
     if outlook.spoiled:
@@ -274,12 +273,15 @@ def other_divisions(suite: Suite) -> list[Division]:
     return [one for one in divisions(suite) if one != Division(suite.protocol.split_seed)]
 
 
-def _survey(dataset: Dataset, resolved: ResolvedSuite, access: Access) -> DatasetInfo:
+def _survey(
+    dataset: Dataset, resolved: ResolvedSuite, access: Access, *, timed: bool = True
+) -> DatasetInfo:
     """The facts of a dataset; it is decoded where its images are, in every form."""
     first, *others = (
         survey_dataset(
             dataset, protocol, access,
             limit=resolved.request.limit, divisions=other_divisions(resolved.suite),
+            timed=timed,
         )
         for protocol in resolved.protocols.values()
     )  # fmt: skip
@@ -339,6 +341,14 @@ def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
     return Store(options.out or Path("results") / resolved.folder_name)
 
 
+def _take_lock(store: Store, options: BenchOptions, say: Say) -> None:
+    """Make sure that the folder can be written, by nobody else if that is asked for."""
+    if options.break_lock:
+        for line in locks.break_locks(store.folder):
+            say(line)
+    store.check_writable()
+
+
 def _record(plan: BenchPlan, store: Store, say: Say) -> None:
     """Write the plan, and say what becomes of a board that answers another question."""
     asked, before = plan.record(), store.plan()
@@ -364,10 +374,16 @@ def _settled(
     return replace(resolved, precision=settled)
 
 
-def _weights(
-    backbones: Sequence[Backbone], resolved: ResolvedSuite, access: Access, say: Say
+def _required(
+    resolved: ResolvedSuite, access: Access, loaded: PluginRegistry, say: Say
 ) -> dict[str, WeightsFile | None]:
-    """The weights files of backbones, and a word on those that call for one."""
+    """The weights files of backbones, once all that the suite needs is here.
+
+    There is a word on the files that call for one.
+    """
+    backbones = [loaded.backbones[name] for name in resolved.suite.backbones]
+    needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
+    require(resolved.suite.name, needs, access, resolved.fetched_as)
     found = find_weights(backbones, resolved.weights, access)
     for name, file in found.items():
         if file is not None and file.note:
@@ -391,13 +407,46 @@ def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
     return folder
 
 
-def _prepare(
-    resolved: ResolvedSuite, options: BenchOptions, say: Say
-) -> dict[str, PreparedDataset]:
-    """Read, split and decode every dataset."""
-    return {
-        name: _prepare_one(resolved, options, say, dataset)
+class Basis(NamedTuple):
+    """All that a plan is made of, but the datasets."""
+
+    resolved: ResolvedSuite
+    options: BenchOptions
+    loaded: PluginRegistry
+    launcher: Launcher
+    weights: Mapping[str, WeightsFile | None]
+
+
+def _survey_undecoded(basis: Basis, store: Store) -> dict[str, DatasetInfo]:
+    """The datasets as they are known before an image is decoded, held against the plan.
+
+    A call that is refused here has written nothing.  What only the images tell (bad files, near
+    duplicates) may still end it later.
+    """
+    resolved, options, loaded, launcher, weights = basis
+    infos = {
+        name: _survey(dataset, resolved, options.access, timed=False)
         for name, dataset in resolved.datasets.items()
+    }
+    if resolved.request.precision == "auto":
+        resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
+    plan = make_plan(resolved, options, loaded, infos, weights, launcher)
+    plan_external(plan.specs, store, infos)
+    return infos
+
+
+def _prepare(basis: Basis, store: Store, say: Say) -> dict[str, PreparedDataset]:
+    """Read and split every dataset; then, unless the call is refused, decode them."""
+    with reading_once():
+        known = _survey_undecoded(basis, store)
+        prepared = {
+            name: _prepare_one(basis.resolved, basis.options, say, dataset)
+            for name, dataset in basis.resolved.datasets.items()
+        }
+    # That they were read for the plan is part of what making them ready took.
+    return {
+        name: replace(one, seconds=one.seconds + known[name].seconds)
+        for name, one in prepared.items()
     }
 
 

@@ -443,7 +443,8 @@ def _put(values: dict[str, Any], path: list[str], value: object, option: str) ->
             raise UsageError(f"--set {option}: protocol has no group {key!r}")
         values = values[key]
     if path[-1] not in values:
-        near = did_you_mean(path[-1], values)
+        own = path[-1] in BenchRequest.__dataclass_fields__
+        near = f"; it is an option: --{path[-1]}" if own else did_you_mean(path[-1], values)
         raise UsageError(f"--set {option}: protocol has no field {path[-1]!r}{near}")
     values[path[-1]] = value
 

@@ -43,7 +43,12 @@ TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 
 def say(told: str) -> None:
     """A line, or several, on stderr: a terminal, a log or the output of a notebook's cell."""
-    print(visible(told), file=sys.stderr, flush=True)  # noqa: T201 - what a user is told
+    shown = visible(told)
+    if sys.stderr.isatty():
+        from harness.utils import tables
+
+        shown = tables.filled(shown, tables.terminal_width(elsewhere=100))
+    print(shown, file=sys.stderr, flush=True)  # noqa: T201 - what a user is told
 
 
 def warn(message: object) -> None:

@@ -31,6 +31,7 @@ from harness.calls.arguments import (
 from harness.calls.results import Results
 from harness.plugins.discovery import DISTRIBUTION
 from harness.plugins.registry import PluginRegistry
+from harness.utils.text import plural
 
 Precision = Literal["auto", "float32", "bf16", "fp16", "float64"]
 
@@ -73,6 +74,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     external: Pairs = (),
     retrain_for_external: bool = False,
     retry_failed: bool = False,
+    break_lock: bool = False,
     track: Names = None,
     save_weights: bool = False,
     plugins: Plugins = (),
@@ -124,6 +126,7 @@ def bench(  # noqa: PLR0913 - the options of the command
         external: further test sets: {'ward:other-place': 'path'}, or texts [DATASET:]NAME=FOLDER.
         retrain_for_external: train finished runs that kept no weights again, to predict those.
         retry_failed: run again what failed before.
+        break_lock: take the results folder's lock from a call that was lost with its machine.
         track: names of the trackers that are told of every run made.
         save_weights: keep the tested weights of every run.
         plugins: modules, files or names of installed plugins, or no:NAME, which blocks one.
@@ -247,8 +250,8 @@ def _request(given: Mapping[str, Any]) -> BenchRequest:
 def _options(given: Mapping[str, Any]) -> BenchOptions:
     flags = {
         name: arguments.flag(f"--{name.replace('_', '-')}", given[name])
-        for name in ("deterministic", "retry_failed", "save_weights", "retrain_for_external",
-                     "skip_bad_images", "allow_missing_classes", "in_process")
+        for name in ("deterministic", "retry_failed", "break_lock", "save_weights",
+                     "retrain_for_external", "skip_bad_images", "allow_missing_classes", "in_process")
     }  # fmt: skip
     access = Access(
         offline=arguments.is_offline(given["offline"]),
@@ -300,14 +303,15 @@ def _without_weights(result: BenchResult) -> str:
 def _without_external(result: BenchResult) -> str:
     without = result.without_external
     head = (
-        f"{len(without)} finished runs lack a further test set (those that kept no weights are trained "
+        f"{plural(len(without), 'finished run')} without a further test set (those that kept no weights are trained "
         "again with --retrain-for-external):"
     )
     return "\n".join([head, *(f"  {spec.cell}, seed {spec.seed}: {why}" for spec, why in without)])
 
 
 def _failures(failed: list[RunResult]) -> str:
-    lines = [f"{len(failed)} runs failed (--retry-failed runs them again; details in failed/):"]
+    again = f"--retry-failed runs {'it' if len(failed) == 1 else 'them'} again"
+    lines = [f"{plural(len(failed), 'run')} failed ({again}; details in failed/):"]
     alike: dict[str, list[RunResult]] = {}
     for result in sorted(failed, key=lambda one: (one.spec.cell, one.spec.seed)):
         message = result.error.headline if result.error else result.status

@@ -3,8 +3,9 @@
 An entry is a folder: `images.npy` (uint8 [N, 3, crop, crop], to be memory-mapped), `entry.json` and
 `check.json`.  Its name is a hash of the bytes of every image in order, the transform and the
 versions of the decoding libraries, so that an entry is never stale, only unused.  It is built
-beside its place, synced and renamed: it is there in full or not at all, and two processes that
-build it do not meet.
+beside its place, synced and renamed: it is there in full or not at all.  Entries come and go under
+a lock, so that nobody takes away what another has just built; one whose pixels somebody has mapped
+is not removed.
 
 Disks lose and change bytes.  `check.json` holds checksums: the small files are held against them
 whenever an entry is opened, the pixels where their file is not the one that was last checked, or
@@ -19,6 +20,7 @@ import hashlib
 import io
 import math
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -46,7 +48,7 @@ from harness.data.images import (
 )
 from harness.data.pixels.dicom import DECODERS, decoders
 from harness.errors import StoreError
-from harness.utils import files
+from harness.utils import files, locks
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -57,6 +59,7 @@ VERSION = 2  # raised with every change that moves a pixel, or refuses a file
 LIBRARIES = ("pillow", "torch", "torchvision")
 ABANDONED = 3600.0  # seconds without a write after which a build is taken for dead
 STAGING = ".building-"
+GONE = ".gone-"  # begins the name of an entry that is being removed
 CHECKED_FOR = 86400.0  # seconds after which pixels are held against their checksum again
 
 
@@ -220,14 +223,16 @@ class PixelCheck:
 
     def _remove(self) -> None:
         try:
-            if (self._place / "images.npy").stat().st_ino == self._status.st_ino:
-                shutil.rmtree(self._place)
+            with _publishing(self._place.parent):
+                if (self._place / "images.npy").stat().st_ino == self._status.st_ino:
+                    _take_away(self._place)
         except FileNotFoundError:  # another process has found it, too
             return
-        except OSError as error:
+        except (OSError, StoreError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             raise StoreError(
                 f"the cached images in {self._place} are damaged (not those that were decoded), "
-                f"and cannot be removed: {error.strerror}; remove that folder, or set "
+                f"and cannot be removed: {why}; remove that folder, or set "
                 "HARNESS_CACHE to a folder that can be written"
             ) from error
 
@@ -343,17 +348,62 @@ def prune(
 ) -> tuple[CachedDataset, ...]:
     """Remove the entries that are not kept, and what dead builds have left; returns the entries.
 
+    An entry that a call is using stays.
+
     Raises:
         StoreError: something cannot be removed.
     """
-    gone = tuple(stored for stored in entries(cache) if not keep(stored))
-    dead = [path for path in (cache / "decoded").glob(f"{STAGING}*") if _idle(path) > ABANDONED]
-    for path in [*(stored.path for stored in gone), *dead]:
-        try:
-            shutil.rmtree(path)
-        except OSError as error:
-            raise StoreError(f"{path} cannot be removed: {error.strerror}") from error
+    place = cache / "decoded"
+    asked = [stored for stored in entries(cache) if not keep(stored)]
+    left = [path for path in place.glob(f"{STAGING}*") if _idle(path) > ABANDONED]
+    left += place.glob(f"{GONE}*")
+    gone: list[CachedDataset] = []
+    for path in left:
+        _remove(path, path)
+    for stored in asked:
+        with _publishing(place), _unused(stored.path) as unused:
+            if unused:
+                _remove(stored.path, _aside(stored.path))
+                gone.append(stored)
+    return tuple(gone)
+
+
+def _remove(path: Path, aside: Path) -> None:
+    try:
+        shutil.rmtree(aside)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be removed: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _publishing(place: Path) -> Iterator[None]:
+    """No other process puts an entry in this folder, or takes one away."""
+    advice = "set HARNESS_CACHE to a folder that can be written"
+    with files.advising(place.parent, advice), locks.locked(place.parent):
+        yield
+
+
+def _take_away(place: Path) -> None:
+    """Remove an entry, so that no half of it is seen; what cannot be deleted is left to `prune`."""
+    shutil.rmtree(_aside(place), ignore_errors=True)
+
+
+def _aside(place: Path) -> Path:
+    gone = place.with_name(f"{GONE}{place.name}-{secrets.token_hex(4)}")
+    place.rename(gone)
     return gone
+
+
+@contextlib.contextmanager
+def _unused(place: Path) -> Iterator[bool]:
+    """Whether nobody has mapped an entry's pixels; nobody will while the block runs."""
+    try:
+        file = (place / "images.npy").open("rb")
+    except OSError:  # it has none, or is damaged
+        yield True
+        return
+    with file:
+        yield locks.try_alone(file)
 
 
 class _Stored(NamedTuple):
@@ -393,11 +443,13 @@ def _mapped(place: Path, stored: _Stored) -> DecodedImages | None:
     if not whole or file.read(len(header)) != header:
         file.close()
         return None
-    # Copy on write: torch takes a writable array without a warning, the file stays as it is.
-    pixels = np.load(path, mmap_mode="c")
+    # Held as long as the pixels are mapped: the map keeps this very file open.
+    locks.try_together(file)
     if path.stat().st_ino != status.st_ino:  # another process has built it again
         file.close()
         return _mapped(place, stored)
+    # Copy on write: torch takes a writable array without a warning, the file stays as it is.
+    pixels = np.memmap(file, np.uint8, "c", offset=len(header), shape=shape)
     if stored.checksums.is_due(status):
         return DecodedImages(pixels, {}, PixelCheck(place, stored.checksums, file))
     file.close()
@@ -452,8 +504,6 @@ def _build(
     progress: Progress | None,
     early: UnorderedImages | None,
 ) -> None:
-    if _open(place, entry) is None:  # damaged; else another process has just built it
-        shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f"{STAGING}{entry.folder}-", dir=place.parent))
     try:
@@ -475,11 +525,11 @@ def _build(
                 status = os.fstat(file.fileno())
             checksums = checksums.model_copy(update={"pixels": pixels}).checked_now(status)
         _put(staging / "check.json", checksums)
-        try:
-            staging.rename(place)
-        except OSError:
+        with _publishing(place.parent):
             if _open(place, entry) is None:  # else another process was first: as good as this one
-                raise
+                if place.exists():  # damaged
+                    _take_away(place)
+                staging.rename(place)
         files.sync(place.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

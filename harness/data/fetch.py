@@ -25,7 +25,7 @@ from harness.data import lock
 from harness.data.hub import FETCHED, HubDataset, matching
 from harness.data.lock import Lock, LockedDataset, LockedFile, LockedWeights
 from harness.errors import DataError, StoreError, WeightsError
-from harness.utils import files
+from harness.utils import files, locks
 from harness.utils.files import FULL
 from harness.utils.parallel import in_order
 from harness.utils.progress import Meter
@@ -87,9 +87,9 @@ def fetch_dataset(dataset: HubDataset, access: Access, meter: Meter) -> LockedDa
                 f"and {access.lock} from a machine that has them"
             )
         folder = access.cache / "hub" / dataset.repo.replace("/", "--")
-        with _cache_written(access), files.locked(folder):
+        with _cache_written(access), locks.locked(folder):
             entry = _download(dataset, access, meter)
-    with _cache_written(access), files.locked(access.cache / "hub"):
+    with _cache_written(access), locks.locked(access.cache / "hub"):
         lock.update(access.lock, datasets={dataset.name: entry})
     return entry
 
@@ -118,7 +118,7 @@ def fetch_weights(backbone: Backbone, access: Access) -> LockedWeights:
         bytes=found.path.stat().st_size,
         source=found.declared.source,
     )
-    with _cache_written(access), files.locked(access.cache / "hub"):
+    with _cache_written(access), locks.locked(access.cache / "hub"):
         lock.update(access.lock, weights={backbone.name: entry})
     return entry
 

@@ -401,8 +401,11 @@ def survey_dataset(
     *,
     limit: int | None = None,
     divisions: Sequence[Division] = (),
+    timed: bool = True,
 ) -> DatasetInfo:
     """As `prepare_dataset`, without decoding and without refusing bad images: for plans.
+
+    With `timed` some images are decoded, to tell how long all of them will take.
 
     Raises:
         DataError: the dataset contradicts itself, or cannot be split.
@@ -428,7 +431,7 @@ def survey_dataset(
                 tested=_tested(splits, rows["test"]),
                 seconds=time.perf_counter() - began,  # to read it takes as long once more
             )
-            if known is None:
+            if known is None and timed:
                 decoding = _decoding(table, ids, protocol)
                 facts = replace(facts, seconds=facts.seconds + decoding)
             others, splits_of = {}, [splits]

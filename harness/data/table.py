@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.data.division.given import placed
@@ -35,9 +37,10 @@ if TYPE_CHECKING:
 COLUMNS = ("image", "label", "group", "id")
 BATCH = 64  # rows of a table that are read at a time
 Ends = Mapping[tuple[bool, bool], Range]
+Stamp = tuple[int, int]  # of a file: bytes, nanoseconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DatasetTable:
     """All samples of a dataset, whatever their split, sorted by id.
 
@@ -52,6 +55,7 @@ class DatasetTable:
         dicom: some files are DICOM.
         ends: kind of file of more than eight bits -> least and greatest value in any.
         ranges: the spans by kind of numbers.
+        stamps: id -> size and time of change of its file when it was hashed.
     """
 
     classes: tuple[str, ...]
@@ -66,6 +70,7 @@ class DatasetTable:
     dicom: bool = False
     ends: Ends = field(default_factory=dict)
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """The sha256 of the image files of samples."""
@@ -81,9 +86,18 @@ class DatasetTable:
         return found
 
     def sources(self, ids: Sequence[str]) -> list[Source]:
-        """The image files of samples, or their bytes."""
+        """The image files of samples, or their bytes.
+
+        Raises:
+            DataError: a file is not the one that was hashed.
+        """
         found = self.images[[self.row_of[name] for name in ids]]
         plain = _sources(found["image"], self.window)
+        for name, source in zip(ids, plain, strict=True):
+            if name in self.stamps and _stamp(source) != self.stamps[name]:
+                raise DataError(
+                    f"the file of {name} was changed while the dataset was read: run again"
+                )
         return [
             Scaled(source, self.spans[name]) if name in self.spans else source
             for name, source in zip(ids, plain, strict=True)
@@ -92,6 +106,28 @@ class DatasetTable:
     def fetch(self, ids: Sequence[str]) -> Fetch:
         """The image files of samples, or their bytes, a run of `ids` at a time."""
         return lambda run: self.sources(ids[run.start : run.stop])
+
+
+class _Known(NamedTuple):
+    """A table, and what it was asked for as."""
+
+    dataset: Dataset
+    access: Access
+    tested_by: DatasetTable | None
+    table: DatasetTable
+
+
+_known: ContextVar[list[_Known] | None] = ContextVar("tables read so far", default=None)
+
+
+@contextlib.contextmanager
+def reading_once() -> Iterator[None]:
+    """Inside, `read_table` reads each dataset once: for the plan, and then for decoding."""
+    token = _known.set([])
+    try:
+        yield
+    finally:
+        _known.reset(token)
 
 
 def read_table(
@@ -105,6 +141,17 @@ def read_table(
     Raises:
         DataError: it cannot be loaded, or contradicts itself or its declaration.
     """
+    known = _known.get()
+    for one in known or ():
+        if (one.dataset, one.access, one.tested_by) == (dataset, access, tested_by):
+            return one.table
+    table = _read_table(dataset, access, tested_by)
+    if known is not None:
+        known.append(_Known(dataset, access, tested_by, table))
+    return table
+
+
+def _read_table(dataset: Dataset, access: Access, tested_by: DatasetTable | None) -> DatasetTable:
     with signs.doing(f"loading {dataset.name}"):
         import datasets
 
@@ -159,6 +206,7 @@ def read_table(
             for found, span in zip(hashes, spans, strict=True)
             if found.depth and span
         },
+        stamps={name: one.stamp for name, one in zip(ids, hashes, strict=True) if one.stamp},
     )
 
 
@@ -361,6 +409,7 @@ class _File:
     why: str = ""
     depth: Depth | None = None
     dicom: bool = False
+    stamp: Stamp | None = None
 
 
 def _hashes(images: datasets.Dataset, window: str, read: signs.Work) -> Iterator[_File]:
@@ -372,11 +421,26 @@ def _hashes(images: datasets.Dataset, window: str, read: signs.Work) -> Iterator
 
 
 def _hash(source: bytes | Path | WindowedFile) -> _File:
+    stamp = _stamp(source)  # before it is read, so that a change meanwhile is seen
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         return _File("", f"cannot be read: {error.strerror}")
-    return _File(hashlib.sha256(data).hexdigest(), depth=find_depth(data), dicom=is_dicom(data))
+    return _File(
+        hashlib.sha256(data).hexdigest(), depth=find_depth(data), dicom=is_dicom(data), stamp=stamp
+    )
+
+
+def _stamp(source: bytes | Path | WindowedFile) -> Stamp | None:
+    """Size and time of change of a file; None: bytes, or there is no such file."""
+    path = source.source if isinstance(source, WindowedFile) else source
+    if isinstance(path, bytes):
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _ends(depths: Sequence[Depth | None], known: Ends) -> Ends:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from harness.api.execution import Observer
 from harness.engine.batches import (
     FLIP,
+    Batches,
     Features,
     InOrder,
     Mirrored,
@@ -22,6 +24,7 @@ from harness.engine.batches import (
 )
 from harness.engine.devices import device_memory, untuned
 from harness.engine.graphs import CapturableWork
+from harness.engine.model import NORMS, Unpacked, handed_on
 from harness.engine.shared import FeatureKey, SharedWork, seed_below_head
 from harness.engine.state import RunState, SplitData
 
@@ -74,7 +77,7 @@ def keeps(state: RunState, split: SplitData, stage: int, *, mirrored: bool = Fal
         return False
     kept = SharedWork.of(state.resources.shared).features
     key = feature_key(state, split, stage, mirrored=mirrored)
-    return key in kept or _fits(state, prefix, split, stage, sides=1 + mirrored)
+    return _fits(state, prefix, split, stage, sides=1 + mirrored) or key in kept
 
 
 def predict_split(state: RunState, split: SplitData) -> Tensor:
@@ -122,12 +125,17 @@ def most(device: torch.device) -> int:
 def _fits(
     state: RunState, prefix: nn.Sequential, split: SplitData, stage: int, *, sides: int
 ) -> bool:
-    """Looked at with one image, once for a network."""
-    sizes: dict[int, int] = state.network.graphs.sizes
+    """Looked at with one image, once for a network, which then knows how many tensors it hands on."""
+    network = state.network
+    sizes: dict[int, int] = network.graphs.sizes
     if stage not in sizes:
         prefix.eval()
         with untuned(), state.numerics.autocast():
-            sizes[stage] = _bytes(prefix(split.inputs(torch.arange(1))))
+            output = prefix(split.inputs(torch.arange(1)))
+        several = handed_on(output)
+        sizes[stage] = sum(map(_bytes, several)) if several else sys.maxsize
+        if several and not isinstance(output, Tensor):
+            network.several[stage] = Unpacked(type(output), several)
     return sides * sizes[stage] * len(split) <= most(split.pixels.device)
 
 
@@ -179,6 +187,25 @@ def predict(state: RunState, network: nn.Module, source: Source, place: Place) -
     """Logits, float32 [N, C] on the CPU; the network is in eval mode afterwards."""
     logits = outputs(state, network, source, place).float()
     return logits.cpu()
+
+
+@torch.no_grad()
+def estimate_norms(network: nn.Module, source: Source, batches: Batches) -> None:
+    """Set the running statistics of the learning norm layers to those of one pass over `source`.
+
+    Averaged weights never saw a batch, so the statistics gathered on the way do not fit them.
+    """
+    norms = [m for m in network.modules() if isinstance(m, NORMS) and m.training]
+    momenta = [getattr(m, "momentum", None) for m in norms]
+    for norm in norms:
+        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001 - all batch norms
+            norm.reset_running_stats()
+            norm.momentum = None
+    for number in range(batches.per_epoch):
+        network(source.inputs(batches.at(number)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001
+            norm.momentum = momentum
 
 
 class Forward:

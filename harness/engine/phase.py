@@ -14,7 +14,7 @@ from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import Phase, PhaseReport
 from harness.engine import isolation
 from harness.engine.batches import Batches, Source
-from harness.engine.evaluate import Place, predict, source_at
+from harness.engine.evaluate import Place, estimate_norms, predict, source_at
 from harness.engine.model import NORMS
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule, decays, multipliers
 from harness.engine.state import RunState
@@ -61,6 +61,7 @@ class PhaseRun:
         self.losses: list[Tensor] = []
         self.scores: list[float | None] = []
         self.stopped = False
+        self.own = state.selection.afresh() if phase.keep else None
 
     def run(self) -> PhaseReport:
         """Train until the phase's last step or until patience runs out."""
@@ -74,6 +75,8 @@ class PhaseRun:
         budget.spent = budget.epochs if self.stopped else budget.spent + self.phase.epochs
         if not empty:
             state.optimizer_state = self.optimizer.state()
+        if self.own is not None:
+            state.kept[self.phase.name] = self.own.kept()
         return self._report(cached, state.clock.now() - started)
 
     def _report(self, cached: int, seconds: float) -> PhaseReport:
@@ -100,10 +103,16 @@ class PhaseRun:
         )  # fmt: skip
 
     def _stage_rates(self) -> dict[str, float]:
-        """Median multiplier of each stage's tensors; frozen tensors count as 0."""
+        """Median multiplier of each stage's tensors; frozen tensors count as 0.
+
+        Where that would hide that a few of many learn, it is the median of these alone.
+        """
         by_stage: dict[str, list[float]] = {}
         for name, _ in self.state.network.model.named_parameters():
             by_stage.setdefault(name.split(".")[0], []).append(self.rates.get(name, 0.0))
+        for stage, rates in by_stage.items():
+            if not sorted(rates)[len(rates) // 2]:
+                by_stage[stage] = [rate for rate in rates if rate] or rates
         return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
 
     def _notes(self) -> tuple[str, ...]:
@@ -208,7 +217,8 @@ class PhaseRun:
             yield
             return
         with average.in_place():
-            estimate_norms(network, source, batches)
+            with self.state.numerics.autocast():  # features may be as narrow as it makes them
+                estimate_norms(network, source, batches)
             yield
 
     def _validate(self, network: nn.Module, source: Source, place: Place, mark: float) -> bool:
@@ -223,6 +233,8 @@ class PhaseRun:
         epoch = state.budget.epochs
         if phase.select:
             state.selection.remember(score, logits, phase.name, epoch)
+        if self.own is not None:
+            self.own.remember(score, logits, phase.name, epoch)
         lr = state.lr * self.schedule.factor(state.budget.steps - 1)
         record = EpochRecord(
             phase=phase.name, epoch=epoch, train_loss=train_loss, score=score, lr=lr,
@@ -289,22 +301,3 @@ class Average:
     def put(self, values: Mapping[str, Tensor]) -> None:
         for name, parameter in self.learning.items():
             parameter.copy_(values[name])
-
-
-@torch.no_grad()
-def estimate_norms(network: nn.Module, source: Source, batches: Batches) -> None:
-    """Set the running statistics of the learning norm layers to those of one pass over `source`.
-
-    Averaged weights never saw a batch, so the statistics gathered on the way do not fit them.
-    """
-    norms = [m for m in network.modules() if isinstance(m, NORMS) and m.training]
-    momenta = [getattr(m, "momentum", None) for m in norms]
-    for norm in norms:
-        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001 - all batch norms
-            norm.reset_running_stats()
-            norm.momentum = None
-    for number in range(batches.per_epoch):
-        network(source.inputs(batches.at(number)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        if isinstance(norm, nn.modules.batchnorm._NormBase):  # noqa: SLF001
-            norm.momentum = momentum

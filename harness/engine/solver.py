@@ -1,20 +1,26 @@
-"""The logistic probe: fit the head on frozen features (Kumar et al. 2022, arXiv 2202.10054)."""
+"""What is chosen on validation without a step: a fitted head, and weights mixed of two phases.
+
+The head is fitted on frozen features by logistic regression (Kumar et al. 2022, arXiv 2202.10054).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from harness.api.records import EpochRecord, PhaseRecord
-from harness.api.strategy import PhaseReport, SolveHead
-from harness.engine.evaluate import predict, source_at
+from harness.api.strategy import Interpolate, PhaseReport, SolveHead
+from harness.engine.batches import Batches
+from harness.engine.evaluate import estimate_norms, predict, source_at
 from harness.engine.state import RunState, SplitData
 from harness.errors import PhaseError
+from harness.utils.names import did_you_mean
 
 MOST_ITERATIONS = 1000
 
@@ -46,10 +52,7 @@ def solve_head(state: RunState, directive: SolveHead) -> PhaseReport:
         layer.weight.copy_(best.weight)
         layer.bias.copy_(best.bias)
     state.network.touched = min(state.network.touched, stage)
-    state.budget.spent += directive.epochs
-    state.budget.steps = max(
-        state.budget.steps, round(state.budget.spent * state.data.steps_per_epoch)
-    )
+    state.budget.charge(directive.epochs)
     seconds = round(state.clock.now() - started, 6)
     return _record(state, directive, best, (stage if cached else 0, seconds))
 
@@ -119,3 +122,95 @@ def _record(
         best=state.selection.best.score if state.selection.best else None, history=(fit.score,), stopped=False,
         train_loss=fit.loss, trainable=trainable, cached_stages=cached, seconds=seconds,
     )  # fmt: skip
+
+
+def interpolate(state: RunState, directive: Interpolate) -> PhaseReport:
+    """Mix the weights of two phases at every share, and go on as the best on validation."""
+    started = state.clock.now()
+    first, second = (_kept(state, directive, name) for name in directive.between)
+    state.budget.charge(directive.epochs)
+    tried, scores = state.selection.afresh(), []
+    with state.clock.measure("evaluate"):
+        norms = _moved_norms(state.network.model, first, second)
+        for share in directive.shares:
+            state.network.load(mixed(first, second, share))
+            logits = _measured_again(state, norms)
+            score = state.selection.score(logits)
+            for selection in (tried, state.selection):
+                selection.remember(score, logits, directive.name, state.budget.epochs)
+            scores.append(score)
+        if tried.best is not None:
+            state.network.load(tried.best.tensors)
+    chosen = len(scores) - 1 if tried.best is None else scores.index(tried.best.score)
+    seconds = round(state.clock.now() - started, 6)
+    state.log.phases.append(
+        PhaseRecord(
+            name=directive.name, kind="interpolate", epochs_planned=directive.epochs,
+            epochs=directive.epochs, steps=0, trainable=0, cached_stages=0, rates={},
+            notes=(f"share {directive.shares[chosen]:g}, chosen on validation",), seconds=seconds,
+            shares=tuple(directive.shares), scores=tuple(scores), share=directive.shares[chosen],
+        )
+    )  # fmt: skip
+    best = state.selection.best
+    return PhaseReport(
+        phase=directive.name, epochs=directive.epochs, steps=0, score=scores[chosen],
+        best=best.score if best else None, history=tuple(scores), stopped=False,
+        train_loss=float("nan"), trainable=0, cached_stages=0, seconds=seconds,
+    )  # fmt: skip
+
+
+def mixed(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], share: float
+) -> dict[str, Tensor]:
+    """(1 - share) first + share second, tensor by tensor; whole numbers (counters) are the second's."""
+    return {
+        name: torch.lerp(first[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in second.items()
+    }
+
+
+def _kept(state: RunState, directive: Interpolate, name: str) -> dict[str, Tensor]:
+    found = state.kept.get(name)
+    if found is not None:
+        return found
+    where = f"directive {directive.name!r} mixes the weights of phase {name!r}"
+    if name in {phase.name for phase in state.log.phases}:
+        raise PhaseError(f"{where}, which were not kept; give it keep=True: Phase({name!r}, ...)")
+    there = ", ".join(state.kept) or "none"
+    raise PhaseError(
+        f"{where}, and no such phase was carried out{did_you_mean(name, state.kept)}; phases that "
+        f"were kept: {there}"
+    )
+
+
+def _moved_norms(
+    model: nn.Module, first: Mapping[str, Tensor], second: Mapping[str, Tensor]
+) -> list[nn.Module]:
+    """The batch norms whose running statistics are not the same in both."""
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, _NormBase)
+        and any(
+            not torch.equal(first[f"{name}.{buffer}"], second[f"{name}.{buffer}"])
+            for buffer in ("running_mean", "running_var")
+            if f"{name}.{buffer}" in second
+        )
+    ]
+
+
+def _measured_again(state: RunState, norms: list[nn.Module]) -> Tensor:
+    """Logits on validation [N, C] of the network as it is, the statistics of `norms` measured first."""
+    network, data = state.network, state.data
+    stage = min(network.touched, network.last_stage)
+    if norms:
+        source, cached = source_at(state, data.train, stage)
+        network.model.eval()
+        for norm in norms:
+            norm.train()
+        batches = Batches(len(data.train), state.protocol.batch_size, state.spec)
+        with state.numerics.autocast():
+            estimate_norms(network.cut(stage)[1] if cached else network.model, source, batches)
+    source, cached = source_at(state, data.validation, stage)
+    watched = network.cut(stage)[1] if cached else network.model
+    return predict(state, watched, source, ("from", stage if cached else 0))

@@ -175,6 +175,11 @@ class Budget:
     def epochs_left(self) -> float:
         return max(0.0, self.protocol.epochs - self.spent)
 
+    def charge(self, epochs: float) -> None:
+        """Spend epochs without a step; what is annealed over the run goes on from their end."""
+        self.spent += epochs
+        self.steps = max(self.steps, round(self.spent * self.steps_per_epoch))
+
     def charge_looks(self, batches: int) -> None:
         """Count looks; they cost budget only where the protocol says so."""
         self.looks += batches
@@ -192,6 +197,10 @@ class Selection:
         self.metric, self.images, self.network = metric, images, network
         self.present_only = present_only
         self.best: Checkpoint | None = None
+
+    def afresh(self) -> Selection:
+        """Another of the same metric and network, which has seen nothing."""
+        return Selection(self.metric, self.images, self.network, present_only=self.present_only)
 
     def score(self, logits: Tensor) -> float | None:
         """The protocol's metric on validation logits [N, C]; None where it is undefined, or raises."""
@@ -219,6 +228,12 @@ class Selection:
             moved = [name for name in own if tensors[name] is not initial[name]]
             copy_all([tensors[name] for name in moved], [own[name] for name in moved])
             self.best = Checkpoint(score, logits, tensors, phase, epoch)
+
+    def kept(self) -> dict[str, Tensor]:
+        """The best state so far; a copy of the network as it is where none has a score."""
+        if self.best is not None:
+            return self.best.tensors
+        return {name: tensor.clone() for name, tensor in self.network.model.state_dict().items()}
 
     def _room(self, name: str, tensor: Tensor) -> Tensor:
         """Memory for a remembered tensor; what has never learned is as it was at the start."""
@@ -265,7 +280,9 @@ class RunLog:
 class RunState:
     """All that changes during a run, in seven parts.
 
-    `lr`: the protocol's rate, multiplied as the strategy's setting says.
+    Attributes:
+        lr: the protocol's rate, multiplied as the strategy's setting says.
+        kept: weights and buffers that phases left to be mixed, by the phase's name.
     """
 
     def __init__(self, spec: RunSpec, resources: Resources) -> None:
@@ -285,6 +302,7 @@ class RunState:
         self.log = RunLog()
         self.recordings = self.network.graphs.pool.recordings  # when it began
         self.optimizer_state: State = {}
+        self.kept: dict[str, dict[str, Tensor]] = {}
         self.augment_rng = generator(spec, "augment")
         self.objective_rng = generator(spec, "objective")
 

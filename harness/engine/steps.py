@@ -75,8 +75,9 @@ class ReferenceSteps:
             else:
                 progress = given.schedule.progress(number)
                 batch = Batch(
-                    inputs, targets, index, state.objective_rng, progress, given.reference
-                )
+                    inputs, targets, index, state.objective_rng, progress, given.reference,
+                    state.numerics.loss,
+                )  # fmt: skip
                 loss = scalar(given.objective(given.network, batch), given.schedule.phase)
         self.losses.append(loss.detach())
         loss = given.penalties.added_to(loss)
@@ -248,7 +249,9 @@ class StepGraph:
         progress = cast(
             "float", self.progress
         )  # a 0-dim tensor: a number would be recorded as it is
-        batch = Batch(inputs, self.targets, self.rows, self.rng, progress, self.reference)
+        batch = Batch(
+            inputs, self.targets, self.rows, self.rng, progress, self.reference, self.criterion
+        )
         return scalar(self.objective(self.network, batch), self.phase)
 
 

@@ -67,6 +67,11 @@ class StrategyView:
     def class_counts(self) -> tuple[int, ...]:
         return self._state.data.class_counts
 
+    @property
+    def last_gradient(self) -> Params:
+        named = self._state.network.model.named_parameters()
+        return {n: p.grad.detach().clone() for n, p in named if p.grad is not None}
+
     def gradients(
         self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
     ) -> Iterator[Params]:

@@ -16,7 +16,7 @@ from harness.leaderboard.tracks import Selection, sort_runs
 from harness.plugins.registry import PluginRegistry
 from harness.results.merge import MergedStore
 from harness.results.store import Store, uncollected
-from harness.utils import files, signs
+from harness.utils import locks, signs
 from harness.utils.names import choose
 
 
@@ -36,7 +36,7 @@ def writing(folder: Path) -> AbstractContextManager[None]:
     Raises:
         StoreError: the folder cannot be written.
     """
-    return files.locked(folder, files.BOARD_LOCK)
+    return locks.locked(folder, locks.BOARD_LOCK)
 
 
 def write_board(

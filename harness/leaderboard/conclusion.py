@@ -283,7 +283,8 @@ def _incomplete(track: Track) -> Iterator[str]:
         for kind in ("failed", "undefined", "missing")
     }
     why = ", ".join(f"{number} {kind}" for kind, number in count.items() if number)
+    runs = "run" if sum(count.values()) == 1 else "runs"
     yield (
         f"Incomplete and not ranked, {len(rows)} of {len(track.rows)} rows: "
-        f"{text.shorten([row.label for row in rows], NAMED)}{f' ({why} runs)' if why else ''}."
+        f"{text.shorten([row.label for row in rows], NAMED)}{f' ({why} {runs})' if why else ''}."
     )

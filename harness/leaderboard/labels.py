@@ -164,7 +164,7 @@ def _track_title(track: TrackRuns, way: str, several_engines: bool) -> str:  # n
     key = track.key
     parts = [way] if way else []
     parts += [
-        "full data" if key.limit is None else f"at most {key.limit} images a split",
+        _amount(track),
         f"{'shortened to' if track.shortened else 'at most'} {number(track.epochs)} epochs",
         "pre-trained weights" if key.pretrained else "random weights",
         key.precision,
@@ -173,6 +173,15 @@ def _track_title(track: TrackRuns, way: str, several_engines: bool) -> str:  # n
         parts.append(f"engine {key.engine or 'unknown'}")
     name = track.protocol.name if track.protocol else "nothing run yet"
     return f"{name}: {', '.join(parts)}"
+
+
+def _amount(track: TrackRuns) -> str:
+    """The images that its runs use; a label budget where all have the same."""
+    budgets = {unit.block.labels for unit in track.units}
+    budget = next(iter(budgets)) if len(budgets) == 1 else ""
+    if track.key.limit is None:
+        return f"{budget} labels" if budget else "full data"
+    return f"at most {track.key.limit} images a split" + (f", {budget} labels" if budget else "")
 
 
 def number(value: float) -> str:

@@ -24,6 +24,7 @@ from harness.api.records import Json, RunResult
 from harness.data.division.split import read_samples, take
 from harness.leaderboard import claims, drops
 from harness.leaderboard.cells import CellBlock, Run, RunScores, SplitRuns, join_splits, make_block
+from harness.leaderboard.labels import label_amount
 from harness.leaderboard.ranking import RULES, repeats_of
 from harness.results.merge import MergedStore
 
@@ -55,14 +56,23 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
             lost = drops.drops(board.metric, track, runs, results, store, cache(read_samples))
             found.setdefault(track.id, {"rules": RULES, "level": stats.LEVEL})["external"] = lost
         if track.control is not None and board.metric in CLAIMED:
-            title = track.title if len(board.tracks) > 1 else ""
-            places = [(block.dataset, block.backbone) for block in track.blocks]
-            given = [block for _, block in blocks]
+            asked, budget = _most_labels(track)
+            title = track.title if len(board.tracks) > 1 or budget else ""
+            if budget and len(asked) < len(track.blocks):
+                title += f"; of these {budget} labels"
+            places = [(block.dataset, block.backbone) for block in asked.values()]
+            given = [block for label, block in blocks if label in asked]
             answers += claims.answer(list(names), given, places, title, board.metric)
     if any(track.tuned for track in board.tracks):  # tuned and not, side by side
         answers.sort(key=lambda answer: list(names).index(answer.claim))
     answered = tuple(answers) if board.metric in CLAIMED else None
     return board.model_copy(update={"statistics": found, "claims": answered})
+
+
+def _most_labels(track: Track) -> tuple[dict[str, Block], str | None]:
+    """The blocks that answer a claim, by label: those of the largest label budget; None: all labels."""
+    budget = max((block.labels for block in track.blocks), key=label_amount, default=None)
+    return {block.label: block for block in track.blocks if block.labels == budget}, budget
 
 
 def least_found(board: Leaderboard, store: MergedStore) -> dict[str, dict[str, float]]:

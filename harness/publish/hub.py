@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, UsageError
-from harness.utils import files
+from harness.utils import locks
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -71,7 +71,7 @@ def upload(api: HfApi, repo: str, folder: Path, message: str) -> str:
             folder_path=folder,
             commit_message=message,
             delete_patterns=OURS,
-            ignore_patterns=sorted(files.LOCKS),
+            ignore_patterns=sorted(locks.LOCKS),
         )
     return str(done.commit_url)
 

@@ -20,7 +20,7 @@ from typing import IO, Literal
 from harness.api.records import Record
 from harness.errors import StoreError
 from harness.results import schema
-from harness.utils import files
+from harness.utils import files, locks
 from harness.utils.text import short
 
 MANIFEST = "manifest.json"
@@ -84,7 +84,7 @@ def _is_file(path: Path) -> bool:
 
 def contents(folder: Path) -> list[str]:
     """Every file below a folder but locks, as sorted paths from it with forward slashes."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in files.LOCKS)
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in locks.LOCKS)
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from harness.api.records import DataRecord, Json
 from harness.errors import StoreError
-from harness.utils import files
+from harness.utils import files, locks
 
 KEY_FILE = ".key"
 KEY_BYTES = 32
@@ -63,7 +63,7 @@ def folder_key(folder: Path, *, keep: bool = True) -> bytes:
         new = secrets.token_bytes(KEY_BYTES)
         if not keep:
             return new
-        with files.locked(folder):
+        with locks.locked(folder):
             if not files.exists(path):
                 _write_private(path, new.hex() + "\n")
     path.chmod(0o600)

@@ -39,7 +39,7 @@ from harness.api.records import (
 from harness.errors import StoreError
 from harness.results import predictions as predictions_file
 from harness.results import schema
-from harness.utils import files
+from harness.utils import files, locks
 from harness.utils.text import short
 
 SPLIT_FILE = re.compile(r"splits/[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
@@ -72,11 +72,11 @@ class Store:
         result = outcome.result
         failed = self._failed(result.run_id)
         if result.status != "ok":
-            with files.locked(self.folder):
+            with locks.locked(self.folder):
                 files.write(failed, _checked(result))
             return result
         final = self.place(result)
-        with files.locked(self.folder):
+        with locks.locked(self.folder):
             there = self._read(final) if files.exists(final) else None
             if there is None or is_pending(there):
                 kept = _add_files(final, outcome, there)
@@ -109,7 +109,7 @@ class Store:
             StoreError: as `add`.
         """
         final = self.place(outcome.result)
-        with files.locked(self.folder):
+        with locks.locked(self.folder):
             if files.exists(final):
                 for record in self._read(final).external.values():
                     files.remove(self._external(outcome.result, record))
@@ -134,7 +134,7 @@ class Store:
             StoreError: the run is not here, or its predictions are others by now.
         """
         path = self.place(result)
-        with files.locked(self.folder):
+        with locks.locked(self.folder):
             now = self._read(path)
             if now.predictions != result.predictions:
                 raise StoreError(f"{path} has other predictions by now: run the same command again")
@@ -165,7 +165,7 @@ class Store:
 
     def unchanged(self) -> AbstractContextManager[None]:
         """Nothing is written in the folder meanwhile: several reads give what it held at one moment."""
-        return files.shared(self.folder)
+        return locks.shared(self.folder)
 
     def get(self, run_id: str) -> RunResult:
         """One run, finished or failed.
@@ -237,7 +237,7 @@ class Store:
 
         See `extended`.
         """
-        with files.locked(self.folder):
+        with locks.locked(self.folder):
             before = self.plan()
             whole = extended(before, plan)
             if whole != before:
@@ -249,7 +249,7 @@ class Store:
 
         Of several calls that begin at once, on several machines, the first settles it for all.
         """
-        with files.locked(self.folder):
+        with locks.locked(self.folder):
             plan = self.plan()
             chosen = choose(plan)
             if plan.precision != chosen:
@@ -262,7 +262,7 @@ class Store:
 
         A different split of that name stays: runs made with it refer to its rows.
         """
-        with files.locked(self.folder):
+        with locks.locked(self.folder):
             return write_split(self.folder / "splits", name, text).name
 
     def _finished(self) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.api.records import NumericMode
-from harness.api.strategy import Directive, Phase
+from harness.api.strategy import Directive, Interpolate, Phase, SolveHead
 from harness.testing.promise import Broken, Unchecked
 from harness.testing.toys import FLOAT32, FLOAT64, ToyVgg
 from harness.testing.trial import StrategyCase, Watcher, blamed, difference, far, same
@@ -93,7 +93,8 @@ class _Frozen(Watcher):
 
         start = initial_tensors(view, directive)
         learning = self._learning(view, directive)
-        stages = {name.split(".")[0] for name in learning} if isinstance(directive, Phase) else ()
+        solved = isinstance(directive, SolveHead)  # its stage's buffers stay as they are
+        stages = () if solved else {name.split(".")[0] for name in learning}
         parameters = view.parameters
         self.before = {
             name: tensor.detach().clone()
@@ -113,6 +114,8 @@ class _Frozen(Watcher):
     def _learning(view: StrategyView, directive: Directive) -> set[str]:
         from harness.engine import head_layer, multipliers
 
+        if isinstance(directive, Interpolate):
+            return set(view.parameters)
         if isinstance(directive, Phase):
             return set(multipliers(directive, view.parameters))
         last = head_layer(view)

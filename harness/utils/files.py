@@ -1,7 +1,6 @@
 """Files that are whole or not there, and messages for places that cannot be written.
 
-For POSIX systems: folders are synced and locks are advisory (`flock`).  Without `fcntl` (on Windows)
-this can be imported and files can be read; `locked` refuses to write.
+Folders are synced, too, where a system can (Windows cannot).
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import StoreError
-from harness.utils import signs
 
 # A temporary file lives for milliseconds; one that is older was left by a process that died.
 STALE_SECONDS = 600
@@ -25,11 +23,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Opening a pipe must not wait for whoever writes into it; Windows has neither flag.
 AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-# Some network file systems cannot sync a folder, or cannot lock.
-NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-# Of runs, plan and splits; of the files of a board.
-LOCK, BOARD_LOCK = ".lock", ".board.lock"
-LOCKS = {LOCK, BOARD_LOCK}
+# Some network file systems cannot sync a folder.
+NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # There while the files of a board are renamed; for ever where that was never finished.
 UNFINISHED_BOARD = "leaderboard.unfinished"
 # Place -> what to do where it cannot be written; any other is a results folder.
@@ -62,7 +57,7 @@ def write_together(contents: Mapping[Path, bytes], mark: Path, why: str) -> None
     try:
         try:
             for path, content in contents.items():
-                _make_folder(path.parent)
+                make_folder(path.parent)
                 temporaries[path] = _temporary(path)
                 with temporaries[path].open("xb") as file:
                     file.write(content)
@@ -99,7 +94,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it could not; nothing half-written is left.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     temporary = _temporary(path)
     try:
         yield temporary
@@ -186,71 +181,6 @@ def listing(folder: Path) -> list[Path]:
     return [Path(place, name) for _, place, name in sorted(found)]
 
 
-@contextlib.contextmanager
-def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
-    """One writer at a time in a folder, over processes and, where the file system can, machines.
-
-    Raises:
-        StoreError: the folder cannot be written, or this system has no such locks.
-    """
-    path = folder / name
-    try:
-        import fcntl
-    except ImportError as error:
-        raise StoreError(
-            f"cannot write {folder}: this system has no flock, which keeps two calls from writing "
-            "at once; use Linux, macOS, or the Windows Subsystem for Linux"
-        ) from error
-    try:
-        _make_folder(folder)
-        handle = _open_lock(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        try:
-            with signs.doing(f"waiting for another call that writes {folder}"):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NOT_OFFERED:
-                raise unwritable(path, error) from error
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def shared(folder: Path) -> Iterator[None]:
-    """Any number of readers of a folder while no writer is at work in it (`locked`).
-
-    Where no lock can be had (nobody has written there yet, or the file system has none) it is read
-    without.
-    """
-    try:
-        handle = os.open(folder / LOCK, os.O_RDONLY)
-    except OSError:
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError, ImportError):
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _open_lock(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:  # made by another user, in a folder that several may write
-        try:
-            return os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            pass
-        raise
-
-
 def prepare(folder: Path) -> None:
     """Make sure a folder can be written, and clear away what dead processes left half-written.
 
@@ -272,10 +202,10 @@ def prepare(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def unmade_on_error(folder: Path) -> Iterator[None]:
+def unmade_on_error(folder: Path, lock: str) -> Iterator[None]:
     """Remove folders that the block made where it ends in an error, if they hold but a lock.
 
-    `folder` and those that it is in.
+    `folder` and those that it is in; `lock`: the name of that file.
     """
     absent = [place for place in (folder, *folder.parents) if not exists(place)]
     try:
@@ -283,8 +213,8 @@ def unmade_on_error(folder: Path) -> Iterator[None]:
     except BaseException:
         for place in absent:
             with contextlib.suppress(OSError):  # somebody else has put something there
-                if [one.name for one in place.iterdir()] == [LOCK]:
-                    (place / LOCK).unlink()
+                if [one.name for one in place.iterdir()] == [lock]:
+                    (place / lock).unlink()
                 place.rmdir()
         raise
 
@@ -367,9 +297,14 @@ def _remove_stale(path: Path, now: float) -> None:
             path.unlink()
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder and those it is in, so that they survive a power cut.
+
+    Raises:
+        OSError: one cannot be made.
+    """
     if not folder.is_dir():
-        _make_folder(folder.parent)
+        make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
 
@@ -380,6 +315,8 @@ def sync(folder: Path) -> None:
     Raises:
         OSError: it could not be synced, on a file system that can.
     """
+    if os.name == "nt":  # it opens no folders
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

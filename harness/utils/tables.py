@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 GAP, NARROWEST = 2, 20
 PADDING = 2  # tabulate makes a column this much wider than its header
+COMMAND = "  harness "
 LEAST, MOST = 60, 200  # columns of a terminal that are used
 
 
@@ -23,12 +24,15 @@ def terminal_width(elsewhere: int) -> int:
 
 
 def filled(text: str, width: int) -> str:
-    """A text whose longer lines are wrapped at `width`, set in by two more than they begin."""
+    """A text whose longer lines are wrapped at `width`, set in by two more than they begin.
+
+    A command on a line of its own stays one line, to be copied.
+    """
     return "\n".join(_filled(line, width) for line in text.split("\n"))
 
 
 def _filled(line: str, width: int) -> str:
-    if len(line) <= width:
+    if len(line) <= width or line.startswith(COMMAND):
         return line
     indent = " " * (len(line) - len(line.lstrip()))
     return textwrap.fill(

@@ -112,6 +112,8 @@ PAPER = Suite(
             ("l1-sp.alpha", "l1-sp.beta", "l2-sp.alpha", "l2-sp.beta"),
             "assumed: Li et al. 2018 set them for SGD at 0.01; an order lower for Adam at 0.001",
         ),
+        "labels": "assumed: all of them; half (--labels 50%) is a variant, as coded in davilac/BioTune "
+        "at 61e9b10, not proven for the 2024 study",
         "auto-rgn.batches": "assumed: as in the code of Lee et al. 2023",
         "auto-rgn.norm": "assumed: as in the code of Lee et al. 2023",
     },

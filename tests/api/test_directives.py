@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from harness import Distance, Phase, SolveHead, Strategy
+from harness import Distance, Interpolate, Phase, SolveHead, Strategy
 from harness.errors import PhaseError
 
 
@@ -78,6 +78,18 @@ def test_what_a_phase_cannot_be(given, said):
         (SolveHead, {"C": (1.0, 0.0)}, "directive 'lp': C holds 0.0; it must be a number above 0"),
         (SolveHead, {"epochs": -1}, "directive 'lp' asks for -1 epochs"),
         (SolveHead, {"epoch": 1}, "SolveHead has no field 'epoch'; did you mean 'epochs'?"),
+        (Interpolate, {"shares": 0.5}, "directive 'mix': shares is 0.5; give values to try: shares=(0.5,)"),
+        (Interpolate, {"shares": ()}, "directive 'mix': shares is (); give values to try: shares=(0.0, 0.5, 1.0)"),
+        (Interpolate, {"shares": (0.0, 1.1)}, "directive 'mix': shares holds 1.1; it must be a number from 0 to 1"),
+        (Interpolate, {"shares": (-0.1,)}, "shares holds -0.1; it must be a number from 0 to 1"),
+        (Interpolate, {"shares": (math.nan,)}, "shares holds nan; it must be a number from 0 to 1"),
+        (Interpolate, {"shares": (0.5, 0.5)}, "directive 'mix': shares holds 0.5 twice"),
+        (Interpolate, {"between": "lp"}, "directive 'mix': between is the text 'lp'; write between=('lp',)"),
+        (Interpolate, {"between": ("lp",)}, "directive 'mix': between is ('lp',); name two different phases"),
+        (Interpolate, {"between": ("ft", "ft")}, "between is ('ft', 'ft'); name two different phases"),
+        (Interpolate, {"between": ("a", "b", "a")}, "name two different phases"),
+        (Interpolate, {"epochs": -1}, "directive 'mix' asks for -1 epochs"),
+        (Interpolate, {"share": (0.5,)}, "Interpolate has no field 'share'; did you mean 'shares'?"),
         (Distance, {"kind": "l3"}, "a Distance: kind is 'l3'; it must be 'l1' or 'l2'"),
         (Distance, {"strength": -1}, "a Distance: strength is -1; it must be a number, 0 or more"),
         (Distance, {"parameters": "head"}, "parameters is the text 'head'; write parameters=('head',)"),
@@ -90,6 +102,7 @@ def test_what_a_phase_cannot_be(given, said):
 def test_what_the_others_cannot_be(kind, given, said):
     plain = {
         SolveHead: {"name": "lp", "C": (1.0,)},
+        Interpolate: {"name": "mix", "between": ("lp", "ft"), "shares": (0.5,)},
         Distance: {"kind": "l2", "strength": 1.0, "parameters": ("w",)},
     }
     with pytest.raises(PhaseError) as told:

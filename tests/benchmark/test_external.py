@@ -118,7 +118,7 @@ def test_runs_without_weights_are_named_and_left_as_they_are(plain, place):
     for text in (planned, done.stderr):
         assert "would be trained again: --retrain-for-external does so" in text
         assert "  toy-data / toy / full-ft, seed 1" in text
-    assert "6 finished runs lack a further test set" in done.stderr
+    assert "6 finished runs without a further test set" in done.stderr
     assert {p: p.read_bytes() for p in runs(plain)} == before
 
 
@@ -158,7 +158,7 @@ def test_weights_of_another_run_are_refused(plain, place):
     shutil.copy(one, other)
     done = bench(plain, "--seeds", "0,1", "--external", f"ward-a={place}", exit_code=1)
     assert f"holds the weights of run {one.stem}" in done.stderr
-    assert "1 finished runs lack a further test set" in done.stderr
+    assert "1 finished run without a further test set" in done.stderr
     assert sum("external" in one for one in records(plain).values()) == 5
 
 
@@ -224,6 +224,6 @@ def test_a_plugin_that_carries_runs_out_without_is_told(tmp_path, place):
     (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
     given = ("-p", tmp_path / "elsewhere.py", "--external", f"ward-a={place}")
     done = bench(tmp_path / "r", *given, exit_code=1)
-    assert "3 finished runs lack a further test set" in done.stderr
+    assert "3 finished runs without a further test set" in done.stderr
     assert "whatever carries runs out here predicts no further test set" in done.stderr
     assert "3 runs made" in done.stdout

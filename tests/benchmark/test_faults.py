@@ -40,11 +40,12 @@ def test_what_is_killed_goes_on_and_comes_to_the_same(faults, call, reference, t
     faults.kill(workers, tmp_path, times=1, seed=1, reference=reference)
 
 
+@pytest.mark.nightly  # `tests/utils/test_locks.py` has eight writers
 def test_several_at_once_come_to_the_same(faults, call, reference, tmp_path):
     faults.together(call, tmp_path, processes=2, reference=reference)
 
 
-@pytest.mark.parametrize("fault", ["full", "read_only"])
+@pytest.mark.parametrize("fault", ["full", pytest.param("read_only", marks=pytest.mark.nightly)])
 def test_disks_that_take_nothing(faults, call, reference, tmp_path, fault):
     sizes = {"results": ("64k",), "caches": ()} if fault == "full" else {}
     try:

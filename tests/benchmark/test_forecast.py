@@ -30,6 +30,22 @@ COUNTS = {"train": 48, "validation": 24, "test": 24}
 HERE = On("cpu", 1, "fast")
 
 
+CARELESS = """
+from harness import Strategy, hookimpl
+
+class Careless(Strategy):
+    name = "careless"
+
+    def phases(self, model, epochs):
+        raise ValueError("not today")
+        yield
+
+@hookimpl
+def harness_strategies():
+    return [Careless]
+"""
+
+
 def record(strategy=None, *, machine=None, **changes):
     """A finished toy run that took 6 seconds of work and 1.5 beside it."""
     spec, resources = toy_run(strategy or FullFineTuning(), **changes)
@@ -262,6 +278,16 @@ def test_splits_help_less_the_more_of_the_images_they_test():
     assert reach(replace(split, test_share=0.4)) > reach(split) > reach(replace(split, splits=6))
 
 
+def test_images_of_a_group_count_for_less():
+    """By hand: two classes of ten groups of ten images, alike by .4; three seeds."""
+    grouped = replace(DESIGN, tests=[{"a": (10,) * 10, "b": (10,) * 10}])
+    images = 0.05 / 200 * (1 + 9 * 0.4)
+    by_chance = 0.12 / 200 / 3 + 2 * 0.01**2 / 3
+    total = images + by_chance
+    df = total**2 / (images**2 / 18 + by_chance**2 / 2)
+    assert reach(grouped) == pytest.approx(least_found(Estimate(0.0, total**0.5, df, 3), 1))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"seeds": 2}, {"seeds": 5, "splits": 2}, {"strategies": 1}, {"tests": []}, {"tests": [{"a": (5,), "b": (1, 1)}]}],
@@ -282,11 +308,24 @@ def test_one_seed_decides_nothing_and_the_command_that_would_can_be_typed(tmp_pa
     words = shlex.split(line)
     assert words[-2:] == ["--out", str(tmp_path)] or f"--out {tmp_path}" in line
     again = Cli()(*words[1:], "--dry-run").stdout
-    assert "9 runs = 1 datasets x 1 backbones x 3 strategies x 3 seeds" in again
+    assert "9 runs = 1 dataset x 1 backbone x 3 strategies x 3 seeds" in again
     assert "0.02, batch 8" in again
     assert "at most 1.5 epochs" in again
     assert "smallest difference to full-ft that it can decide" in again
     assert "decides nothing" not in again
+
+
+def test_a_strategy_that_cannot_be_asked_takes_only_its_own_runs_out_of_the_estimate(tmp_path):
+    plugin = tmp_path / "careless_plugin.py"
+    plugin.write_text(CARELESS)
+    args = ("--dry-run", "-p", plugin, "--strategies")
+    both = bench(tmp_path / "out", *args, "full-ft,careless").stdout
+    alone = bench(tmp_path / "out", *args, "careless").stdout
+    assert "estimated time for 1 of 2 runs: " in both
+    assert "from a few batches tried here (toy)" in both
+    assert "estimated time: unknown, for no run can be counted" in alone
+    assert "6 runs" not in both
+    assert "1 run = 1 dataset x 1 backbone x 1 strategy x 1 seed" in alone
 
 
 @pytest.mark.slow

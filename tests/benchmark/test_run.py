@@ -184,7 +184,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
     out = tmp_path / "r"
     planned = bench(out, "--dry-run", "--seeds", "0,1")
 
-    assert "6 runs = 1 datasets x 1 backbones x 3 strategies x 2 seeds" in planned.stdout
+    assert "6 runs = 1 dataset x 1 backbone x 3 strategies x 2 seeds" in planned.stdout
     assert "toy-data / toy / full-ft: 2 to run" in planned.stdout
     assert re.search(
         r"^estimated time: \d+ s\n  from a few batches tried here \(toy\)",
@@ -588,6 +588,7 @@ def test_a_bad_image_is_named_or_left_out_and_counted(tmp_path):
         (["toy", "--set", "moody.rat=1"], "moody has no setting 'rat'; did you mean 'rate'"),
         (["toy", "--set", "moody.rate=fast"], "settings of strategy 'moody': rate"),
         (["toy", "--set", "protocol.lrr=1"], "protocol has no field 'lrr'; did you mean 'lr'"),
+        (["toy", "--set", "protocol.labels=50%"], "no field 'labels'; it is an option: --labels"),
         (["toy", "--set", "protocol.lr=-1"], "greater than 0"),
         (["toy", "--set", "protocol.plan.horizon=1"], "protocol has no group 'plan'"),
         (["toy", "--set", "protocol.metric=acuracy"], "did you mean 'accuracy'"),

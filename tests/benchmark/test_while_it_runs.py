@@ -25,7 +25,7 @@ from harness.benchmark.listeners.events import Group, RunListener
 from harness.data.table import read_table
 from harness.engine import run
 from harness.plugins.registry import load_plugins
-from harness.utils import files, signs
+from harness.utils import locks, signs
 
 
 class Ear(Observer):
@@ -90,15 +90,15 @@ def test_who_waits_for_a_lock_says_so(tmp_path):
     seen = threading.Event()
 
     def wait():
-        with files.locked(tmp_path):
+        with locks.locked(tmp_path):
             pass
 
-    with files.locked(tmp_path):
+    with locks.locked(tmp_path):
         waiting = threading.Thread(target=wait)
         waiting.start()
         limit = time.monotonic() + 30  # of a test that fails
         while time.monotonic() < limit and not seen.is_set():
-            if signs.under_way() == f"waiting for another call that writes {tmp_path}":
+            if f", which writes {tmp_path}" in signs.under_way():
                 seen.set()
     waiting.join()
     assert seen.is_set()

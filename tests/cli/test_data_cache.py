@@ -52,7 +52,7 @@ def test_entries_are_listed_with_size_and_use(place, harness_cli):
     assert rows["fresh"].endswith("yes")
     assert rows["stale"].endswith("no: other libraries")
     assert " 5 " in rows["stale"]
-    sizes = [path.stat().st_size for path in place.rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in (place / "decoded").rglob("*") if path.is_file()]
     assert f"3 entries, {sum(sizes) / 1000:.3g} kB, in" in done.stdout
     assert names(place) == ["fresh", "idle", "stale"]
 
@@ -87,6 +87,43 @@ def test_pruning_keeps_what_is_of_use(place, args, left, harness_cli):
     assert names(place) == left
     assert f"{3 - len(left)} entries, " in done.stdout
     assert "removed from" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "left"),
+    [
+        (("--older", "30d"), ["fresh", "stale"]),
+        (("--older", "6w"), ["fresh", "idle", "stale"]),
+        (("--older", "961h"), ["fresh", "idle", "stale"]),
+        (("--older", "959h"), ["fresh", "stale"]),
+        (("stale", "--older", "0h"), ["fresh", "idle"]),
+        (("--older", "30d", "--prune"), ["fresh"]),
+    ],
+)
+def test_what_was_not_used_for_so_long_is_removed(place, args, left, harness_cli):
+    done = harness_cli("data", "cache", *args)
+
+    assert names(place) == left
+    assert f"{3 - len(left)} entries, " in done.stdout
+    assert "removed from" in done.stdout
+
+
+@pytest.mark.parametrize("age", ["30", "d", "30 d", "-1d", "1e3d", "30days"])
+def test_an_age_that_is_none_is_refused(place, age, harness_cli):
+    done = harness_cli("data", "cache", "--older", age, exit_code=2)
+
+    assert f"{age!r} is no time such as 12h, 30d or 2w" in done.stderr
+    assert names(place) == ["fresh", "idle", "stale"]
+
+
+def test_an_entry_in_use_is_kept_and_named(place, harness_cli):
+    entry = cache.entry_for("fresh", [f"{n:064x}" for n in range(3)], PixelForm(6, 4))
+    used = cache.decoded(place, entry, lambda _: [])
+    done = harness_cli("data", "cache", "--prune", "--all")
+
+    assert names(place) == ["fresh"]
+    assert f"in use, and kept: {entry.folder}" in done.stderr
+    assert used.images.sum() > 0
 
 
 @pytest.mark.parametrize("args", [("--all",), ("--older-than", "3")])

@@ -299,10 +299,10 @@ def test_damage_in_a_read_only_cache_is_told(tmp_path, monkeypatch, deferred):
     build(tmp_path)
     change(pixels_file(tmp_path), zeroed)
 
-    def fail(path, **_):
+    def fail(*_):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(cache.shutil, "rmtree", fail)
+    monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(StoreError, match=r"toy-\w+ are damaged .*remove that folder, or set HARN"):
         damage_of(cache.decoded(tmp_path, describe(), refuse, defer_check=deferred))
 
@@ -489,6 +489,46 @@ def test_entries_and_prune(tmp_path):
     assert cache.entries(tmp_path) == (two,)
     assert cache.prune(tmp_path) == (two,)
     assert folders(tmp_path) == []
+
+
+def test_an_entry_that_is_in_use_stays_and_goes_afterwards(tmp_path):
+    used = build(tmp_path, SOURCES[:4], describe(SOURCES[:4], name="one"))
+    expected = np.array(used.images)
+    build(tmp_path, SOURCES[:6], describe(SOURCES[:6], name="two"))
+    assert [stored.entry.dataset for stored in cache.prune(tmp_path)] == ["two"]
+    assert np.array_equal(used.images, expected)
+    view = used.images[1:3]  # any part keeps it
+    del used
+    assert cache.prune(tmp_path) == ()
+    del view
+    assert [stored.entry.dataset for stored in cache.prune(tmp_path)] == ["one"]
+    assert folders(tmp_path) == []
+
+
+def test_what_another_call_has_just_built_is_not_deleted(tmp_path, monkeypatch):
+    """A second builder was told 'not there'; the first finishes before the second publishes."""
+    write, first, seen = cache.write_arrays, [], []
+
+    def slow(*args):
+        monkeypatch.setattr(cache, "write_arrays", write)
+        first.append(build(tmp_path))
+        seen.append(pixels_file(tmp_path).stat().st_ino)
+        return write(*args)
+
+    monkeypatch.setattr(cache, "write_arrays", slow)
+    second = build(tmp_path)
+    assert pixels_file(tmp_path).stat().st_ino == seen[0]
+    assert np.array_equal(first[0].images, second.images)
+
+
+def test_a_damaged_entry_makes_room_though_a_part_of_it_cannot_be_deleted(tmp_path, monkeypatch):
+    expected = np.array(build(tmp_path).images)
+    (tmp_path / "decoded" / describe().folder / "entry.json").write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.shutil, "rmtree", lambda *_, **__: None)
+        assert np.array_equal(build(tmp_path).images, expected)
+    cache.prune(tmp_path, keep=lambda _: True)
+    assert folders(tmp_path) == [describe().folder]
 
 
 def test_use_is_noted(tmp_path):

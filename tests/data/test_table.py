@@ -16,7 +16,7 @@ from harness import Access, DataError, Dataset
 from harness.data import images
 from harness.data.division.stratify import Sample
 from harness.data.rows import Row, make_table
-from harness.data.table import read_table
+from harness.data.table import read_table, reading_once
 
 ACCESS = Access(cache=Path("unused"))
 TEXT = Value("string")
@@ -251,3 +251,40 @@ def png16(values):
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
+
+
+def on_disk(tmp_path):
+    """A dataset of two files, and their paths."""
+    paths = [tmp_path / f"{n}.png" for n in range(2)]
+    for n, path in enumerate(paths):
+        path.write_bytes(png(n))
+    rows = [Row(path, "ab"[n], f"g{n}", f"s{n}") for n, path in enumerate(paths)]
+    return Given(name="toy", modality="m", tables={"train": make_table(rows)}), paths
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_not_decoded_under_its_old_hash(tmp_path):
+    dataset, paths = on_disk(tmp_path)
+    found = read_table(dataset, ACCESS)
+    assert found.sources(["s0", "s1"]) == paths
+
+    paths[1].write_bytes(png(1) + b"more")
+    assert found.sources(["s0"]) == paths[:1]
+    with pytest.raises(DataError, match="the file of s1 was changed while the dataset was read"):
+        found.sources(["s0", "s1"])
+    paths[1].unlink()
+    with pytest.raises(DataError, match="the file of s1 was changed"):
+        found.fetch(["s0", "s1"])(range(2))
+
+
+def test_a_dataset_is_read_once_inside_and_anew_outside(tmp_path):
+    dataset, paths = on_disk(tmp_path)
+    with reading_once():
+        first = read_table(dataset, ACCESS)
+        paths[1].write_bytes(png(5))
+        same = read_table(dataset.model_copy(), ACCESS)
+        declared = read_table(dataset.model_copy(update={"classes": ("b", "a")}), ACCESS)
+        tested = read_table(dataset, ACCESS, first)
+    assert same is first
+    assert (declared.classes, tested is first) == (("b", "a"), False)
+    assert [one.content for one in first.samples] == [sha(0), sha(1)]
+    assert [one.content for one in read_table(dataset, ACCESS).samples] == [sha(0), sha(5)]

@@ -14,7 +14,7 @@ from toys import FULL, accuracy, distance, own_network, state_after, strategy, t
 
 from harness import Distance, Phase, PhaseError, TrainingError
 from harness.api.execution import Observer
-from harness.api.records import MetricValue
+from harness.api.records import MetricValue, NumericMode
 from harness.engine import run
 from harness.engine.batches import Batches, steps_per_epoch
 from harness.engine.state import Numerics, RunState
@@ -320,6 +320,21 @@ def test_an_average_has_the_statistics_of_a_pass_of_its_own(kind):
     assert len(own) == 6
     for name, expected in own.items():
         torch.testing.assert_close(found[name], expected)
+
+
+def test_an_average_above_features_that_are_kept_in_bf16():
+    """Their norms are measured as the steps were made: mixed, within rounding of float32.
+
+    At a rate that moves nothing, so that the weights are those of the start.
+    """
+    chosen = strategy(Phase("p", 2, {"layer2": 1.0, "head": 1.0}, average="swa"))
+    mixed, plain = (
+        run(*toy_run(chosen, numeric=NumericMode(precision=precision, compile="none"), lr=1e-9))
+        for precision in ("bf16", "float32")
+    )
+    assert mixed.result.phases[0].cached_stages == 2
+    name = "layer2.norm.running_mean"
+    torch.testing.assert_close(mixed.state[name], plain.state[name], rtol=0.1, atol=0.02)
 
 
 @pytest.mark.parametrize("kind", ["ema", "swa"])

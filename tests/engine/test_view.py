@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from toys import FULL, ToyBackbone, ToyVgg, own_network, toy_run, toy_start, watching
 
-from harness import Phase
+from harness import Distance, Phase, Schedule
 from harness.engine import run
 from harness.engine.batches import Batches
 from harness.engine.state import RunState
@@ -44,6 +44,42 @@ def test_gradients_are_those_of_the_loss_in_eval_mode():
     ).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad)
+
+
+def test_the_last_gradient_is_that_of_the_last_step_and_costs_nothing():
+    """Nothing before a step; then of what learned, with the distance's own gradient; on batch 2."""
+    weights = ("head.fc.weight",)
+    tie = Distance("l2", 0.5, weights, towards="zero")
+    seen = []
+
+    def steps(model, epochs):
+        seen.append(model.last_gradient)
+        list(model.gradients(1))
+        yield Phase("lp", 1, {"head": 1.0}, penalties=(tie,))
+        list(model.gradients(1))
+        seen.append(model.last_gradient)
+
+    def two_steps():
+        yield Phase("lp", 2 / 3, {"head": 1.0}, penalties=(tie,))
+
+    # The schedule is constant, so that one step more is all that sets the two runs apart.
+    given = {"checkpoint": "last", "schedule": Schedule(kind="constant")}
+    result = run(*toy_run(watching(steps), **given)).result
+    spec, resources = toy_run(watching(lambda _, __: two_steps()), **given)
+    model = own_network(spec, resources).model.eval()
+    model.load_state_dict(run(spec, resources).state)
+    index = Batches(48, 16, spec).at(2)
+    state = RunState(spec, resources)
+    loss = F.cross_entropy(model(state.data.train.inputs(index)), state.data.train.targets(index))
+    (loss + 0.25 * model.head.fc.weight.square().sum()).backward()
+
+    before, after = seen
+    assert before == {}
+    assert set(after) == {"head.fc.weight", "head.fc.bias"}
+    for name, gradient in after.items():
+        wanted = dict(model.named_parameters())[name].grad
+        torch.testing.assert_close(gradient, wanted, rtol=1e-8, atol=1e-12)
+    assert result.cost.looks == 2
 
 
 def test_looks_cost_budget_where_the_protocol_says_so():

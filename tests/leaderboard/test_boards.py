@@ -19,7 +19,7 @@ from harness.leaderboard import boards, statistics
 from harness.plugins.registry import load_plugins
 from harness.results.merge import MergedStore
 from harness.results.store import Store
-from harness.utils import files
+from harness.utils import locks
 
 LOADED = load_plugins()
 STRATEGIES = ("full-ft", "linear-probe", "lp-ft", "auto-rgn")
@@ -221,7 +221,7 @@ def test_a_folder_without_runs_gets_no_board_and_is_not_made(tmp_path, harness_c
 
 def test_a_lock_that_another_user_made_is_used(tmp_path, monkeypatch):
     """In a folder that several may write: his lock cannot be opened for writing, and need not be."""
-    with files.locked(tmp_path):
+    with locks.locked(tmp_path):
         pass
     opened = os.open
 
@@ -231,8 +231,8 @@ def test_a_lock_that_another_user_made_is_used(tmp_path, monkeypatch):
         return opened(path, flags, *mode)
 
     monkeypatch.setattr(os, "open", only_read)
-    with files.locked(tmp_path):
+    with locks.locked(tmp_path):
         pass
-    (tmp_path / files.LOCK).unlink()
-    with pytest.raises(StoreError, match="no permission to write"), files.locked(tmp_path):
+    (tmp_path / locks.LOCK).unlink()
+    with pytest.raises(StoreError, match="no permission to write"), locks.locked(tmp_path):
         pass

@@ -1,5 +1,6 @@
 """Statistics and claims of a board that was really made, against figures computed by hand."""
 
+import json
 import shutil
 
 import numpy as np
@@ -93,6 +94,34 @@ def test_a_single_block_is_not_compared_across_blocks(made):
 def test_the_board_is_the_same_whoever_asks(made):
     first, second = (analysed(made)[0] for _ in range(2))
     assert first == second
+
+
+@pytest.mark.slow
+def test_claims_of_few_labels_say_so_and_those_of_all_labels_count_alone(tmp_path):
+    def claims(*labels):
+        few = ("--seeds", "0", "--strategies", "full-ft,linear-probe")
+        bench(tmp_path, *few, "--labels", ",".join(labels))
+        plan = json.loads((tmp_path / "plan.json").read_text())
+        plan["suites"]["toy"]["claims"] = ["no-universal-winner"]
+        (tmp_path / "plan.json").write_text(json.dumps(plan))
+        board, _ = analysed(tmp_path)
+        (track,) = board.tracks
+        (answer,) = board.claims
+        return track, answer
+
+    track, answer = claims("50%")
+    assert "50% labels" in track.title
+    assert "full data" not in track.title
+    assert [block.label[-13:] for block in track.blocks] == [" (50% labels)"]
+    assert (answer.track, answer.of) == (track.title, 1)
+
+    track, answer = claims("25%", "50%")
+    assert answer.track == f"{track.title}; of these 50% labels"
+    assert (len(track.blocks), answer.of) == (2, 1)
+
+    track, answer = claims("100%")
+    assert "full data" in track.title
+    assert (len(track.blocks), answer.track, answer.of) == (3, "", 1)
 
 
 def test_a_board_of_a_calibration_error_has_statistics_and_no_claims(made):

@@ -85,7 +85,7 @@ PHASES = (
     Mutant("best checkpoint", "harness/engine/phase.py", "if phase.select:", "if True:", (f"{PHASE}::test_a_phase_that_does_not_select_is_never_tested",)),
     Mutant("best checkpoint", "harness/engine/state.py", 'if phase.begin == "pretrained":', "if False:", (f"{PHASE}::test_begin_pretrained_goes_back_to_the_start",)),
     Mutant("averages", "harness/engine/phase.py", "self._towards_now(1 / self.count)", "self._towards_now(1 / (self.count + 1))", (f"{PHASE}::test_averages_of_weights[swa]",)),
-    Mutant("averages", "harness/engine/phase.py", "            estimate_norms(network, source, batches)\n", "", (f"{PHASE}::test_an_average_has_the_statistics_of_a_pass_of_its_own",)),
+    Mutant("averages", "harness/engine/phase.py", "                estimate_norms(network, source, batches)\n", "                pass\n", (f"{PHASE}::test_an_average_has_the_statistics_of_a_pass_of_its_own",)),
     Mutant("reference", "harness/engine/phase.py", "frozen.load_state_dict(self.state.network.initial)", "pass", (f"{PHASE}::test_a_reference_is_the_network_it_says",)),
 )  # fmt: skip
 
@@ -214,6 +214,24 @@ def partial(*names):
     )
 
 
+FURTHER = f"{T}/builtins/test_further_strategies.py"
+
+
+def further(name):
+    return (f"{FURTHER}::test_twelve_steps_give_the_weights_of_a_loop_by_hand[{name}]",)
+
+
+ADAPTING = f"{T}/builtins/test_adapting_strategies.py"
+TRANSFORMERS = f"{T}/engine/test_transformers.py"
+
+
+def adapting(*names):
+    return tuple(
+        f"{ADAPTING}::test_twelve_steps_give_the_weights_of_a_loop_by_hand_and_the_rest_is_bit_equal[{name}]"
+        for name in names
+    )
+
+
 NEWER = (
     Mutant("strategies", "plugins/harness_bitfit/__init__.py", 'info.kind == "bias" or (', 'info.kind == "kernel" or (', partial("bitfit")),
     Mutant("strategies", "plugins/harness_bitfit/__init__.py", '(info.kind == "norm" and name.endswith(".bias"))', 'info.kind == "norm"', partial("bitfit")),
@@ -230,6 +248,45 @@ NEWER = (
     Mutant("strategies", "plugins/harness_layer_decay/__init__.py", "(depth - at)", "at", partial("layer-decay")),
     Mutant("strategies", "plugins/harness_layer_decay/__init__.py", "self.decay ** (depth", "self.decay ** -(depth", partial("layer-decay")),
     Mutant("strategies", "plugins/harness_layer_decay/__init__.py", "len(model.stages) - 1", "len(model.stages)", partial("layer-decay")),
+    Mutant("strategies", "plugins/harness_delta/__init__.py", "self.alpha / 2 *", "self.alpha *", further("delta")),
+    Mutant("strategies", "plugins/harness_delta/__init__.py", "batch.targets) + self.alpha", "batch.targets) - self.alpha", further("delta")),
+    Mutant("strategies", "plugins/harness_delta/__init__.py", "batch.loss(logits, batch.targets)", "F.cross_entropy(logits, batch.targets)", further("delta")),
+    Mutant("strategies", "plugins/harness_delta/__init__.py", 'train={"*": 1.0}', 'train={"head": 1.0}', further("delta")),
+    Mutant("strategies", "plugins/harness_delta/__init__.py", "decay=dict.fromkeys(head, 0.0)", "decay={}", further("delta")),
+    Mutant("strategies", "plugins/harness_wise_ft/__init__.py", '{"*": self.ft_rate}', '{"*": 1.1 * self.ft_rate}', further("wise-ft")),
+    Mutant("strategies", "plugins/harness_wise_ft/__init__.py", 'begin="best"', 'begin="here"', further("wise-ft")),
+    Mutant("strategies", "plugins/harness_wise_ft/__init__.py", "dict.fromkeys(model.head, 1.0)", "dict.fromkeys(model.stages, 1.0)", further("wise-ft")),
+    Mutant("strategies", "plugins/harness_wise_ft/__init__.py", '"mix", ("lp", "ft")', '"mix", ("ft", "lp")', further("wise-ft")),
+    Mutant("strategies", "harness/engine/solver.py", "torch.lerp(first[name], tensor, share)", "torch.lerp(first[name], tensor, share**2)", further("wise-ft")),
+    Mutant("strategies", "harness/engine/solver.py", "    if norms:\n", "    if False:\n", further("wise-ft")),
+    Mutant("strategies", "harness/engine/solver.py", 'if f"{name}.{buffer}" in second', "if False", further("wise-ft")),
+    Mutant("strategies", "harness/engine/state.py", "        if self.best is not None:\n            return self.best.tensors", "        if False:\n            return {}", (f"{T}/engine/test_interpolate.py::test_what_is_kept_is_the_best_of_its_own_phase",)),
+    Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "keep_optimizer=True", "keep_optimizer=False", further("auto-rgn-biotune")),
+    Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", 'norm="train"', 'norm="eval"', further("auto-rgn-biotune")),
+    Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", 'anneal="run"', 'anneal="phase"', further("auto-rgn-biotune")),
+    Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "norms[name] / info.norm", "norms[name]", further("auto-rgn-biotune")),
+    Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "rgn[info.module] / largest if", "rgn[info.module] if", further("auto-rgn-biotune")),
+    Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", 'name.rpartition(".")[2] == "weight"', 'info.kind == "kernel"', further("auto-rgn-biotune")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "self.alpha / self.rank, rng", "self.alpha * self.rank, rng", adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "list(model)[:-1]", "list(model)[1:-1]", adapting("lora-toy-tokens")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "float(info.stage not in model.head)", "2 * float(info.stage not in model.head)", adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "float(info.stage not in model.head)", "1.0", (f"{ADAPTING}::test_a_stage_that_is_new_learns_as_it_is[lora]",)),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", 'PARTS = (".lora_a", ".lora_b")', 'PARTS = (".lora_b",)', adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "| dict.fromkeys(model.head, 1.0), norm=self.norm", "| dict.fromkeys(model.head, 1.0)", adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_lora/low_rank.py", "return kernel + self.scale", "return kernel - self.scale", adapting("lora-toy"), survives="B begins at zero: the sign of its update is its own to learn"),
+    Mutant("strategies", "plugins/harness_lora/low_rank.py", "into**-0.5", "out**-0.5", adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_adapter/__init__.py", 'info.kind == "norm" or any(part', "any(part", adapting("adapter-toy")),
+    Mutant("strategies", "plugins/harness_adapter/__init__.py", "(*model.head, *learning), 1.0", "(*model.head, *learning), 0.5", adapting("adapter-toy")),
+    Mutant("strategies", "plugins/harness_adapter/__init__.py", "train=rates, norm=self.norm", "train=rates", adapting("adapter-eval-toy")),
+    Mutant("strategies", "plugins/harness_adapter/bottleneck.py", "return h + added", "return h - added", adapting("adapter-toy")),
+    Mutant("strategies", "plugins/harness_adapter/bottleneck.py", "SIGMA = 0.01", "SIGMA = 0.1", adapting("adapter-toy")),
+    Mutant("strategies", "plugins/harness_adapter/bottleneck.py", "layer.out_features <= layer.in_features", "layer.out_features < layer.in_features", adapting("adapter-toy-tokens")),
+    Mutant("adapted weights", "harness/engine/model.py", "value: Tensor = getattr(module, name)", "value: Tensor = parts.original", adapting("lora-toy")),
+    Mutant("adapted weights", "harness/engine/training.py", "with torch.no_grad(), state.numerics.autocast():\n        return merged", "with torch.no_grad():\n        return merged", (f"{ADAPTING}::test_the_plain_network_predicts_with_the_kept_weights_what_was_tested[toy-bf16]",)),
+    Mutant("adapted weights", "harness/engine/evaluate.py", "if not state.network.as_built or stage", "if stage", (f"{ADAPTING}::test_after_a_probe_on_cached_features_updates_begin_where_the_head_has_come_to",)),
+    Mutant("transformers", "harness/engine/training.py", 'global_seed(spec, "dropout", device),\n    ):', 'global_seed(spec, "drop", device),\n    ):', (f"{TRANSFORMERS}::test_paths_are_dropped_by_the_runs_seed_as_in_a_plain_loop",)),
+    Mutant("transformers", "harness/engine/phase.py", "stage.train(name in self.learning_stages)", "stage.train(mode=True)", (f"{TRANSFORMERS}::test_paths_of_frozen_stages_are_not_dropped_and_their_tokens_are_kept_once",)),
+    Mutant("several tensors", "harness/engine/model.py", "self.kind, self.shapes = kind,", "self.kind, self.shapes = tuple,", (f"{TRANSFORMERS}::test_several_tensors_are_kept_once_where_they_are_a_list",)),
     Mutant("preprocessing", "harness/api/records.py", 'if self.preprocessing == "protocol" or declared', "if declared", (f"{T}/api/test_preprocessing.py::test_the_protocol_counts_unless_it_says_otherwise",)),
     Mutant("preprocessing", "harness/api/records.py", "max(size, round(self.resize * size / self.crop))", "max(size, self.resize)", (f"{T}/api/test_preprocessing.py::test_what_is_declared_counts_and_the_shorter_side_keeps_its_proportion",)),
     Mutant("plugins", "harness/plugins/registry.py", 'digest({"plugin": own, **others}) if others else own', "own", (f"{T}/plugins/test_backbone_by_name.py::test_other_code_that_makes_it_is_in_its_source",)),

@@ -9,7 +9,7 @@ import pytest
 from command import Cli, bench
 from places import TOY
 
-from harness.api.records import RunResult
+from harness.api.records import PhaseRecord, RunResult
 from harness.plugins.registry import load_plugins
 from harness.results.store import Store
 from harness.results.verify.consistency import Repeats, plan_faults, record_faults
@@ -104,6 +104,29 @@ def test_the_tested_epoch_has_the_validation_figure_and_is_the_best(run):
     (found,) = faults(changed(run, f"history/{other}/score", score + 0.25))
     assert "was better on validation than the tested one" in found
     assert faults(changed(run, f"history/{other}/score", score - 0.25)) == []
+
+
+def test_a_tested_mix_has_the_validation_figure_and_no_share_is_better(run):
+    score = run.validation[run.spec.protocol.metric].value
+    ends = max(epoch.epoch for epoch in run.history)
+
+    def said(scores, share=0.5, tested="mix"):
+        mix = PhaseRecord(
+            name="mix", kind="interpolate", epochs_planned=0, epochs=0, steps=0, trainable=0,
+            cached_stages=0, rates={}, shares=(0.0, 0.5), scores=scores, share=share,
+        )  # fmt: skip
+        told = f"best on validation: phase {tested}, epoch {ends:g}" if tested else run.tested
+        return faults(run.model_copy(update={"phases": (*run.phases, mix), "tested": told}))
+
+    assert said((None, score)) == []
+    (found,) = said((score, score - 0.25))
+    assert f"the tested share's score is {score - 0.25}" in found
+    (found,) = said((score + 0.25, score))
+    assert found == "share 0 of mix was better on validation than the tested one"
+    assert said((score - 0.25, None), tested="") == []
+    assert said((score + 0.25, None), tested="") == [
+        "share 0 of mix was better on validation than the tested one"
+    ]
 
 
 def test_a_run_of_another_budget_than_its_suites_is_marked(run):

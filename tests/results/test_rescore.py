@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from harness.errors import StoreError
 from harness.results.store import Store
-from harness.utils.files import LOCKS
+from harness.utils.locks import LOCKS
 
 # A metric as a stranger would write it.  HARNESS_ERROR=raise tells it to misbehave.
 

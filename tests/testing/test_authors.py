@@ -146,7 +146,7 @@ LATER = {
     ),
     "a tuple": (
         strategy("yield 'ft', epochs"),
-        "which is neither Phase nor SolveHead",
+        "which is none of Phase, SolveHead and Interpolate",
     ),
     "a stage that is not there": (
         strategy("yield Phase('ft', epochs, {'heda': 1.0})"),
@@ -265,7 +265,7 @@ def test_what_is_wrong_when_it_is_used(mistake, tmp_path, toy_cli):
     assert checked.count("  broken  ") == 1
     assert checked.count("the rule: ") == 1
     # Told as it happens, and in the list at the end; a figure that is undefined is no fault.
-    before, _, end = run.stderr.rpartition("runs failed (")
+    before, _, end = run.stderr.rpartition(" failed (")
     assert "Traceback" not in run.output
     assert end.count(message) == (mistake != "no figure")
     assert before.count(message) <= 1

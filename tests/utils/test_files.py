@@ -3,14 +3,11 @@
 import errno
 import os
 import stat
-import sys
-import threading
-import time
 
 import pytest
 
 from harness import StoreError
-from harness.utils import files
+from harness.utils import files, locks
 
 
 def names(folder):
@@ -99,7 +96,7 @@ def test_a_path_below_a_file(tmp_path):
         files.prepare(tmp_path / "notes.txt")
     with (
         pytest.raises(StoreError, match=r"notes\.txt is a file"),
-        files.locked(tmp_path / "notes.txt"),
+        locks.locked(tmp_path / "notes.txt"),
     ):
         pass
     assert (tmp_path / "notes.txt").read_text() == "here"
@@ -216,55 +213,6 @@ def test_read_and_remove(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "unlink", failing(errno.EACCES))
     with pytest.raises(StoreError, match="no permission"):
         files.remove(tmp_path / "a.json")
-
-
-def test_one_writer_at_a_time(tmp_path):
-    inside, most = [], []
-
-    def work():
-        for _ in range(20):
-            with files.locked(tmp_path):
-                inside.append(1)
-                time.sleep(0.001)  # lets the others in, if they can get in
-                most.append(len(inside))
-                inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 80
-    assert max(most) == 1
-
-
-def test_a_lock_is_given_back_after_an_error(tmp_path):
-    with pytest.raises(ZeroDivisionError), files.locked(tmp_path):
-        _ = 1 / 0
-    with files.locked(tmp_path):
-        pass
-
-
-def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
-    monkeypatch.setattr("fcntl.flock", failing(errno.ENOSYS))
-    with files.locked(tmp_path):
-        pass
-    monkeypatch.setattr("fcntl.flock", failing(errno.EIO))
-    with pytest.raises(StoreError, match="cannot write"), files.locked(tmp_path):
-        pass
-
-
-def test_a_system_without_flock_reads_and_refuses_to_write(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    (tmp_path / files.LOCK).touch()
-    (tmp_path / "kept").write_bytes(b"1")
-    with files.shared(tmp_path):
-        assert files.read(tmp_path / "kept") == b"1"
-    refused = pytest.raises(
-        StoreError, match=r"no flock.*use Linux, macOS, or the Windows Subsystem"
-    )
-    with refused, files.locked(tmp_path):
-        pass
 
 
 # -- what to do, by place -----------------------------------------------------------------------

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from harness.api.strategy import (
+    DIRECTIVES,
     Directive,
     ParameterInfo,
     Params,
     Phase,
     PhaseReport,
-    SolveHead,
     Strategy,
 )
 from harness.errors import HarnessError
@@ -33,6 +34,7 @@ class Outline:
     """A `ModelView` of stages that hold a layer and a norm each; gradients are ones.
 
     Attributes:
+        added: parameters that the strategy puts on top, see `added_by`.
         looks: training batches whose gradients were asked for so far.
     """
 
@@ -41,6 +43,7 @@ class Outline:
     steps_per_epoch: int = 10
     epochs_left: float = 1.0
     class_counts: tuple[int, ...] = (10, 10)
+    added: Mapping[str, ParameterInfo] = field(default_factory=dict)
     looks: int = field(default=0, init=False)
 
     @property
@@ -49,7 +52,7 @@ class Outline:
 
     @property
     def parameters(self) -> Mapping[str, ParameterInfo]:
-        return {
+        plain = {
             f"{stage}.{name}": ParameterInfo(
                 stage,
                 kind,
@@ -61,15 +64,20 @@ class Outline:
             for stage in self.stages
             for name, (kind, shape) in _KINDS.items()
         }
+        return {**plain, **self.added}
+
+    @property
+    def last_gradient(self) -> Params:
+        import torch  # a strategy that looks has imported it
+
+        return {name: torch.ones(info.shape) for name, info in self.parameters.items()}
 
     def gradients(
         self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
     ) -> Iterator[Params]:
-        import torch  # a strategy that looks has imported it
-
         for _ in range(batches):
             self.looks += 1
-            yield {name: torch.ones(info.shape) for name, info in self.parameters.items()}
+            yield self.last_gradient
 
     def learning(self, phase: Phase) -> list[str]:
         """The stages in which something learns in a phase, in forward order.
@@ -78,6 +86,38 @@ class Outline:
         """
         found = {name.split(".")[0] for name in self.parameters if _rate(phase, name)}
         return [stage for stage in self.stages if stage in found] or list(self.stages)
+
+
+def added_by(strategy: Strategy, stages: tuple[str, ...]) -> dict[str, ParameterInfo]:
+    """What a strategy's `adapt` puts on stages of a convolution, a linear layer and a norm each.
+
+    Raises:
+        HarnessError: it cannot adapt such stages.
+    """
+    if type(strategy).adapt is Strategy.adapt:
+        return {}
+    import torch
+    from torch import nn
+
+    def sketch() -> nn.Sequential:
+        layers = {"conv": nn.Conv2d(2, 2, 3), "layer": nn.Linear(2, 2), "norm": nn.BatchNorm2d(2)}
+        return nn.Sequential(OrderedDict[str, nn.Module](layers))
+
+    with torch.random.fork_rng(devices=[]):
+        model = nn.Sequential(OrderedDict((name, sketch()) for name in stages))
+        before = {name for name, _ in model.named_parameters()}
+        try:
+            named = dict(strategy.adapt(model, torch.Generator()).named_parameters())
+        except Exception as error:
+            raise HarnessError(f"{strategy.name} wants other stages: {error}") from error
+    return {
+        name: ParameterInfo(
+            name.split(".")[0], "other", tuple(one.shape), pretrained=False, norm=1.0,
+            module=name.rpartition(".")[0],
+        )
+        for name, one in named.items()
+        if name not in before and not name.endswith(".original")
+    }  # fmt: skip
 
 
 def directives(
@@ -103,8 +143,8 @@ def directives(
             with contextlib.suppress(Exception):  # its text may raise, too; the run will tell
                 why = str(error)
             raise HarnessError(f"{strategy.name} cannot be asked for its phases: {why}") from error
-        if not isinstance(directive, Phase | SolveHead):
-            raise HarnessError(f"{strategy.name} yields what is neither Phase nor SolveHead")
+        if not isinstance(directive, Directive):
+            raise HarnessError(f"{strategy.name} yields what is none of {DIRECTIVES}")
         yield directive, outline.looks - before
         outline.epochs_left = max(0.0, outline.epochs_left - directive.epochs)
         report = report_of(directive.name, directive.epochs, outline.steps_per_epoch)

@@ -16,8 +16,8 @@ from math import ceil
 
 from harness.api.dataset import Split
 from harness.api.records import RunResult, RunSpec, StageWork
-from harness.api.strategy import Directive, Phase, Strategy
-from harness.benchmark.forecast.outline import Outline, directives
+from harness.api.strategy import Directive, Interpolate, Phase, Strategy
+from harness.benchmark.forecast.outline import Outline, added_by, directives
 from harness.data.division.split import Division
 from harness.data.preparation import DatasetInfo
 from harness.errors import HarnessError
@@ -44,7 +44,8 @@ class PhaseWork:
     Attributes:
         first, last: it makes the steps from number `first` to before `last` of the run.
         features: before its first step, what frozen stages make of the images.
-        looks: before its first step, gradients that the strategy looks at; a fitted head.
+        looks: before its first step, gradients that the strategy looks at; a fitted head; weights
+            that are mixed, with their validations.
         step: each step; check: each validation, after an epoch and after the last step.
         frontier: number of the first stage that learns.
     """
@@ -120,6 +121,7 @@ def run_work(
     """
     count = OperationCounter(spec, network, counts)
     outline = Outline(stages, classifier or stages[-1:], count.per_epoch)
+    outline.added = added_by(strategy, stages)
     outline.class_counts = (max(1, counts["train"] // 2),) * 2
     found: list[PhaseWork] = []
     spent, first = 0.0, 0
@@ -147,6 +149,8 @@ def work_done(result: RunResult) -> RunWork | None:
         made = PhaseWork(phase.name, first, first + phase.steps, 0.0, 0.0, 0.0, 0.0, 0)
         if phase.kind == "solve-head":
             made = count.fitted(replace(made, last=first + count.steps(phase.epochs)), STRENGTHS)
+        elif phase.kind == "interpolate":
+            made = count.mixed(replace(made, last=first + count.steps(phase.epochs)), phase.shares)
         elif phase.steps:
             learns = [number for number, rate in enumerate(phase.rates.values()) if rate]
             made = count.phase(made, learns, cached=phase.cached_stages > 0)
@@ -280,6 +284,8 @@ class OperationCounter:
         first, last = steps
         looked = looks * self.step(range(len(self.network)), 0)
         made = PhaseWork(directive.name, first, last, 0.0, looked, 0.0, 0.0, 0)
+        if isinstance(directive, Interpolate):
+            return self.mixed(made, directive.shares)
         if not isinstance(directive, Phase):
             return self.fitted(made, len(directive.C))
         if first == last:
@@ -306,6 +312,15 @@ class OperationCounter:
         made = self.phase(phase, [head], cached=True)
         fits = strengths * FITTING * self.counts["train"] * self.network[head].parameters
         return replace(made, looks=phase.looks + fits + made.check, step=0.0, check=0.0)
+
+    def mixed(self, phase: PhaseWork, shares: Sequence[float]) -> PhaseWork:
+        """With the operations of weights that are mixed, for every share.
+
+        Norms are measured and validation is predicted, each through the whole network.
+        """
+        images = self.counts["train"] + self.counts["validation"]
+        passes = self.forward(range(len(self.network)), images, self.spec.protocol.eval_batch_size)
+        return replace(phase, looks=phase.looks + len(shares) * passes)
 
     def forward(self, stages: range, images: float, batch: float) -> float:
         """Operations of a forward pass of images through stages, in batches."""

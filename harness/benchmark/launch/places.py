@@ -13,7 +13,7 @@ from harness.api.records import DataRecord, ExternalRecord, Protocol
 from harness.data.division.split import Division
 from harness.data.preparation import prepare_dataset
 from harness.errors import DataError
-from harness.utils import files
+from harness.utils import locks
 from harness.utils.parallel import machine_name
 
 
@@ -45,7 +45,7 @@ class Declaration:
         """
         access = replace(self.access, cache=Access().cache)
         own = self.division == Division(self.protocol.split_seed)
-        with files.locked(access.cache / "making"):
+        with locks.locked(access.cache / "making"):
             prepared = prepare_dataset(
                 self.dataset,
                 self.protocol,

@@ -14,7 +14,7 @@ from harness.data.preparation import DatasetInfo
 from harness.data.requirements import expected_images
 from harness.leaderboard.questions import describe_change
 from harness.results.store import extended
-from harness.utils.text import duration
+from harness.utils.text import duration, plural
 
 FORWARD = 1 / 3  # of a training step, in operations: the backward pass costs twice the forward one
 
@@ -25,7 +25,7 @@ def describe_plan(dry: DryRun) -> str:
     ids = [spec.run_id for spec in specs]
     done = set(ids) - set(dry.store.missing(ids, retry_failed=True))
     lines = [
-        f"suite {dry.suite.name}: {len(specs)} runs = " + _product(dry.suite),
+        f"suite {dry.suite.name}: {plural(len(specs), 'run')} = {_product(dry.suite)}",
         f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
         *_change(dry),
         *_tuning(dry.plan),
@@ -56,10 +56,14 @@ def _change(dry: DryRun) -> list[str]:
 
 
 def _product(suite: Suite) -> str:
-    return (
-        f"{len(suite.datasets)} datasets x {len(suite.backbones)} backbones x "
-        f"{len(suite.strategies)} strategies x {len(suite.seeds)} seeds{_divided(suite)}"
+    strategies = len(suite.strategies)
+    factors = (
+        plural(len(suite.datasets), "dataset"),
+        plural(len(suite.backbones), "backbone"),
+        f"{strategies} {'strategy' if strategies == 1 else 'strategies'}",
+        plural(len(suite.seeds), "seed"),
     )
+    return " x ".join(factors) + _divided(suite)
 
 
 def _divided(suite: Suite) -> str:
@@ -69,7 +73,9 @@ def _divided(suite: Suite) -> str:
         text += ", each on a random split of its own"
     elif suite.splits > 1:
         text += f" x {suite.splits} random splits"
-    if suite.labels:
+    if len(suite.labels) == 1:
+        text += f", {suite.labels[0]} labels"
+    elif suite.labels:
         text += f" x {len(suite.labels)} label budgets ({', '.join(suite.labels)})"
     return text
 

@@ -150,7 +150,8 @@ def look_ahead(
     imports = time.perf_counter() - began if fresh and "torch" in sys.modules else 0.0
     works, faults, spoiled = answer.works, answer.faults, answer.spoiled
     paces = Paces(Seen.of(result, on) for result in results)
-    new = [one for one in distinct(known) if one.run_id in works and not paces.knows(one)]
+    counted = [one for one in known if one.run_id in works]
+    new = [one for one in distinct(counted) if not paces.knows(one)]
     if new and plan.here and (call.dry or _long(works, plan.jobs)):
         names = ", ".join(dict.fromkeys(spec.backbone for spec in new))
         call.say(
@@ -274,7 +275,7 @@ def _command(call: Call, seeds: Sequence[int]) -> str:
     for given in (request, call.options):
         for one in fields(given):
             value = getattr(given, one.name)
-            if one.name not in ("suite", "access", "live") and value != one.default:
+            if one.name not in ("suite", "access", "live", "break_lock") and value != one.default:
                 words += _option(one.name, value)
     access = call.options.access
     words += ["--skip-bad-images"] * access.skip_bad_images
@@ -308,7 +309,10 @@ def _time(outlook: Outlook) -> Iterator[str]:
         return
     yield from (f"not estimated: {fault}" for fault in outlook.faults)
     if not found.counted:
-        yield "estimated time: unknown, for its data or networks are not here"
+        yield (
+            "estimated time: unknown, for no run can be counted: its data or network is not here, or "
+            "its strategy cannot be asked for its phases"
+        )
         return
     beside = "" if found.counted == found.asked else f" for {found.counted} of {found.asked} runs"
     text = f"estimated time{beside}: {duration(found.expected + outlook.ready)}"

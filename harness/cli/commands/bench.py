@@ -171,6 +171,11 @@ from harness.utils import pulse, signs
 )
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
 @click.option(
+    "--break-lock",
+    is_flag=True,
+    help="Take the results folder's lock from a call that was lost with its machine.",
+)
+@click.option(
     "--track",
     metavar="NAMES",
     help="Tell these trackers of every run made; `harness list trackers` shows them.",

@@ -121,25 +121,41 @@ def _tested_faults(result: RunResult, loaded: PluginRegistry) -> Iterator[str]:
     if said is None or figure is None or figure.value is None:
         return
     epoch = _epoch(result, said["phase"], said["epoch"])
-    if epoch is None:
-        solved = said["phase"] in {phase.name for phase in result.phases if phase.kind != "phase"}
-        if not solved:
-            yield f"it tested {result.tested!r}, of which its history knows nothing"
+    solved = {phase.name: phase for phase in result.phases if phase.kind != "phase"}
+    if epoch is not None:
+        what, score = "epoch", epoch.score
+    elif said["phase"] not in solved:
+        yield f"it tested {result.tested!r}, of which its history knows nothing"
         return
-    if epoch.score is None or abs(epoch.score - figure.value) > ROUNDING:
-        yield f"the tested epoch's score is {epoch.score}, {name} on validation {figure.value:.10g}"
+    else:
+        mixed = solved[said["phase"]]
+        if mixed.kind != "interpolate":
+            return
+        scores = (s for a, s in zip(mixed.shares, mixed.scores, strict=False) if a == mixed.share)
+        what, score = "share", next(scores, None)
+    if score is None or abs(score - figure.value) > ROUNDING:
+        yield f"the tested {what}'s score is {score}, {name} on validation {figure.value:.10g}"
         return
     metric = loaded.metrics.get(name)
     if metric is None:
         return
     sign = 1 if metric.higher_is_better else -1
     better = [
-        one
-        for one in result.history
-        if one.score is not None and sign * (one.score - epoch.score) > ROUNDING
+        looked
+        for looked, one in _looks(result)
+        if one is not None and sign * (one - score) > ROUNDING
     ]
     if better:
-        yield f"epoch {better[0].epoch:g} was better on validation than the tested one"
+        yield f"{better[0]} was better on validation than the tested one"
+
+
+def _looks(result: RunResult) -> Iterator[tuple[str, float | None]]:
+    """Every state of the network that was scored on validation and may be tested, with its score."""
+    for epoch in result.history:
+        yield f"epoch {epoch.epoch:g}", epoch.score
+    for phase in result.phases:
+        for share, score in zip(phase.shares, phase.scores, strict=False):
+            yield f"share {share:g} of {phase.name}", score
 
 
 def _epoch(result: RunResult, phase: str, number: str) -> EpochRecord | None:

@@ -112,7 +112,7 @@ class RunsList(Broken):
 
 class RunsTuple(Broken):
     name = "breaks-runs-tuple"
-    message = "phases() yields ('ft', 4.0), which is neither Phase nor SolveHead"
+    message = "phases() yields ('ft', 4.0), which is none of Phase, SolveHead and Interpolate"
 
     def phases(self, model, epochs):
         yield ("ft", epochs)

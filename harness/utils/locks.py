@@ -1,0 +1,184 @@
+"""Locks of a folder: one writer at a time, over processes and machines.
+
+`filelock` takes them: with `flock`, on Windows with that system's own.  On a file system that offers
+none, a file that is there while the lock is held takes its place; a lock is never left out.  The lock
+file names its owner, for whoever waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from harness.utils import files, signs
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+# Of runs, plan and splits; of the files of a board.
+LOCK, BOARD_LOCK = ".lock", ".board.lock"
+MARKER = ".held"  # ends the name of the file that takes a lock's place
+LOCKS = {f"{name}{end}" for name in (LOCK, BOARD_LOCK) for end in ("", MARKER)}
+# Some network file systems cannot lock.
+NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+EVERYBODY = 0o666  # several users may share a folder
+
+
+@contextlib.contextmanager
+def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
+    """One writer at a time in a folder.
+
+    Whoever waits for more than a second says for whom, and again every 10 s.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    path = folder / name
+    try:
+        files.make_folder(folder)
+        lock = _acquired(path)
+    except OSError as error:
+        raise files.unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """Any number of readers of a folder while no writer is at work in it (`locked`).
+
+    Where nobody has written yet, or this user may not lock, it is read without.  Readers are one at
+    a time where the file system has no lock that several can share.
+    """
+    path = folder / LOCK
+    with contextlib.ExitStack() as stack:
+        try:
+            import fcntl
+
+            handle = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        except (OSError, ImportError) as error:
+            if isinstance(error, ImportError) or error.errno in NOT_OFFERED:
+                with contextlib.suppress(OSError):
+                    if path.exists():
+                        stack.callback(_acquired(path).release)
+        yield
+
+
+def try_together(file: IO[bytes]) -> bool:
+    """Mark an open file as in use, as long as it is open, if nobody has it alone (`try_alone`).
+
+    False as well where there are no such locks: then a file in use cannot be told.
+    """
+    return _try_flock(file, "LOCK_SH")
+
+
+def try_alone(file: IO[bytes]) -> bool:
+    """Have an open file alone, if nobody uses it (`try_together`)."""
+    return _try_flock(file, "LOCK_EX")
+
+
+def _try_flock(file: IO[bytes], kind: str) -> bool:
+    try:
+        import fcntl
+
+        fcntl.flock(file, getattr(fcntl, kind) | fcntl.LOCK_NB)
+    except (OSError, ImportError):
+        return False
+    return True
+
+
+def break_locks(folder: Path) -> list[str]:
+    """Take the locks of a folder away from whoever holds them; lines that name these owners.
+
+    For a caller that was lost with its machine: if it goes on after all, two write at once.
+
+    Raises:
+        StoreError: a lock cannot be removed.
+    """
+    broken = []
+    for path in sorted(folder / name for name in LOCKS):
+        if not files.exists(path) or _is_free(path):
+            continue
+        broken.append(f"{path} is broken, which was held by {_owner(path)}")
+        files.remove(path)
+    return broken
+
+
+def _acquired(path: Path) -> BaseFileLock:
+    """The lock, which is waited for.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    from filelock import FileLock, SoftFileLock
+
+    try:
+        lock = FileLock(path, mode=EVERYBODY, fallback_to_soft=False)
+        _wait(lock, path)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+        # One for all of a thread: a reader may read within what it reads (`shared`).
+        lock = SoftFileLock(_marker(path), mode=EVERYBODY, is_singleton=True)
+        _wait(lock, _marker(path))
+    else:
+        # The kernel frees this lock with its owner, so the name is for people.
+        with contextlib.suppress(OSError):
+            path.write_text(f"{os.getpid()}\n{socket.gethostname()}\n")
+    return lock
+
+
+def _wait(lock: BaseFileLock, path: Path) -> None:
+    from filelock import Timeout
+
+    from harness.utils import pulse
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with pulse.shown(), signs.describing(lambda: _waiting(path)):
+            lock.acquire()
+
+
+def _waiting(path: Path) -> str:
+    advice = f" (if it is gone: --break-lock, or remove {path})" * path.name.endswith(MARKER)
+    return f"waiting for {_owner(path)}, which writes {path.parent}{advice}"
+
+
+def _owner(path: Path) -> str:
+    """Who holds a lock, in words."""
+    try:
+        number, machine = path.read_text().splitlines()[:2]
+        since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except (OSError, ValueError):
+        return "another call"
+    return f"process {number} on {machine}, since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _is_free(path: Path) -> bool:
+    """True for the file of a lock that nobody holds; it stays after its use."""
+    from filelock import FileLock, Timeout
+
+    if path.name.endswith(MARKER):
+        return False
+    try:
+        with FileLock(path, timeout=0, fallback_to_soft=False):
+            return True
+    except Timeout:
+        return False
+    except OSError:
+        return True  # of a file system without them, where a marker is the lock
+
+
+def _marker(path: Path) -> Path:
+    return path.with_name(path.name + MARKER)
