@@ -23,7 +23,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests" / "support" / "toy_plugin.py"
-CALL = ("toy", "--device", "cpu", "--seeds", "0,1,2", "--jobs", "1")
+CALL = (
+    "toy",
+    "--device",
+    "cpu",
+    "--seeds",
+    "0,1,2,3",
+    "--set",
+    "protocol.epochs=60",
+    "--jobs",
+    "1",
+)
 WAIT = 300.0
 
 CONF = """
@@ -106,7 +116,10 @@ def harness(*words: object, code: int | None = 0) -> str:
 def queue() -> dict[str, str]:
     """Task -> state, of all that wait or run."""
     said = subprocess.run(
-        ["squeue", "--noheader", "--array", "--format=%F_%K %T %r"], capture_output=True, text=True, check=True
+        ["squeue", "--noheader", "--array", "--format=%F_%K %T %r"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return dict(line.split(maxsplit=1) for line in said.stdout.splitlines())
 
@@ -119,6 +132,10 @@ def until(what: str, found) -> float:  # noqa: ANN001 - a function without argum
             sys.exit(f"after {WAIT:.0f} s not: {what}; the queue: {queue()}")
         time.sleep(0.5)
     return time.monotonic() - began
+
+
+def scontrol(*words: str) -> None:
+    subprocess.run(["scontrol", *words], check=True)
 
 
 def records(*folders: Path) -> dict[str, str]:
@@ -140,17 +157,29 @@ def main(folder: Path) -> None:
     out = folder / "many"
     with ExitStack() as stack:
         start(folder, stack)
-        until("an idle node", lambda: "idle" in subprocess.getoutput("sinfo --noheader --format=%T"))
+        until(
+            "an idle node", lambda: "idle" in subprocess.getoutput("sinfo --noheader --format=%T")
+        )
         print("the daemons run:", subprocess.getoutput("sinfo --version"))
         harness("bench", *CALL, "--out", folder / "whole")
-        print(harness("slurm", "submit", *CALL, "--shards", 3, "--out", out, "--partition", "short"))
-        job = json.loads((out / "slurm.json").read_text())["sent"][0]["jobs"]["1"]
-        until("a first run", lambda: list((out / "shard-1" / "runs").rglob("*.json")))
-        subprocess.run(["scontrol", "requeue", job], check=True)
-        print("put back into the queue:", job, queue().get(job))
-        # A task that was put back waits two minutes by default, which is not what is tried.
-        until("it waits", lambda: queue().get(job, "").startswith("PENDING"))
-        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+        print(
+            harness("slurm", "submit", *CALL, "--shards", 3, "--out", out, "--partition", "short")
+        )
+        jobs = json.loads((out / "slurm.json").read_text())["sent"][0]["jobs"]
+        # As a preempted one is; and one minute, less than the notice of two, is told at once.
+        for part, change in (("1", "requeue"), ("2", "limit")):
+            made = out / f"shard-{part}" / "runs"
+            until("a first run", lambda made=made: list(made.rglob("*.json")))
+            if change == "requeue":
+                scontrol("requeue", jobs[part])
+            else:
+                scontrol("update", f"JobId={jobs[part]}", "TimeLimit=1")
+            until("it waits", lambda job=jobs[part]: queue().get(job, "").startswith("PENDING"))
+            print(
+                f"{change}: shard {part} is put back, {len(list(made.rglob('*.json')))} runs made"
+            )
+            # A task that was put back waits two minutes by default, which is not what is tried.
+            scontrol("update", f"JobId={jobs[part]}", "TimeLimit=10", "StartTime=now")
         print(f"all tasks ended after {until('an empty queue', lambda: not queue()):.0f} s more")
         print(harness("slurm", "status", out))
         whole = records(folder / "whole")
@@ -160,12 +189,18 @@ def main(folder: Path) -> None:
             harness("board", *places, "--format", "csv")
             for places in ([folder / "whole"], [out / f"shard-{part}" for part in (1, 2, 3)])
         ]
-        print(f"{len(merged)} runs are the same as in one call; {len(boards[0].splitlines())} lines of board")
+        print(
+            f"{len(merged)} runs are the same as in one call; {len(boards[0].splitlines())} lines of board"
+        )
     print("done")
 
 
 if __name__ == "__main__":
-    given = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="slurm-"))
+    given = (
+        Path(sys.argv[1]).resolve()
+        if len(sys.argv) > 1
+        else Path(tempfile.mkdtemp(prefix="slurm-"))
+    )
     given.mkdir(parents=True, exist_ok=True)
     try:
         main(given)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from harness import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from harness import Planned
+    from harness_slurm.job import Job
+    from harness_slurm.plan import Size
+    from harness_slurm.shards import Manifest, Sent, Shards
 
 MANY = 1000  # as many tasks as SLURM takes in an array by default (MaxArraySize)
 
@@ -39,7 +44,9 @@ def slurm() -> None:
 )
 @click.option("--partition", metavar="NAME", help="Of the cluster.")
 @click.option(
-    "--time", metavar="MINUTES|D-HH:MM:SS", help="Of each task [by the plan: the largest shard, x 2]."
+    "--time",
+    metavar="MINUTES|D-HH:MM:SS",
+    help="Of each task [by the plan: the largest shard, x 2].",
 )
 @click.option("--mem", metavar="SIZE", help="Of each task, as 8G [by the plan, x 2].")
 @click.option(
@@ -51,17 +58,26 @@ def slurm() -> None:
     "--sbatch", multiple=True, metavar="KEY=VALUE", help="A further option of sbatch: account=mine."
 )
 @click.option(
-    "--setup", multiple=True, metavar="LINE", help="Of the shell, before the call: module load cuda."
+    "--setup",
+    multiple=True,
+    metavar="LINE",
+    help="Of the shell, before the call: module load cuda.",
 )
-@click.option("--no-plan", is_flag=True, help="Plan nothing here; then --time and --mem are needed.")
-@click.option("--print", "shown", is_flag=True, help="Print the job script; send and write nothing.")
+@click.option(
+    "--no-plan", is_flag=True, help="Plan nothing here; then --time and --mem are needed."
+)
+@click.option(
+    "--print", "shown", is_flag=True, help="Print the job script; send and write nothing."
+)
 @click.option(
     "--script",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Send this script, one that --print wrote and you edited.",
 )
-@click.option("--local", is_flag=True, help="Start the tasks on this machine, all at once, to try it.")
+@click.option(
+    "--local", is_flag=True, help="Start the tasks on this machine, all at once, to try it."
+)
 @click.pass_context
 def submit(ctx: click.Context, /, call: tuple[str, ...], **given: Any) -> None:  # noqa: ANN401 - click's
     """Send the shards of `harness bench` as one array job.
@@ -77,7 +93,9 @@ def submit(ctx: click.Context, /, call: tuple[str, ...], **given: Any) -> None: 
     if sum((given["shown"], given["local"], given["script"] is not None)) > 1:
         raise UsageError("--print, --script and --local exclude each other")
     if (out / "plan.json").exists():
-        raise UsageError(f"--out {out} is a results folder; give a folder for the folders of shards")
+        raise UsageError(
+            f"--out {out} is a results folder; give a folder for the folders of shards"
+        )
     submitit()
     words, args = _read_call(ctx, call, given)
     folder = out.resolve()
@@ -105,7 +123,7 @@ def submit(ctx: click.Context, /, call: tuple[str, ...], **given: Any) -> None: 
         jobs = send(folder / "job.sh", parts)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     sent = folders.Sent(now, "local" if given["local"] else "slurm", jobs)
-    manifest = folders.Manifest(
+    folders.Manifest(
         words=tuple(words),
         cwd=str(Path.cwd()),
         shards=shards.count,
@@ -114,14 +132,19 @@ def submit(ctx: click.Context, /, call: tuple[str, ...], **given: Any) -> None: 
         planned=size.told,
         runs=size.runs,
         sent=(*(before.sent if before else ()), sent),
-    )
-    manifest.write(folder)
-    runs = f" of {sum(size.runs)} runs in {shards.count} shards" if size.runs else ""
-    click.echo(
-        f"sent {len(parts)} tasks{runs}: {', '.join(sorted({one.split('_')[0] for one in jobs.values()}))}"
-    )
-    click.echo(f"each has {job.minutes} minutes and {job.memory} ({size.told})")
+    ).write(folder)
+    click.echo(_sent(sent, shards, size))
     _tell_next(out)
+
+
+def _sent(sent: Sent, shards: Shards, size: Size) -> str:
+    tasks = sorted(sent.jobs.values())
+    name = f"job {tasks[0].partition('_')[0]}" if sent.by == "slurm" else " ".join(tasks)
+    runs = f", {sum(size.runs)} runs in all" if size.runs else ""
+    return (
+        f"sent {len(tasks)} of {shards.count} shards{runs}: {name}\n"
+        f"each task has {size.minutes} minutes and {size.memory} ({size.told})"
+    )
 
 
 @slurm.command(epilog="\b\nExample:\n  harness slurm status results/many")
@@ -140,19 +163,22 @@ def status(folder: Path) -> None:
     shards = folders.Shards(folder, manifest.shards, manifest.words)
     now = states(manifest.last, folder / "logs")
     bad = False
-    rows = [("shard", "asked", "made", "failed", "task", "state")]
+    rows: list[tuple[str, ...]] = [("shard", "asked", "made", "failed", "task", "state")]
     for part in range(1, shards.count + 1):
         one = shards.progress(part)
         state, (_, job) = now.get(part, "NOT SENT"), manifest.last.get(part, ("", ""))
         bad |= one.failed > 0 or (one.left(again=False) and state not in ACTIVE)
         asked = "?" if one.asked is None else one.asked
-        rows.append((f"{part}/{shards.count}", *map(str, (asked, one.made, one.failed)), job, state))
+        rows.append(
+            (f"{part}/{shards.count}", *map(str, (asked, one.made, one.failed)), job, state)
+        )
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
     _tell_next(folder)
     if bad:
+        click.echo(f"something failed or is left to do: what tasks said is in {folder / 'logs'}")
         raise SystemExit(1)
 
 
@@ -213,7 +239,7 @@ def _read_call(
     return words, args
 
 
-def _job(ctx: click.Context, args: dict[str, Any], given: dict[str, Any]) -> Any:  # noqa: ANN401 - a pair
+def _job(ctx: click.Context, args: dict[str, Any], given: dict[str, Any]) -> tuple[Job, Size]:
     """The job and its size."""
     from harness_slurm import plan
     from harness_slurm.job import SETTLED, Job
@@ -225,8 +251,10 @@ def _job(ctx: click.Context, args: dict[str, Any], given: dict[str, Any]) -> Any
     if given["no_plan"]:
         size = plan.given_size(minutes, memory)
     else:
-        size = plan.planned_size(_planned(ctx, args, given["out"]), given["shards"], minutes, memory)
-    return Job(
+        size = plan.planned_size(
+            _planned(ctx, args, given["out"]), given["shards"], minutes, memory
+        )
+    job = Job(
         minutes=size.minutes,
         memory=size.memory,
         cpus=given["cpus"] or (args["jobs"] or 1) * args["threads"],
@@ -235,10 +263,11 @@ def _job(ctx: click.Context, args: dict[str, Any], given: dict[str, Any]) -> Any
         parallel=given["parallel"],
         further=plan.read_further(given["sbatch"], SETTLED),
         setup=given["setup"],
-    ), size
+    )
+    return job, size
 
 
-def _planned(ctx: click.Context, args: dict[str, Any], out: Path) -> Any:  # noqa: ANN401 - harness.Planned
+def _planned(ctx: click.Context, args: dict[str, Any], out: Path) -> Planned:
     from harness import dry_run
 
     asked = {name: value for name, value in args.items() if name not in ("dry_run", "profile")}
@@ -250,7 +279,7 @@ def _planned(ctx: click.Context, args: dict[str, Any], out: Path) -> Any:  # noq
         ) from error
 
 
-def _unfinished(shards: Any, before: Any) -> list[int]:  # noqa: ANN401 - as above
+def _unfinished(shards: Shards, before: Manifest | None) -> list[int]:
     """Numbers of the shards that have runs left and no task that waits or runs."""
     from harness_slurm.job import ACTIVE, states
     from harness_slurm.shards import AGAIN

@@ -60,18 +60,18 @@ class Job:
         from submitit.slurm.slurm import _make_sbatch_string
 
         most = min(self.parallel or len(parts), len(parts))
-        wanted: dict[str, Any] = {
+        named: dict[str, Any] = {
             "partition": self.partition,
             "gpus_per_node": self.gpus or None,
-            "cpus_per_task": self.cpus,
+            "wckey": None,  # submitit's own would be refused where such keys are checked
         }
         text: str = _make_sbatch_string(
             command=f'{shlex.join(call(shards.words))} --shard "$part/{shards.count}" '
             f'--out {shlex.quote(str(shards.folder))}/shard-"$part"',
             folder=shards.folder / "logs",
             job_name="harness",
-            wckey=None,
             map_count=len(parts),
+            cpus_per_task=self.cpus,
             time=self.minutes,
             mem=self.memory,
             signal_delay_s=NOTICE,
@@ -87,7 +87,7 @@ class Job:
                 "requeue": True,
                 **{name.replace("-", "_"): value for name, value in self.further.items()},
             },
-            **{name: value for name, value in wanted.items() if value is not None},
+            **named,
         )
         return f"{text}\n"
 
@@ -166,36 +166,46 @@ def send_local(shards: Shards, parts: Sequence[int], minutes: int, cwd: Path) ->
     }
 
 
+FORGOTTEN = "Invalid job id"
 ACTIVE = frozenset({"PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "CONFIGURING", "COMPLETING"})
 
 
 def states(tasks: Mapping[int, tuple[str, str]], logs: Path) -> dict[int, str]:
-    """Number of a shard -> the state of its task, as SLURM names it; `GONE`: nobody knows it any more."""
+    """Number of a shard -> the state of its task, as SLURM names it; `GONE`: SLURM does not know it."""
     slurm = {job for by, job in tasks.values() if by == "slurm"}
-    known = _slurm_states(slurm, logs) if slurm else {}
+    known = _slurm_states(slurm) if slurm else {}
     return {
         part: known.get(job, "GONE") if by == "slurm" else _local_state(job, logs)
         for part, (by, job) in tasks.items()
     }
 
 
-def _slurm_states(jobs: Iterable[str], logs: Path) -> dict[str, str]:
-    """By squeue, which knows what waits or runs; of the rest by sacct, where a cluster has it."""
-    jobs = set(jobs)
-    arrays = sorted({job.partition("_")[0] for job in jobs})
+def _slurm_states(jobs: Iterable[str]) -> dict[str, str]:
+    """By squeue, which knows what waits or runs; of what has ended by sacct, where a cluster has it.
+
+    Raises:
+        HarnessError: squeue does not answer, so that a task might be sent twice.
+    """
     found: dict[str, str] = {}
-    for array in arrays:  # one at a time: squeue refuses all for one that it has forgotten
-        said = _ask("squeue", "--noheader", "--array", "--format=%F_%K %T", f"--jobs={array}")
-        lines = said.stdout.splitlines() if said and not said.returncode else []
-        found |= dict(line.split(maxsplit=1) for line in lines if " " in line.strip())
-    rest = sorted(jobs - found.keys())
-    if rest:
-        asked = [submitit().SlurmJob(folder=logs, job_id=job) for job in rest]
-        asked[0].watcher.update()
-        for one in asked:
-            state = one.watcher.get_state(one.job_id, mode="cache").split()[0]
-            found[one.job_id] = "GONE" if state == "UNKNOWN" else state
-    return {job: state.strip() for job, state in found.items()}
+    # One array at a time: squeue refuses all for one that it has forgotten.
+    for array in sorted({job.partition("_")[0] for job in jobs}):
+        ended = _ask(
+            "sacct", "-X", "--noheader", "--parsable2", "--delimiter= ", "--format=JobID,State",
+            f"--jobs={array}",
+        )  # fmt: skip
+        past = _read_states(ended) if ended and not ended.returncode else {}
+        found |= {job: state for job, state in past.items() if state not in ACTIVE}
+        now = _ask("squeue", "--noheader", "--array", "--format=%F_%K %T", f"--jobs={array}")
+        if now is None or (now.returncode and FORGOTTEN not in now.stderr):
+            why = "it is not on this machine" if now is None else now.stderr.strip()
+            raise HarnessError(f"squeue does not say what becomes of job {array}: {why}")
+        found |= _read_states(now)
+    return found
+
+
+def _read_states(said: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Task -> state, a line each; `CANCELLED by 1000` is cancelled."""
+    return dict(line.split()[:2] for line in said.stdout.splitlines() if len(line.split()) > 1)
 
 
 def _local_state(job: str, logs: Path) -> str:

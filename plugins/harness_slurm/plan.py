@@ -53,7 +53,9 @@ def planned_size(planned: Planned, shards: int, minutes: int | None, memory: str
         size = _largest([one.memory for one in found], "--mem", "8G")
         memory = f"{math.ceil(SLACK * size / GIB)}G"
         told.append(f"memory: about {size / GIB:.1f} GiB are counted, x {SLACK:g} (assumed)")
-    return Size(minutes, memory, "; ".join(told) or "as given", tuple(len(one.runs) for one in found))
+    return Size(
+        minutes, memory, "; ".join(told) or "as given", tuple(len(one.runs) for one in found)
+    )
 
 
 def _largest(values: Sequence[float | None], option: str, example: str) -> float:
@@ -79,7 +81,9 @@ def read_minutes(text: str) -> int:
     days, dash, clock = text.rpartition("-")
     parts = clock.split(":")
     if not all(part.isdigit() for part in [*parts, *([days] if dash else [])]) or len(parts) > 3:  # noqa: PLR2004
-        raise UsageError(f"--time {text}: give minutes, HOURS:MINUTES:SECONDS or DAYS-HOURS:MINUTES:SECONDS")
+        raise UsageError(
+            f"--time {text}: give minutes, HOURS:MINUTES:SECONDS or DAYS-HOURS:MINUTES:SECONDS"
+        )
     numbers = [int(part) for part in parts]
     if dash:
         hours, minutes, seconds = [*numbers, 0, 0][:3]

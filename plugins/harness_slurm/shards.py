@@ -1,9 +1,7 @@
-"""The folder of an array job: a results folder for each shard, and `slurm.json`, what was sent.
+"""The folder of an array job.
 
-    DIR/slurm.json     the manifest
-    DIR/job.sh         the job script that was sent last
-    DIR/logs/          what tasks print
-    DIR/shard-3/       the results folder of `harness bench --shard 3/8`
+It holds `slurm.json`, what was sent; `job.sh`, the script that was sent last; `logs`, what tasks print;
+and `shard-3`, the results folder of `harness bench --shard 3/8`, and so on.
 """
 
 from __future__ import annotations
@@ -122,7 +120,13 @@ class Shards:
 
     def command(self, part: int) -> list[str]:
         """The call that makes a shard."""
-        return [*call(self.words), "--shard", f"{part}/{self.count}", "--out", str(self.place(part))]
+        return [
+            *call(self.words),
+            "--shard",
+            f"{part}/{self.count}",
+            "--out",
+            str(self.place(part)),
+        ]
 
     def progress(self, part: int) -> Progress:
         """The runs of a shard.
@@ -141,7 +145,8 @@ class Shards:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise HarnessError(f"{path} cannot be read ({error!r})") from error
         made, failed = (
-            {one.stem for one in (place / kind).rglob("*.json")} & own for kind in ("runs", "failed")
+            {one.stem for one in (place / kind).rglob("*.json")} & own
+            for kind in ("runs", "failed")
         )
         return Progress(len(own), len(made), len(failed - made))
 

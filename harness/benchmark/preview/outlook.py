@@ -178,9 +178,7 @@ def look_ahead(
     )
 
 
-def take_part(
-    plan: BenchPlan, results: Sequence[RunResult], before: Plan, call: Call
-) -> BenchPlan:
+def take_part(plan: BenchPlan, results: Sequence[RunResult], before: Plan, call: Call) -> BenchPlan:
     """The plan of `--shard`, by the work of all runs; without the option the plan as it is.
 
     Where the folder's plan, `before`, names the shard of every run, that stands: a call that is made again
