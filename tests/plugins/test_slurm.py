@@ -1,9 +1,9 @@
 """`harness slurm`: scripts by a made-up sbatch, tasks by submitit's local executor."""
 
+import contextlib
 import functools
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -317,6 +317,10 @@ def until(found, seconds=120):
         time.sleep(0.05)
 
 
+def finished(path):
+    return json.loads(path.read_text())["finished"]
+
+
 def settled(folder):
     """File of a run -> its record but for times and the machine."""
     records = {}
@@ -330,44 +334,67 @@ def settled(folder):
     return records
 
 
+# The second run of a call waits until the file is there, so that tasks are met between runs.
+GATE = """
+import time
+from pathlib import Path
+from harness import hookimpl
+
+started = []
+
+@hookimpl
+def harness_run_start(spec):
+    started.append(spec)
+    while len(started) == 2 and not Path({gate!r}).exists():
+        time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def local(tmp_path, monkeypatch):
+    """Ids of the tasks that run, by shard; they are ended with the test."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gate.py").write_text(GATE.format(gate=str(tmp_path / "gate")))
+
+    def jobs():
+        sent = json.loads((tmp_path / "many" / "slurm.json").read_text())["sent"]
+        return {part: int(job) for one in sent for part, job in one["jobs"].items()}
+
+    yield jobs
+    for pid in (pid for job in jobs().values() for pid in tree(job)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_a_killed_task_is_sent_again_a_preempted_one_goes_on_and_the_folders_are_one_call(
-    tmp_path, monkeypatch
+    local, tmp_path
 ):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    monkeypatch.chdir(tmp_path)
-    # Some seconds a shard, so that the tasks are met while they train.
-    call = (
-        "toy",
-        "--seeds",
-        "0,1",
-        "--set",
-        "protocol.epochs=60",
-        "--in-process",
-        "--device",
-        "cpu",
-    )
+    call = ("toy", "--seeds", "0,1", "--device", "cpu", "--in-process", "-p", tmp_path / "gate.py")
     send = ("submit", *call, "--shards", 2, "--out", "many", *GIVEN, "--local")
     slurm(*send)
     many = tmp_path / "many"
     folders = [many / "shard-1", many / "shard-2"]
-    jobs = json.loads((many / "slurm.json").read_text())["sent"][0]["jobs"]
-    until(lambda: runs(folders[1]))
-    for pid in tree(int(jobs["2"])):
+    for folder in folders:
+        until(lambda folder=folder: runs(folder))
+    jobs = local()
+    for pid in tree(jobs["2"]):
         os.kill(pid, signal.SIGKILL)
-    until(lambda: runs(folders[0]))
-    (task,) = [pid for pid in tree(int(jobs["1"]))[1:2]]  # submitit's, below what watches it
-    os.kill(task, signal.SIGUSR2)
-    before = {path: path.stat().st_mtime_ns for path in runs(many)}
-    assert 2 <= len(before) < 6
-    os.waitpid(int(jobs["2"]), 0)
-    assert "KILLED" in slurm("status", "many", exit_code=1).stdout
+    os.kill(tree(jobs["1"])[1], signal.SIGUSR2)  # submitit's, below the process that watches it
+    os.waitpid(jobs["2"], 0)
+    before = {path: finished(path) for one in folders for path in runs(one)}
+    assert len(before) == 2
+    (tmp_path / "gate").touch()
+    told = slurm("status", "many", exit_code=1).stdout
+    assert f"2/2    3      1     0       {jobs['2']}" in told
+    assert "KILLED" in told
     assert "sent 1 of 2 shards" in slurm(*send).stdout
     until(lambda: len(list((many / "logs").glob("*_result.pkl"))) == 2)
-    assert [path for path, made in before.items() if path.stat().st_mtime_ns != made] == []
+    assert {path: finished(path) for path in before} == before
     slurm("status", "many")
-    bench(tmp_path / "whole", "--seeds", "0,1", "--set", "protocol.epochs=60", "--device", "cpu")
+    bench(tmp_path / "whole", "--seeds", "0,1", "--device", "cpu")
     ones = {**settled(folders[0]), **settled(folders[1])}
     assert ones == settled(tmp_path / "whole")
     assert len(ones) == len(runs(folders[0])) + len(runs(folders[1])) == 6
