@@ -90,7 +90,7 @@ def harness_render(board: Leaderboard, format: str) -> str | None:  # noqa: A002
 
 @hookspec
 def harness_run_start(spec: RunSpec) -> None:
-    """A run begins."""
+    """A run begins; once more where its worker ended and it is tried again."""
 
 
 @hookspec

@@ -13,6 +13,7 @@ from harness.api.records import RunResult, RunSpec
 from harness.benchmark.profile import Profile
 
 Compile = Literal["auto", "graph", "compile"]
+Others = Literal["wait", "leave"]  # for a run that another call has in hand
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class BenchRequest:
     join_labels: bool = False
     sets: tuple[str, ...] = ()
     weights: str | None = None
+    starts: tuple[str, ...] = ()
     limit: int | None = None
     splits: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -78,6 +80,7 @@ class BenchOptions:
     deterministic: bool = False
     retry_failed: bool = False
     break_lock: bool = False
+    others: Others = "wait"
     save_weights: bool = False
     retrain_for_external: bool = False
     track: tuple[str, ...] = ()
@@ -96,6 +99,7 @@ class BenchResult:
         without_weights: finished runs it asked for whose weights should be kept and are not there.
         without_external: those that lack a further test set, and why.
         extended: runs that were there and got one.
+        left: runs left to another call that has them in hand.
     """
 
     board: Leaderboard
@@ -108,3 +112,4 @@ class BenchResult:
     without_weights: list[RunResult] = field(default_factory=list)
     without_external: list[tuple[RunSpec, str]] = field(default_factory=list)
     extended: int = 0
+    left: int = 0

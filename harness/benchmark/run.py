@@ -7,7 +7,7 @@ as that is possible without fetching, decoding or writing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_extern
 from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
-from harness.benchmark.launch.dispatch import GIB, Means, execute_runs
+from harness.benchmark.launch.dispatch import GIB, Means, Share, execute_runs
 from harness.benchmark.launch.executor import WorkerSetup
 from harness.benchmark.launch.means import find_launcher
 from harness.benchmark.launch.places import Declaration, ImagesPlace
@@ -53,6 +53,7 @@ from harness.leaderboard.questions import describe_change
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
+from harness.results.claims import Claims
 from harness.results.store import Store, extended
 from harness.utils import files, locks, pulse, signs
 from harness.weights import WeightsFile
@@ -94,7 +95,7 @@ def _carry_out(call: Call) -> BenchResult:
         weights_folder = _weights_folder(store, options)
         weights = _required(resolved, options.access, loaded, say)
         results = store.results()
-        datasets = _prepare(Basis(resolved, options, loaded, launcher, weights), store, say)
+        datasets = _prepare(Resolved(resolved, options, loaded, launcher), weights, store, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
         plan = take_part(
@@ -108,11 +109,12 @@ def _carry_out(call: Call) -> BenchResult:
         ids = [spec.run_id for spec in plan.specs]
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
-        complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
+        claims = Claims(store, {*again, *filter(store.has_failed, missing)})
+        _complete(store, plan, missing, claims, call)
         setup = _setup(Shared(plan, store, options, loaded, launcher), datasets, lacking.weights)
         outlook = _tell_outlook(plan, todo, results, call)
-    with profile.measure("runs"), _kept_if_interrupted(store, ids):
+    with profile.measure("runs"), _kept_if_interrupted(store, ids), claims:
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
         keeper = OutcomeKeeper(store, decoding, say, weights_folder, external=further)
@@ -122,9 +124,9 @@ def _carry_out(call: Call) -> BenchResult:
             with ProgressReporter(
                 loaded, specs, keeper.keep, remaining, profile=profile, tracking=tracking
             ) as reporter:
-                execute_runs(
-                    specs, setup, loaded, reporter, _means(launcher, plan, options, outlook)
-                )
+                means = _means(launcher, plan, options, outlook)
+                share = Share(claims, reporter, wait=options.others == "wait")
+                execute_runs(specs, setup, loaded, reporter, means, share)
 
         def decode_again(name: str) -> None:
             nonlocal setup
@@ -138,22 +140,32 @@ def _carry_out(call: Call) -> BenchResult:
         keeper.carry_out(carried, datasets, execute, decode_again)
     with profile.measure("board"), _kept_if_interrupted(store, ids):
         board = refresh_board(store, loaded)
-    asked = frozenset(ids)
+    asked, made = frozenset(ids), keeper.kept & missing
+    left = set(store.missing(ids)) if made < missing else set()
     failed = [run for run in store.failures() if run.run_id in asked]
-    lost = without_weights(store, asked, weights_folder)
     without = lacking.left(plan_external(plan.specs, store, infos), further.without)
     return BenchResult(
         board,
         store.folder,
-        len(todo),
-        len(ids) - len(todo),
+        len(made),
+        len(asked) - len(made) - len(left),
         failed,
         asked,
         profile,
-        lost,
+        without_weights(store, asked, weights_folder),
         without,
         further.added,
+        len(left),
     )
+
+
+def _complete(
+    store: Store, plan: BenchPlan, missing: Collection[str], claims: Claims, call: Call
+) -> None:
+    """Compute figures of finished runs that lack them, unless another call has them in hand."""
+    in_hand = {run for other in claims.others() for run in other.runs}
+    done = [one for one in plan.specs if one.run_id not in missing and one.run_id not in in_hand]
+    complete_runs(store, done, call.loaded, call.say)
 
 
 def _means(
@@ -236,7 +248,9 @@ def _plan(call: Call) -> DryRun:
     resolved, options = _resolved(request, options, loaded, launcher)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]
-    needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
+    needs = list_requirements(
+        resolved.datasets, backbones, resolved.weights, access, ask=True, starts=resolved.starts
+    )
     absent = {(need.kind, need.name) for need in needs if not need.ready}
     store = _store(resolved, options)
     results = store.results()
@@ -245,8 +259,8 @@ def _plan(call: Call) -> DryRun:
         for name, dataset in resolved.datasets.items()
         if ("data", name) not in absent
     }
-    ready = [backbone for backbone in backbones if ("weights", backbone.name) not in absent]
-    weights = find_weights(ready, resolved.weights, access)
+    left_out = {name for kind, name in absent if kind == "weights"}
+    weights = find_weights(backbones, resolved.weights, access, resolved.starts, left_out)
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights, launcher)
@@ -382,9 +396,11 @@ def _required(
     There is a word on the files that call for one.
     """
     backbones = [loaded.backbones[name] for name in resolved.suite.backbones]
-    needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
+    needs = list_requirements(
+        resolved.datasets, backbones, resolved.weights, access, starts=resolved.starts
+    )
     require(resolved.suite.name, needs, access, resolved.fetched_as)
-    found = find_weights(backbones, resolved.weights, access)
+    found = find_weights(backbones, resolved.weights, access, resolved.starts)
     for name, file in found.items():
         if file is not None and file.note:
             say(f"weights {name}: {file.path.name}: {file.note}")
@@ -407,23 +423,24 @@ def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
     return folder
 
 
-class Basis(NamedTuple):
-    """All that a plan is made of, but the datasets."""
+class Resolved(NamedTuple):
+    """A call whose suite and launcher are found."""
 
     resolved: ResolvedSuite
     options: BenchOptions
     loaded: PluginRegistry
     launcher: Launcher
-    weights: Mapping[str, WeightsFile | None]
 
 
-def _survey_undecoded(basis: Basis, store: Store) -> dict[str, DatasetInfo]:
+def _survey_undecoded(
+    call: Resolved, weights: Mapping[str, WeightsFile | None], store: Store
+) -> dict[str, DatasetInfo]:
     """The datasets as they are known before an image is decoded, held against the plan.
 
     A call that is refused here has written nothing.  What only the images tell (bad files, near
     duplicates) may still end it later.
     """
-    resolved, options, loaded, launcher, weights = basis
+    resolved, options, loaded, launcher = call
     infos = {
         name: _survey(dataset, resolved, options.access, timed=False)
         for name, dataset in resolved.datasets.items()
@@ -435,13 +452,15 @@ def _survey_undecoded(basis: Basis, store: Store) -> dict[str, DatasetInfo]:
     return infos
 
 
-def _prepare(basis: Basis, store: Store, say: Say) -> dict[str, PreparedDataset]:
+def _prepare(
+    call: Resolved, weights: Mapping[str, WeightsFile | None], store: Store, say: Say
+) -> dict[str, PreparedDataset]:
     """Read and split every dataset; then, unless the call is refused, decode them."""
     with reading_once():
-        known = _survey_undecoded(basis, store)
+        known = _survey_undecoded(call, weights, store)
         prepared = {
-            name: _prepare_one(basis.resolved, basis.options, say, dataset)
-            for name, dataset in basis.resolved.datasets.items()
+            name: _prepare_one(call.resolved, call.options, say, dataset)
+            for name, dataset in call.resolved.datasets.items()
         }
     # That they were read for the plan is part of what making them ready took.
     return {

@@ -14,7 +14,7 @@ from harness.api.records import RunResult, RunSpec
 from harness.benchmark.preview.dry_run import describe_plan
 from harness.benchmark.preview.outlook import DryRun
 from harness.benchmark.preview.shares import PlannedShard, plan_shards
-from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, Compile
+from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, Compile, Others
 from harness.benchmark.run import dry_run as plan_benchmark
 from harness.benchmark.run import run_benchmark
 from harness.calls import arguments
@@ -48,6 +48,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     join_labels: bool = False,
     window: Pairs = (),
     weights: PathLike | None = None,
+    starts: Names = None,
     out: PathLike | None = None,
     device: str = "auto",
     jobs: int | None = None,
@@ -74,6 +75,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     external: Pairs = (),
     retrain_for_external: bool = False,
     retry_failed: bool = False,
+    others: Others = "wait",
     break_lock: bool = False,
     track: Names = None,
     save_weights: bool = False,
@@ -98,6 +100,8 @@ def bench(  # noqa: PLR0913 - the options of the command
         join_labels: labels of a `data` folder that read the same (1 and 1.0) are one class.
         window: of DICOM files: 'lung', or {'ward': 'lung'}.
         weights: a folder with NAME.safetensors or NAME.pth, or 'none' for random weights.
+        starts: starting points to compare: 'none', 'imagenet', a folder in `weights`, or NAME=SOURCE
+            with a file, a folder or hf://ORG/NAME@REVISION/FILE.
         out: the results folder; what it holds counts.  None: results/SUITE, or results/NAME of
             `data`.
         device: 'auto', 'cpu', 'cuda' (all cards) or 'cuda:N'.
@@ -126,6 +130,7 @@ def bench(  # noqa: PLR0913 - the options of the command
         external: further test sets: {'ward:other-place': 'path'}, or texts [DATASET:]NAME=FOLDER.
         retrain_for_external: train finished runs that kept no weights again, to predict those.
         retry_failed: run again what failed before.
+        others: 'wait' or 'leave': what becomes of runs that another call on the folder has in hand.
         break_lock: take the results folder's lock from a call that was lost with its machine.
         track: names of the trackers that are told of every run made.
         save_weights: keep the tested weights of every run.
@@ -235,6 +240,7 @@ def _request(given: Mapping[str, Any]) -> BenchRequest:
         join_labels=arguments.flag("--join-labels", given["join_labels"]),
         sets=arguments.settings("--set", given["set"]),
         weights=weights,
+        starts=arguments.names("--starts", given["starts"]),
         limit=arguments.some_whole("--limit", given["limit"], 1),
         splits=arguments.forms("--splits", given["splits"]),
         labels=arguments.names("--labels", arguments.forms("--labels", given["labels"])),
@@ -270,6 +276,7 @@ def _options(given: Mapping[str, Any]) -> BenchOptions:
         memory_limit=arguments.number("--memory-limit", given["memory_limit"], above=0),
         engine=arguments.choice("--engine", given["engine"], get_args(Engine)),
         compile=arguments.choice("--compile", given["compile"], get_args(Compile)),
+        others=arguments.choice("--others", given["others"], get_args(Others)),
         track=arguments.names("--track", given["track"]),
         access=access,
         **flags,

@@ -100,8 +100,9 @@ class RayLauncher(Launcher):
         self._actors: dict[str, _Actor] = {}
         self._numbers = itertools.count(1)
         if self.jobs is None and (setup.address is not None or ray.is_initialized()):
-            self._connect()
+            self._connect()  # for the plan alone: the call may be refused before it opens anything
             self.jobs = max(1, self._places())
+            self._disconnect()
 
     def _connect(self) -> None:
         """Join the cluster, or start one of this machine's.

@@ -299,6 +299,10 @@ def test_shards_share_a_product_without_gap_or_overlap(tmp_path):
     told = "Shards that are not here in full: 2/3 (none of 3 runs)."
     cli = Cli((TOY,))
     assert told in cli("board", tmp_path / "1", tmp_path / "3", "--format", "md").stdout
+    verified = cli("verify", tmp_path / "2", "--json")
+    assert json.loads(verified.stdout)["not_checked"] == {
+        "shard 1/3: none of its runs is here": 3, "shard 3/3: none of its runs is here": 3,
+    }  # fmt: skip
     both = [tmp_path / str(part) for part in (1, 2, 3)]
     assert "Shards" not in cli("board", *both, "--format", "md").stdout
 

@@ -83,6 +83,7 @@ class Played(Launcher):
 
     def send(self, worker, task):
         self.sent.append((worker, task.spec.seed, task.attempt))
+        assert len(self.sent) < 50, "a run goes out for ever"
         self.said += self.plot(worker, task)
 
     def receive(self, seconds):
@@ -219,6 +220,17 @@ def test_a_worker_over_its_memory_limit_is_ended():
     )
 
 
+def test_workers_that_are_ended_here_are_not_those_that_cannot_start():
+    """Three at once: that they died is told as well, by a launcher that hears it later."""
+
+    def plot(worker, task):
+        over = Message(worker, OVER_MEMORY, 3 * 2**30, task)
+        return [over, Message(worker, "died", "its process ended with exit code 1", task)]
+
+    heard, _ = play(plot, count=3, jobs=3, setup={"memory": 2**31})
+    assert heard.bad == dict.fromkeys(range(3), "oom")
+
+
 def test_a_run_that_is_trained_is_not_trained_again():
     """What ended its worker is a metric: the caller keeps what was predicted."""
 
@@ -238,6 +250,7 @@ def test_workers_that_die_before_they_are_ready_end_the_call():
     class Stillborn(Played):
         def want(self, count):
             self.made += 1
+            assert self.made < 9, "workers are started for ever"
             self.said.append(Message(f"w{self.made}", "died", "its process ended with exit code 5"))
 
     specs, made = wanted(2)
@@ -267,6 +280,7 @@ def test_groups_go_out_by_their_work_and_stay_together():
         large.append(spec.model_copy(update={"dataset": "large"}))
     long = {small[0].run_id: 1.0, small[1].run_id: 1.0, large[0].run_id: 9.0, large[1].run_id: 9.0}
     queue = RunQueue([*small, *large], long)
+    assert RunQueue([*small, *large], long).take(Group.of(small[0]), []) == small[0]
     first = queue.take(None, [])
     assert first == large[0]
     second = queue.take(None, [Group.of(first)])

@@ -21,6 +21,7 @@ GATE, VERIFY = f"{T}/results/gate/test_check.py", f"{T}/results/test_verify.py"
 TOLD, PARTS = (f"{T}/results/gate/test_{name}.py" for name in ("report", "several_splits"))
 CONCLUSION, OF = f"{T}/leaderboard/test_conclusion.py", f"{T}/api/test_metric.py"
 TRACKS = f"{T}/leaderboard/test_tracks.py"
+WORKERS, PLACES = (f"{T}/benchmark/test_{name}.py" for name in ("workers", "places"))
 REGISTRY, PROVENANCE = (f"{T}/plugins/test_{name}.py" for name in ("registry", "provenance"))
 SESSION, NUMBERS = f"{T}/cli/test_session.py", f"{T}/cli/test_numbers.py"
 CALLS = f"{T}/calls"
@@ -221,6 +222,24 @@ def further(name):
     return (f"{FURTHER}::test_twelve_steps_give_the_weights_of_a_loop_by_hand[{name}]",)
 
 
+LAUNCH = (
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "if self.again and not worker.used and not busy:", "if self.again and not busy:", (f"{WORKERS}::test_a_run_whose_worker_died_is_tried_again_alone_when_all_else_is_done",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "self.again.append(_Again(self._try(spec), reason))", "self.queue.put(spec)", (f"{WORKERS}::test_a_run_that_ends_two_workers_has_failed_for_both_reasons",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "if before is None and not worker.predicted:", "if before is None:", (f"{WORKERS}::test_a_run_that_is_trained_is_not_trained_again",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", 'if message.event == "lost" and moved < MOVES:', 'if message.event == "lost":', (f"{WORKERS}::test_a_lost_machine_is_no_fault_of_a_run",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "    return told is not None and (told.spec.run_id, told.attempt) == (\n        task.spec.run_id,\n        task.attempt,\n    )", "    return told is not None and told.spec.run_id == task.spec.run_id", (f"{WORKERS}::test_what_comes_late_of_an_earlier_attempt_is_dropped",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "worker.until <= now:", "worker.until > now:", (f"{WORKERS}::test_a_run_that_takes_too_long_is_ended_and_no_other",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", '            self._fail(worker, held, "oom")', '            self._fail(worker, held, "failed")', (f"{WORKERS}::test_a_worker_over_its_memory_limit_is_ended",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "        if message.worker in self.gone:\n            return\n", "", (f"{WORKERS}::test_workers_that_are_ended_here_are_not_those_that_cannot_start",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "if not worker.spoiled and self.alone is None:", "if self.alone is None:", (f"{WORKERS}::test_a_spoiled_worker_is_left",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "            if self.stillborn >= STILLBORN:", "            if self.stillborn > 10**9:", (f"{WORKERS}::test_workers_that_die_before_they_are_ready_end_the_call",)),
+    Mutant("launchers", "harness/benchmark/listeners/events.py", "group = max(free, key=self._left)", "group = max(free, key=lambda one: len(self.waiting[one]))", (f"{WORKERS}::test_groups_go_out_by_their_work_and_stay_together",)),
+    Mutant("launchers", "harness/benchmark/listeners/events.py", "if group is None or group not in self.waiting:", "if True:", (f"{WORKERS}::test_groups_go_out_by_their_work_and_stay_together",)),
+    Mutant("launchers", "harness/benchmark/launch/places.py", "        if prepared.fingerprint != self.fingerprint:", "        if False:", (f"{PLACES}::test_other_data_are_no_data",)),
+    Mutant("launchers", "harness/benchmark/launch/places.py", "replace(prepared.images, record=self.record, external=external)", "replace(prepared.images, external=external)", (f"{PLACES}::test_images_that_do_not_lie_there_are_made_of_their_declaration",)),
+    Mutant("launchers", "harness/weights/__init__.py", "_sha256(path) == file.sha256", "True", (f"{PLACES}::test_weights_are_found_by_their_bytes",)),
+)  # fmt: skip
+
 ADAPTING = f"{T}/builtins/test_adapting_strategies.py"
 TRANSFORMERS = f"{T}/engine/test_transformers.py"
 
@@ -303,4 +322,5 @@ MUTANTS = (
     *RESULTS,
     *OUTSIDE,
     *NEWER,
+    *LAUNCH,
 )

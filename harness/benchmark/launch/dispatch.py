@@ -27,12 +27,14 @@ from harness.benchmark.launch.workers import LocalLauncher
 from harness.benchmark.listeners.events import Group, RunListener, RunObserver, RunQueue
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry
+from harness.results.claims import Claims
 from harness.utils import signs
-from harness.utils.text import duration
+from harness.utils.text import duration, plural
 
 GIB = 2**30
 # Assumed: as many workers as end one after another before they can take a run, no other will do better.
 STILLBORN = 3
+LOOK_AGAIN = 1.0  # seconds between two looks at what another call makes
 # Assumed: machines that may be taken away under a run before it is tried alone.
 MOVES = 3
 
@@ -43,18 +45,25 @@ def execute_runs(
     loaded: PluginRegistry,
     events: RunListener,
     means: Means | None = None,
+    share: Share | None = None,
 ) -> None:
     """Carry out all runs; every outcome reaches `events.run_end` as soon as it is there.
 
-    `means`: the workers that do it; None: this process.
+    Args:
+        specs: the runs.
+        setup: what they share.
+        loaded: plugins.
+        events: told of everything.
+        means: the workers that do it; None: this process.
+        share: with other calls on the same folder; None: there is nobody else.
 
     Raises:
         HarnessError: no worker can be had.
     """
     if means is None:
-        _in_process(specs, setup, loaded, events)
+        _in_process(specs, setup, loaded, events, share)
     else:
-        Dispatcher(specs, setup, events, means).work()
+        Dispatcher(specs, setup, events, means, share).work()
     free_memory(setup.device)  # other runs may follow
 
 
@@ -74,26 +83,83 @@ class Means:
     work: Mapping[str, float] = field(default_factory=dict)
 
 
+class Share:
+    """The runs of a call that another call on the same folder has in hand.
+
+    Args:
+        claims: of this call.
+        events: told of runs that are made elsewhere.
+        wait: until they are made, or their call has ended; else they are left to it.
+    """
+
+    def __init__(self, claims: Claims, events: RunListener, *, wait: bool) -> None:
+        self.claims, self.events, self.wait = claims, events, wait
+        self.elsewhere: list[RunSpec] = []
+
+    def take(self, spec: RunSpec) -> RunSpec | None:
+        """The run, if it is this call's to make; None: it is put aside."""
+        state = self.claims.take(spec)
+        if state == "mine":
+            return spec
+        if state == "theirs" and self.wait:
+            self.elsewhere.append(spec)
+        else:
+            self.events.run_elsewhere(spec, made=state == "made")
+        return None
+
+    def release(self, spec: RunSpec) -> None:
+        """A run has ended."""
+        self.claims.release(spec)
+
+    def wait_for_one(self) -> RunSpec | None:
+        """Wait for the runs put aside; returns one whose call has ended before it was made.
+
+        None: all are made.
+        """
+        with signs.describing(self._describe):
+            while self.elsewhere:
+                for spec in list(self.elsewhere):
+                    state = self.claims.take(spec)
+                    if state != "theirs":
+                        self.elsewhere.remove(spec)
+                    if state == "made":
+                        self.events.run_elsewhere(spec, made=True)
+                    if state == "mine":
+                        return spec
+                time.sleep(LOOK_AGAIN if self.elsewhere else 0)
+        return None
+
+    def _describe(self) -> str:
+        return f"waiting for {plural(len(self.elsewhere), 'run')} that another call makes"
+
+
 def _in_process(
     specs: Sequence[RunSpec],
     setup: WorkerSetup,
     loaded: PluginRegistry,
     events: RunListener,
+    share: Share | None,
 ) -> None:
     executor, spoiled = RunExecutor(setup, loaded), _Spoiled(events)
     with signs.doing("importing torch"):  # else it would be time of the first run
         isolation = executor.isolation
     try:
         waiting = list(specs)
-        while waiting and not spoiled.fresh:
-            spec = waiting.pop(0)
+        while (waiting or (share and share.elsewhere)) and not spoiled.fresh:
+            spec = waiting.pop(0) if waiting else None
+            if share is not None:
+                spec = share.take(spec) if spec else share.wait_for_one()
+            if spec is None:
+                continue
             events.run_start(spec)
             events.run_end(spec, executor.run(spec, RunObserver(spec, spoiled.receive)))
+            if share is not None:
+                share.release(spec)
     finally:
         isolation.leave()
-    if waiting:
+    if waiting or (share and share.elsewhere):
         launcher = LocalLauncher(setup.device, setup.threads)
-        Dispatcher(waiting, setup, events, Means(launcher)).work()
+        Dispatcher(waiting, setup, events, Means(launcher), share).work()
 
 
 class _Spoiled:
@@ -138,10 +204,16 @@ class Dispatcher:
     """Hands runs out to the workers of a launcher until all have an outcome."""
 
     def __init__(
-        self, specs: Sequence[RunSpec], setup: WorkerSetup, events: RunListener, means: Means
+        self,
+        specs: Sequence[RunSpec],
+        setup: WorkerSetup,
+        events: RunListener,
+        means: Means,
+        share: Share | None = None,
     ) -> None:
         self.setup, self.events, self.launcher, self.means = setup, events, means.launcher, means
-        self.queue = RunQueue(specs, means.work)
+        self.queue, self.share = RunQueue(specs, means.work), share
+        self.joined: set[Group] = set()  # groups that another call has open
         self.workers: dict[str, _Worker] = {}
         self.again: list[_Again] = []
         self.alone: _Again | None = None  # the one that is tried now
@@ -168,6 +240,10 @@ class Dispatcher:
     def _want(self) -> bool:
         """Have as many workers as there is work for; False: there is none left."""
         busy = sum(worker.task is not None for worker in self.workers.values())
+        if self.share is not None and not (busy or len(self.queue) or self.again):
+            left = self.share.wait_for_one()
+            if left is not None:
+                self.queue.put(left)
         wanted = min(self.means.jobs, busy + len(self.queue))
         if not wanted and self.again:
             wanted = 1  # for a run that is tried alone
@@ -208,6 +284,7 @@ class Dispatcher:
             worker.task, self.alone = None, None
         self.events.receive(spec, message.event, message.value)
         if message.event == "run_end":
+            self._release(spec)
             self._hand_out(message.worker)
 
     def _hand_out(self, name: str) -> None:
@@ -227,9 +304,12 @@ class Dispatcher:
         self.launcher.send(name, task)
 
     def _next(self, worker: _Worker) -> Task | None:
-        if len(self.queue):
+        while len(self.queue):
             others = [one.group for one in self.workers.values() if one is not worker]
-            return self._try(self.queue.take(worker.group, others))
+            spec = self.queue.take(worker.group, [*others, *self.joined])
+            if self.share is None or self.share.take(spec) is not None:
+                return self._try(spec)
+            self.joined.add(Group.of(spec))
         busy = any(one.task is not None for one in self.workers.values())
         if self.again and not worker.used and not busy:
             self.alone = self.again.pop(0)
@@ -278,6 +358,11 @@ class Dispatcher:
 
     def _record(self, spec: RunSpec, error: Exception, status: Unfinished) -> None:
         self.events.run_end(spec, Outcome(failed_run(self.setup, spec, error, status)))
+        self._release(spec)
+
+    def _release(self, spec: RunSpec) -> None:
+        if self.share is not None:
+            self.share.release(spec)
 
     # -- time ------------------------------------------------------------------------------
 

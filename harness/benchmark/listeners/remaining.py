@@ -58,6 +58,10 @@ class RemainingTime:
         self.waiting.pop(spec.run_id, None)
         self.active[spec.run_id] = _Active(spec, time.monotonic())
 
+    def drop(self, spec: RunSpec) -> None:
+        """A run is made elsewhere."""
+        self.waiting.pop(spec.run_id, None)
+
     def again(self, spec: RunSpec) -> None:
         """A run that had begun is to begin anew: what was done of it counts for nothing."""
         del self.active[spec.run_id]

@@ -47,6 +47,12 @@ from harness.utils import pulse, signs
     help="A folder with NAME.safetensors or NAME.pth, or none for random weights.",
 )
 @click.option(
+    "--starts",
+    metavar="NAMES",
+    help="Starting points to compare: none, imagenet, a folder in --weights, NAME=hf://ORG/NAME@REVISION/FILE "
+    "or NAME=FILE.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
@@ -170,6 +176,13 @@ from harness.utils import pulse, signs
     help="Train finished runs that kept no weights again, to predict further test sets.",
 )
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
+@click.option(
+    "--others",
+    type=click.Choice(["wait", "leave"]),
+    default="wait",
+    show_default=True,
+    help="Runs that another call on the folder has in hand: wait for them, or leave them to it.",
+)
 @click.option(
     "--break-lock",
     is_flag=True,
