@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 MANY = 1000  # as many tasks as SLURM takes in an array by default (MaxArraySize)
 
 
-@click.group()
+@click.group(
+    epilog="\b\nExample:\n  harness slurm submit demo --device cpu --shards 8 --out results/many"
+)
 def slurm() -> None:
     """Make a suite as an array job of SLURM, a shard a task."""
 
@@ -30,8 +32,8 @@ def slurm() -> None:
 @slurm.command(
     context_settings={"ignore_unknown_options": True},
     epilog="\b\nExample:\n"
-    "  harness slurm submit demo --device cpu --shards 8 --out results/many --partition short\n"
-    "  harness slurm submit demo --device cpu --shards 8 --out results/many --print",
+    "  harness slurm submit demo --device cpu --shards 8 --out many --time 90\n"
+    "  harness slurm submit demo --device cpu --shards 8 --out many --print",
 )
 @click.argument("call", nargs=-1, type=click.UNPROCESSED, metavar="SUITE [OPTIONS OF BENCH]...")
 @click.option("--shards", type=click.IntRange(1, MANY), required=True, help="Tasks of the array.")
@@ -71,7 +73,7 @@ def slurm() -> None:
 )
 @click.option(
     "--script",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="Send this script, one that --print wrote and you edited.",
 )
@@ -90,12 +92,7 @@ def submit(ctx: click.Context, /, call: tuple[str, ...], **given: Any) -> None: 
     from harness_slurm.job import send, send_local, submitit
 
     out: Path = given["out"]
-    if sum((given["shown"], given["local"], given["script"] is not None)) > 1:
-        raise UsageError("--print, --script and --local exclude each other")
-    if (out / "plan.json").exists():
-        raise UsageError(
-            f"--out {out} is a results folder; give a folder for the folders of shards"
-        )
+    _check(**given)
     submitit()
     words, args = _read_call(ctx, call, given)
     folder = out.resolve()
@@ -137,6 +134,17 @@ def submit(ctx: click.Context, /, call: tuple[str, ...], **given: Any) -> None: 
     _tell_next(out)
 
 
+def _check(*, out: Path, script: Path | None, shown: bool, local: bool, **_: object) -> None:
+    if sum((shown, local, script is not None)) > 1:
+        raise UsageError("--print, --script and --local exclude each other")
+    if (out / "plan.json").exists():
+        raise UsageError(
+            f"--out {out} is a results folder; give a folder for the folders of shards"
+        )
+    if script is not None and not script.is_file():
+        raise UsageError(f"--script {script}: there is no such file; --print writes one")
+
+
 def _sent(sent: Sent, shards: Shards, size: Size) -> str:
     tasks = sorted(sent.jobs.values())
     name = f"job {tasks[0].partition('_')[0]}" if sent.by == "slurm" else " ".join(tasks)
@@ -148,7 +156,7 @@ def _sent(sent: Sent, shards: Shards, size: Size) -> str:
 
 
 @slurm.command(epilog="\b\nExample:\n  harness slurm status results/many")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
     """Show the runs of each shard in FOLDER and the state of its task.
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness import Planned, UsageError
+from harness import UsageError
+
+if TYPE_CHECKING:
+    from harness import Planned
 
 SLACK = 2.0  # a node may be slower than the machine that planned (assumed); of memory, too
 LEAST, STEP = 10, 5  # minutes

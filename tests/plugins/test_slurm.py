@@ -199,6 +199,7 @@ def test_what_is_left_is_sent_again_and_nothing_that_waits_or_runs(submit, clust
         (("--mem", "8 G"), "--mem 8 G: give a whole number with K, M, G or T"),
         (("--sbatch", "array=0-3"), "are the script's own"),
         (("--print", "--local"), "exclude each other"),
+        (("--script", "none.sh"), "--script none.sh: there is no such file"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(submit, cluster, args, told):
