@@ -103,12 +103,23 @@ def make_plan(
     )
 
 
-def take_shard(plan: BenchPlan, work: Mapping[str, float], shard: tuple[int, int]) -> BenchPlan:
-    """Part I of N of a plan; `work`: as for `divide`."""
+def take_shard(plan: BenchPlan, part_of: Mapping[str, int], shard: tuple[int, int]) -> BenchPlan:
+    """Part I of N of a plan; `part_of`: run id -> number of its part."""
     part, parts = shard
-    found = divide(plan.asked, work, parts)
-    specs = tuple(spec for spec in plan.asked if found[spec.run_id] == part)
-    return replace(plan, specs=specs, shards={run: f"{n}/{parts}" for run, n in found.items()})
+    specs = tuple(spec for spec in plan.asked if part_of[spec.run_id] == part)
+    shards = {spec.run_id: f"{part_of[spec.run_id]}/{parts}" for spec in plan.asked}
+    return replace(plan, specs=specs, shards=shards)
+
+
+def named_shards(plan: BenchPlan, named: Mapping[str, str], parts: int) -> dict[str, int]:
+    """Run id -> number of its part, as lines `I/N` name it; empty: not of all runs, or of another N."""
+    found = {}
+    for spec in plan.asked:
+        part, _, whole = named.get(spec.run_id, "").partition("/")
+        if whole != str(parts):
+            return {}
+        found[spec.run_id] = int(part)
+    return found
 
 
 def divide(specs: Sequence[RunSpec], work: Mapping[str, float], parts: int) -> dict[str, int]:

@@ -101,7 +101,10 @@ def _carry_out(call: Call) -> BenchResult:
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
         plan = take_part(
-            make_plan(resolved, options, loaded, infos, weights, launcher), results, call
+            make_plan(resolved, options, loaded, infos, weights, launcher),
+            results,
+            store.plan(),
+            call,
         )
         lacking = _lacking(plan, store, options, say)
         _record(plan, store, say)
@@ -270,7 +273,7 @@ def _plan(call: Call) -> DryRun:
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights, launcher)
-    plan = take_part(plan, results, call)
+    plan = take_part(plan, results, store.plan(), call)
     external = plan_external(plan.specs, store, infos)
     missing = set(store.missing((one.run_id for one in plan.specs), retry_failed=True))
     todo = [one for one in plan.specs if one.run_id in missing]

@@ -101,6 +101,32 @@ def side_by_side(
     return jobs, planned_memory(needs, math.ceil(jobs / launcher.cards), free)
 
 
+FEATURES = 2 * GIB  # that a run holds at most on a CPU, as `harness.engine.evaluate` has it
+
+
+def host_memory(
+    specs: Sequence[RunSpec],
+    datasets: Mapping[str, DatasetInfo],
+    loaded: PluginRegistry,
+    jobs: int,
+) -> dict[tuple[str, str], int]:
+    """(dataset, backbone) -> bytes of main memory of so many runs side by side, as far as known.
+
+    Counted as for a card, which is more than the caller of a card holds itself; images once, for
+    all processes map the same file.
+    """
+    found = {}
+    for spec in specs:
+        cell = spec.dataset, spec.backbone
+        if cell in found or spec.dataset not in datasets:
+            continue
+        info = datasets[spec.dataset]
+        images = 3 * spec.seen.crop**2 * sum(info.counts.values())
+        (each,) = _needs([spec], datasets, loaded, 0)
+        found[cell] = jobs * (each + FEATURES) + images
+    return found
+
+
 def planned_memory(needs: Sequence[int], jobs: int, free: int) -> str:
     """The plan for a card's `free` bytes, in words; `needs`: bytes of a process, for each kind of run."""
     if not needs:

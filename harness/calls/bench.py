@@ -13,6 +13,7 @@ from harness.api.execution import Engine
 from harness.api.records import RunResult, RunSpec
 from harness.benchmark.preview.dry_run import describe_plan
 from harness.benchmark.preview.outlook import DryRun
+from harness.benchmark.preview.shares import PlannedShard, plan_shards
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, Compile, Others
 from harness.benchmark.run import dry_run as plan_benchmark
 from harness.benchmark.run import run_benchmark
@@ -156,6 +157,7 @@ class Planned:
     """A call that was planned and not carried out; as text it is what `--dry-run` prints."""
 
     _dry: DryRun
+    _plugins: PluginRegistry
 
     @property
     def folder(self) -> Path:
@@ -172,6 +174,16 @@ class Planned:
         """Those that are not there yet; failed ones are."""
         ids = self._dry.store.missing([spec.run_id for spec in self.runs])
         return tuple(spec for spec in self.runs if spec.run_id in set(ids))
+
+    def shards(self, parts: int) -> tuple[PlannedShard, ...]:
+        """The parts that `shard=(1, parts)` and so on make, each with its time and memory.
+
+        For a call without `shard` that has not begun: what is there already is not counted.
+
+        Raises:
+            UsageError: the number is not 1 or more.
+        """
+        return plan_shards(self._dry, arguments.whole("parts", parts, 1), self._plugins)
 
     def __str__(self) -> str:
         return describe_plan(self._dry)
@@ -191,7 +203,8 @@ def dry_run(**given: object) -> Planned:
     """
     asked = _read(given)
     with explaining(asked.plugins):
-        return Planned(plan_benchmark(asked.request, asked.options, asked.plugins, say))
+        dry = plan_benchmark(asked.request, asked.options, asked.plugins, say)
+    return Planned(dry, asked.plugins)
 
 
 class Asked(NamedTuple):

@@ -1,11 +1,20 @@
 """Shards of a plan: disjoint and complete, of about equal work, and few that share a group."""
 
+from dataclasses import replace
+
+import pytest
+from command import bench, runs
 from hypothesis import given
 from hypothesis import strategies as st
 from made import made_plan, made_planned, made_result, made_spec
+from places import TOY
 
+import harness
+from harness import UsageError
 from harness.benchmark.listeners.events import Group
-from harness.benchmark.plan import divide
+from harness.benchmark.plan import divide, named_shards
+from harness.benchmark.preview import outlook
+from harness.benchmark.preview.shares import plan_shards
 from harness.leaderboard import labels
 
 DATASETS = ("demo-xray", "demo-mri", "demo-histology")
@@ -84,3 +93,57 @@ def test_what_is_missing_is_told_by_shard():
     assert labels.unfinished_shards(plan, {run.run_id for run in runs}) == ()
     assert labels.unfinished_shards(made_plan(runs), set()) == ()
     assert labels.unfinished_shards(None, set()) == ()
+
+
+@pytest.mark.slow
+def test_a_call_that_is_made_again_keeps_the_shards_of_its_folder(tmp_path, monkeypatch):
+    args = ("--seeds", "0,1", "--shard")
+    bench(tmp_path / "first", *args, "1/2")
+    # As if finished runs had taught other work: now every run would be in the other shard.
+    monkeypatch.setattr(
+        outlook, "divide", lambda specs, work, parts: dict.fromkeys((s.run_id for s in specs), 2)
+    )
+    assert "0 runs made, 3 were there" in bench(tmp_path / "first", *args, "1/2").stdout
+    assert len(runs(tmp_path / "first")) == 3
+
+
+def test_shards_that_are_named_hold_for_their_number_and_all_runs_alone():
+    class Plan:
+        asked = product(datasets=DATASETS[:1], backbones=BACKBONES[:1], seeds=1)
+
+    first, second = (spec.run_id for spec in Plan.asked)
+    named = {first: "2/3", second: "1/3", "of-another-call": "3/3"}
+    assert named_shards(Plan, named, 3) == {first: 2, second: 1}
+    assert named_shards(Plan, named, 2) == {}
+    assert named_shards(Plan, {first: "2/3"}, 3) == {}
+    assert named_shards(Plan, {}, 3) == {}
+
+
+def test_a_plan_tells_its_shards_as_calls_cut_them():
+    asked = {"suite": "toy", "seeds": [0, 1], "plugins": [TOY], "device": "cpu", "jobs": 1}
+    planned = harness.dry_run(**asked)
+    shards = planned.shards(2)
+    assert [[one.run_id for one in shard.runs] for shard in shards] == [
+        [one.run_id for one in harness.dry_run(**asked, shard=(part, 2)).runs] for part in (1, 2)
+    ]
+    seconds = [shard.seconds for shard in planned.shards(6)]
+    (whole,) = planned.shards(1)
+    # Each has the start of a call of its own, four seconds and more.
+    assert max(seconds) < whole.seconds <= sum(seconds) - 5 * 4
+    # Two workers take the memory of each twice, and the images once: 48 of 8 px.
+    (twice,) = harness.dry_run(**{**asked, "jobs": 2}).shards(1)
+    assert twice.memory - whole.memory == whole.memory - 3 * 8 * 8 * 48
+    with pytest.raises(UsageError, match="parts"):
+        planned.shards(0)
+
+
+def test_a_shard_whose_work_cannot_be_foretold_has_no_time():
+    asked = {"suite": "toy", "plugins": [TOY], "device": "cpu", "jobs": 1}
+    planned = harness.dry_run(**asked)
+    dry = planned._dry
+    works = dict(list(dry.outlook.works.items())[1:])
+    less = replace(dry, outlook=replace(dry.outlook, works=works))
+    (whole,) = plan_shards(less, 1, planned._plugins)
+    assert whole.seconds is None
+    none = replace(less, plan=replace(dry.plan, datasets={}))
+    assert plan_shards(none, 1, planned._plugins)[0].memory is None

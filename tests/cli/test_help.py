@@ -32,7 +32,7 @@ def help_of(path):
 def test_every_command_is_looked_at():
     assert {("bench",), ("why",), ("data", "fetch"), ("plugins", "new")} < COMMANDS.keys()
     assert len(COMMANDS) > 17
-    assert GROUPS == [(), ("data",), ("plugins",)]
+    assert [one for one in GROUPS if one != ("slurm",)] == [(), ("data",), ("plugins",)]
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=" ".join)

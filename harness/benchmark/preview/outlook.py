@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from harness.api.records import RunResult, RunSpec, Suite
+from harness.api.records import Plan, RunResult, RunSpec, Suite
 from harness.benchmark.external import ExternalPlan
 from harness.benchmark.forecast.probe import On
 from harness.benchmark.forecast.reach import ASSUMED, Design, reach
@@ -23,7 +23,7 @@ from harness.benchmark.forecast.survey import (
 )
 from harness.benchmark.forecast.work import Networks, RunWork
 from harness.benchmark.launch.workers import carry_out_aside
-from harness.benchmark.plan import BenchPlan, take_shard
+from harness.benchmark.plan import BenchPlan, divide, named_shards, take_shard
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.trials import label_budgets
 from harness.data.requirements import Requirement
@@ -61,6 +61,7 @@ class Outlook:
         more: the same call with the fewest seeds that decide; None: it has them.
         spoiled: what plugins, asked for it, changed in this process for good: runs need another.
         here: runs are made on this machine, which can be tried.
+        paces: what `estimate` comes from.
     """
 
     works: Mapping[str, RunWork]
@@ -71,6 +72,7 @@ class Outlook:
     more: More | None
     spoiled: tuple[str, ...] = ()
     here: bool = True
+    paces: Paces = field(default_factory=lambda: Paces([]))
 
     def lines(self) -> list[str]:
         """Lines that a person reads of it; nothing where no run is to be made."""
@@ -174,19 +176,28 @@ def look_ahead(
         more=_more(plan, design, found, call) if design else None,
         spoiled=spoiled,
         here=plan.here,
+        paces=paces,
     )
 
 
-def take_part(plan: BenchPlan, results: Sequence[RunResult], call: Call) -> BenchPlan:
-    """The plan of `--shard`, by the work of all runs; without the option the plan as it is."""
+def take_part(plan: BenchPlan, results: Sequence[RunResult], before: Plan, call: Call) -> BenchPlan:
+    """The plan of `--shard`, by the work of all runs; without the option the plan as it is.
+
+    Where the folder's plan, `before`, names the shard of every run, that stands: a call that is made again
+    goes on with its own runs, whatever finished ones have taught about their work.
+    """
     shard = call.request.shard
     if shard is None:
         return plan
+    named = {line.run_id: line.shard for line in before.runs if line.shard}
+    if cut := named_shards(plan, named, shard[1]):
+        return take_shard(plan, cut, shard)
     on = On(plan.device, call.options.threads, call.options.engine)
     known = [spec for spec in plan.asked if spec.dataset in plan.datasets]
     question = Question(known, plan.datasets, Networks(results), on)
     works = _ask(question, plan, call).works if known else {}
-    return take_shard(plan, {run: work.total for run, work in works.items()}, shard)
+    total = {run: work.total for run, work in works.items()}
+    return take_shard(plan, divide(plan.asked, total, shard[1]), shard)
 
 
 def _ask(question: Question, plan: BenchPlan, call: Call) -> Answer:
