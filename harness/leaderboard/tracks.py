@@ -244,7 +244,7 @@ class _Sorter:
         self.tracks: dict[TrackKey, TrackRuns] = {}
         self.keys: dict[tuple[str, bool], TrackKey] = {}
         self.duplicates = 0
-        self._digests: dict[str, str] = {}  # of protocols, of which there are few
+        self._digests: dict[Protocol, str] = {}  # of protocols, of which there are few
 
     def place(self, run: RunResult, call: int) -> None:
         """Put a run into the track of plain runs."""
@@ -297,11 +297,10 @@ class _Sorter:
         return track
 
     def _track_key(self, spec: RunSpec, *, tuned: bool) -> TrackKey:
-        anywhere = spec.protocol.model_copy(update={"split_seed": 0})
-        text = anywhere.model_dump_json()
-        protocol = self._digests.get(text)
+        protocol = self._digests.get(spec.protocol)
         if protocol is None:
-            protocol = self._digests[text] = digest(anywhere)
+            anywhere = spec.protocol.model_copy(update={"split_seed": 0})
+            protocol = self._digests[spec.protocol] = digest(anywhere)
         return TrackKey(
             protocol,
             spec.limit,
