@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -72,16 +73,20 @@ class Extended(Record):
 
     def _left_out(self) -> list[str]:
         return [
-            name
-            for name in self._later
-            if getattr(self, name)
-            == type(self).model_fields[name].get_default(call_default_factory=True)
+            name for name, default in _defaults(type(self)) if getattr(self, name) == default
         ]
 
     def written_fields(self) -> list[str]:
         """The names of the fields that are written."""
         left_out = self._left_out()
         return [name for name in type(self).model_fields if name not in left_out]
+
+
+@lru_cache
+def _defaults(model: type[Extended]) -> list[tuple[str, Any]]:
+    """The later fields of a record with their defaults: asked for with every record written."""
+    fields = model.model_fields
+    return [(one, fields[one].get_default(call_default_factory=True)) for one in model._later]
 
 
 def canonical(value: BaseModel | Mapping[str, Json]) -> str:

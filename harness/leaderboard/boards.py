@@ -156,7 +156,8 @@ def chosen_runs(store: Store, loaded: PluginRegistry) -> frozenset[str]:
         UsageError: its suites choose by several metrics.
     """
     plan = store.plan()
-    found = sort_runs([*store.results(), *store.failures()], plan, _selection(plan, loaded, None))
+    selection = _selection(plan, loaded, None) or Selection(build.METRIC)
+    found = sort_runs(store.outlines(Outlines(None, selection.metric)), plan, selection)
     return frozenset(
         run.run_id
         for track in found.tracks

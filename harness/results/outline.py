@@ -58,7 +58,10 @@ PARTS: dict[str, TypeAdapter[Any]] = {
 EMPTY: dict[str, Any] = {"plugins": {}, "external": {}, "phases": ()} | dict.fromkeys(
     ("data", "weights", "environment", "error")
 )
+FILE = PredictionsRecord(file="", sha256="")
 COST, SECONDS = Cost(), CostFigures()
+for _empty in (COST, SECONDS):
+    _empty.__dict__.clear()  # a field that is left out is not there, and its place is saved
 
 
 class Outlines:
@@ -150,7 +153,9 @@ class Outlines:
         return self._held[key]
 
     def _file(self, raw: Json) -> PredictionsRecord | None:
-        return PredictionsRecord(**raw) if self._predictions and raw else None
+        if not self._predictions or raw is None:
+            return None
+        return copy(FILE, file=_is(str, raw["file"]), sha256=_is(str, raw["sha256"]))
 
 
 def _figure(
@@ -176,6 +181,7 @@ def _last(history: Sequence[Json]) -> tuple[EpochRecord, ...]:
 
 
 def _cost(raw: Mapping[str, Json]) -> Cost:
+    """What rows add up; to ask for any other field is an error."""
     return copy(
         COST,
         alone=copy(SECONDS, total=float(raw["alone"]["total"])),
