@@ -202,6 +202,16 @@ def harness_execute(spec, resources):
         return None  # not mine: the next plugin is asked, the local engine last
     raise NotImplementedError("train with resources.images, resources.start, resources.strategy")
 """,
+    "harness_launch": """\
+from harness import hookimpl
+
+
+@hookimpl
+def harness_launch(setup):
+    if setup.name != "my-cluster":
+        return None  # not mine: `local` is last
+    raise NotImplementedError("a harness.Launcher: see launchers.md")
+""",
     "harness_render": """\
 from harness import hookimpl
 

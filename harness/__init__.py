@@ -18,6 +18,7 @@ from harness.api.execution import (
     StartingPoint,
 )
 from harness.api.hooks import API_VERSION, hookimpl
+from harness.api.launcher import Launcher, LaunchSetup, Message, Task, Work, Worker
 from harness.api.leaderboard import Leaderboard
 from harness.api.metric import Metric
 from harness.api.records import (
@@ -136,8 +137,11 @@ __all__ = [
     "HubDataset",
     "ImageSet",
     "Interpolate",
+    "LaunchSetup",
+    "Launcher",
     "Leaderboard",
     "LocalDataset",
+    "Message",
     "Metric",
     "MetricValue",
     "ModelView",
@@ -174,6 +178,7 @@ __all__ = [
     "StoreError",
     "Strategy",
     "Suite",
+    "Task",
     "TrackedRun",
     "Tracker",
     "TrainingError",
@@ -184,6 +189,8 @@ __all__ = [
     "Weights",
     "WeightsError",
     "WeightsRecord",
+    "Work",
+    "Worker",
     "audit",
     "bench",
     "check",

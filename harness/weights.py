@@ -9,11 +9,12 @@ network), 'none' starts from random weights, and a folder is looked through for 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from harness.api.records import WeightsRecord
 from harness.checkpoints import find_network, read_content
 from harness.errors import WeightsError
 from harness.utils import files, locks
+from harness.utils.parallel import machine_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,6 +108,25 @@ def availability(
     problem = _obstacle(backbone, place, offline=offline)
     size = 0 if problem else int(place.megabytes * 2**20)
     return Availability(ready=False, download=size, problem=problem)
+
+
+def found_again(backbone: Backbone, file: WeightsFile) -> WeightsFile:
+    """The same bytes on the machine that this runs on: where they lay, or where they are declared.
+
+    Raises:
+        WeightsError: neither place has them.
+    """
+    places = [file.path]
+    with contextlib.suppress(WeightsError):
+        places.append(_default(backbone).path)
+    for path in places:
+        if path.is_file() and _sha256(path) == file.sha256:
+            return replace(file, path=path)
+    here = " nor ".join(str(path) for path in dict.fromkeys(places))
+    raise WeightsError(
+        f"the weights of {backbone.name} (sha256 {file.sha256[:12]}...) are not on {machine_name()}: "
+        f"looked for {here}. Put the file there, or share its folder with that machine."
+    )
 
 
 def load_weights(backbone: Backbone, classes: int, file: WeightsFile) -> StartingPoint:

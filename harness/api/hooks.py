@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harness.api.backbone import Backbone
     from harness.api.dataset import Dataset
     from harness.api.execution import Outcome, Resources
+    from harness.api.launcher import Launcher, LaunchSetup
     from harness.api.leaderboard import Leaderboard
     from harness.api.metric import Metric
     from harness.api.records import EpochRecord, RunResult, RunSpec, Suite
@@ -74,13 +75,22 @@ def harness_execute(spec: RunSpec, resources: Resources) -> Outcome | None:
 
 
 @hookspec(firstresult=True)
+def harness_launch(setup: LaunchSetup) -> Launcher | None:
+    """Give the launcher of a name (`setup.name`); None for a name that is not yours.
+
+    A launcher starts workers and brings runs to them: see docs/launchers.md.  `local`, processes of
+    this machine, comes with the harness.
+    """
+
+
+@hookspec(firstresult=True)
 def harness_render(board: Leaderboard, format: str) -> str | None:  # noqa: A002 - the word users know
     """Write a leaderboard in a further format; None for a format that is not yours."""
 
 
 @hookspec
 def harness_run_start(spec: RunSpec) -> None:
-    """A run begins."""
+    """A run begins; once more where its worker ended and it is tried again."""
 
 
 @hookspec

@@ -647,9 +647,10 @@ class PlannedRun(Extended):
         trial: number of the trial that it is, 0 for the untuned one; None: it is no trial.
         tuned: settings that trials of its strategy differ in.
         call: the number of the call that asked for it first, of those that added to the plan.
+        shard: the part of the plan that it is in, as I/N; '': the call was no shard.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "tuned", "call")
+    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "tuned", "call", "shard")
 
     run_id: str
     dataset: str
@@ -668,6 +669,7 @@ class PlannedRun(Extended):
     trial: int | None = None
     tuned: tuple[str, ...] = ()
     call: int = 0
+    shard: str = ""
 
     @classmethod
     def of(
@@ -696,7 +698,7 @@ class PlannedRun(Extended):
     @property
     def key(self) -> str:
         """Identity of what was asked for, without the code and data that answered it."""
-        return digest(self.model_dump(mode="json", exclude={"run_id", "call"}))[:16]
+        return digest(self.model_dump(mode="json", exclude={"run_id", "call", "shard"}))[:16]
 
 
 class Plan(Extended):

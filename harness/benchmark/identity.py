@@ -38,7 +38,7 @@ def run_specs(
 ) -> PlannedSpecs:
     """Every run of the product, one (dataset, backbone, division) after another, with its trial.
 
-    `--shard` keeps its share.  Where data or weights are not here, as in a dry run, the identity is
+    Where data or weights are not here, as in a dry run, the identity is
     provisional.
     """
     suite, request = resolved.suite, resolved.request
@@ -91,9 +91,8 @@ def run_specs(
                     mirrored=MIRROR in protocol.augment and resolved.datasets[dataset].mirrors,
                     preprocessing=own[backbone],
                 )
-                if request.shard is None or _falls(spec, request.shard):
-                    found.append(spec)
-                    planned[spec.run_id] = trial
+                found.append(spec)
+                planned[spec.run_id] = trial
     return PlannedSpecs(tuple(found), planned)
 
 
@@ -104,11 +103,6 @@ def divisions(suite: Suite) -> dict[Division, list[int]]:
         for seed, split in seed_pairs(suite):
             found.setdefault(Division(split, labels), []).append(seed)
     return found
-
-
-def _falls(spec: RunSpec, shard: tuple[int, int]) -> bool:
-    part, parts = shard
-    return int(spec.run_id, 16) % parts == part - 1
 
 
 def code_names(spec: RunSpec) -> dict[str, str]:

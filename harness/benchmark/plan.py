@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
+from harness.api.launcher import Launcher
 from harness.api.records import NumericMode, Plan, PlannedRun, RunSpec
 from harness.benchmark.identity import run_specs
+from harness.benchmark.listeners.events import Group
 from harness.benchmark.numerics import numeric_mode
 from harness.benchmark.request import BenchOptions
 from harness.benchmark.sizing import side_by_side
@@ -22,12 +25,16 @@ class BenchPlan:
     """Every run that was asked for, and how it is computed.
 
     Attributes:
+        specs: the runs of this call.
+        asked: those of the whole suite, of which the call may be a shard.
+        shards: run id -> the shard that it is in, as I/N; empty: the call is no shard.
         trials: run id -> the trial that it is.
         datasets: what is known of the datasets that are here.
         weights: the weights files that are here; None: random weights.
         numeric: (dataset, backbone) -> how numbers are computed.
         jobs: runs side by side.
         memory: what is planned of a card's memory, in words.
+        here: runs are made on this machine, whose device can be tried.
     """
 
     resolved: ResolvedSuite
@@ -39,15 +46,19 @@ class BenchPlan:
     device: str
     jobs: int
     memory: str
+    here: bool = True
+    asked: tuple[RunSpec, ...] = ()
+    shards: Mapping[str, str] = field(default_factory=dict)
 
     def record(self) -> Plan:
         """The plan as it is stored: a form that adds up over calls."""
         suite, datasets = self.resolved.suite, self.resolved.datasets
         runs = []
-        for spec in self.specs:
+        for spec in self.asked:
             trial = self.trials[spec.run_id]
             modality = datasets[spec.dataset].modality
-            runs.append(PlannedRun.of(spec, modality, trial.number, trial.tuned))
+            line = PlannedRun.of(spec, modality, trial.number, trial.tuned)
+            runs.append(line.model_copy(update={"shard": self.shards.get(spec.run_id, "")}))
         return Plan(suites={suite.name: suite}, runs=tuple(runs))
 
 
@@ -57,6 +68,7 @@ def make_plan(
     loaded: PluginRegistry,
     datasets: Mapping[str, DatasetInfo],
     weights: Mapping[str, WeightsFile | None],
+    launcher: Launcher,
 ) -> BenchPlan:
     """Plan every run of a suite.
 
@@ -75,7 +87,49 @@ def make_plan(
                 images,
             )
     runs = run_specs(resolved, loaded, numeric, datasets, weights)
-    jobs, memory = side_by_side(runs.specs, datasets, loaded, options)
+    jobs, memory = side_by_side(runs.specs, datasets, loaded, options, launcher)
     return BenchPlan(
-        resolved, runs.specs, runs.trials, datasets, weights, numeric, options.device, jobs, memory
+        resolved=resolved,
+        specs=runs.specs,
+        trials=runs.trials,
+        datasets=datasets,
+        weights=weights,
+        numeric=numeric,
+        device=options.device,
+        jobs=jobs,
+        memory=memory,
+        here=launcher.here,
+        asked=runs.specs,
     )
+
+
+def take_shard(plan: BenchPlan, work: Mapping[str, float], shard: tuple[int, int]) -> BenchPlan:
+    """Part I of N of a plan; `work`: as for `divide`."""
+    part, parts = shard
+    found = divide(plan.asked, work, parts)
+    specs = tuple(spec for spec in plan.asked if found[spec.run_id] == part)
+    return replace(plan, specs=specs, shards={run: f"{n}/{parts}" for run, n in found.items()})
+
+
+def divide(specs: Sequence[RunSpec], work: Mapping[str, float], parts: int) -> dict[str, int]:
+    """Run id -> number of its part, from 1 on: parts of about equal work, and few of any group.
+
+    Runs are put in the order of their groups and cut where the work says, so that N parts open at
+    most N - 1 groups more than there are.  Whoever cuts the same plan cuts it alike.
+
+    Args:
+        specs: the runs of a plan.
+        work: run id -> operations; a run that cannot be counted is taken for one of the others.
+        parts: how many; some are empty where there are more of them than runs.
+    """
+    groups: dict[Group, list[RunSpec]] = {}
+    for spec in specs:
+        groups.setdefault(Group.of(spec), []).append(spec)
+    ordered = [spec for group in groups.values() for spec in group]
+    typical = (fmean(work.values()) if work else 0.0) or 1.0
+    sizes = [work.get(spec.run_id, typical) or typical for spec in ordered]
+    whole, done, found = sum(sizes), 0.0, {}
+    for spec, size in zip(ordered, sizes, strict=True):
+        found[spec.run_id] = min(parts, 1 + int((done + size / 2) / whole * parts))
+        done += size
+    return found

@@ -71,12 +71,6 @@ class Profile:
     def run_start(self, spec: RunSpec) -> None:
         self._began[spec.run_id] = time.perf_counter()
 
-    def ready(self, spec: RunSpec) -> None:
-        """A worker has started and has this run in hand: what passed so far is not the run's."""
-        now = time.perf_counter()
-        self.starting.append(now - self._began[spec.run_id])
-        self._began[spec.run_id] = now
-
     def run_end(self, spec: RunSpec) -> None:
         self.runs[spec.run_id] = time.perf_counter() - self._began.pop(spec.run_id)
 

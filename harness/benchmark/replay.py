@@ -12,9 +12,9 @@ from harness import weights
 from harness.api.dataset import Access, Dataset
 from harness.api.execution import ENGINE_VERSION, Engine, Outcome, Predictions
 from harness.api.records import MetricValue, RunResult, RunSpec, canonical
-from harness.benchmark import workers
-from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.launch.dispatch import execute_runs
+from harness.benchmark.launch.executor import WorkerSetup
 from harness.benchmark.listeners.events import Group, RunListener
 from harness.benchmark.suite import with_folders
 from harness.data import preparation
@@ -190,7 +190,7 @@ class _Runner:
             other: Engine = "reference" if setup.engine == "fast" else "fast"
             setup = replace(setup, engine=other, threads=setup.threads + 1)
         kept = _Kept()
-        workers.execute_runs([spec], setup, self.loaded, kept, jobs=1)
+        execute_runs([spec], setup, self.loaded, kept)
         if kept.outcome is None:
             raise HarnessError("nothing carried it out")
         return kept.outcome

@@ -13,6 +13,7 @@ from harness.api.records import RunResult, RunSpec
 from harness.benchmark.profile import Profile
 
 Compile = Literal["auto", "graph", "compile"]
+Others = Literal["wait", "leave"]  # for a run that another call has in hand
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,13 @@ class BenchOptions:
 
     Attributes:
         out: the results folder; None: results/<suite>, or results/<names> of images of one's own.
-        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        jobs: processes side by side; None: chosen here.
+        device: 'auto', 'cpu', 'cuda' (all cards that are visible) or 'cuda:N'.
+        jobs: workers side by side; None: chosen here.
+        launcher: the name of what starts the workers.
+        ray_address: where a cluster of the launcher `ray` runs; None: one is started here.
+        in_process: runs are made in this process, one after another, and nothing can end one.
+        timeout: seconds that a run may take; None: any.
+        memory_limit: GiB that a worker may hold for itself; None: as much as there is.
         threads: torch threads of each on a CPU.  Sums over threads round differently, so the
             default is one whatever `jobs` is: the same spec gives the same bits.
         engine: 'reference' carries every step out plainly, for comparison with the fast path.
@@ -63,11 +69,17 @@ class BenchOptions:
     device: str = "auto"
     jobs: int | None = None
     threads: int = 1
+    launcher: str = "local"
+    ray_address: str | None = None
+    in_process: bool = False
+    timeout: float | None = None
+    memory_limit: float | None = None
     engine: Engine = "fast"
     compile: Compile = "auto"
     deterministic: bool = False
     retry_failed: bool = False
     break_lock: bool = False
+    others: Others = "wait"
     save_weights: bool = False
     retrain_for_external: bool = False
     track: tuple[str, ...] = ()
@@ -86,6 +98,7 @@ class BenchResult:
         without_weights: finished runs it asked for whose weights should be kept and are not there.
         without_external: those that lack a further test set, and why.
         extended: runs that were there and got one.
+        left: runs left to another call that has them in hand.
     """
 
     board: Leaderboard
@@ -98,3 +111,4 @@ class BenchResult:
     without_weights: list[RunResult] = field(default_factory=list)
     without_external: list[tuple[RunSpec, str]] = field(default_factory=list)
     extended: int = 0
+    left: int = 0

@@ -7,32 +7,35 @@ as that is possible without fetching, decoding or writing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from harness.api.dataset import SPLITS, Access, Dataset
 from harness.api.execution import ExternalImages
+from harness.api.launcher import Launcher
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
-from harness.benchmark.executor import WorkerSetup
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
 from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
+from harness.benchmark.launch.dispatch import GIB, Means, Share, execute_runs
+from harness.benchmark.launch.executor import WorkerSetup
+from harness.benchmark.launch.means import find_launcher
+from harness.benchmark.launch.places import Declaration, ImagesPlace
 from harness.benchmark.listeners.events import Group
 from harness.benchmark.listeners.progress import ProgressReporter
 from harness.benchmark.listeners.remaining import RemainingTime
 from harness.benchmark.numerics import check_compiling, settle_precision
 from harness.benchmark.plan import BenchPlan, make_plan
-from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead
+from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead, take_part
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult
-from harness.benchmark.sizing import choose_device, several
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
-from harness.benchmark.workers import begin_imports, execute_runs
 from harness.data.division.split import Division
 from harness.data.external import PreparedExternal
 from harness.data.images import PixelForm
@@ -50,6 +53,7 @@ from harness.leaderboard.questions import describe_change
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
+from harness.results.claims import Claims
 from harness.results.store import Store, extended
 from harness.utils import files, locks, pulse, signs
 from harness.weights import WeightsFile
@@ -81,30 +85,33 @@ def _carry_out(call: Call) -> BenchResult:
     request, options, loaded, say = call.request, call.options, call.loaded, call.say
     profile = Profile()
     with profile.measure("prepare"):
-        options = replace(options, device=choose_device(options.device))
-        resolved, options = _resolved(request, options, loaded)
+        launcher = find_launcher(options, loaded)
+        resolved, options = _resolved(request, options, loaded, launcher)
         store = _store(resolved, options)
     with profile.measure("prepare"), files.unmade_on_error(store.folder / "weights", locks.LOCK):
         tracking = Tracking(options.track, loaded, store.folder, offline=options.access.offline)
         _take_lock(store, options, say)
-        _begin_imports(store, options)
+        _begin_imports(store, options, launcher)
         weights_folder = _weights_folder(store, options)
         weights = _required(resolved, options.access, loaded, say)
         results = store.results()
-        datasets = _prepare(resolved, options, loaded, weights, store, say)
+        datasets = _prepare(Resolved(resolved, options, loaded, launcher), weights, store, say)
         infos = {name: dataset.info for name, dataset in datasets.items()}
         resolved = _settled(resolved, store, options, say)
-        plan = make_plan(resolved, options, loaded, infos, weights)
+        plan = take_part(
+            make_plan(resolved, options, loaded, infos, weights, launcher), results, call
+        )
         lacking = _lacking(plan, store, options, say)
         _record(plan, store, say)
         ids = [spec.run_id for spec in plan.specs]
         missing = set(store.missing(ids, retry_failed=options.retry_failed))
         todo = [spec for spec in plan.specs if spec.run_id in missing]
-        complete_runs(store, [one for one in plan.specs if one.run_id not in missing], loaded, say)
         again = lacking.again(retrain=options.retrain_for_external)
-        setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
+        claims = Claims(store, {*again, *filter(store.has_failed, missing)})
+        _complete(store, plan, missing, claims, call)
+        setup = _setup(Shared(plan, store, options, loaded, launcher), datasets, lacking.weights)
         outlook = _tell_outlook(plan, todo, results, call)
-    with profile.measure("runs"), _kept_if_interrupted(store, ids):
+    with profile.measure("runs"), _kept_if_interrupted(store, ids), claims:
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
         keeper = OutcomeKeeper(store, decoding, say, weights_folder, external=further)
@@ -114,34 +121,58 @@ def _carry_out(call: Call) -> BenchResult:
             with ProgressReporter(
                 loaded, specs, keeper.keep, remaining, profile=profile, tracking=tracking
             ) as reporter:
-                execute_runs(specs, setup, loaded, reporter, plan.jobs, aside=bool(outlook.spoiled))
+                means = _means(launcher, plan, options, outlook)
+                share = Share(claims, reporter, wait=options.others == "wait")
+                execute_runs(specs, setup, loaded, reporter, means, share)
 
         def decode_again(name: str) -> None:
             nonlocal setup
             datasets[name] = _prepare_one(resolved, options, say, resolved.datasets[name])
             decoding.add(name, datasets[name].seconds)
-            setup = _setup(plan, datasets, store, options, loaded, lacking.weights)
+            setup = _setup(
+                Shared(plan, store, options, loaded, launcher), datasets, lacking.weights
+            )
 
         carried = [*todo, *(spec for spec in plan.specs if spec.run_id in again)]
         keeper.carry_out(carried, datasets, execute, decode_again)
     with profile.measure("board"), _kept_if_interrupted(store, ids):
         board = refresh_board(store, loaded)
-    asked = frozenset(ids)
+    asked, made = frozenset(ids), keeper.kept & missing
+    left = set(store.missing(ids)) if made < missing else set()
     failed = [run for run in store.failures() if run.run_id in asked]
-    lost = without_weights(store, asked, weights_folder)
     without = lacking.left(plan_external(plan.specs, store, infos), further.without)
     return BenchResult(
         board,
         store.folder,
-        len(todo),
-        len(ids) - len(todo),
+        len(made),
+        len(asked) - len(made) - len(left),
         failed,
         asked,
         profile,
-        lost,
+        without_weights(store, asked, weights_folder),
         without,
         further.added,
+        len(left),
     )
+
+
+def _complete(
+    store: Store, plan: BenchPlan, missing: Collection[str], claims: Claims, call: Call
+) -> None:
+    """Compute figures of finished runs that lack them, unless another call has them in hand."""
+    in_hand = {run for other in claims.others() for run in other.runs}
+    done = [one for one in plan.specs if one.run_id not in missing and one.run_id not in in_hand]
+    complete_runs(store, done, call.loaded, call.say)
+
+
+def _means(
+    launcher: Launcher, plan: BenchPlan, options: BenchOptions, outlook: Outlook
+) -> Means | None:
+    """The workers that carry runs out; None: this process does."""
+    if options.in_process and not outlook.spoiled:
+        return None
+    work = {run: one.total for run, one in outlook.works.items()}
+    return Means(launcher, plan.jobs, options.timeout, work)
 
 
 def _remaining(
@@ -209,9 +240,9 @@ def dry_run(
 
 def _plan(call: Call) -> DryRun:
     request, options, loaded = call.request, call.options, call.loaded
-    options = replace(options, device=choose_device(options.device))
+    launcher = find_launcher(options, loaded, live=False)
     check_trackers(options.track, loaded)
-    resolved, options = _resolved(request, options, loaded)
+    resolved, options = _resolved(request, options, loaded, launcher)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]
     needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
@@ -227,7 +258,8 @@ def _plan(call: Call) -> DryRun:
     weights = find_weights(ready, resolved.weights, access)
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
-    plan = make_plan(resolved, options, loaded, infos, weights)
+    plan = make_plan(resolved, options, loaded, infos, weights, launcher)
+    plan = take_part(plan, results, call)
     external = plan_external(plan.specs, store, infos)
     missing = set(store.missing((one.run_id for one in plan.specs), retry_failed=True))
     todo = [one for one in plan.specs if one.run_id in missing]
@@ -236,9 +268,10 @@ def _plan(call: Call) -> DryRun:
 
 
 def _resolved(
-    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry
+    request: BenchRequest, options: BenchOptions, loaded: PluginRegistry, launcher: Launcher
 ) -> tuple[ResolvedSuite, BenchOptions]:
-    """The suite that was asked for, and the options with the splits that files give its datasets."""
+    """The suite that was asked for, and the options with its device and the splits of files."""
+    options = replace(options, device=launcher.device)
     check_compiling(options)
     resolved = resolve_suite(request, loaded)
     return resolved, replace(options, access=replace(options.access, splits=resolved.split_files))
@@ -333,10 +366,10 @@ def _record(plan: BenchPlan, store: Store, say: Say) -> None:
     store.extend_plan(asked)
 
 
-def _begin_imports(store: Store, options: BenchOptions) -> None:
+def _begin_imports(store: Store, options: BenchOptions, launcher: Launcher) -> None:
     """Let workers begin to import while data are prepared, unless most may be done already."""
-    if several(options) and not store.plan().runs:
-        begin_imports(options.device, options.threads)
+    if not options.in_process and not store.plan().runs:
+        launcher.prepare()
 
 
 def _settled(
@@ -383,42 +416,44 @@ def _weights_folder(store: Store, options: BenchOptions) -> Path | None:
     return folder
 
 
+class Resolved(NamedTuple):
+    """A call whose suite and launcher are found."""
+
+    resolved: ResolvedSuite
+    options: BenchOptions
+    loaded: PluginRegistry
+    launcher: Launcher
+
+
 def _survey_undecoded(
-    resolved: ResolvedSuite,
-    options: BenchOptions,
-    loaded: PluginRegistry,
-    weights: Mapping[str, WeightsFile | None],
-    store: Store,
+    call: Resolved, weights: Mapping[str, WeightsFile | None], store: Store
 ) -> dict[str, DatasetInfo]:
     """The datasets as they are known before an image is decoded, held against the plan.
 
     A call that is refused here has written nothing.  What only the images tell (bad files, near
     duplicates) may still end it later.
     """
+    resolved, options, loaded, launcher = call
     infos = {
         name: _survey(dataset, resolved, options.access, timed=False)
         for name, dataset in resolved.datasets.items()
     }
     if resolved.request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
-    plan_external(make_plan(resolved, options, loaded, infos, weights).specs, store, infos)
+    plan = make_plan(resolved, options, loaded, infos, weights, launcher)
+    plan_external(plan.specs, store, infos)
     return infos
 
 
 def _prepare(
-    resolved: ResolvedSuite,
-    options: BenchOptions,
-    loaded: PluginRegistry,
-    weights: Mapping[str, WeightsFile | None],
-    store: Store,
-    say: Say,
+    call: Resolved, weights: Mapping[str, WeightsFile | None], store: Store, say: Say
 ) -> dict[str, PreparedDataset]:
     """Read and split every dataset; then, unless the call is refused, decode them."""
     with reading_once():
-        known = _survey_undecoded(resolved, options, loaded, weights, store)
+        known = _survey_undecoded(call, weights, store)
         prepared = {
-            name: _prepare_one(resolved, options, say, dataset)
-            for name, dataset in resolved.datasets.items()
+            name: _prepare_one(call.resolved, call.options, say, dataset)
+            for name, dataset in call.resolved.datasets.items()
         }
     # That they were read for the plan is part of what making them ready took.
     return {
@@ -455,24 +490,26 @@ def _prepare_one(
     return replace(prepared, seconds=spent, aside=aside, forms=formed)
 
 
+class Shared(NamedTuple):
+    """What a call has made ready for its runs, but for their data."""
+
+    plan: BenchPlan
+    store: Store
+    options: BenchOptions
+    loaded: PluginRegistry
+    launcher: Launcher
+
+
 def _setup(
-    plan: BenchPlan,
-    datasets: Mapping[str, PreparedDataset],
-    store: Store,
-    options: BenchOptions,
-    loaded: PluginRegistry,
-    from_weights: Mapping[str, Path],
+    shared: Shared, datasets: Mapping[str, PreparedDataset], from_weights: Mapping[str, Path]
 ) -> WorkerSetup:
     """Write the splits, and gather what every run shares."""
-    images = {}
-    protocol = plan.resolved.suite.protocol
-    for name, division, form in {Group.of(spec).images: None for spec in plan.specs}:
-        divided = datasets[name].formed(form).divided(division)
-        stem = name if division.split == protocol.split_seed else f"{name}.{division.split}"
-        file = store.write_split(stem, divided.splits.model_dump_json(indent=1))
-        record = divided.images.record.model_copy(update={"split_file": f"splits/{file}"})
-        external = {each: _kept_split(one, store) for each, one in divided.external.items()}
-        images[name, division, form] = replace(divided.images, record=record, external=external)
+    plan, store, options, loaded, launcher = shared
+    images = {
+        key: _place(shared, datasets[key[0]], *key[1:])
+        for key in dict.fromkeys(Group.of(spec).images for spec in plan.specs)
+    }
+    limit = options.memory_limit
     return WorkerSetup(
         suite=plan.resolved.suite.name,
         images=images,
@@ -483,11 +520,38 @@ def _setup(
         from_weights=from_weights,
         plugins=loaded.args,
         threads=options.threads,
-        packed=plan.device.startswith("cuda") and plan.jobs > 1,
+        packed=launcher.packed(plan.jobs),
         jobs=plan.jobs,
         engine=options.engine,
         native=plan.resolved.request.precision == "auto",
+        memory=None if limit is None else int(limit * GIB),
     )
+
+
+def _place(
+    shared: Shared, dataset: PreparedDataset, division: Division, form: PixelForm
+) -> ImagesPlace:
+    """The images of a dataset divided so, whose split files are written, by where they lie."""
+    plan, store = shared.plan, shared.store
+    resolved = plan.resolved
+    divided = dataset.formed(form).divided(division)
+    name = divided.splits.dataset
+    own = division.split == resolved.suite.protocol.split_seed
+    stem = name if own else f"{name}.{division.split}"
+    file = store.write_split(stem, divided.splits.model_dump_json(indent=1))
+    record = divided.images.record.model_copy(update={"split_file": f"splits/{file}"})
+    external = {each: _kept_split(one, store) for each, one in divided.external.items()}
+    declared = Declaration(
+        dataset=resolved.datasets[name],
+        protocol=resolved.protocols[form],
+        access=shared.options.access,
+        limit=resolved.request.limit,
+        division=division,
+        fingerprint=divided.fingerprint,
+        record=record,
+        external={each: one.record for each, one in external.items()},
+    )
+    return ImagesPlace(replace(divided.images, record=record, external=external), declared)
 
 
 def _kept_split(further: PreparedExternal, store: Store) -> ExternalImages:

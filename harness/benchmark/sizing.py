@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.api.launcher import Launcher
 from harness.api.records import RunSpec
 from harness.benchmark.request import BenchOptions
 from harness.data.preparation import DatasetInfo
@@ -18,7 +20,7 @@ from harness.utils.parallel import cores
 
 
 def choose_device(wanted: str) -> str:
-    """The device to use: 'auto' takes the first CUDA card if there is one.
+    """The device to use: 'auto' takes the first CUDA card if there is one, 'cuda' all there are.
 
     Raises:
         UsageError: no such device here.
@@ -40,7 +42,17 @@ def choose_device(wanted: str) -> str:
         raise UsageError(
             f"--device {wanted}: this machine has {count} CUDA devices; use cpu or auto"
         )
-    return f"cuda:{number or 0}"
+    return f"cuda:{number or 0}" if number or count == 1 else "cuda"
+
+
+def visible_cards() -> tuple[str, ...]:
+    """What makes each of the cards that this process sees the only one that another sees."""
+    import torch
+
+    count = torch.cuda.device_count()
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    return tuple(names[:count] if names else map(str, range(count)))
 
 
 def _may_have_card() -> bool:
@@ -57,11 +69,6 @@ def _may_have_card() -> bool:
 GIB = 2**30
 
 
-def several(options: BenchOptions) -> bool:
-    """True if more than one process carries out runs, where there are enough of them."""
-    return _processes(options) > 1
-
-
 def _processes(options: BenchOptions) -> int:
     if options.device.startswith("cuda"):
         return options.jobs or 1
@@ -73,20 +80,25 @@ def side_by_side(
     datasets: Mapping[str, DatasetInfo],
     loaded: PluginRegistry,
     options: BenchOptions,
+    launcher: Launcher,
 ) -> tuple[int, str]:
     """The number of runs at a time, and the memory of a card that this plans, in words.
 
     As many as were asked for, else as many as a CPU has cores, and one on a card: several share
     it, so that none can be compared on cost, and whether they are faster together is not measured.
     """
-    jobs = options.jobs or max(1, min(_processes(options), len(specs)))
-    if not options.device.startswith("cuda"):
+    if options.in_process:
+        jobs = 1
+    else:
+        most = launcher.jobs or _processes(options)
+        jobs = options.jobs or max(1, min(most, len(specs)))
+    if not (options.device.startswith("cuda") and launcher.here):
         return jobs, ""
     import torch
 
     free, total = torch.cuda.mem_get_info(options.device)
     needs = _needs(specs, datasets, loaded, total)
-    return jobs, planned_memory(needs, jobs, free)
+    return jobs, planned_memory(needs, math.ceil(jobs / launcher.cards), free)
 
 
 def planned_memory(needs: Sequence[int], jobs: int, free: int) -> str:

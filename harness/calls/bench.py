@@ -13,7 +13,7 @@ from harness.api.execution import Engine
 from harness.api.records import RunResult, RunSpec
 from harness.benchmark.preview.dry_run import describe_plan
 from harness.benchmark.preview.outlook import DryRun
-from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, Compile
+from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult, Compile, Others
 from harness.benchmark.run import dry_run as plan_benchmark
 from harness.benchmark.run import run_benchmark
 from harness.calls import arguments
@@ -51,6 +51,11 @@ def bench(  # noqa: PLR0913 - the options of the command
     device: str = "auto",
     jobs: int | None = None,
     threads: int = 1,
+    launcher: str = "local",
+    ray_address: str | None = None,
+    in_process: bool = False,
+    timeout: float | None = None,
+    memory_limit: float | None = None,
     engine: Engine = "fast",
     splits: PathLike | int | Iterable[PathLike | int] = (),
     labels: str | int | Iterable[str | int] | None = None,
@@ -68,6 +73,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     external: Pairs = (),
     retrain_for_external: bool = False,
     retry_failed: bool = False,
+    others: Others = "wait",
     break_lock: bool = False,
     track: Names = None,
     save_weights: bool = False,
@@ -94,9 +100,14 @@ def bench(  # noqa: PLR0913 - the options of the command
         weights: a folder with NAME.safetensors or NAME.pth, or 'none' for random weights.
         out: the results folder; what it holds counts.  None: results/SUITE, or results/NAME of
             `data`.
-        device: 'auto', 'cpu' or 'cuda:N'.
-        jobs: processes side by side; None: chosen by the machine.
+        device: 'auto', 'cpu', 'cuda' (all cards) or 'cuda:N'.
+        jobs: workers side by side; None: chosen by the machine.
         threads: CPU threads of each process; another number rounds differently.
+        launcher: what starts the workers: 'local', or the name of a plugin's.
+        ray_address: of a cluster that runs already, for the launcher 'ray'.
+        in_process: make runs in this process, one after another.
+        timeout: seconds that a run may take.
+        memory_limit: GiB that a worker may hold for itself.
         engine: 'fast', or 'reference': every step carried out plainly, to compare with.
         splits: a number of random splits, 'paired', or files of `harness data splits`.
         labels: training images that keep their label: '10%' or a number, one or several.
@@ -104,7 +115,7 @@ def bench(  # noqa: PLR0913 - the options of the command
         limit: images of each split; marks every row.
         epochs: at most so many; marks every row.
         set: settings: {'l2-sp.alpha': 0.01, 'protocol.lr': 1e-4}, or texts TARGET.FIELD=VALUE.
-        shard: (I, N): only part I of N, by run id.
+        shard: (I, N): only part I of N, of about equal work, groups of runs kept together.
         precision: 'auto', 'float32', 'bf16', 'fp16' or 'float64'; None: bf16 on a CUDA device, else
             float32.
         compile: 'auto', 'graph' or 'compile': steps on a CUDA device.
@@ -115,6 +126,7 @@ def bench(  # noqa: PLR0913 - the options of the command
         external: further test sets: {'ward:other-place': 'path'}, or texts [DATASET:]NAME=FOLDER.
         retrain_for_external: train finished runs that kept no weights again, to predict those.
         retry_failed: run again what failed before.
+        others: 'wait' or 'leave': what becomes of runs that another call on the folder has in hand.
         break_lock: take the results folder's lock from a call that was lost with its machine.
         track: names of the trackers that are told of every run made.
         save_weights: keep the tested weights of every run.
@@ -227,8 +239,8 @@ def _request(given: Mapping[str, Any]) -> BenchRequest:
 def _options(given: Mapping[str, Any]) -> BenchOptions:
     flags = {
         name: arguments.flag(f"--{name.replace('_', '-')}", given[name])
-        for name in ("deterministic", "retry_failed", "break_lock", "save_weights", "retrain_for_external",
-                     "skip_bad_images", "allow_missing_classes")
+        for name in ("deterministic", "retry_failed", "break_lock", "save_weights",
+                     "retrain_for_external", "skip_bad_images", "allow_missing_classes", "in_process")
     }  # fmt: skip
     access = Access(
         offline=arguments.is_offline(given["offline"]),
@@ -238,11 +250,16 @@ def _options(given: Mapping[str, Any]) -> BenchOptions:
     )
     return BenchOptions(
         out=arguments.folder("--out", given["out"]),
-        device=arguments.needed("--device", given["device"], "'auto', 'cpu' or 'cuda:N'"),
+        device=arguments.needed("--device", given["device"], "'auto', 'cpu', 'cuda' or 'cuda:N'"),
         jobs=arguments.some_whole("--jobs", given["jobs"], 1),
         threads=arguments.whole("--threads", given["threads"], 1),
+        launcher=arguments.needed("--launcher", given["launcher"]),
+        ray_address=arguments.form("--ray-address", given["ray_address"]),
+        timeout=arguments.number("--timeout", given["timeout"], above=0),
+        memory_limit=arguments.number("--memory-limit", given["memory_limit"], above=0),
         engine=arguments.choice("--engine", given["engine"], get_args(Engine)),
         compile=arguments.choice("--compile", given["compile"], get_args(Compile)),
+        others=arguments.choice("--others", given["others"], get_args(Others)),
         track=arguments.names("--track", given["track"]),
         access=access,
         **flags,

@@ -169,6 +169,8 @@ class Results:
         if self.call is None:
             return ""
         done = f"{self.call.ran} runs made, {self.call.already_done} were there already"
+        if self.call.left:
+            done += f", {self.call.left} left to another call"
         if self.call.extended:
             done += f" ({self.call.extended} got further test sets)"
         return done

@@ -7,6 +7,7 @@ is all that others may use of it.
 from harness.engine.evaluate import recomputed_features
 from harness.engine.inference import predict_images, rebuilt_network
 from harness.engine.isolation import Isolation, Traces
+from harness.engine.model import merge_parametrizations
 from harness.engine.needs import count_stages, memory_need
 from harness.engine.optimizer import multipliers
 from harness.engine.shared import SharedWork
@@ -29,6 +30,7 @@ __all__ = [
     "head_layer",
     "initial_tensors",
     "memory_need",
+    "merge_parametrizations",
     "multipliers",
     "network_tensors",
     "predict_images",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 
@@ -23,7 +24,7 @@ from harness.engine.batches import (
 )
 from harness.engine.devices import device_memory, untuned
 from harness.engine.graphs import CapturableWork
-from harness.engine.model import NORMS
+from harness.engine.model import NORMS, Unpacked, handed_on
 from harness.engine.shared import FeatureKey, SharedWork, seed_below_head
 from harness.engine.state import RunState, SplitData
 
@@ -76,7 +77,7 @@ def keeps(state: RunState, split: SplitData, stage: int, *, mirrored: bool = Fal
         return False
     kept = SharedWork.of(state.resources.shared).features
     key = feature_key(state, split, stage, mirrored=mirrored)
-    return key in kept or _fits(state, prefix, split, stage, sides=1 + mirrored)
+    return _fits(state, prefix, split, stage, sides=1 + mirrored) or key in kept
 
 
 def predict_split(state: RunState, split: SplitData) -> Tensor:
@@ -124,12 +125,17 @@ def most(device: torch.device) -> int:
 def _fits(
     state: RunState, prefix: nn.Sequential, split: SplitData, stage: int, *, sides: int
 ) -> bool:
-    """Looked at with one image, once for a network."""
-    sizes: dict[int, int] = state.network.graphs.sizes
+    """Looked at with one image, once for a network, which then knows how many tensors it hands on."""
+    network = state.network
+    sizes: dict[int, int] = network.graphs.sizes
     if stage not in sizes:
         prefix.eval()
         with untuned(), state.numerics.autocast():
-            sizes[stage] = _bytes(prefix(split.inputs(torch.arange(1))))
+            output = prefix(split.inputs(torch.arange(1)))
+        several = handed_on(output)
+        sizes[stage] = sum(map(_bytes, several)) if several else sys.maxsize
+        if several and not isinstance(output, Tensor):
+            network.several[stage] = Unpacked(type(output), several)
     return sides * sizes[stage] * len(split) <= most(split.pixels.device)
 
 

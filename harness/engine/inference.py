@@ -14,7 +14,7 @@ from harness.api.records import RunSpec
 from harness.api.strategy import Strategy
 from harness.engine.batches import Pixels, chunks
 from harness.engine.devices import kernels, own_stream
-from harness.engine.model import new_network
+from harness.engine.model import fit_to, new_network
 from harness.engine.state import Criterion, Numerics
 from harness.errors import WeightsError
 from harness.utils.names import first_few
@@ -34,6 +34,7 @@ def rebuilt_network(
         WeightsError: the tensors are not those of this network: names, shapes or types differ.
     """
     model = new_network(spec, backbone, classes, None, strategy, device).model
+    fit_to(model, tensors)
     _check_tensors(model.state_dict(), tensors)
     model.load_state_dict(dict(tensors))
     return model.eval()

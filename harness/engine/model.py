@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils import parametrize
 
 from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, RunSpec
@@ -65,6 +66,39 @@ FIXED = (
 )
 
 
+def handed_on(output: object) -> list[Tensor]:
+    """The tensors [B, ...] that a stage hands to the next: one, or those of a list or tuple.
+
+    Empty where it is something else, which can be used, but not kept.
+    """
+    several: list[object] = [output]
+    if isinstance(output, list | tuple) and type(output) in {list, tuple}:  # not one with names
+        several = list(output)
+    tensors = [one for one in several if isinstance(one, Tensor) and one.is_floating_point()]
+    return tensors if len(tensors) == len(several) else []
+
+
+class Packed(nn.Module):
+    """Several tensors [B, ...] as one [B, n], as features are kept."""
+
+    def forward(self, several: list[Tensor]) -> Tensor:
+        return torch.cat([one.flatten(1) for one in several], dim=1)
+
+
+class Unpacked(nn.Module):
+    """The several tensors again, as a `kind` of them."""
+
+    def __init__(self, kind: type, several: list[Tensor]) -> None:
+        super().__init__()
+        self.kind, self.shapes = kind, [one.shape[1:] for one in several]
+
+    def forward(self, packed: Tensor) -> object:
+        parts = packed.split([shape.numel() for shape in self.shapes], dim=1)  # type: ignore[no-untyped-call]
+        return self.kind(
+            part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)
+        )
+
+
 @dataclass
 class Network:
     """The network of a run.
@@ -80,6 +114,7 @@ class Network:
         graphs: work that was recorded on it.
         scaler: scales the loss under fp16, where small gradients would be lost; else does nothing.
         touched: stages below this number have never learned: what they compute can be shared.
+        several: by number of a stage that is handed more than one tensor, how to take them apart.
     """
 
     model: nn.Sequential
@@ -93,6 +128,7 @@ class Network:
     graphs: GraphCache
     scaler: torch.amp.GradScaler
     touched: int
+    several: dict[int, Unpacked] = field(default_factory=dict)
 
     @property
     def last_stage(self) -> int:
@@ -104,6 +140,10 @@ class Network:
         chain, at = units(self.model, stage), stage
         while at < len(chain) and type(chain[at]) in FIXED:
             at += 1
+        if stage in self.several:
+            return nn.Sequential(*chain[:at], Packed()), nn.Sequential(
+                self.several[stage], *chain[at:]
+            )
         return nn.Sequential(*chain[:at]), nn.Sequential(*chain[at:])
 
     @torch.no_grad()
@@ -222,6 +262,37 @@ def plain_name(name: str) -> str:
         return name
     module, rest = name.split(".parametrizations.", 1)
     return f"{module}.{rest.removesuffix('.original')}"
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state, each parametrized tensor (LoRA's, say) as the value that it has, under its own name.
+
+    Copies on the CPU.  Under the autocast of a run the values are those that it computed with.
+    """
+    found = dict(model.state_dict())
+    for path, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            for name, parts in module.parametrizations.items():
+                inside = f"{path}.parametrizations.{name}."
+                found = {n: t for n, t in found.items() if not n.startswith(inside)}
+                value: Tensor = getattr(module, name)
+                own = next(iter(parts.state_dict().values()))  # what was there before
+                found[f"{path}.{name}"] = value.to(own.dtype)
+    return {name: tensor.detach().cpu().clone() for name, tensor in found.items()}
+
+
+def merge_parametrizations(model: nn.Module) -> None:
+    """Put in the place of every parametrized tensor the value that it has."""
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+
+
+def fit_to(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Merge what `adapt` parametrized, if the tensors that are to be loaded are merged."""
+    if not any(".parametrizations." in name for name in tensors):
+        merge_parametrizations(model)
 
 
 def _fill(model: nn.Sequential, state: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, Protocol, StageWork
 from harness.engine.evaluate import FEATURE_SHARE
 from harness.engine.graphs import GraphCache
-from harness.engine.model import FIXED, units
+from harness.engine.model import FIXED, handed_on, units
 from harness.engine.storage import SHARES
 
 # Copies of the weights that a run holds: the network, its gradients, two of the optimizer's, the
@@ -92,7 +92,7 @@ def _stages(model: nn.Sequential, x: Tensor) -> tuple[StageWork, ...]:
     found = []
     for number, stage in enumerate(model.children()):
         start = takewhile(lambda one: type(one) in FIXED, units(model, number)[number:])
-        handed = nn.Sequential(*start)(x).numel()
+        handed = sum(one.numel() for one in handed_on(nn.Sequential(*start)(x)))
         x, operations, calls = _counted(stage, x)
         parameters = sum(p.numel() for p in stage.parameters())
         found.append(

@@ -103,10 +103,16 @@ class PhaseRun:
         )  # fmt: skip
 
     def _stage_rates(self) -> dict[str, float]:
-        """Median multiplier of each stage's tensors; frozen tensors count as 0."""
+        """Median multiplier of each stage's tensors; frozen tensors count as 0.
+
+        Where that would hide that a few of many learn, it is the median of these alone.
+        """
         by_stage: dict[str, list[float]] = {}
         for name, _ in self.state.network.model.named_parameters():
             by_stage.setdefault(name.split(".")[0], []).append(self.rates.get(name, 0.0))
+        for stage, rates in by_stage.items():
+            if not sorted(rates)[len(rates) // 2]:
+                by_stage[stage] = [rate for rate in rates if rate] or rates
         return {s: float(f"{sorted(r)[len(r) // 2]:.6g}") for s, r in by_stage.items()}
 
     def _notes(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from harness.engine import isolation
 from harness.engine.devices import kernels, own_stream
 from harness.engine.evaluate import predict_split
 from harness.engine.external import external_records, predict_external, score_external
+from harness.engine.model import fit_to, merged_state
 from harness.engine.phase import PhaseRun
 from harness.engine.seeds import global_seed
 from harness.engine.shared import SharedWork
@@ -63,6 +64,7 @@ def test_again(spec: RunSpec, resources: Resources, tensors: Mapping[str, Tensor
     device = resources.device
     with own_stream(device), kernels(spec, device), global_seed(spec, "dropout", device):
         state = RunState(spec, resources)
+        fit_to(state.network.model, tensors)
         own = {name: tensor.shape for name, tensor in state.network.model.state_dict().items()}
         if own != {name: tensor.shape for name, tensor in tensors.items()}:
             raise WeightsError(f"these are not weights of {spec.backbone} after {spec.strategy}")
@@ -176,8 +178,9 @@ def _hand_over(state: RunState, outcome: Outcome) -> None:
 
 
 def _kept(state: RunState) -> dict[str, Tensor]:
-    """The tested weights, apart from the network, which the next run may use."""
-    return {n: t.detach().cpu().clone() for n, t in state.network.model.state_dict().items()}
+    """The tested weights, apart from the network, which the next run may use; LoRA's merged."""
+    with torch.no_grad(), state.numerics.autocast():
+        return merged_state(state.network.model)
 
 
 def _choose(state: RunState) -> tuple[str, Tensor | None]:

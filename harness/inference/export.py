@@ -81,6 +81,8 @@ def published(run: KeptRun, backbone: Backbone, network: nn.Module) -> dict[str,
     """
     import torch
 
+    from harness.engine import merge_parametrizations
+
     merge_parametrizations(network)
     state = network.state_dict()
     with torch.device("meta"):
@@ -95,16 +97,6 @@ def published(run: KeptRun, backbone: Backbone, network: nn.Module) -> dict[str,
     if len(found) < len(state):
         raise WeightsError(f"{backbone.name} gives several tensors one published name")
     return found
-
-
-def merge_parametrizations(network: nn.Module) -> None:
-    """Put in the place of every parametrized tensor (LoRA, say) the value that it has."""
-    from torch.nn.utils import parametrize
-
-    for module in list(network.modules()):
-        if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from harness.api.execution import ENGINE_VERSION
 from harness.api.records import RunResult
 from harness.api.strategy import Strategy
-from harness.benchmark.executor import tested_weights
 from harness.benchmark.identity import ROLES
+from harness.benchmark.launch.executor import tested_weights
 from harness.benchmark.reuse import find_run, spec_differences
 from harness.benchmark.suite import strategy_of
 from harness.errors import StoreError, UsageError, WeightsError

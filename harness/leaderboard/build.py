@@ -87,7 +87,10 @@ def build_leaderboard(
         metric=chosen,
         higher_is_better=higher_is_better,
         control=CONTROL,
-        banners=labels.board_banners(plan, data, weights),
+        banners=(
+            *labels.board_banners(plan, data, weights),
+            *labels.unfinished_shards(plan, {run.run_id for run in (*results, *failures)}),
+        ),
         notes=labels.board_notes(found.superseded, found.duplicates),
         tracks=tuple(built[i][0] for i in order),
         data=(*data, *external.external_notes(kept)),

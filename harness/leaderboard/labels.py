@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -345,6 +345,29 @@ def board_banners(
             for split, names in note.lacking.items()
         ]
     return tuple(dict.fromkeys(found))
+
+
+def unfinished_shards(plan: Plan | None, made: Collection[str]) -> tuple[str, ...]:
+    """A warning that names the shards of a plan whose runs are not all `made` (run ids)."""
+    asked, missing = Counter[str](), Counter[str]()
+    for line in plan.runs if plan else ():
+        if line.shard:
+            asked[line.shard] += 1
+            missing[line.shard] += line.run_id not in made
+    parts = sorted((name for name in asked if missing[name]), key=_shard_number)
+    if not parts:
+        return ()
+    told = ", ".join(
+        f"{name} ({'none' if missing[name] == asked[name] else asked[name] - missing[name]} of "
+        f"{asked[name]} runs)"
+        for name in parts
+    )
+    return (f"Shards that are not here in full: {told}.",)
+
+
+def _shard_number(name: str) -> tuple[int, int]:
+    part, _, parts = name.partition("/")
+    return int(parts), int(part)
 
 
 def _images(count: int) -> str:

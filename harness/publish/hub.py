@@ -71,7 +71,7 @@ def upload(api: HfApi, repo: str, folder: Path, message: str) -> str:
             folder_path=folder,
             commit_message=message,
             delete_patterns=OURS,
-            ignore_patterns=sorted(locks.LOCKS),
+            ignore_patterns=[*sorted(locks.LOCKS), f"{locks.CALL}*"],
         )
     return str(done.commit_url)
 

@@ -84,7 +84,7 @@ def _is_file(path: Path) -> bool:
 
 def contents(folder: Path) -> list[str]:
     """Every file below a folder but locks, as sorted paths from it with forward slashes."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in locks.LOCKS)
+    found = (path for path in folder.rglob("*") if path.is_file() and not locks.is_lock(path.name))
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 

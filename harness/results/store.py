@@ -199,6 +199,14 @@ class Store:
         """True if the run has finished."""
         return any(path.stem == run_id for path in self._finished())
 
+    def is_there(self, spec: RunSpec) -> bool:
+        """True if the run with this spec has finished."""
+        return files.exists(self._beside(spec, f"{spec.run_id}.json"))
+
+    def has_failed(self, run_id: str) -> bool:
+        """True if the run has failed, and did not succeed since."""
+        return files.exists(self._failed(run_id))
+
     def missing(self, run_ids: Iterable[str], *, retry_failed: bool = False) -> tuple[str, ...]:
         """The runs that are still to do, in the order given; failed ones only if asked for."""
         done = {path.stem for path in self._finished()}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Of runs, plan and splits; of the files of a board.
 LOCK, BOARD_LOCK = ".lock", ".board.lock"
+CALL = ".call-"  # begins the names of the files of a call that is at work in the folder
 MARKER = ".held"  # ends the name of the file that takes a lock's place
 LOCKS = {f"{name}{end}" for name in (LOCK, BOARD_LOCK) for end in ("", MARKER)}
 # Some network file systems cannot lock.
@@ -106,11 +107,13 @@ def break_locks(folder: Path) -> list[str]:
         StoreError: a lock cannot be removed.
     """
     broken = []
-    for path in sorted(folder / name for name in LOCKS):
-        if not files.exists(path) or _is_free(path):
+    calls = [path.name for path in folder.glob(f"{CALL}*.lock")]
+    for path in sorted(folder / name for name in (LOCK, BOARD_LOCK, *calls)):
+        if is_free(path):
             continue
-        broken.append(f"{path} is broken, which was held by {_owner(path)}")
-        files.remove(path)
+        broken.append(f"{path} is broken, which was held by {owner(path)}")
+        for one in (path, _marker(path)):
+            files.remove(one)
     return broken
 
 
@@ -161,11 +164,13 @@ def _wait(lock: BaseFileLock, path: Path) -> None:
 
 def _waiting(path: Path) -> str:
     advice = f" (if it is gone: --break-lock, or remove {path})" * path.name.endswith(MARKER)
-    return f"waiting for {_owner(path)}, which writes {path.parent}{advice}"
+    return f"waiting for {owner(path)}, which writes {path.parent}{advice}"
 
 
-def _owner(path: Path) -> str:
+def owner(path: Path) -> str:
     """Who holds a lock, in words."""
+    marker = _marker(path)
+    path = marker if marker.exists() else path
     try:
         number, machine = path.read_text().splitlines()[:2]
         since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
@@ -174,19 +179,32 @@ def _owner(path: Path) -> str:
     return f"process {number} on {machine}, since {since:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _is_free(path: Path) -> bool:
-    """True for the file of a lock that nobody holds; it stays after its use."""
-    from filelock import FileLock, Timeout
+def is_free(path: Path) -> bool:
+    """True for a lock that nobody holds, whether its file is there or not."""
+    from filelock import FileLock, SoftFileLock, Timeout
 
-    if path.name.endswith(MARKER):
-        return False
+    if not path.exists() and not _marker(path).exists():
+        return True
     try:
         with FileLock(path, timeout=0, fallback_to_soft=False):
+            pass
+    except Timeout:
+        return False
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise files.unwritable(path, error) from error
+    if not _marker(path).exists():
+        return True
+    try:
+        with SoftFileLock(_marker(path), timeout=0):  # of a process of this machine that is dead
             return True
     except Timeout:
         return False
-    except OSError:
-        return True  # of a file system without them, where a marker is the lock
+
+
+def is_lock(name: str) -> bool:
+    """True for a file that is no result but says who is at work in a folder."""
+    return name in LOCKS or name.startswith(CALL)
 
 
 def _marker(path: Path) -> Path:

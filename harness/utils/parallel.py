@@ -6,6 +6,7 @@ None of these processes runs the script of a user.
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 from collections import deque
@@ -25,6 +26,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def machine_name() -> str:
+    """The name that this machine has for itself, for messages."""
+    return platform.node() or "this machine"
 
 
 @contextmanager

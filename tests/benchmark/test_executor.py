@@ -102,7 +102,7 @@ def test_records_without_a_message_can_be_read(tmp_path, harness_cli):
 
 
 def test_messages_of_what_was_never_raised():
-    from harness.benchmark.executor import message_of
+    from harness.benchmark.launch.executor import message_of
 
     assert message_of(MemoryError()) == "MemoryError without a message"
     assert message_of(ValueError("said")) == "said"
@@ -199,7 +199,7 @@ def same_run(one, other):
 def test_a_metric_that_ends_the_process_costs_no_training(tmp_path, toy_cli):
     """Logits are on the disk before it is called; the next call computes what is not there."""
     plugin, out = tmp_path / "odd.py", tmp_path / "out"
-    bench = ("bench", "toy", "--strategies", "full-ft", "--jobs", "1", "-p", plugin, "--out")
+    bench = ("bench", "toy", "--strategies", "full-ft", "--in-process", "-p", plugin, "--out")
     plugin.write_text(METRIC.format(line="import os; os._exit(7)"))
     call = [sys.executable, "-m", "harness", "-p", str(TOY), *map(str, bench), str(out)]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -243,7 +243,7 @@ def test_a_metric_that_ends_a_worker_costs_no_training(tmp_path, toy_cli):
     (path,) = runs(tmp_path / "out")
     why = json.loads(path.read_text())["metrics"]["odd"]["reason"]
     assert why.startswith(
-        "metric 'odd' raised no error and gave no figure: the worker process that was given the run ended"
+        "metric 'odd' raised no error and gave no figure: the worker of the run ended"
     )
     plugin = tmp_path / "odd.py"
     plugin.write_text(METRIC.format(line="pass"))

@@ -55,7 +55,7 @@ REQUEST = BenchRequest(
     suite="toy", backbones=("own", "toy", "same-pixels"), strategies=("full-ft",),
     sets=("protocol.preprocessing=backbone",), epochs=1,
 )  # fmt: skip
-OPTIONS = BenchOptions(device="cpu", jobs=1)
+OPTIONS = BenchOptions(device="cpu", in_process=True)
 
 
 def planned(request=REQUEST, declared=OWN):

@@ -100,14 +100,18 @@ def test_runs_that_stop_early_tell_what_the_others_will_take(clock, specs):
         assert said.remaining.look() == pytest.approx((0.25, 150))
 
 
-def test_the_start_of_a_worker_is_no_work(clock, specs):
+def test_a_run_that_is_tried_again_waits_once_more(clock, specs, capsys):
     with reporter(specs, [100] * 4) as said:
         said.run_start(specs[0])
         clock.now += 40
-        said.ready(specs[0])
+        said.run_again(specs[0], "its process ended")
+        assert said.describe().endswith("0/4 runs; starting workers")
+        said.run_start(specs[0])
         clock.now += 100
         said.run_end(specs[0], ended(specs[0]))
         assert said.remaining.look()[1] == pytest.approx(300)
+    told = "tried once more: demo-xray / resnet50-mini / full-ft (seed 0): its process ended"
+    assert told in capsys.readouterr().err
 
 
 def test_a_failed_run_is_named_at_once(specs, capsys):

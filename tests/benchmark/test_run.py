@@ -16,7 +16,8 @@ from PIL import Image
 from places import TOY
 from safetensors import SafetensorError
 
-from harness.benchmark import executor, numerics, run
+from harness.benchmark import numerics, run
+from harness.benchmark.launch import executor
 from harness.benchmark.request import BenchRequest
 from harness.benchmark.suite import resolve_suite
 from harness.plugins.registry import load_plugins
@@ -75,11 +76,13 @@ def test_several_processes_give_the_same_bits_as_one(tmp_path):
 
 @pytest.mark.slow
 def test_workers_begin_to_import_where_runs_are_to_be_expected(tmp_path, monkeypatch):
-    """Not for one process, nor in a folder that holds a plan: most may be done there."""
-    from harness.benchmark import run
+    """Not where this process makes them, nor in a folder that holds a plan: most may be done there."""
+    from harness.benchmark.launch.workers import LocalLauncher
 
     begun = []
-    monkeypatch.setattr(run, "begin_imports", lambda *given: begun.append(given))
+    monkeypatch.setattr(
+        LocalLauncher, "prepare", lambda self: begun.append((self.device, self.threads))
+    )
     chosen = ("--strategies", "full-ft")
     bench(tmp_path / "one", *chosen, jobs=1)
     assert begun == []
@@ -287,6 +290,21 @@ def test_shards_share_a_product_without_gap_or_overlap(tmp_path):
     bench(tmp_path / "whole", "--seeds", "0,1,2")
 
     assert sorted(ids) == sorted(p.stem for p in runs(tmp_path / "whole"))
+    assert len(ids) == 9
+    lines = json.loads((tmp_path / "2" / "plan.json").read_text())["runs"]
+    assert {line["shard"] for line in lines} == {"1/3", "2/3", "3/3"}
+    assert {p.stem for p in runs(tmp_path / "2")} == {
+        line["run_id"] for line in lines if line["shard"] == "2/3"
+    }
+    told = "Shards that are not here in full: 2/3 (none of 3 runs)."
+    cli = Cli((TOY,))
+    assert told in cli("board", tmp_path / "1", tmp_path / "3", "--format", "md").stdout
+    verified = cli("verify", tmp_path / "2", "--json")
+    assert json.loads(verified.stdout)["not_checked"] == {
+        "shard 1/3: none of its runs is here": 3, "shard 3/3: none of its runs is here": 3,
+    }  # fmt: skip
+    both = [tmp_path / str(part) for part in (1, 2, 3)]
+    assert "Shards" not in cli("board", *both, "--format", "md").stdout
 
 
 def test_settings_change_the_run_and_the_row(tmp_path):

@@ -395,12 +395,6 @@ def test_fewer_trials_first_are_the_beginning_of_all(loaded):
     assert all(trials[one].number == trial.number for one, trial in told.items())
 
 
-def test_shards_part_the_runs(loaded):
-    everything, _ = planned(loaded)
-    parts = [ids(planned(loaded, shard=(part, 3))[0]) for part in (1, 2, 3)]
-    assert sorted(one for part in parts for one in part) == sorted(ids(everything))
-
-
 def test_a_split_has_its_own_data_and_its_own_seed(loaded):
     specs, _ = planned(loaded)
     assert {(spec.seed, spec.protocol.split_seed) for spec in specs} == {(k, k) for k in range(3)}

@@ -18,7 +18,9 @@ from toys import HEAD, toy_run
 from harness.api.execution import Observer
 from harness.api.records import NumericMode
 from harness.benchmark import run as line
-from harness.benchmark import workers
+from harness.benchmark.launch.dispatch import Means, execute_runs
+from harness.benchmark.launch.executor import WorkerSetup
+from harness.benchmark.launch.workers import LocalLauncher
 from harness.benchmark.listeners.events import Group, RunListener
 from harness.data.table import read_table
 from harness.engine import run
@@ -66,7 +68,7 @@ class Listener(RunListener):
 def test_signs_of_a_run_come_from_every_process(jobs):
     full_ft = load_plugins().strategies["full-ft"]()
     spec, made = toy_run(full_ft)
-    setup = workers.WorkerSetup(
+    setup = WorkerSetup(
         suite="toy",
         images={Group.of(spec).images: made.images},
         weights={spec.backbone: None},
@@ -74,7 +76,8 @@ def test_signs_of_a_run_come_from_every_process(jobs):
     )
     wanted = [toy_run(full_ft, seed=seed)[0] for seed in range(2)]
     heard = Listener()
-    workers.execute_runs(wanted, setup, load_plugins((TOY,)), heard, jobs)
+    means = None if jobs == 1 else Means(LocalLauncher("cpu"), jobs)
+    execute_runs(wanted, setup, load_plugins((TOY,)), heard, means)
 
     assert heard.ended == ["ok", "ok"]
     for spec in wanted:

@@ -20,10 +20,12 @@ from harness.benchmark.forecast.work import (
 from harness.data.preparation import DatasetInfo
 from harness.engine import count_stages, needs, run
 from harness.plugins.registry import load_plugins
+from harness_adapter import Adapter
 from harness_auto_rgn import AutoRGN
 from harness_full_ft import FullFineTuning
 from harness_gradual_unfreezing import FirstToLast, LastToFirst
 from harness_linear_probe import LinearProbe
+from harness_lora import Lora
 from harness_lp_ft import LpFt
 from harness_wise_ft import WiseFt
 
@@ -84,6 +86,28 @@ def test_planned_and_recorded_work_is_what_torch_counts(made, protocol, products
     # The engine looks at one image more, to see if features would fit.
     assert planned(made, **protocol).total == pytest.approx(counted, rel=0.015)
     assert done.total == pytest.approx(counted, rel=0.015)
+
+
+@pytest.mark.parametrize("made", [Lora(), Adapter()], ids=lambda one: one.name)
+def test_what_learns_on_top_of_a_stage_keeps_it_from_being_frozen(made):
+    """A plan knows it of `adapt`, a record of its rates."""
+    spec, resources = toy_run(made)
+    outcome = run(spec, resources).result
+    assert set(outcome.phases[0].rates.values()) == {1.0}
+    cost = outcome.cost.model_copy(update={"network": count_stages(ToyBackbone(), 8)})
+    done = work_done(outcome.model_copy(update={"cost": cost}))
+    everything = planned(FullFineTuning())
+    assert planned(made).total == done.total == everything.total
+    assert planned(LinearProbe()).total < 0.5 * everything.total
+
+
+def test_a_strategy_that_wants_other_stages_is_not_foretold():
+    class Picky(FullFineTuning):
+        def adapt(self, model, rng):
+            return model.encoder
+
+    with pytest.raises(HarnessError, match=r"full-ft wants other stages: .*encoder"):
+        planned(Picky())
 
 
 def test_work_after_steps_rises_to_all_but_the_test():

@@ -16,8 +16,13 @@ import torch
 from command import Cli, python
 from places import DOCS, TOY
 from safetensors.torch import load_file, save_file
+from winner import record_of, write_images
 
 from harness import UsageError
+from harness.engine import predict_images
+from harness.inference.predictions import predict
+from harness.inference.sources import decode, list_files
+from harness.inference.tested import find_tested
 from harness.plugins.registry import load_plugins
 from harness.testing import check_backbone
 from harness.testing.toys import toy_images, toy_start
@@ -124,7 +129,7 @@ def test_it_keeps_the_promises_of_a_backbone(network):
 
 
 # All strategies on a transformer and on a convolutional network; the other pairs are like these.
-EVERYWHERE = {"full-ft", "linear-probe", "gradual-first-last"}
+EVERYWHERE = {"full-ft", "linear-probe", "gradual-first-last", "lora", "adapter"}
 PAIRS = [
     pytest.param(
         which,
@@ -155,9 +160,9 @@ def test_every_strategy_trains_it_and_what_is_frozen_stays_to_the_bit(which, nam
     )
     assert outcome.result.status == "ok"
     assert all(np.isfinite(logits).all() for logits in outcome.predictions.logits.values())
-    moved = {
-        n.split(".")[0] for n, t in outcome.state.items() if not torch.equal(t, start(network)[n])
-    }
+    before = start(network)
+    moved = {n.split(".")[0] for n, t in before.items() if not torch.equal(t, outcome.state[n])}
+    assert (outcome.state.keys() == before.keys()) == (name != "adapter")
     assert "head" in moved
     assert (len(moved) > 1) == (name != "linear-probe")
 
@@ -280,6 +285,36 @@ def test_a_run_of_it_is_made_kept_made_again_and_read_without_timm(tmp_path):
     assert said.split() == ["exit", "0", "exit", "0"]
     board = json.loads((out / "leaderboard.json").read_text())
     assert board["tracks"][0]["blocks"][0]["backbone"] == f"timm.{TAGGED}"
+
+
+@pytest.mark.slow
+def test_low_rank_updates_of_a_transformer_from_a_folder_of_images_to_timms_own_network(tmp_path):
+    """What is exported, and predicted from the kept weights, is what was tested: W + s B A."""
+    images, out = write_images(tmp_path / "images"), tmp_path / "out"
+    cli, name = Cli(("harness_timm", "harness_lora")), "test_vit"
+    cli(
+        "bench", "--data", f"mri:brain={images}", "--backbones", f"timm:{name}", "--weights", "none",
+        "--strategies", "full-ft,lora,bitfit", "--limit", 16, "--epochs", 1, "--save-weights",
+        "--set", "protocol.crop=160", "--set", "protocol.resize=160", "--jobs", 1, "--out", out,
+    )  # fmt: skip
+    board = json.loads((out / "leaderboard.json").read_text())
+    assert {run["strategy"] for run in board["runs"]} == {"full-ft", "lora", "bitfit"}
+    path, run = record_of(out, "lora", 0)
+    assert run.cost.trainable < 0.3 * record_of(out, "full-ft", 0)[1].cost.trainable
+    wanted = load_file(path.with_suffix(".safetensors"))["test.logits"]
+    split = json.loads((out / run.data.split_file).read_text())
+    rows = load_file(path.with_suffix(".safetensors"))["test.rows"].tolist()
+    files = [str(images / split["samples"][row]["id"]) for row in rows]
+    found = predict(find_tested(run.run_id, out), list_files(files), load_plugins())
+    assert np.array_equal(found.logits[run.run_id], wanted.numpy())
+    cli("export", run.run_id, "--results", out, "--out", tmp_path / "network")
+    plain = timm.create_model(name, num_classes=2).eval()
+    plain.load_state_dict(load_file(tmp_path / "network" / "model.safetensors"))
+    pixels = decode(files, run.spec.seen, run.data, tmp_path).images
+    logits = predict_images(run.spec, plain, pixels, "cpu")
+    np.testing.assert_allclose(logits, wanted.numpy(), rtol=0, atol=1e-5)
+    kept = load_file(out / "weights" / f"{run.run_id}.safetensors")
+    assert kept.keys() == timm_backbone(name).build(2).state_dict().keys()
 
 
 @pytest.mark.slow

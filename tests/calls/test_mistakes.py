@@ -99,7 +99,7 @@ def test_a_mistake_has_the_message_of_the_command(given, args, message):
         ({"set": {"moody.rate": object}}, "give numbers and texts"),
         ({"labels": [0.1]}, "--labels [0.1]: give numbers or texts, one or several"),
         ({"shard": (0, 2)}, "--shard (0, 2): give I/N with I from 1 to N, as in 2/4"),
-        ({"device": 0}, "--device 0: give 'auto', 'cpu' or 'cuda:N'"),
+        ({"device": 0}, "--device 0: give 'auto', 'cpu', 'cuda' or 'cuda:N'"),
         ({"out": 3}, "--out 3: give a path, as a text or a Path"),
         ({"plugins": [3]}, "--plugin [3]: name a module, a file or an installed plugin"),
         ({"plugins": 3}, "--plugin 3: name a module, a file or an installed plugin"),

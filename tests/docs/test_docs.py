@@ -392,6 +392,13 @@ def test_the_metric_page_leads_to_a_board_ranked_by_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_page_on_launchers_leads_to_a_run(tmp_path, monkeypatch):
+    (said,) = run_page(DOCS / "launchers.md", tmp_path, monkeypatch).values()
+    assert "1 runs made, 0 were there already" in said
+    assert len(list((tmp_path / "results/here/runs").rglob("*.json"))) == 1
+
+
+@pytest.mark.slow
 def test_the_backbone_page_leads_to_rows_on_the_board(tmp_path, monkeypatch):
     said = run_page(DOCS / "write-a-backbone.md", tmp_path, monkeypatch)
     records = (tmp_path / "results/tiny-net/runs/demo-mri/tiny-net").rglob("*.json")

@@ -64,7 +64,7 @@ def test_all_strategies_share_head_and_order_but_not_over_seeds():
     assert not torch.equal(heads[0], heads[1])
 
 
-def test_adapted_networks_keep_their_starting_point():
+def test_adapted_networks_keep_their_starting_point_and_give_merged_weights(monkeypatch):
     class LowRank(nn.Module):
         def __init__(self, weight, rng):
             super().__init__()
@@ -95,12 +95,19 @@ def test_adapted_networks_keep_their_starting_point():
             assert infos["stem.conv.parametrizations.weight.0.a"].kind == "other"
             yield Phase("lora", epochs, {"head": 1.0, "*.parametrizations.weight.0.*": 1.0})
 
-    outcome = run(*toy_run(LoRA(), checkpoint="last"))
+    spec, resources = toy_run(LoRA(), checkpoint="last")
+    network = build_network(spec, resources)
+    monkeypatch.setattr("harness.engine.state.build_network", lambda *_: network)
+    outcome = run(spec, resources)
     before = build_network(*toy_run(FULL)).initial
-    assert torch.equal(
-        outcome.state["stem.conv.parametrizations.weight.original"], before["stem.conv.weight"]
-    )
-    assert outcome.state["stem.conv.parametrizations.weight.0.b"].abs().sum() > 0
+    trained = network.model.state_dict()
+    part = "stem.conv.parametrizations.weight"
+    assert torch.equal(trained[f"{part}.original"], before["stem.conv.weight"])
+    update = trained[f"{part}.0.b"] @ trained[f"{part}.0.a"]
+    assert update.abs().sum() > 0
+    assert outcome.state.keys() == before.keys()
+    merged = before["stem.conv.weight"] + update.view(6, 3, 3, 3)
+    assert torch.equal(outcome.state["stem.conv.weight"], merged)
 
 
 def test_adapt_may_not_change_the_stages():

@@ -100,15 +100,34 @@ def test_low_rank_updates_are_merged_and_another_architecture_is_refused(made, t
     assert export(kept, plugins, tmp_path / "out").library == ""
     tensors = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
     state = safetensors.torch.load_file(kept.weights / f"{run.run_id}.safetensors")
+    names = plugins.backbones["toy"].build(2).state_dict()
+    assert tensors.keys() == state.keys() == names.keys()
+    assert all(torch.equal(tensors[name], state[name]) for name in names)
+    given = ("-p", PLUGIN, "own/toy/longer", "--results", made / "adapted")
+    done = Cli((TOY,))("export", *given, "--out", tmp_path / "no", exit_code=2)
+    assert "strategy 'longer' changed the architecture of toy" in done.output
+    assert not (tmp_path / "no").exists()
+
+
+def test_weights_that_were_kept_before_updates_were_merged_are_merged_now(made, tmp_path):
+    plugins = load_plugins([TOY, str(PLUGIN)])
+    _, run = record_of(made / "adapted", "low-rank", 0)
+    adapted = plugins.strategies["low-rank"]().adapt(
+        plugins.backbones["toy"].build(2), torch.Generator().manual_seed(4)
+    )
+    with torch.no_grad():
+        for name, tensor in adapted.named_parameters():
+            tensor.add_(0.1 * name.endswith(".b"))
+    file = tmp_path / f"{run.run_id}.safetensors"
+    state = adapted.state_dict()
+    safetensors.torch.save_file(state, file, metadata={"run_id": run.run_id})
+    export(KeptRun(run, tmp_path), plugins, tmp_path / "out")
+    tensors = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
     part = "stem.conv.parametrizations.weight"
     update = (state[f"{part}.0.b"] @ state[f"{part}.0.a"]).view_as(state[f"{part}.original"])
     assert update.abs().max() > 0
     assert torch.equal(tensors["stem.conv.weight"], state[f"{part}.original"] + update)
     assert not [name for name in tensors if "parametrizations" in name]
-    given = ("-p", PLUGIN, "own/toy/longer", "--results", made / "adapted")
-    done = Cli((TOY,))("export", *given, "--out", tmp_path / "no", exit_code=2)
-    assert "strategy 'longer' changed the architecture of toy" in done.output
-    assert not (tmp_path / "no").exists()
 
 
 def test_the_card_says_what_was_measured_on_how_much(made, tmp_path):

@@ -21,6 +21,7 @@ GATE, VERIFY = f"{T}/results/gate/test_check.py", f"{T}/results/test_verify.py"
 TOLD, PARTS = (f"{T}/results/gate/test_{name}.py" for name in ("report", "several_splits"))
 CONCLUSION, OF = f"{T}/leaderboard/test_conclusion.py", f"{T}/api/test_metric.py"
 TRACKS = f"{T}/leaderboard/test_tracks.py"
+WORKERS, PLACES = (f"{T}/benchmark/test_{name}.py" for name in ("workers", "places"))
 REGISTRY, PROVENANCE = (f"{T}/plugins/test_{name}.py" for name in ("registry", "provenance"))
 SESSION, NUMBERS = f"{T}/cli/test_session.py", f"{T}/cli/test_numbers.py"
 CALLS = f"{T}/calls"
@@ -221,6 +222,35 @@ def further(name):
     return (f"{FURTHER}::test_twelve_steps_give_the_weights_of_a_loop_by_hand[{name}]",)
 
 
+LAUNCH = (
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "if self.again and not worker.used and not busy:", "if self.again and not busy:", (f"{WORKERS}::test_a_run_whose_worker_died_is_tried_again_alone_when_all_else_is_done",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "self.again.append(_Again(self._try(spec), reason))", "self.queue.put(spec)", (f"{WORKERS}::test_a_run_that_ends_two_workers_has_failed_for_both_reasons",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "if before is None and not worker.predicted:", "if before is None:", (f"{WORKERS}::test_a_run_that_is_trained_is_not_trained_again",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", 'if message.event == "lost" and moved < MOVES:', 'if message.event == "lost":', (f"{WORKERS}::test_a_lost_machine_is_no_fault_of_a_run",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "    return told is not None and (told.spec.run_id, told.attempt) == (\n        task.spec.run_id,\n        task.attempt,\n    )", "    return told is not None and told.spec.run_id == task.spec.run_id", (f"{WORKERS}::test_what_comes_late_of_an_earlier_attempt_is_dropped",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "worker.until <= now:", "worker.until > now:", (f"{WORKERS}::test_a_run_that_takes_too_long_is_ended_and_no_other",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", '            self._fail(worker, held, "oom")', '            self._fail(worker, held, "failed")', (f"{WORKERS}::test_a_worker_over_its_memory_limit_is_ended",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "        if message.worker in self.gone:\n            return\n", "", (f"{WORKERS}::test_workers_that_are_ended_here_are_not_those_that_cannot_start",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "if not worker.spoiled and self.alone is None:", "if self.alone is None:", (f"{WORKERS}::test_a_spoiled_worker_is_left",)),
+    Mutant("launchers", "harness/benchmark/launch/dispatch.py", "            if self.stillborn >= STILLBORN:", "            if self.stillborn > 10**9:", (f"{WORKERS}::test_workers_that_die_before_they_are_ready_end_the_call",)),
+    Mutant("launchers", "harness/benchmark/listeners/events.py", "group = max(free, key=self._left)", "group = max(free, key=lambda one: len(self.waiting[one]))", (f"{WORKERS}::test_groups_go_out_by_their_work_and_stay_together",)),
+    Mutant("launchers", "harness/benchmark/listeners/events.py", "if group is None or group not in self.waiting:", "if True:", (f"{WORKERS}::test_groups_go_out_by_their_work_and_stay_together",)),
+    Mutant("launchers", "harness/benchmark/launch/places.py", "        if prepared.fingerprint != self.fingerprint:", "        if False:", (f"{PLACES}::test_other_data_are_no_data",)),
+    Mutant("launchers", "harness/benchmark/launch/places.py", "replace(prepared.images, record=self.record, external=external)", "replace(prepared.images, external=external)", (f"{PLACES}::test_images_that_do_not_lie_there_are_made_of_their_declaration",)),
+    Mutant("launchers", "harness/weights.py", "_sha256(path) == file.sha256", "True", (f"{PLACES}::test_weights_are_found_by_their_bytes",)),
+)  # fmt: skip
+
+ADAPTING = f"{T}/builtins/test_adapting_strategies.py"
+TRANSFORMERS = f"{T}/engine/test_transformers.py"
+
+
+def adapting(*names):
+    return tuple(
+        f"{ADAPTING}::test_twelve_steps_give_the_weights_of_a_loop_by_hand_and_the_rest_is_bit_equal[{name}]"
+        for name in names
+    )
+
+
 NEWER = (
     Mutant("strategies", "plugins/harness_bitfit/__init__.py", 'info.kind == "bias" or (', 'info.kind == "kernel" or (', partial("bitfit")),
     Mutant("strategies", "plugins/harness_bitfit/__init__.py", '(info.kind == "norm" and name.endswith(".bias"))', 'info.kind == "norm"', partial("bitfit")),
@@ -256,6 +286,26 @@ NEWER = (
     Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "norms[name] / info.norm", "norms[name]", further("auto-rgn-biotune")),
     Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", "rgn[info.module] / largest if", "rgn[info.module] if", further("auto-rgn-biotune")),
     Mutant("strategies", "plugins/harness_auto_rgn_biotune/__init__.py", 'name.rpartition(".")[2] == "weight"', 'info.kind == "kernel"', further("auto-rgn-biotune")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "self.alpha / self.rank, rng", "self.alpha * self.rank, rng", adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "list(model)[:-1]", "list(model)[1:-1]", adapting("lora-toy-tokens")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "float(info.stage not in model.head)", "2 * float(info.stage not in model.head)", adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "float(info.stage not in model.head)", "1.0", (f"{ADAPTING}::test_a_stage_that_is_new_learns_as_it_is[lora]",)),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", 'PARTS = (".lora_a", ".lora_b")', 'PARTS = (".lora_b",)', adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_lora/__init__.py", "| dict.fromkeys(model.head, 1.0), norm=self.norm", "| dict.fromkeys(model.head, 1.0)", adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_lora/low_rank.py", "return kernel + self.scale", "return kernel - self.scale", adapting("lora-toy"), survives="B begins at zero: the sign of its update is its own to learn"),
+    Mutant("strategies", "plugins/harness_lora/low_rank.py", "into**-0.5", "out**-0.5", adapting("lora-toy")),
+    Mutant("strategies", "plugins/harness_adapter/__init__.py", 'info.kind == "norm" or any(part', "any(part", adapting("adapter-toy")),
+    Mutant("strategies", "plugins/harness_adapter/__init__.py", "(*model.head, *learning), 1.0", "(*model.head, *learning), 0.5", adapting("adapter-toy")),
+    Mutant("strategies", "plugins/harness_adapter/__init__.py", "train=rates, norm=self.norm", "train=rates", adapting("adapter-eval-toy")),
+    Mutant("strategies", "plugins/harness_adapter/bottleneck.py", "return h + added", "return h - added", adapting("adapter-toy")),
+    Mutant("strategies", "plugins/harness_adapter/bottleneck.py", "SIGMA = 0.01", "SIGMA = 0.1", adapting("adapter-toy")),
+    Mutant("strategies", "plugins/harness_adapter/bottleneck.py", "layer.out_features <= layer.in_features", "layer.out_features < layer.in_features", adapting("adapter-toy-tokens")),
+    Mutant("adapted weights", "harness/engine/model.py", "value: Tensor = getattr(module, name)", "value: Tensor = parts.original", adapting("lora-toy")),
+    Mutant("adapted weights", "harness/engine/training.py", "with torch.no_grad(), state.numerics.autocast():\n        return merged", "with torch.no_grad():\n        return merged", (f"{ADAPTING}::test_the_plain_network_predicts_with_the_kept_weights_what_was_tested[toy-bf16]",)),
+    Mutant("adapted weights", "harness/engine/evaluate.py", "if not state.network.as_built or stage", "if stage", (f"{ADAPTING}::test_after_a_probe_on_cached_features_updates_begin_where_the_head_has_come_to",)),
+    Mutant("transformers", "harness/engine/training.py", 'global_seed(spec, "dropout", device),\n    ):', 'global_seed(spec, "drop", device),\n    ):', (f"{TRANSFORMERS}::test_paths_are_dropped_by_the_runs_seed_as_in_a_plain_loop",)),
+    Mutant("transformers", "harness/engine/phase.py", "stage.train(name in self.learning_stages)", "stage.train(mode=True)", (f"{TRANSFORMERS}::test_paths_of_frozen_stages_are_not_dropped_and_their_tokens_are_kept_once",)),
+    Mutant("several tensors", "harness/engine/model.py", "self.kind, self.shapes = kind,", "self.kind, self.shapes = tuple,", (f"{TRANSFORMERS}::test_several_tensors_are_kept_once_where_they_are_a_list",)),
     Mutant("preprocessing", "harness/api/records.py", 'if self.preprocessing == "protocol" or declared', "if declared", (f"{T}/api/test_preprocessing.py::test_the_protocol_counts_unless_it_says_otherwise",)),
     Mutant("preprocessing", "harness/api/records.py", "max(size, round(self.resize * size / self.crop))", "max(size, self.resize)", (f"{T}/api/test_preprocessing.py::test_what_is_declared_counts_and_the_shorter_side_keeps_its_proportion",)),
     Mutant("plugins", "harness/plugins/registry.py", 'digest({"plugin": own, **others}) if others else own', "own", (f"{T}/plugins/test_backbone_by_name.py::test_other_code_that_makes_it_is_in_its_source",)),
@@ -272,4 +322,5 @@ MUTANTS = (
     *RESULTS,
     *OUTSIDE,
     *NEWER,
+    *LAUNCH,
 )

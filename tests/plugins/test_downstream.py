@@ -146,19 +146,11 @@ def check_what_learned(out, runs, start):
     assert len(kernels) == 52
     assert not any(torch.equal(tested["full-ft"][name], kernel) for name, kernel in kernels.items())
     assert all(torch.equal(tested["norm-tuning"][name], kernel) for name, kernel in kernels.items())
+    assert tested["conv-lora"].keys() == tested["full-ft"].keys()
     for name, kernel in kernels.items():
-        module = name.removesuffix(".weight")
-        adapted = {
-            n: t
-            for n, t in tested["conv-lora"].items()
-            if n.startswith(f"{module}.parametrizations.")
-        }
-        original, down, up = (
-            adapted[f"{module}.parametrizations.weight.{n}"] for n in ("original", "0.down", "0.up")
-        )
-        assert torch.equal(original, kernel)
-        assert down.shape[0] == up.shape[1] <= 2
-        assert up.abs().max() > 0
+        update = (tested["conv-lora"][name] - kernel).flatten(1)
+        assert update.abs().max() > 0
+        assert torch.linalg.matrix_rank(update, rtol=1e-2) <= 2
     trainable = {name: run["cost"]["trainable"] for name, run in runs.items()}
     norms = sum(
         t.numel()

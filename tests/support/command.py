@@ -26,8 +26,14 @@ class Cli:
         return done
 
 
+def processes(jobs):
+    """Options for so many jobs; one of them is done in this process."""
+    return ("--in-process",) if jobs == 1 else ("--jobs", jobs)
+
+
 def bench(out, *args, suite="toy", jobs=1, exit_code=0):
-    options = ("--out", out, "--jobs", jobs, *args)
+    """One job is done in this process."""
+    options = ("--out", out, *processes(jobs), *args)
     return Cli((TOY,))("bench", *([suite] if suite else []), *options, exit_code=exit_code)
 
 

@@ -1,6 +1,6 @@
 """A plugin of one odd strategy or metric, written to a file: the line is all that is odd."""
 
-from command import Cli
+from command import Cli, processes
 from places import TOY
 
 STRATEGY = '''
@@ -48,5 +48,5 @@ def odd_bench(folder, template, line, *args, jobs=1, exit_code=1, out="out"):
     """`harness bench toy` with the toy plugin and one with this line."""
     plugin = folder / "odd.py"
     plugin.write_text(template.format(line=line))
-    call = ("bench", "toy", "--out", folder / out, "--jobs", jobs, *args)
+    call = ("bench", "toy", "--out", folder / out, *processes(jobs), *args)
     return Cli((TOY, str(plugin)))(*call, exit_code=exit_code)

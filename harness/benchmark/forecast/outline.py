@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -33,6 +34,7 @@ class Outline:
     """A `ModelView` of stages that hold a layer and a norm each; gradients are ones.
 
     Attributes:
+        added: parameters that the strategy puts on top, see `added_by`.
         looks: training batches whose gradients were asked for so far.
     """
 
@@ -41,6 +43,7 @@ class Outline:
     steps_per_epoch: int = 10
     epochs_left: float = 1.0
     class_counts: tuple[int, ...] = (10, 10)
+    added: Mapping[str, ParameterInfo] = field(default_factory=dict)
     looks: int = field(default=0, init=False)
 
     @property
@@ -49,7 +52,7 @@ class Outline:
 
     @property
     def parameters(self) -> Mapping[str, ParameterInfo]:
-        return {
+        plain = {
             f"{stage}.{name}": ParameterInfo(
                 stage,
                 kind,
@@ -61,6 +64,7 @@ class Outline:
             for stage in self.stages
             for name, (kind, shape) in _KINDS.items()
         }
+        return {**plain, **self.added}
 
     @property
     def last_gradient(self) -> Params:
@@ -82,6 +86,38 @@ class Outline:
         """
         found = {name.split(".")[0] for name in self.parameters if _rate(phase, name)}
         return [stage for stage in self.stages if stage in found] or list(self.stages)
+
+
+def added_by(strategy: Strategy, stages: tuple[str, ...]) -> dict[str, ParameterInfo]:
+    """What a strategy's `adapt` puts on stages of a convolution, a linear layer and a norm each.
+
+    Raises:
+        HarnessError: it cannot adapt such stages.
+    """
+    if type(strategy).adapt is Strategy.adapt:
+        return {}
+    import torch
+    from torch import nn
+
+    def sketch() -> nn.Sequential:
+        layers = {"conv": nn.Conv2d(2, 2, 3), "layer": nn.Linear(2, 2), "norm": nn.BatchNorm2d(2)}
+        return nn.Sequential(OrderedDict[str, nn.Module](layers))
+
+    with torch.random.fork_rng(devices=[]):
+        model = nn.Sequential(OrderedDict((name, sketch()) for name in stages))
+        before = {name for name, _ in model.named_parameters()}
+        try:
+            named = dict(strategy.adapt(model, torch.Generator()).named_parameters())
+        except Exception as error:
+            raise HarnessError(f"{strategy.name} wants other stages: {error}") from error
+    return {
+        name: ParameterInfo(
+            name.split(".")[0], "other", tuple(one.shape), pretrained=False, norm=1.0,
+            module=name.rpartition(".")[0],
+        )
+        for name, one in named.items()
+        if name not in before and not name.endswith(".original")
+    }  # fmt: skip
 
 
 def directives(

@@ -17,7 +17,7 @@ from math import ceil
 from harness.api.dataset import Split
 from harness.api.records import RunResult, RunSpec, StageWork
 from harness.api.strategy import Directive, Interpolate, Phase, Strategy
-from harness.benchmark.forecast.outline import Outline, directives
+from harness.benchmark.forecast.outline import Outline, added_by, directives
 from harness.data.division.split import Division
 from harness.data.preparation import DatasetInfo
 from harness.errors import HarnessError
@@ -121,6 +121,7 @@ def run_work(
     """
     count = OperationCounter(spec, network, counts)
     outline = Outline(stages, classifier or stages[-1:], count.per_epoch)
+    outline.added = added_by(strategy, stages)
     outline.class_counts = (max(1, counts["train"] // 2),) * 2
     found: list[PhaseWork] = []
     spent, first = 0.0, 0

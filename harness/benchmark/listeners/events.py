@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from harness.api.execution import Observer, Outcome
@@ -63,8 +64,14 @@ class RunListener:
 
     def run_start(self, spec: RunSpec) -> None: ...
 
-    def ready(self, spec: RunSpec, _: None = None) -> None:
-        """The process that does this run, its first, has started."""
+    def worker_ready(self, seconds: float | None) -> None:
+        """A process that will do runs has started; `seconds`: that this took, if anybody knows."""
+
+    def run_again(self, spec: RunSpec, reason: str) -> None:
+        """The worker of a run has ended; `run_start` follows once more, later."""
+
+    def run_elsewhere(self, spec: RunSpec, *, made: bool) -> None:
+        """Another call has made a run of this one; or, not `made`, it is left to that call."""
 
     def working(self, spec: RunSpec, at: Working) -> None:
         """A sign of life of a run, now and then."""
@@ -131,17 +138,35 @@ class RunObserver(Observer):
 
 
 class RunQueue:
-    """Runs that wait, by group."""
+    """Runs that wait, by group.  `work`: run id -> work of a run, in any unit."""
 
-    def __init__(self, specs: Sequence[RunSpec]) -> None:
+    def __init__(self, specs: Sequence[RunSpec], work: Mapping[str, float]) -> None:
+        self.work, self.usual = work, fmean(work.values()) if work else 1.0
         self.waiting: dict[Group, list[RunSpec]] = {}
         for spec in specs:
-            self.waiting.setdefault(Group.of(spec), []).append(spec)
+            self.put(spec)
 
-    def take(self, group: Group) -> RunSpec:
-        """The first run of a group."""
+    def put(self, spec: RunSpec) -> None:
+        """Let a run wait."""
+        self.waiting.setdefault(Group.of(spec), []).append(spec)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.waiting.values()))
+
+    def take(self, own: Group | None, others: Collection[Group | None]) -> RunSpec:
+        """The next run of one's `own` group, else of the group with most work that nobody has open.
+
+        `others`: groups that are open elsewhere; where no other is left, one of them is joined.
+        """
+        group = own
+        if group is None or group not in self.waiting:
+            free = [one for one in self.waiting if one not in others] or list(self.waiting)
+            group = max(free, key=self._left)
         waiting = self.waiting[group]
         taken = waiting.pop(0)
         if not waiting:
             del self.waiting[group]
         return taken
+
+    def _left(self, group: Group) -> float:
+        return sum(self.work.get(spec.run_id, self.usual) for spec in self.waiting[group])

@@ -50,6 +50,7 @@ class ProgressReporter(RunListener):
         tracking: Tracking | None = None,
     ) -> None:
         self.loaded, self.total, self.keep, self.done = loaded, len(specs), keep, 0
+        self.elsewhere = 0  # runs that another call makes
         self.remaining, self.tracking = remaining, tracking
         self.profile = profile or Profile()
         self.active: dict[str, _Active] = {}
@@ -79,9 +80,21 @@ class ProgressReporter(RunListener):
         self.active[spec.run_id] = _Active(spec, "starting")
         self._notify("harness_run_start", spec=spec)
 
-    def ready(self, spec: RunSpec, _: None = None) -> None:
-        self.profile.ready(spec)
-        self.remaining.start(spec)
+    def worker_ready(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self.profile.starting.append(seconds)
+
+    def run_again(self, spec: RunSpec, reason: str) -> None:
+        del self.active[spec.run_id]
+        self.remaining.again(spec)
+        self.say(f"tried once more: {spec.cell} (seed {spec.seed}): {reason}")
+
+    def run_elsewhere(self, spec: RunSpec, *, made: bool) -> None:
+        self.remaining.drop(spec)
+        self.total -= 1
+        self.elsewhere += 1
+        if not made:
+            self.say(f"left to another call that makes it: {spec.cell} (seed {spec.seed})")
 
     def working(self, spec: RunSpec, at: Working) -> None:
         self.remaining.advance(spec, at)

@@ -54,9 +54,18 @@ class RemainingTime:
         self.used: dict[str, list[float]] = {}  # strategy -> shares of their work, of ended runs
 
     def start(self, spec: RunSpec) -> None:
-        """A run begins; again where a process had to start for it first: that is no work."""
+        """A run begins."""
         self.waiting.pop(spec.run_id, None)
         self.active[spec.run_id] = _Active(spec, time.monotonic())
+
+    def drop(self, spec: RunSpec) -> None:
+        """A run is made elsewhere."""
+        self.waiting.pop(spec.run_id, None)
+
+    def again(self, spec: RunSpec) -> None:
+        """A run that had begun is to begin anew: what was done of it counts for nothing."""
+        del self.active[spec.run_id]
+        self.waiting[spec.run_id] = spec
 
     def advance(self, spec: RunSpec, at: Working) -> None:
         """A sign of life of a run."""

@@ -22,10 +22,10 @@ from harness.benchmark.forecast.survey import (
     distinct,
 )
 from harness.benchmark.forecast.work import Networks, RunWork
-from harness.benchmark.plan import BenchPlan
+from harness.benchmark.launch.workers import carry_out_aside
+from harness.benchmark.plan import BenchPlan, take_shard
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.trials import label_budgets
-from harness.benchmark.workers import carry_out_aside
 from harness.data.requirements import Requirement
 from harness.errors import HarnessError
 from harness.leaderboard.ranking import CONTROL
@@ -35,6 +35,9 @@ from harness.stats import SEEDS
 from harness.utils.text import duration, plural
 
 PROBING = 20.0  # seconds, for all networks together
+ASKING = (
+    120.0  # seconds in which strategies have to say what they do: a loop may have no end (assumed)
+)
 # A plan of fewer seconds than this is not worth a probe before its runs; nothing being known, the
 # pace of a slow core is assumed.
 WORTH = 60.0
@@ -57,6 +60,7 @@ class Outlook:
         decides: the smallest average difference that the plan decides; None: it decides nothing.
         more: the same call with the fewest seeds that decide; None: it has them.
         spoiled: what plugins, asked for it, changed in this process for good: runs need another.
+        here: runs are made on this machine, which can be tried.
     """
 
     works: Mapping[str, RunWork]
@@ -66,6 +70,7 @@ class Outlook:
     decides: float | None
     more: More | None
     spoiled: tuple[str, ...] = ()
+    here: bool = True
 
     def lines(self) -> list[str]:
         """Lines that a person reads of it; nothing where no run is to be made."""
@@ -145,7 +150,7 @@ def look_ahead(
     paces = Paces(Seen.of(result, on) for result in results)
     counted = [one for one in known if one.run_id in works]
     new = [one for one in distinct(counted) if not paces.knows(one)]
-    if new and (call.dry or _long(works, plan.jobs)):
+    if new and plan.here and (call.dry or _long(works, plan.jobs)):
         names = ", ".join(dict.fromkeys(spec.backbone for spec in new))
         call.say(
             f"trying how fast this machine trains {names}: batches of 4, at most {PROBING:.0f} s in all"
@@ -166,18 +171,32 @@ def look_ahead(
         decides=reach(design) if design else None,
         more=_more(plan, design, found, call) if design else None,
         spoiled=spoiled,
+        here=plan.here,
     )
+
+
+def take_part(plan: BenchPlan, results: Sequence[RunResult], call: Call) -> BenchPlan:
+    """The plan of `--shard`, by the work of all runs; without the option the plan as it is."""
+    shard = call.request.shard
+    if shard is None:
+        return plan
+    on = On(plan.device, call.options.threads, call.options.engine)
+    known = [spec for spec in plan.asked if spec.dataset in plan.datasets]
+    question = Question(known, plan.datasets, Networks(results), on)
+    works = _ask(question, plan, call).works if known else {}
+    return take_shard(plan, {run: work.total for run, work in works.items()}, shard)
 
 
 def _ask(question: Question, plan: BenchPlan, call: Call) -> Answer:
     """Ask the plugins where their code can do no harm to the runs that follow."""
     if call.dry:
         return ask(question, call.loaded)
-    if plan.jobs == 1 or plan.device.startswith("cuda"):
+    if call.options.in_process or plan.device.startswith("cuda"):
         return ask_apart(question, call.loaded)
     given = (question, call.loaded.args)
     try:
-        return carry_out_aside(ask_in_worker, given, plan.device, call.options.threads)
+        limit = ASKING + question.limit
+        return carry_out_aside(ask_in_worker, given, plan.device, call.options.threads, limit)
     except HarnessError as error:  # it was ended, by code of a plugin or for want of memory
         call.say(f"not estimated: {error}")
         return Answer()
@@ -289,11 +308,12 @@ def _time(outlook: Outlook) -> Iterator[str]:
     elif found.patient:
         text += " if patience ends no run early"
     yield text
+    why = "so little is not worth a trial" if outlook.here else "runs are made elsewhere"
     told = {
         "runs": f"{plural(found.runs, 'run')} that such a machine made, in this folder",
         "probe": "a few batches tried here",
         "other networks": "the pace of other networks (assumed to be the same)",
-        "assumed": "an assumed pace, since so little is not worth a trial",
+        "assumed": f"an assumed pace, since {why}",
     }
     bases = [f"{told[basis]} ({', '.join(names)})" for basis, names in found.bases.items()]
     if outlook.ready >= 1:

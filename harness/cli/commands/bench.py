@@ -52,14 +52,49 @@ from harness.utils import pulse, signs
     metavar="FOLDER",
     help="Write runs and board there; what it holds counts [results/SUITE, or results/NAME of --data].",
 )
-@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes side by side.")
+@click.option(
+    "--device",
+    default="auto",
+    metavar="auto|cpu|cuda|cuda:N",
+    show_default=True,
+    help="cuda: all cards that are visible, a worker each; auto: the first card, else the CPU.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Workers side by side.")
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="CPU threads of each process; another number rounds differently.",
+)
+@click.option(
+    "--launcher",
+    default="local",
+    metavar="NAME",
+    show_default=True,
+    help="What starts the workers: processes of this machine, or a plugin's.",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Of a cluster that runs already, for --launcher ray; else one is started here.",
+)
+@click.option(
+    "--in-process",
+    is_flag=True,
+    help="Make runs in this process, one after another: a run that ends it ends the call.",
+)
+@click.option(
+    "--timeout",
+    type=Finite(min=0, min_open=True),
+    metavar="SECONDS",
+    help="A run that takes longer is ended, and recorded as timeout.",
+)
+@click.option(
+    "--memory-limit",
+    type=Finite(min=0, min_open=True),
+    metavar="GIB",
+    help="A worker that holds more for itself is ended.",
 )
 @click.option(
     "--engine",
@@ -92,7 +127,11 @@ from harness.utils import pulse, signs
     metavar="TARGET.FIELD=VALUE",
     help="A setting: l2-sp.alpha=0.01, protocol.lr=1e-4.",
 )
-@click.option("--shard", metavar="I/N", help="Only part I of N, by run id.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only part I of N: about equal work, runs of a dataset and network kept together.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bf16", "fp16", "float64"]),
@@ -131,6 +170,13 @@ from harness.utils import pulse, signs
     help="Train finished runs that kept no weights again, to predict further test sets.",
 )
 @click.option("--retry-failed", is_flag=True, help="Run again what failed before.")
+@click.option(
+    "--others",
+    type=click.Choice(["wait", "leave"]),
+    default="wait",
+    show_default=True,
+    help="Runs that another call on the folder has in hand: wait for them, or leave them to it.",
+)
 @click.option(
     "--break-lock",
     is_flag=True,

@@ -104,9 +104,12 @@ def _read_plan(store: Store, report: VerificationReport) -> Plan | None:
 
 
 def _check_complete(plan: Plan, there: set[str], report: VerificationReport) -> None:
-    """Everything that was asked for is there, finished or failed."""
+    """Everything that was asked for is there, finished or failed; of shards, those that are here."""
+    here = {line.shard for line in plan.runs if line.run_id in there}
     for line in plan.runs:
-        if line.run_id not in there:
+        if line.shard and line.shard not in here:
+            report.unchecked[f"shard {line.shard}: none of its runs is here"] += 1
+        elif line.run_id not in there:
             place = f"runs/{line.dataset}/{line.backbone}/{line.strategy}/{line.run_id}.json"
             report.wrong(place, "completeness", f"planned (seed {line.seed}), but not there")
     report.superseded = len(there - {line.run_id for line in plan.runs})

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from harness.api.backbone import Backbone
 from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
+from harness.api.launcher import Task, Tell, Work, Worker
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec, StageWork
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.launch.places import ImagesPlace
 from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
@@ -26,10 +28,11 @@ from harness.data.division.split import Division
 from harness.data.images import PixelForm
 from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
 from harness.plugins import provenance
-from harness.plugins.registry import PluginRegistry
+from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.results.store import weights_file
 from harness.utils import files
 from harness.utils.faults import faults
+from harness.utils.memory import watched
 from harness.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -37,13 +40,17 @@ if TYPE_CHECKING:
 
     from harness.engine import Isolation, Traces
 
+Unfinished: TypeAlias = Literal["failed", "oom", "timeout"]
+DETERMINISTIC = ":4096:8"  # read when CUDA starts: without it cuBLAS has no such kernels
+OVER_MEMORY = "over_memory"  # the event of a run whose process is about to end; bytes that it held
+
 
 @dataclass(frozen=True)
-class WorkerSetup:
+class WorkerSetup(Work):
     """Everything that the runs of one call share; it can be sent to another process.
 
     Attributes:
-        images: dataset, division and form -> its decoded images; sent by the name of their file.
+        images: dataset, division and form -> its decoded images, or where they lie.
         weights: backbone -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
         from_weights: run id -> its tested weights, of finished runs of which only further test sets
@@ -51,12 +58,13 @@ class WorkerSetup:
         threads: torch threads of a process that works on the CPU.
         packed: other processes work on the same card, so that no run's seconds are its own.
         jobs: runs side by side.
+        memory: bytes that a worker may hold for itself; None: as much as there is.
         native: bf16 was chosen for its speed, so a process whose processor has no instructions for
             it carries out no such run.
     """
 
     suite: str
-    images: Mapping[tuple[str, Division, PixelForm], ImageSet]
+    images: Mapping[tuple[str, Division, PixelForm], ImageSet | ImagesPlace]
     weights: Mapping[str, WeightsFile | None]
     device: str = "cpu"
     shortened: bool = False
@@ -68,6 +76,31 @@ class WorkerSetup:
     jobs: int = 1
     engine: Engine = "fast"
     native: bool = False
+    memory: int | None = None
+
+    def open(self) -> Worker:
+        """A worker in this process, on the device that is the setup's."""
+        if self.device.startswith("cuda"):  # the caller may have no card, and another environment
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", DETERMINISTIC)
+        import torch
+
+        torch.set_num_threads(self.threads)
+        # With several cards each worker sees one of them.
+        setup = replace(self, device="cuda:0") if self.device == "cuda" else self
+        return _Worker(RunExecutor(setup, load_plugins(self.plugins)))
+
+
+class _Worker(Worker):
+    """Runs one after another; one that holds more memory than it may ends with its process."""
+
+    def __init__(self, executor: RunExecutor) -> None:
+        self.executor, self.most = executor, executor.setup.memory
+        executor.isolation  # noqa: B018 - imports the engine: else it would be time of the first run
+
+    def run(self, task: Task, tell: Tell) -> Outcome:
+        observer = RunObserver(task.spec, lambda _, event, value: tell(event, value))
+        with watched(self.most, partial(tell, OVER_MEMORY)):
+            return self.executor.run(task.spec, observer)
 
 
 @dataclass
@@ -124,7 +157,7 @@ class RunExecutor:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a plugin raises, or sys.exit(): this run only
-            outcome = Outcome(self.failed(spec, error))
+            outcome = Outcome(failed_run(self.setup, spec, error))
         return self._dressed(outcome, records)
 
     def _check_processor(self, spec: RunSpec) -> None:
@@ -178,6 +211,8 @@ class RunExecutor:
     def _resources(self, spec: RunSpec, observer: Observer) -> Resources:
         self._check_offered(spec)
         images = self.setup.images[Group.of(spec).images]
+        if isinstance(images, ImagesPlace):
+            images = images.open()
         backbone = self.loaded.backbones[spec.backbone]
         return Resources(
             images=images,
@@ -208,6 +243,7 @@ class RunExecutor:
             return None
         key = (backbone.name, classes)
         if key not in self._starts:
+            file = weights.found_again(backbone, file)
             self._starts[key] = weights.load_weights(backbone, classes, file)
         return self._starts[key]
 
@@ -225,21 +261,24 @@ class RunExecutor:
         self._starts = {k: kept for k, kept in self._starts.items() if k[0] == group.backbone}
         free_memory(self.setup.device)
 
-    def failed(self, spec: RunSpec, error: BaseException) -> RunResult:
-        """The record of a run that raised."""
-        return RunResult(
-            run_id=spec.run_id,
-            suite=self.setup.suite,
-            spec=spec,
-            status="oom" if is_out_of_memory(error) else "failed",
-            error=Failure(
-                kind=storable(type(error).__name__),
-                message=message_of(error),
-                traceback=storable(_traceback(error)),
-                phase=error.phase if isinstance(error, TrainingError) else None,
-                step=error.step if isinstance(error, TrainingError) else None,
-            ),
-        )
+
+def failed_run(
+    setup: WorkerSetup, spec: RunSpec, error: BaseException, status: Unfinished | None = None
+) -> RunResult:
+    """The record of a run that raised, or whose worker was ended.  `status`: None: by the error."""
+    return RunResult(
+        run_id=spec.run_id,
+        suite=setup.suite,
+        spec=spec,
+        status=status or ("oom" if is_out_of_memory(error) else "failed"),
+        error=Failure(
+            kind=storable(type(error).__name__),
+            message=message_of(error),
+            traceback=storable(_traceback(error)),
+            phase=error.phase if isinstance(error, TrainingError) else None,
+            step=error.step if isinstance(error, TrainingError) else None,
+        ),
+    )
 
 
 def _noted(outcome: Outcome, traces: Traces) -> Outcome:
@@ -333,7 +372,7 @@ def storable(text: str) -> str:
 def _traceback(error: BaseException) -> str:
     """The traceback without this machine's folders: file names only."""
     lines = traceback.format_exception(error)
-    home = f"{Path(__file__).resolve().parents[2]}{os.sep}"
+    home = f"{Path(__file__).resolve().parents[3]}{os.sep}"
     return "".join(lines).replace(home, "").replace(f"{Path.home()}{os.sep}", "~/")
 
 
