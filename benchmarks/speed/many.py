@@ -36,6 +36,14 @@ from harness.results.store import Store, encoded, uncollected
 
 HERE = Path(__file__).parents[2]
 CELLS = 5 * 10 * 8  # backbones, seeds and strategies of a dataset
+# A process starts with the memory of the one that starts it on its account: so that is a small one.
+SMALL = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
+sys.exit(done.returncode)
+"""
 FIRST = 200
 SHARE = 10  # runs within a tenth of a place stand for it
 
@@ -57,18 +65,14 @@ def command(checkout: Path, *arguments: str) -> tuple[float, float, float, bytes
     """Core-seconds, seconds, most memory (MB) and output of a command of some checkout."""
     paths = os.pathsep.join([str(checkout), str(checkout / "plugins")])
     started = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "harness", *arguments],
-        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}, cwd=checkout,
-    ) as running:  # fmt: skip
-        assert running.stdout is not None
-        said = running.stdout.read()
-        _, status, used = os.wait4(running.pid, 0)
-        running.returncode = os.waitstatus_to_exitcode(status)
-    if running.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} ended with {running.returncode}")
-    spent = time.perf_counter() - started
-    return used.ru_utime + used.ru_stime, spent, used.ru_maxrss / 1024, said
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL, sys.executable, "-m", "harness", *arguments],
+        capture_output=True, env={**os.environ, "PYTHONPATH": paths}, cwd=checkout, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stderr.decode()[-3000:]}")
+    core, most = map(float, done.stderr.split()[-2:])
+    return core, time.perf_counter() - started, most / 1024, done.stdout
 
 
 def boards(log: Log, args: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
@@ -108,9 +112,7 @@ class Watched:
 
         def kept(store: Store, outcome: Outcome) -> RunResult:
             result = add(store, outcome)
-            self.kept.append(
-                (time.perf_counter(), time.process_time(), self._synced, self._syncs)
-            )
+            self.kept.append((time.perf_counter(), time.process_time(), self._synced, self._syncs))
             return result
 
         def synced(handle: int) -> None:
@@ -132,7 +134,9 @@ class Watched:
             [later - before for before, later in zip(self.kept[i - 1], self.kept[i], strict=True)]
             for i in near
         ]
-        wall, core, synced, syncs = (statistics.median(column) for column in zip(*steps, strict=True))
+        wall, core, synced, syncs = (
+            statistics.median(column) for column in zip(*steps, strict=True)
+        )
         return {
             "ms": 1000 * wall, "core ms": 1000 * core, "fsync ms": 1000 * synced, "fsyncs": syncs,
         }  # fmt: skip
@@ -153,7 +157,9 @@ def runs(log: Log, args: argparse.Namespace, place: Path) -> list[dict[str, Any]
         {"what": f"run {number} of {args.runs}", **watched.around(number)}
         for number in (min(FIRST, args.runs // 2), args.runs)
     ]
-    log(f"core time of the last over that of the first: {rows[1]['core ms'] / rows[0]['core ms']:.2f}")
+    log(
+        f"core time of the last over that of the first: {rows[1]['core ms'] / rows[0]['core ms']:.2f}"
+    )
     return rows
 
 

@@ -72,21 +72,19 @@ class Extended(Record):
         return found
 
     def _left_out(self) -> list[str]:
-        return [
-            name for name, default in _defaults(type(self)) if getattr(self, name) == default
-        ]
+        return [name for name, default in self._defaults() if getattr(self, name) == default]
+
+    @classmethod
+    @lru_cache
+    def _defaults(cls) -> list[tuple[str, Any]]:
+        """The later fields with their defaults: asked for with every record that is written."""
+        fields = cls.model_fields
+        return [(one, fields[one].get_default(call_default_factory=True)) for one in cls._later]
 
     def written_fields(self) -> list[str]:
         """The names of the fields that are written."""
         left_out = self._left_out()
         return [name for name in type(self).model_fields if name not in left_out]
-
-
-@lru_cache
-def _defaults(model: type[Extended]) -> list[tuple[str, Any]]:
-    """The later fields of a record with their defaults: asked for with every record written."""
-    fields = model.model_fields
-    return [(one, fields[one].get_default(call_default_factory=True)) for one in model._later]
 
 
 def canonical(value: BaseModel | Mapping[str, Json]) -> str:

@@ -128,7 +128,7 @@ def rank_outlines(
     return _ranked(runs, plan, loaded, metric, selection, listed=False)
 
 
-def _ranked(  # noqa: PLR0917 - private
+def _ranked(
     runs: Sequence[RunResult],
     plan: Plan,
     loaded: PluginRegistry,

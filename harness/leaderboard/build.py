@@ -32,7 +32,7 @@ from harness.utils.names import did_you_mean
 METRIC = "balanced-accuracy"
 
 
-def build_leaderboard(
+def build_leaderboard(  # noqa: PLR0913 - what a ranking depends on
     results: Sequence[RunResult],
     plan: Plan | None = None,
     failures: Sequence[RunResult] = (),

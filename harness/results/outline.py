@@ -58,6 +58,8 @@ PARTS: dict[str, TypeAdapter[Any]] = {
 EMPTY: dict[str, Any] = {"plugins": {}, "external": {}, "phases": ()} | dict.fromkeys(
     ("data", "weights", "environment", "error")
 )
+_FIELDS: dict[str, Any] = dict.fromkeys(RunResult.model_fields) | {"schema_version": 1}
+RESULT = RunResult.model_construct(**_FIELDS)
 FILE = PredictionsRecord(file="", sha256="")
 COST, SECONDS = Cost(), CostFigures()
 for _empty in (COST, SECONDS):
@@ -67,8 +69,8 @@ for _empty in (COST, SECONDS):
 class Outlines:
     """Reads records of one folder.
 
-    Left out, with their defaults in their place: epochs, tracebacks, seconds but the total as if
-    alone, figures, and names of predictions, unless asked for.
+    Left out are epochs, figures and names of predictions unless asked for, tracebacks, and seconds
+    but the total as if alone.
 
     Args:
         metric: keep this figure of the test split (of a record that lacks it, all others).
@@ -82,7 +84,6 @@ class Outlines:
         self._metric, self._selection, self._predictions = metric, selection, predictions
         self._held: dict[tuple[str, bytes], Any] = {}
         self._names: dict[frozenset[str], set[str]] = {}
-        self._bare = RunResult.model_construct(run_id="", suite="", status="ok")
 
     def read(self, path: Path) -> RunResult:
         """The record in a file.
@@ -107,10 +108,10 @@ class Outlines:
         if raw["status"] not in STATES:
             raise ValueError("no such status")
         for phase in raw["phases"]:
-            del phase["seconds"]  # else no two would be alike
+            phase.pop("seconds", None)  # else no two would be alike
         error = self._part("error", raw["error"])
         return copy(
-            self._bare,
+            RESULT,
             run_id=_is(str, raw["run_id"]),
             suite=_is(str, raw["suite"]),
             spec=self._spec(raw["spec"]),
@@ -162,9 +163,11 @@ def _figure(
     raw: Mapping[str, Json], name: str | None, absent: Mapping[str, Json] = MappingProxyType({})
 ) -> dict[str, MetricValue]:
     """The figure of that name; where it is not there, those of `absent`."""
-    found = {name: raw[name]} if name in raw else absent if name else {}
+    if name is None:
+        return {}
+    found = {name: raw[name]} if name in raw else absent
     return {
-        name: MetricValue(value=one["value"], reason=one["reason"]) for name, one in found.items()
+        known: MetricValue(value=one["value"], reason=one["reason"]) for known, one in found.items()
     }
 
 
