@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import re
 import warnings
 import zipfile
 from collections import Counter, OrderedDict
@@ -42,6 +43,7 @@ _OTHER_KINDS = {
     b"\x1f\x8b": "it is compressed by gzip. Unpack it",
     b"PK\x05\x06": "it is an empty zip archive. Fetch it again",
 }
+_NUMBERED = re.compile(r"((?:[^.]*[^.\d][^.]*\.)*?)(\d+)\.(.+)")
 _WIDTHS = {
     "Double": 8,
     "Long": 8,
@@ -332,13 +334,17 @@ def _inside(value: object) -> Iterable[tuple[object, object]]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Some tensors of a checkpoint: the keys that lead to them, and the prefix of their names."""
+    """Some tensors of a checkpoint: the keys that lead to them, and the prefix of their names.
+
+    `numbered`: children were saved by their number.
+    """
 
     keys: tuple[str, ...]
     prefix: str
     tensors: Mapping[str, Tensor]
     fits: int
     beside: tuple[str, ...]
+    numbered: bool = False
 
     def __str__(self) -> str:
         where = "".join(f"[{key!r}]" for key in self.keys)
@@ -386,6 +392,8 @@ def _note(best: _Place, rivals: Sequence[_Place]) -> str:
     parts = [f"read from {''.join(f'[{key!r}]' for key in best.keys)}"] if best.keys else []
     if best.prefix:
         parts.append(f"names without {best.prefix!r}")
+    if best.numbered:
+        parts.append("children by their number")
     if best.beside:
         more = f" and {len(best.beside) - 1} more" if len(best.beside) > 1 else ""
         parts.append(f"other tensors passed over: {best.beside[0]}{more}")
@@ -457,6 +465,34 @@ def _places(
         )
         beside = tuple(name for name in state if not name.startswith(prefix))
         yield _Place(keys, prefix, tensors, fits, beside)
+    if found := _by_number(keys, state, wanted):
+        yield found
+
+
+def _by_number(keys: tuple[str, ...], state: Mapping[str, Tensor], wanted: Shapes) -> _Place | None:
+    """The tensors of a network that was saved as a list of its children (`backbone.4.0.conv1.weight`).
+
+    Children that have tensors are in order on both sides.
+    """
+    split = {name: found.groups() for name in state if (found := _NUMBERED.fullmatch(name))}
+    prefixes = Counter(prefix for prefix, _, _ in split.values())
+    if not prefixes:
+        return None
+    (prefix, _), *_ = prefixes.most_common(1)
+    inside = {name: parts[1:] for name, parts in split.items() if parts[0] == prefix}
+    numbers = sorted({int(number) for number, _ in inside.values()})
+    children = dict.fromkeys(name.partition(".")[0] for name in wanted)
+    child = dict(zip(numbers, children, strict=False))
+    tensors = {
+        f"{child[int(number)]}.{rest}": state[name]
+        for name, (number, rest) in inside.items()
+        if int(number) in child
+    }
+    fits = sum(n in tensors and tuple(tensors[n].shape) == shape for n, shape in wanted.items())
+    beside = tuple(
+        name for name in state if name not in inside or int(inside[name][0]) not in child
+    )
+    return _Place(keys, prefix, tensors, fits, beside, numbered=True) if fits else None
 
 
 def _prefixes(state: Mapping[str, Tensor], wanted: Shapes) -> list[str]:

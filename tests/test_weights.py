@@ -397,6 +397,42 @@ class TestLoad:
         assert record.new == ()
 
 
+# As torchvision's networks number their children; those between have no tensors.
+CHILDREN = {
+    "resnet50-mini": {
+        "conv1": 0,
+        "bn1": 1,
+        "layer1": 4,
+        "layer2": 5,
+        "layer3": 6,
+        "layer4": 7,
+        "fc": 9,
+    },
+    "densenet121-mini": {"features": 0, "classifier": 1},
+}
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+@pytest.mark.parametrize("head", [True, False])
+def test_children_saved_by_their_number(tmp_path, name, head):
+    """As RadImageNet's files are: `nn.Sequential(*list(network.children())[:n])` under `backbone`."""
+    backbone, state = OFFERED[name], published_state(OFFERED[name])
+    numbered = {}
+    for full, tensor in state.items():
+        child, _, rest = full.partition(".")
+        if head or child not in {"fc", "classifier"}:
+            numbered[f"backbone.{CHILDREN[name][child]}.{rest}"] = tensor
+    write(tmp_path / f"{name}.pt", numbered)
+    found = loaded(backbone, tmp_path)
+    assert found.record.new == ()
+    assert all(torch.equal(t, state[backbone.published_name(n)]) for n, t in found.state.items())
+    note = "names without 'backbone.'; children by their number"
+    last = f"backbone.{list(CHILDREN[name].values())[-1]}"
+    assert found.record.source == note + (
+        f"; other tensors passed over: {last}.weight and 1 more" if head else ""
+    )
+
+
 class TestMisfits:
     @pytest.mark.parametrize("name", MINIATURES)
     @pytest.mark.parametrize("other", MINIATURES)

@@ -75,27 +75,23 @@ def instant(args: argparse.Namespace, log: Log) -> list[dict[str, object]]:
         found = take_turns(calls, args.turns, args.limit, log)
     more = args.runs - args.few
     each = {
-        name: {
-            kind: [
-                1000 * (many - few) / more
-                for many, few in zip(
-                    found[f"{name} {args.runs}"][kind],
-                    found[f"{name} {args.few}"][kind],
-                    strict=True,
-                )
-            ]
-            for kind in ("runs", "core")
-        }
+        name: [
+            1000 * (many - few) / more
+            for many, few in zip(
+                found[f"{name} {args.runs}"]["runs"],
+                found[f"{name} {args.few}"]["runs"],
+                strict=True,
+            )
+        ]
         for name in names
     }
+    # Core-seconds are left out: Ray's processes are no children of the call.
     return [
         {
             "by": name,
             "n": args.turns,
-            "wall ms a run": statistics.median(figures["runs"]),
-            "core ms a run": statistics.median(figures["core"]),
-            "wall ratio": ratio(figures["runs"], each[names[0]]["runs"]),
-            "core ratio": ratio(figures["core"], each[names[0]]["core"]),
+            "wall ms a run": statistics.median(figures),
+            "ratio": ratio(figures, each[names[0]]),
         }
         for name, figures in each.items()
     ]

@@ -6,9 +6,11 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import BaseModel, ConfigDict, PositiveFloat, field_validator
 
 from harness.api.records import Name, Preprocessing
+from harness.errors import UsageError
+from harness.utils.hub_address import HubFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +23,8 @@ class Weights(BaseModel):
         name: shown on the board: `IMAGENET1K_V2`, or the name of a packaged file.
         enum: torchvision's name, as `torchvision.models.get_weight` takes it; the file is its URL's.
         file: path of a file that ships with the plugin, instead of `enum`.
+        hub: a file of the Hugging Face Hub, instead: `hf://ORG/NAME@REVISION/FILE`.  A revision that
+            is no commit is settled by `harness data fetch`, in the lock file.
         sha256: of that file; checked before use.
         licence, source: for the board.
     """
@@ -30,9 +34,18 @@ class Weights(BaseModel):
     name: str
     enum: str | None = None
     file: str | None = None
+    hub: str | None = None
     sha256: str | None = None
     licence: str = ""
     source: str = ""
+
+    @field_validator("hub")
+    @classmethod
+    def _address(cls, hub: str | None) -> str | None:
+        try:
+            return hub and str(HubFile.read(hub))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
 
 class Compiling(BaseModel):
@@ -60,6 +73,7 @@ class Backbone(BaseModel):
         stages: stage names in forward order; the last is `head`.
         classifier: the stages that torchvision calls the classifier, `head` among them.
         weights: the default starting point; None: there is none.
+        starts: further ones, `(("radimagenet", Weights(...)),)`, by the name that `--starts` takes.
         title, paper: for people.
         miniature: a small copy for demonstrations: same stages and blocks, narrower and less deep.
         compiling: figures by which a plan decides whether its steps are compiled; None: they are not.
@@ -75,6 +89,7 @@ class Backbone(BaseModel):
     stages: tuple[str, ...]
     classifier: tuple[str, ...] = ("head",)
     weights: Weights | None = None
+    starts: tuple[tuple[Name, Weights], ...] = ()
     title: str = ""
     paper: str = ""
     miniature: bool = False

@@ -48,7 +48,7 @@ class BlockFigure(Record):
 
 
 class GroupFigure(Record):
-    """A row over the blocks of one modality or backbone; nulls: it lacks some of them."""
+    """A row over the blocks of one modality, backbone or starting point; nulls: it lacks some of them."""
 
     group: str
     value: float | None = None
@@ -152,9 +152,10 @@ class Row(Extended):
         not_asked: runs that were asked for of other rows only.
         tuning: None: the row's settings are those of the suite.
         external: further test sets.
+        starts: over the blocks of each starting point, where there are several.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("tuning", "external")
+    _later: ClassVar[tuple[str, ...]] = ("tuning", "external", "starts")
 
     label: str
     strategy: str
@@ -176,6 +177,7 @@ class Row(Extended):
     not_asked: int = 0
     tuning: TunedRow | None = None
     external: tuple[ExternalFigure, ...] = ()
+    starts: tuple[GroupFigure, ...] = ()
 
 
 class Block(Extended):
@@ -185,9 +187,10 @@ class Block(Extended):
         seeds: every seed once.
         labels: the label budget; None: all labels.
         pairs: (split, seed) of each of a row's runs; empty: one split, of number 0, with each seed.
+        start: name of the starting point, where they are an axis; else None.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("labels", "pairs")
+    _later: ClassVar[tuple[str, ...]] = ("labels", "pairs", "start")
 
     label: str
     dataset: str
@@ -199,6 +202,7 @@ class Block(Extended):
     seeds: tuple[int, ...]
     labels: str | None = None
     pairs: tuple[tuple[int, int], ...] = ()
+    start: str | None = None
 
 
 class Track(Extended):
@@ -306,9 +310,10 @@ class BoardRun(Extended):
         plugins: by role, whose code it was: `conv-lora 0.3.1`, with `(changed)` where it is an
             editable or loose file, or a tree with changes.
         external: name -> a further test set.
+        start: name of its starting point, where they are an axis; else None.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "external")
+    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "external", "start")
 
     run_id: str
     suite: str
@@ -352,6 +357,7 @@ class BoardRun(Extended):
     labels: str | None = None
     trial: int | None = None
     external: dict[str, ExternalRun] = Field(default_factory=dict)
+    start: str | None = None
 
     @property
     def name(self) -> str:

@@ -29,7 +29,10 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 Json = Annotated[Any, "a JSON value"]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$")]
+_WORD = r"[a-z0-9]+([._-][a-z0-9]+)*"
+Name = Annotated[str, StringConstraints(pattern=f"^{_WORD}$")]
+START_NAME = _WORD
+StartText = Annotated[str, StringConstraints(pattern=f"^{_WORD}(=hf://.+)?$")]
 Augmentation = Literal["flip-horizontal", "flip-vertical", "flip-where-allowed", "affine"]
 Precision = Literal["float64", "float32", "bf16", "fp16"]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -104,6 +107,11 @@ def compact(value: Json) -> str:
 def digest(value: BaseModel | Mapping[str, Json]) -> str:
     """sha256 (hex) of the canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def started(backbone: str, start: str | None) -> str:
+    """A backbone with what it starts from, in folders and messages: `resnet50@radimagenet`."""
+    return f"{backbone}@{start}" if start else backbone
 
 
 class Schedule(Record):
@@ -251,9 +259,12 @@ class RunSpec(Extended):
         labels: training images that keep their label, '10%' or '200'; None: all.
         mirrored: images are flipped as the protocol asks where a dataset allows it, and this does.
         preprocessing: the backbone's, with nothing left to the protocol; None: the protocol's own.
+        start: name of the starting point, where a suite compares several; None: it names none.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("present_only", "labels", "mirrored", "preprocessing")
+    _later: ClassVar[tuple[str, ...]] = (
+        "present_only", "labels", "mirrored", "preprocessing", "start",
+    )  # fmt: skip
 
     dataset: str
     backbone: str
@@ -271,6 +282,12 @@ class RunSpec(Extended):
     labels: Labels | None = None
     mirrored: bool = False
     preprocessing: Preprocessing | None = None
+    start: Name | None = None
+
+    @property
+    def started(self) -> str:
+        """The backbone, with its start where it names one: `resnet50@radimagenet`."""
+        return started(self.backbone, self.start)
 
     @property
     def seen(self) -> Protocol:
@@ -285,7 +302,7 @@ class RunSpec(Extended):
     @property
     def cell(self) -> str:
         """For people: dataset / backbone / strategy."""
-        return f"{self.dataset} / {self.backbone} / {self.strategy}"
+        return f"{self.dataset} / {self.started} / {self.strategy}"
 
 
 # A large board holds 200,000 figures and 300,000 epochs: as `Record` they were most of its memory.
@@ -608,9 +625,11 @@ class Suite(Extended):
         splits: random splits, numbered from the protocol's `split_seed` on, each with every seed;
             'paired': one a seed, of the seed's number.
         labels: budgets of labelled training images; empty: all of them.
+        starts: starting points of every backbone, `none`, `imagenet`, NAME or NAME=hf://...; empty:
+            one, as `weights` says.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("tuning", "splits", "labels")
+    _later: ClassVar[tuple[str, ...]] = ("tuning", "splits", "labels", "starts")
 
     name: str
     title: str = ""
@@ -632,6 +651,7 @@ class Suite(Extended):
     tuning: Tuning | None = None
     splits: PositiveInt | Literal["paired"] = 1
     labels: tuple[Labels, ...] = ()
+    starts: tuple[StartText, ...] = ()
 
 
 class PlannedRun(Extended):
@@ -641,14 +661,16 @@ class PlannedRun(Extended):
         protocol: its name.
         weights: 'none', or what names the starting point.
         split: `split_seed` of its protocol.
-        labels: as in `RunSpec`.
+        labels, start: as in `RunSpec`.
         trial: number of the trial that it is, 0 for the untuned one; None: it is no trial.
         tuned: settings that trials of its strategy differ in.
         call: the number of the call that asked for it first, of those that added to the plan.
         shard: the part of the plan that it is in, as I/N; '': the call was no shard.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("split", "labels", "trial", "tuned", "call", "shard")
+    _later: ClassVar[tuple[str, ...]] = (
+        "split", "labels", "trial", "tuned", "call", "shard", "start",
+    )  # fmt: skip
 
     run_id: str
     dataset: str
@@ -668,6 +690,7 @@ class PlannedRun(Extended):
     tuned: tuple[str, ...] = ()
     call: int = 0
     shard: str = ""
+    start: Name | None = None
 
     @classmethod
     def of(
@@ -691,7 +714,13 @@ class PlannedRun(Extended):
             labels=spec.labels,
             trial=trial,
             tuned=tuned,
+            start=spec.start,
         )
+
+    @property
+    def started(self) -> str:
+        """As of `RunSpec`."""
+        return started(self.backbone, self.start)
 
     @property
     def key(self) -> str:

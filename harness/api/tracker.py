@@ -20,7 +20,7 @@ class TrackedRun:
         run_id: of the run.
         name: for people: dataset / backbone / strategy, seed.
         project: what its results folder is called.
-        group: its dataset and backbone.
+        group: its dataset and backbone, with its start where it names one.
         settings: everything that it is made with, by name: `strategy.alpha`, `protocol.lr`, `seed`.
         folder: where the tracker may keep files; it need not be there.
         offline: no socket may be opened.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from harness.api.execution import ENGINE_VERSION
-from harness.api.records import Augmentation, NumericMode, RunSpec, Suite
+from harness.api.records import Augmentation, NumericMode, RunSpec, Suite, started
 from harness.benchmark.suite import ResolvedSuite, strategy_of
 from harness.benchmark.trials import Trial, label_budgets, seed_pairs, trials_of
 from harness.data.division.split import Division
@@ -36,7 +36,7 @@ def run_specs(
     datasets: Mapping[str, DatasetInfo],
     weights: Mapping[str, WeightsFile | None],
 ) -> PlannedSpecs:
-    """Every run of the product, one (dataset, backbone, division) after another, with its trial.
+    """Every run of the product, one (dataset, backbone, start, division) after another, with its trial.
 
     Where data or weights are not here, as in a dry run, the identity is
     provisional.
@@ -60,12 +60,13 @@ def run_specs(
         )
         for name in names
     }
+    starts: list[str | None] = [start.name for start in resolved.starts] or [None]
     found: list[RunSpec] = []
     planned: dict[str, Trial] = {}
     for division, seeds in divisions(suite).items():
         protocol = suite.protocol.model_copy(update={"split_seed": division.split})
-        for dataset, backbone, seed, strategy in product(
-            suite.datasets, suite.backbones, seeds, suite.strategies
+        for dataset, backbone, start, seed, strategy in product(
+            suite.datasets, suite.backbones, starts, seeds, suite.strategies
         ):
             known = datasets[dataset].divided(division) if dataset in datasets else None
             for trial in trials[strategy][: request.trials]:
@@ -78,7 +79,7 @@ def run_specs(
                     seed=seed,
                     limit=request.limit,
                     data=known.fingerprint if known else ABSENT,
-                    weights=hashes.get(backbone, ABSENT),
+                    weights=hashes.get(started(backbone, start), ABSENT),
                     sources={
                         "backbone": sources["backbones", backbone],
                         "strategy": sources["strategies", strategy],
@@ -90,6 +91,7 @@ def run_specs(
                     labels=division.labels,
                     mirrored=MIRROR in protocol.augment and resolved.datasets[dataset].mirrors,
                     preprocessing=own[backbone],
+                    start=start,
                 )
                 found.append(spec)
                 planned[spec.run_id] = trial

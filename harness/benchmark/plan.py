@@ -30,7 +30,7 @@ class BenchPlan:
         shards: run id -> the shard that it is in, as I/N; empty: the call is no shard.
         trials: run id -> the trial that it is.
         datasets: what is known of the datasets that are here.
-        weights: the weights files that are here; None: random weights.
+        weights: backbone, with its start, -> the file that is here; None: random weights.
         numeric: (dataset, backbone) -> how numbers are computed.
         jobs: runs side by side.
         memory: what is planned of a card's memory, in words.
@@ -72,7 +72,7 @@ def make_plan(
 ) -> BenchPlan:
     """Plan every run of a suite.
 
-    `datasets` and `weights` (of backbones): as far as they are here; without them the identity of a
+    `datasets` and `weights` (of backbones with their starts): as far as they are here; without them the identity of a
     run is provisional, as in a dry run.
     """
     suite, numeric = resolved.suite, {}

@@ -17,7 +17,7 @@ from harness.benchmark.launch.dispatch import execute_runs
 from harness.benchmark.launch.executor import WorkerSetup
 from harness.benchmark.listeners.events import Group, RunListener
 from harness.benchmark.suite import with_folders
-from harness.data import preparation
+from harness.data import lock, preparation
 from harness.data.division.split import Division
 from harness.data.folder import parse_data_option, with_options, with_windows
 from harness.errors import DataError, HarnessError, WeightsError
@@ -29,6 +29,7 @@ from harness.results.verify.agreement import Figures, find_agreement, mean_dista
 from harness.results.verify.report import Replayed
 from harness.utils.names import did_you_mean
 from harness.weights import WeightsFile
+from harness.weights.starts import beginnings, start_of
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class _Runner:
         setup = WorkerSetup(
             suite=result.suite,
             images={Group.of(spec).images: prepared.images},
-            weights={spec.backbone: self._weights(spec)},
+            weights={spec.started: self._weights(result, store)},
             device=device,
             threads=(made and made.threads) or 1,
             engine=(made and made.engine) or "fast",
@@ -255,15 +256,19 @@ class _Runner:
             ).divided(division)
         return self._prepared[key]
 
-    def _weights(self, spec: RunSpec) -> WeightsFile | None:
+    def _weights(self, result: RunResult, store: Store) -> WeightsFile | None:
+        spec = result.spec
         if spec.weights == "none":
             return None
         backbone = self.loaded.backbones[spec.backbone]
         where = None if self.options.weights == "none" else self.options.weights
-        file = weights.find_weights(backbone, where, offline=self.options.access.offline)
+        start = start_of(spec, store.plan().suites.get(result.suite))
+        locked = lock.read(self.options.access.lock).weights
+        (one,) = beginnings([backbone], where, start, locked)
+        file = weights.find_weights(one.backbone, one.where, offline=self.options.access.offline)
         if file is None or file.sha256 != spec.weights:
             raise WeightsError(
-                f"the weights of {spec.backbone} are not those it started from (sha256 "
+                f"the weights of {spec.started} are not those it started from (sha256 "
                 f"{spec.weights[:12]}...): give their folder with --weights DIR"
             )
         return file

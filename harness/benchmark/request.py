@@ -30,6 +30,7 @@ class BenchRequest:
     join_labels: bool = False
     sets: tuple[str, ...] = ()
     weights: str | None = None
+    starts: tuple[str, ...] = ()
     limit: int | None = None
     splits: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()

@@ -11,12 +11,14 @@ from typing import NamedTuple
 from harness import weights
 from harness.api.dataset import Access
 from harness.api.execution import ENGINE_VERSION
-from harness.api.records import Json, RunResult, RunSpec
+from harness.api.records import Json, RunResult, RunSpec, Suite
 from harness.api.strategy import settings_of
 from harness.benchmark.identity import ROLES, code_names
+from harness.data import lock
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
+from harness.weights.starts import beginnings, start_of
 
 
 class IdentityDifference(NamedTuple):
@@ -57,9 +59,16 @@ def find_run(places: list[Path], run: str) -> tuple[Store, RunResult]:
 
 
 def explain_reuse(
-    result: RunResult, loaded: PluginRegistry, access: Access, where: str | None
+    result: RunResult,
+    loaded: PluginRegistry,
+    access: Access,
+    where: str | None,
+    suite: Suite | None = None,
 ) -> Iterator[IdentityDifference | UnknownPart]:
-    """Everything in the identity of `result` that would be different now, or cannot be told."""
+    """Everything in the identity of `result` that would be different now, or cannot be told.
+
+    `suite`: as the plan of its folder has it, which says where a start of the Hub lies.
+    """
     spec = result.spec
     if spec.engine != ENGINE_VERSION:
         yield IdentityDifference(
@@ -68,7 +77,7 @@ def explain_reuse(
     for role, name in code_names(spec).items():
         yield from _source(result, loaded, role, name)
     yield from _settings(spec, loaded)
-    yield from _weights(spec, loaded, where)
+    yield from _weights(spec, loaded, access, where, suite)
     yield from _data(spec, loaded, access)
 
 
@@ -76,7 +85,7 @@ def newer_run(store: Store, result: RunResult) -> RunResult | None:
     """The newest run of the same cell and seed that was made after this one."""
 
     def slot(spec: RunSpec) -> tuple[str, str, str, int]:
-        return spec.dataset, spec.backbone, spec.strategy, spec.seed
+        return spec.dataset, spec.started, spec.strategy, spec.seed
 
     found = [
         one
@@ -149,12 +158,16 @@ def _settings(spec: RunSpec, loaded: PluginRegistry) -> Iterator[IdentityDiffere
 
 
 def _weights(
-    spec: RunSpec, loaded: PluginRegistry, where: str | None
+    spec: RunSpec, loaded: PluginRegistry, access: Access, where: str | None, suite: Suite | None
 ) -> Iterator[IdentityDifference | UnknownPart]:
     if spec.weights == "none" or spec.backbone not in loaded.backbones:
         return
     try:
-        file = weights.find_weights(loaded.backbones[spec.backbone], where, offline=True)
+        backbone = loaded.backbones[spec.backbone]
+        (one,) = beginnings(
+            [backbone], where, start_of(spec, suite), lock.read(access.lock).weights
+        )
+        file = weights.find_weights(one.backbone, one.where, offline=True)
     except HarnessError as error:
         yield UnknownPart("weights", f"{error}".partition("\n")[0])
         return

@@ -245,7 +245,9 @@ def _plan(call: Call) -> DryRun:
     resolved, options = _resolved(request, options, loaded, launcher)
     suite, access = resolved.suite, options.access
     backbones = [loaded.backbones[name] for name in suite.backbones]
-    needs = list_requirements(resolved.datasets, backbones, resolved.weights, access, ask=True)
+    needs = list_requirements(
+        resolved.datasets, backbones, resolved.weights, access, ask=True, starts=resolved.starts
+    )
     absent = {(need.kind, need.name) for need in needs if not need.ready}
     store = _store(resolved, options)
     results = store.results()
@@ -254,8 +256,8 @@ def _plan(call: Call) -> DryRun:
         for name, dataset in resolved.datasets.items()
         if ("data", name) not in absent
     }
-    ready = [backbone for backbone in backbones if ("weights", backbone.name) not in absent]
-    weights = find_weights(ready, resolved.weights, access)
+    left_out = {name for kind, name in absent if kind == "weights"}
+    weights = find_weights(backbones, resolved.weights, access, resolved.starts, left_out)
     if request.precision == "auto":
         resolved = replace(resolved, precision=settle_precision(options.device, store.plan()))
     plan = make_plan(resolved, options, loaded, infos, weights, launcher)
@@ -391,9 +393,11 @@ def _required(
     There is a word on the files that call for one.
     """
     backbones = [loaded.backbones[name] for name in resolved.suite.backbones]
-    needs = list_requirements(resolved.datasets, backbones, resolved.weights, access)
+    needs = list_requirements(
+        resolved.datasets, backbones, resolved.weights, access, starts=resolved.starts
+    )
     require(resolved.suite.name, needs, access, resolved.fetched_as)
-    found = find_weights(backbones, resolved.weights, access)
+    found = find_weights(backbones, resolved.weights, access, resolved.starts)
     for name, file in found.items():
         if file is not None and file.note:
             say(f"weights {name}: {file.path.name}: {file.note}")

@@ -39,6 +39,7 @@ from harness.utils import files
 from harness.utils.faults import faults
 from harness.utils.names import choose, did_you_mean, first_few
 from harness.utils.text import short
+from harness.weights.starts import Start, read_starts
 
 FOLDER_KEYS = ("columns", "join_labels", "window")  # of a table in `[data]`, beside its path
 LONGEST = 100  # characters in the name of a results folder
@@ -56,6 +57,7 @@ class ResolvedSuite:
         precision: of every run; 'auto' is to be settled; None: by the device.
         split_files: dataset -> the file that gives its splits.
         protocols: form of images -> the protocol as networks that see it have it.
+        starts: the starting points of every backbone; empty: one, as `weights` says.
     """
 
     suite: Suite
@@ -65,6 +67,7 @@ class ResolvedSuite:
     precision: str | None = None
     split_files: Mapping[str, Path] = field(default_factory=dict)
     protocols: Mapping[PixelForm, Protocol] = field(default_factory=dict)
+    starts: tuple[Start, ...] = ()
 
     @property
     def weights(self) -> str | None:
@@ -86,7 +89,12 @@ class ResolvedSuite:
     @property
     def fetched_as(self) -> str | None:
         """The suite whose data and weights these are; None: a part of them, or weights of one's own."""
-        if self.request.datasets or self.request.backbones or self.weights is not None:
+        if (
+            self.request.datasets
+            or self.request.backbones
+            or self.weights is not None
+            or self.request.starts
+        ):
             return None
         return self.request.suite or self.suite.name
 
@@ -114,12 +122,14 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
             f"suite {suite.name!r} lists no dataset; give --data NAME=FOLDER or --datasets NAMES "
             "(`harness list datasets` shows them)"
         )
+    starts = _starts(request, suite)
     changes: dict[str, Any] = {
         "datasets": datasets,
         "backbones": _backbones(request.backbones, suite.backbones, loaded),
         "strategies": _axis(request.strategies, suite.strategies, loaded.strategies, "strategy"),
         "seeds": request.seeds or suite.seeds,
         "weights": _weights(request, suite),
+        "starts": tuple(start.recorded for start in starts),
         "splits": _splits(request, suite),
         "labels": request.labels or suite.labels,
     }
@@ -151,6 +161,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
             (Path(given) for given in request.splits if Path(given).is_file()), datasets
         ),
         protocols=_protocols(chosen, loaded),
+        starts=starts,
     )
 
 
@@ -364,9 +375,22 @@ def _backbones(
 
 def _weights(request: BenchRequest, suite: Suite) -> Literal["default", "none"]:
     """A folder that is given counts, also where the suite starts from random weights."""
+    if request.starts or suite.starts:
+        return "default"
     if request.weights is None:
         return suite.weights
     return "none" if request.weights == "none" else "default"
+
+
+def _starts(request: BenchRequest, suite: Suite) -> tuple[Start, ...]:
+    """Raise UsageError where starts and `--weights none` contradict each other."""
+    found = read_starts(request.starts or suite.starts)
+    if found and request.weights == "none":
+        raise UsageError(
+            f"--weights none and --starts {','.join(start.name for start in found)}: say what runs start "
+            "from by --starts alone, where none is random weights"
+        )
+    return found
 
 
 def _splits(request: BenchRequest, suite: Suite) -> object:

@@ -47,6 +47,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     join_labels: bool = False,
     window: Pairs = (),
     weights: PathLike | None = None,
+    starts: Names = None,
     out: PathLike | None = None,
     device: str = "auto",
     jobs: int | None = None,
@@ -98,6 +99,8 @@ def bench(  # noqa: PLR0913 - the options of the command
         join_labels: labels of a `data` folder that read the same (1 and 1.0) are one class.
         window: of DICOM files: 'lung', or {'ward': 'lung'}.
         weights: a folder with NAME.safetensors or NAME.pth, or 'none' for random weights.
+        starts: starting points to compare: 'none', 'imagenet', a folder in `weights`, or NAME=SOURCE
+            with a file, a folder or hf://ORG/NAME@REVISION/FILE.
         out: the results folder; what it holds counts.  None: results/SUITE, or results/NAME of
             `data`.
         device: 'auto', 'cpu', 'cuda' (all cards) or 'cuda:N'.
@@ -224,6 +227,7 @@ def _request(given: Mapping[str, Any]) -> BenchRequest:
         join_labels=arguments.flag("--join-labels", given["join_labels"]),
         sets=arguments.settings("--set", given["set"]),
         weights=weights,
+        starts=arguments.names("--starts", given["starts"]),
         limit=arguments.some_whole("--limit", given["limit"], 1),
         splits=arguments.forms("--splits", given["splits"]),
         labels=arguments.names("--labels", arguments.forms("--labels", given["labels"])),

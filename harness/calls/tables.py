@@ -31,7 +31,7 @@ ROWS = (
     "trainable_most", "epochs", "epochs_planned", "stopped", "missing", "failed", "undefined",
 )  # fmt: skip
 BLOCKS = (
-    *PLACE, "block", "dataset", "modality", "backbone", "labels", "value", "rank", "difference",
+    *PLACE, "block", "dataset", "modality", "backbone", "labels", "start", "value", "rank", "difference",
     *INTERVAL, "p", "verdict",
 )  # fmt: skip
 DIFFERENCES = ("track", "row", "control", "scope", "block", *JUDGED)
@@ -89,7 +89,7 @@ def blocks(board: Leaderboard) -> pd.DataFrame:
                         **_place(track, row),
                         "block": block.label,
                         **{name: getattr(block, name)
-                           for name in ("dataset", "modality", "backbone", "labels")},
+                           for name in ("dataset", "modality", "backbone", "labels", "start")},
                         "value": figure.value,
                         "rank": figure.rank,
                         **interval,

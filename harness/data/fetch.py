@@ -27,8 +27,10 @@ from harness.data.lock import Lock, LockedDataset, LockedFile, LockedWeights
 from harness.errors import DataError, StoreError, WeightsError
 from harness.utils import files, locks
 from harness.utils.files import FULL
+from harness.utils.hub_files import look_up
 from harness.utils.parallel import in_order
 from harness.utils.progress import Meter
+from harness.weights.starts import Beginning, Start, beginnings
 
 LISTING_SECONDS = 20.0
 NAMED = 8  # of a repository's files, in a message
@@ -102,38 +104,55 @@ def wanted_revision(dataset: HubDataset, access: Access) -> str | None:
     return entry.revision if entry and entry.repo == dataset.repo else None
 
 
-def fetch_weights(backbone: Backbone, access: Access) -> LockedWeights:
-    """Fetch a backbone's published weights, if they are not here, and lock them.
+def fetch_weights(
+    backbone: Backbone, access: Access, start: Start | None = None, where: str | None = None
+) -> LockedWeights:
+    """Fetch a backbone's published weights, or those of a start, if they are not here, and lock them.
 
     Raises:
         WeightsError: they cannot be had, or are not what was locked.
     """
-    found = weights.find_weights(backbone, offline=access.offline)
+    locked = lock.read(access.lock)
+    (one,) = beginnings([backbone], where, [start] if start else [], locked.weights)
+    file, revision = one.hub, ""
+    if file is not None:
+        if not file.pinned:
+            if access.offline:
+                raise WeightsError(
+                    f"{one.name}: {file} was not fetched, and offline nothing is: run the same command "
+                    f"with a network, or bring {access.lock} and the cache from a machine that has it"
+                )
+            one = one.at(look_up(file).commit)
+        revision = one.hub.revision if one.hub else ""
+    found = weights.find_weights(one.backbone, one.where, offline=access.offline)
     if found is None:
         raise WeightsError(f"{backbone.name} declares no weights")
-    check_weights(lock.read(access.lock), backbone.name, found.path, found.sha256)
+    check_weights(locked, one, found.path, found.sha256)
     entry = LockedWeights(
         file=found.path.name,
         sha256=found.sha256,
         bytes=found.path.stat().st_size,
         source=found.declared.source,
+        reference=one.reference,
+        revision=revision,
     )
     with _cache_written(access), locks.locked(access.cache / "hub"):
-        lock.update(access.lock, weights={backbone.name: entry})
+        lock.update(access.lock, weights={one.key: entry})
     return entry
 
 
-def check_weights(locked: Lock, backbone: str, path: Path, sha256: str) -> None:
-    """Compare a backbone's default file with the lock, where that names it.
+def check_weights(locked: Lock, one: Beginning, path: Path, sha256: str) -> None:
+    """Compare a published file with the lock, where that names it.
 
     Raises:
         WeightsError: they differ.
     """
-    entry = locked.weights.get(backbone)
-    if entry is not None and entry.sha256 != sha256:
+    entry = locked.weights.get(one.key)
+    if entry is not None and entry.reference == one.reference and entry.sha256 != sha256:
+        backbone = one.backbone.name
         raise WeightsError(
-            f"{path} has sha256 {sha256}, but the lock file pins {entry.sha256} for {backbone}: "
-            f"delete it and run 'harness data fetch --backbones {backbone}', or take {backbone} out "
+            f"{path} has sha256 {sha256}, but the lock file pins {entry.sha256} for {one.key}: "
+            f"delete it and run 'harness data fetch --backbones {backbone}', or take {one.key} out "
             "of the lock file"
         )
 

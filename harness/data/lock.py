@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, ValidationError
 
-from harness.api.records import Record
+from harness.api.records import Extended, Record
 from harness.errors import DataError, StoreError
 from harness.utils import files
 from harness.utils.text import short
@@ -52,17 +52,24 @@ class LockedDataset(Record):
         return sum(file.bytes for file in self.files)
 
 
-class LockedWeights(Record):
-    """The published file a backbone starts from."""
+class LockedWeights(Extended):
+    """The published file a backbone starts from.
+
+    `reference`: its address on the Hub as it was asked for, and `revision` the commit that it had.
+    """
+
+    _later: ClassVar[tuple[str, ...]] = ("reference", "revision")
 
     file: str
     sha256: Sha256
     bytes: NonNegativeInt
     source: str = ""
+    reference: str = ""
+    revision: Commit | Literal[""] = ""
 
 
 class Lock(Record):
-    """The content of a lock file, by dataset and by backbone."""
+    """The content of a lock file, by dataset and by backbone (`resnet50`, `resnet50@radimagenet`)."""
 
     schema_version: Literal[1] = 1
     datasets: dict[str, LockedDataset] = Field(default_factory=dict)

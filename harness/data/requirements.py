@@ -6,8 +6,9 @@ Nothing is fetched unasked: `require` refuses with the one command that brings a
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from harness.utils import signs
 from harness.utils.names import first_few
 from harness.utils.text import megabytes
 from harness.weights import WeightsFile
+from harness.weights.starts import Beginning, Start, beginnings
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Requirement:
         ready: it is here.
         fetchable: `harness data fetch` brings it; else `what` says how to get it.
         bytes: still to be fetched; None: not known.
+        backbone, start: of weights that `--starts` asks for: the backbone, and the start as the
+            option has it.
     """
 
     kind: Literal["data", "weights"]
@@ -42,6 +46,8 @@ class Requirement:
     ready: bool
     fetchable: bool = True
     bytes: int | None = None
+    backbone: str = ""
+    start: str = ""
 
     def __str__(self) -> str:
         size = "" if self.bytes is None else f"{megabytes(self.bytes)}, "
@@ -55,6 +61,7 @@ def list_requirements(
     access: Access,
     *,
     ask: bool = False,
+    starts: Sequence[Start] = (),
 ) -> list[Requirement]:
     """Everything that comes from elsewhere, here already or not; what needs nothing is left out.
 
@@ -64,8 +71,14 @@ def list_requirements(
         where: where weights come from, as in `find_weights`.
         access: cache and lock file.
         ask: sizes that the lock file does not know are asked from the Hub, which takes the network.
+        starts: starting points of every backbone; none: as `where` says.
+
+    Raises:
+        WeightsError: a start that there is not for a backbone.
     """
-    return [*_data(datasets, access, ask=ask), *_weights(backbones, where)]
+    begun = beginnings(backbones, where, starts, lock.read(access.lock).weights)
+    texts = {start.name: str(start) for start in starts}
+    return [*_data(datasets, access, ask=ask), *_weights(begun, texts, access)]
 
 
 def _data(datasets: Mapping[str, Dataset], access: Access, *, ask: bool) -> Iterator[Requirement]:
@@ -103,19 +116,31 @@ def _terms(dataset: HubDataset, access: Access) -> str:
     return f"{dataset.licence}, {dataset.source} ({pin})"
 
 
-def _weights(backbones: Sequence[Backbone], where: str | None) -> Iterator[Requirement]:
+def _weights(
+    begun: Sequence[Beginning], texts: Mapping[str, str], access: Access
+) -> Iterator[Requirement]:
     """Published weights; packaged ones, random ones and those in own folders need nothing."""
-    for backbone in backbones:
-        declared = backbone.weights
-        if where not in {None, "default"} or declared is None or declared.enum is None:
+    for one in begun:
+        declared, hub = one.backbone.weights, one.hub
+        if one.where is not None or declared is None or not (declared.enum or hub):
             continue
-        state = weights.availability(backbone)
+        need = partial(
+            Requirement, "weights", one.name,
+            backbone=one.backbone.name, start=texts.get(one.start, ""),
+        )  # fmt: skip
+        if hub is not None and not hub.pinned:
+            what = f"{declared.licence or 'licence unknown'}, {hub} (unpinned: fetching settles {access.lock})"
+            yield need(what, ready=False)
+            continue
+        state = weights.availability(one.backbone)
         if state.problem:
-            yield Requirement("weights", backbone.name, state.problem, ready=False, fetchable=False)
+            yield need(state.problem, ready=False, fetchable=False)
         else:
             what = f"{declared.licence}, {declared.enum} of {declared.source}"
-            size = None if state.ready else state.download
-            yield Requirement("weights", backbone.name, what, state.ready, bytes=size)
+            if hub is not None:
+                what = f"{declared.licence or 'licence unknown'}, {hub}"
+            size = None if state.ready or hub else state.download
+            yield need(what, ready=state.ready, bytes=size)
 
 
 def require(
@@ -147,36 +172,49 @@ def _command(missing: Sequence[Requirement], access: Access, suite: str | None) 
     if suite is None:
         fetchable = [need for need in missing if need.fetchable]
         command += [need.name for need in fetchable if need.kind == "data"]
-        backbones = ",".join(need.name for need in fetchable if need.kind == "weights")
+        asked = [need for need in fetchable if need.kind == "weights"]
+        backbones = ",".join(dict.fromkeys(need.backbone or need.name for need in asked))
         command += ["--backbones", backbones] * bool(backbones)
+        starts = ",".join(dict.fromkeys(need.start for need in asked if need.start))
+        command += ["--starts", starts] * bool(starts)
     else:
         command += ["--suite", suite]
     return command + ["--lock", str(access.lock)] * (access.lock != Access().lock)
 
 
 def find_weights(
-    backbones: Iterable[Backbone], where: str | None, access: Access
+    backbones: Iterable[Backbone],
+    where: str | None,
+    access: Access,
+    starts: Sequence[Start] = (),
+    absent: Collection[str] = (),
 ) -> dict[str, WeightsFile | None]:
-    """Each backbone's weights file by name; None: random weights.
+    """Each backbone's weights file by name, with its start where there are any; None: random weights.
 
-    Published files are held against the lock file, a user's own against the architecture.
+    Published files are held against the lock file, a user's own against the architecture.  `absent`:
+    names that are left out, as in a dry run.
 
     Raises:
-        WeightsError: weights that cannot be had, or are of another architecture; all in one message.
+        WeightsError: weights that cannot be had, or are of another architecture, or two starts that
+            are one file; all in one message.
     """
-    files, problems = {}, []
+    files: dict[str, WeightsFile | None] = {}
+    problems: list[str] = []
     locked = lock.read(access.lock)
-    for backbone in backbones:
+    for one in beginnings(backbones, where, starts, locked.weights):
+        if one.name in absent:
+            continue
         try:
-            with signs.doing(f"reading the weights of {backbone.name}"):
-                file = weights.find_weights(backbone, where, offline=access.offline)
-            if file is not None and where in {None, "default"}:
-                fetch.check_weights(locked, backbone.name, file.path, file.sha256)
-            elif file is not None:  # whether it fits does not depend on the number of classes
-                start = weights.load_weights(backbone, 2, file)
+            with signs.doing(f"reading the weights of {one.name}"):
+                file = weights.find_weights(one.backbone, one.where, offline=access.offline)
+            if file is not None and one.where is None:
+                fetch.check_weights(locked, one, file.path, file.sha256)
+            if file is not None and one.own:  # whether it fits does not depend on the classes
+                start = weights.load_weights(one.backbone, 2, file)
                 said = (file.note, weights.remarks(start.record))
                 file = replace(file, note="; ".join(filter(None, said)))
-            files[backbone.name] = file
+            _check_other(one, file, files)
+            files[one.name] = file
         except WeightsError as error:
             problems.append(str(error))
     if problems:
@@ -186,9 +224,22 @@ def find_weights(
     return files
 
 
+def _check_other(
+    one: Beginning, file: WeightsFile | None, files: Mapping[str, WeightsFile | None]
+) -> None:
+    """Two starts of a backbone that are one would be compared with themselves."""
+    for name, other in files.items():
+        same = name.partition("@")[0] == one.backbone.name and (file and file.sha256) == (
+            other and other.sha256
+        )
+        if one.start and same:
+            told = f"{file.path} is both" if file else "both are random weights"
+            raise WeightsError(f"starts {name} and {one.name}: {told}; leave one out")
+
+
 def _check_used(folder: Path, files: Mapping[str, WeightsFile | None]) -> None:
     """A folder that fills no backbone was given for nothing: miniatures bring their own."""
-    if any(file is not None and file.path.parent == folder for file in files.values()):
+    if any(file is not None and folder in file.path.parents for file in files.values()):
         return
     there = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     names = ", ".join(f"{name}{ending}" for name in files for ending in (".safetensors", ".pth"))

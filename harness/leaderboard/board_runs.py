@@ -86,6 +86,7 @@ def _entry(run: RunResult, track: Track, row: Row, block: Block, trial: int | No
         labels=spec.labels,
         trial=trial,
         external=external_runs(run),
+        start=spec.start,
     )
 
 

@@ -160,6 +160,7 @@ def _track(
         blocks=blocks,
         modalities=group(blocks, lambda block: block.modality),
         backbones=group(blocks, lambda block: block.backbone),
+        starts=group(blocks, lambda block: block.start or "") if track.key.starts else {},
         labels=row_labels,
         control=choose_control(found, row_labels),
         higher_is_better=higher_is_better,
@@ -177,7 +178,7 @@ def _track(
         limit=track.key.limit,
         shortened=track.shortened,
         precision=track.key.precision,
-        weights="pretrained" if track.key.pretrained else "none",
+        weights="pretrained" if _is_loaded(track) else "none",
         engine=track.key.engine or None,
         control=row_labels[control.key] if control and control.complete else None,
         seeds=tuple(sorted({seed for block in blocks.values() for seed in block.seeds})),
@@ -193,6 +194,12 @@ def _track(
     return whole, tuple(run for run in runs if listed or run.status != "ok")
 
 
+def _is_loaded(track: TrackRuns) -> bool:
+    """True if any block of a track starts from weights."""
+    starts = labels.starts_of(track)
+    return track.key.pretrained if not starts else starts != [labels.RANDOM]
+
+
 def _track_ids(tracks: Sequence[TrackRuns]) -> list[str]:
     """12 hex digits each; that of all units of a protocol is the same whatever was asked besides."""
     every: dict[TrackKey, set[BlockSeed]] = defaultdict(set)
@@ -200,9 +207,11 @@ def _track_ids(tracks: Sequence[TrackRuns]) -> list[str]:
         every[track.key] |= track.units
     found = []
     for track in tracks:
-        text = repr(track.key).replace(", tuned=False", "")  # as before there were tuned ones
+        text = repr(track.key)
         if track.upto is not None or track.units != every[track.key]:
             text += repr((sorted(track.units), track.upto))
+        for later in (", tuned=False", ", starts=False", ", start=''"):  # as before there were any
+            text = text.replace(later, "")
         found.append(hashlib.sha256(text.encode()).hexdigest()[:12])
     return found
 
@@ -219,11 +228,12 @@ def _tuning(track: TrackRuns, selection: Selection) -> dict[RowKey, TunedRow]:
 
 def _by_budget(unit: BlockSeed) -> tuple[object, ...]:
     block = unit.block
-    return (*block[:-1], labels.label_amount(block.labels), unit.split, unit.seed)
+    place = (block.dataset, block.backbone, block.start, block.data, block.weights, block.source)
+    return (*place, labels.label_amount(block.labels), unit.split, unit.seed)
 
 
 def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
-    """In order of dataset and backbone, small label budgets first."""
+    """In order of dataset, backbone and start, small label budgets first."""
     pairs: dict[BlockKey, list[tuple[int, int]]] = defaultdict(list)
     for slot in sorted(track.units, key=_by_budget):
         pairs[slot.block].append((slot.split, slot.seed))
@@ -239,6 +249,7 @@ def _blocks(track: TrackRuns) -> dict[BlockKey, Block]:
             source=key.source,
             seeds=tuple(sorted({seed for _, seed in given})),
             labels=key.labels or None,
+            start=key.start or None,
             pairs=tuple(sorted(given)) if any(split for split, _ in given) else (),
         )
         for key, given in pairs.items()

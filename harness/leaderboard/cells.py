@@ -33,6 +33,7 @@ class CellBlock:
         test_set: blocks that agree in it have the same groups in the same order, and over several
             splits the same runs.
         splits: None: all runs are on one split.
+        start: name of the starting point, where they are an axis; else empty.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class CellBlock:
     strata: np.ndarray
     test_set: Hashable
     splits: Splits | None = None
+    start: str = ""
 
     @property
     def repeats(self) -> int:

@@ -63,6 +63,9 @@ class Evidence:
         )
 
 
+STARTS = ("", "imagenet", "default")  # blocks that are of the study's kind: its networks began so
+
+
 @dataclass(frozen=True)
 class Finding:
     """A figure with its bounds over `cells` blocks, and what the claim says it exceeds.

@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.api.leaderboard import AssumedValue, DataNote, Row, WeightsNote
-from harness.api.records import DataRecord, Plan, RunResult
+from harness.api.records import DataRecord, Plan, RunResult, started
 from harness.leaderboard.tracks import BlockKey, BlockSeed, RowKey, TrackKey, TrackRuns
 
 PLAIN_WORD = re.compile(r"[A-Za-z][\w.-]*")
 RESERVED = ("true", "false", "null", "unset")
+RANDOM = "none"  # the starting point that loads nothing
 SHORT = 8  # hex digits of a hash that are shown
 # What an interval holds, by its basis (`harness.stats`): the same words in every format and on the page.
 BASES = {
@@ -73,10 +74,11 @@ def _with_parts(name: str, parts: Sequence[str]) -> str:
 
 
 def block_labels(blocks: Iterable[BlockKey]) -> dict[BlockKey, str]:
-    """`dataset / backbone`, with a hash only where several states of the two occur."""
+    """`dataset / backbone[@start]`, with a hash only where several states of the two occur."""
     by_place: dict[tuple[str, str, str], list[BlockKey]] = defaultdict(list)
     for block in blocks:
-        by_place[block.dataset, block.backbone, block.labels].append(block)
+        begun = started(block.backbone, block.start)
+        by_place[block.dataset, begun, block.labels].append(block)
     labels: dict[BlockKey, str] = {}
     for (dataset, backbone, budget), same in by_place.items():
         differing = [
@@ -138,10 +140,11 @@ def _question(track: TrackRuns, tracks: Sequence[TrackRuns]) -> str:
 
 
 def describe_units(given: Sequence[Collection[BlockSeed]]) -> list[str]:
-    """Sets of units by their datasets, backbones, label budgets, splits and seeds, where these differ."""
+    """Sets of units by their datasets, backbones, starts, label budgets, splits and seeds, where these differ."""
     kinds: dict[str, Callable[[BlockSeed], str | int]] = {
         "": lambda unit: unit.block.dataset,
         "backbone": lambda unit: unit.block.backbone,
+        "starting point": lambda unit: unit.block.start or "as the suite says",
         "label budget": lambda unit: unit.block.labels or "all",
         "split": lambda unit: unit.split,
         "seed": lambda unit: unit.seed,
@@ -166,13 +169,25 @@ def _track_title(track: TrackRuns, way: str, several_engines: bool) -> str:  # n
     parts += [
         _amount(track),
         f"{'shortened to' if track.shortened else 'at most'} {number(track.epochs)} epochs",
-        "pre-trained weights" if key.pretrained else "random weights",
+        beginning(track),
         key.precision,
     ]
     if several_engines:
         parts.append(f"engine {key.engine or 'unknown'}")
     name = track.protocol.name if track.protocol else "nothing run yet"
     return f"{name}: {', '.join(parts)}"
+
+
+def beginning(track: TrackRuns) -> str:
+    """What the runs of a track start from."""
+    if track.key.starts:
+        return f"starting points {', '.join(starts_of(track))}"
+    return "pre-trained weights" if track.key.pretrained else "random weights"
+
+
+def starts_of(track: TrackRuns) -> list[str]:
+    """The starting points that a track compares, by name; empty: they are no axis of it."""
+    return sorted({unit.block.start for unit in track.units} - {""})
 
 
 def _amount(track: TrackRuns) -> str:
@@ -195,6 +210,11 @@ def track_banners(track: TrackRuns) -> tuple[str, ...]:
     if not track.key.pretrained:
         found.append(
             "Random weights: no starting point was loaded. This is no result about transfer."
+        )
+    elif RANDOM in starts_of(track):
+        found.append(
+            f"Blocks of the starting point {RANDOM} begin with random weights: they are no result about "
+            "transfer, and count in every rank and average here."
         )
     if track.key.limit is not None:
         found.append(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from harness.api.records import Plan, RunResult
-from harness.leaderboard.labels import describe_units, number
+from harness.leaderboard.labels import beginning, describe_units, number
 from harness.leaderboard.tracks import (
     BlockSeed,
     RowKey,
@@ -92,7 +92,7 @@ def _kinds(tracks: Sequence[TrackRuns]) -> list[str]:
             f"at most {number(one.epochs)} epochs",
             "full data" if one.key.limit is None else f"at most {one.key.limit} images a split",
             one.key.precision,
-            "pre-trained weights" if one.key.pretrained else "random weights",
+            beginning(one),
             "tuned" if one.key.tuned else "one common rate",
         )
         for one in tracks

@@ -154,7 +154,7 @@ def rank_values(values: Iterable[float], *, higher_is_better: bool) -> list[floa
 
 @dataclass(frozen=True)
 class TrackContext:
-    """Blocks, labels and control of a track; `modalities` and `backbones` hold blocks by name.
+    """Blocks, labels and control of a track; `modalities`, `backbones` and `starts` hold blocks by name.
 
     `tuning`: row -> what was chosen for it among its trials.
     """
@@ -166,6 +166,7 @@ class TrackContext:
     control: RowScores | None
     higher_is_better: bool
     tuning: Mapping[RowKey, TunedRow] = field(default_factory=dict)
+    starts: Groups = field(default_factory=dict)
 
 
 def group(blocks: Mapping[BlockKey, Block], by: Callable[[Block], str]) -> Groups:
@@ -235,6 +236,7 @@ def _row(row: RowScores, frame: TrackContext) -> Row:
         gaps=tuple(row.gaps),
         not_asked=row.not_asked,
         tuning=frame.tuning.get(row.key),
+        starts=_groups(row, frame.starts),
     )
 
 

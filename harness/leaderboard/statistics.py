@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -30,6 +30,8 @@ from harness.results.merge import MergedStore
 
 CLAIMED = ("balanced-accuracy", "accuracy")  # metrics in which a point is what claims mean by it
 OTHERS = ("macro-auroc", "ece", "brier")  # shown beside the board's own
+REFERENCES = ("imagenet", "default")  # starts that others are held against, where they are there
+NONE = "none"  # the start of random weights
 FEWEST = 2  # rows, and datasets, that can be compared
 Labelled = tuple[str, CellBlock]
 
@@ -70,9 +72,13 @@ def add_statistics(board: Leaderboard, store: MergedStore) -> Leaderboard:
 
 
 def _most_labels(track: Track) -> tuple[dict[str, Block], str | None]:
-    """The blocks that answer a claim, by label: those of the largest label budget; None: all labels."""
-    budget = max((block.labels for block in track.blocks), key=label_amount, default=None)
-    return {block.label: block for block in track.blocks if block.labels == budget}, budget
+    """The blocks that answer a claim, by label: those of the largest label budget; None: all labels.
+
+    The study is about networks that begin with ImageNet, so those of other starts say nothing.
+    """
+    said = [block for block in track.blocks if (block.start or "") in claims.STARTS]
+    budget = max((block.labels for block in said), key=label_amount, default=None)
+    return {block.label: block for block in said if block.labels == budget}, budget
 
 
 def least_found(board: Leaderboard, store: MergedStore) -> dict[str, dict[str, float]]:
@@ -167,12 +173,14 @@ def _block(
             row: {seed: run for (_, seed), run in found.items()} for row, found in part.runs.items()
         }
         strata = stats.strata(part.targets, part.groups)
-        return make_block(cell, by_seed, place.seeds, strata, part.test_set)
+        block = make_block(cell, by_seed, place.seeds, strata, part.test_set)
+        return block and replace(block, start=place.start or "")
     of_splits = [[run for run in runs if run.split == split] for split in splits]
     if not all(of_splits):
         return None
     parts = [_on_split(some, results, store, samples, metric) for some in of_splits]
-    return join_splits(cell, parts, place.pairs)
+    block = join_splits(cell, parts, place.pairs)
+    return block and replace(block, start=place.start or "")
 
 
 def _on_split(
@@ -253,6 +261,8 @@ def track_statistics(
         -> row -> interval of the average gain), `ranks` (row -> `these`, `general`),
         `improvement` (row -> chance to beat the control), `comparisons`: `Blocks` over datasets
         with all backbones and with each.  `general` is null with fewer than four datasets.
+        `starts`, where starting points are compared: the one that the others are held against,
+        `over`, and `gains`: start -> row -> interval of the average gain over it.
     """
     rows = [row.label for row in track.rows if row.ranked]
     given = [block for _, block in blocks]
@@ -267,6 +277,8 @@ def track_statistics(
     }
     if track.control is not None:
         found |= _gains(metric, track.control, blocks, shared, tracks)
+    if any(block.start for block in given):
+        found["starts"] = _starts(metric, track, blocks, shared)
     if len(shared) >= FEWEST:
         found["ranks"] = _ranks(metric, shared, given)
         found["comparisons"] = list(_comparisons(metric, shared, given))
@@ -307,6 +319,47 @@ def _gains(
         },
         "improvement": {row: _improvement(metric, row, control, given) for row in others},
     }
+
+
+def _starts(
+    metric: str, track: Track, blocks: Sequence[Labelled], rows: Sequence[str]
+) -> dict[str, Json]:
+    """Every start against the first of `REFERENCES` that is there, in the same cells, seed by seed."""
+    budgets = {block.label: block.labels for block in track.blocks}
+    places: dict[tuple[str, str, str | None], dict[str, CellBlock]] = defaultdict(dict)
+    for label, block in blocks:
+        places[block.dataset, block.backbone, budgets[label]][block.start] = block
+    names = sorted({block.start for _, block in blocks})
+    over = next(
+        (name for name in (*REFERENCES, *names) if name in names and name != NONE), names[0]
+    )
+
+    def gain(start: str, row: str) -> stats.Estimate:
+        found = []
+        for same in places.values():
+            own, base = same[start], same[over]
+            moved = own.added[metric][:, own.column(row)] - base.added[metric][:, base.column(row)]
+            found.append(own.measured(moved, row, metric))
+        return stats.average_gain(found)
+
+    others = [name for name in names if name != over]
+    alike = all(_alike(list(same.values()), names) for same in places.values())
+    return {
+        "over": over,
+        "gains": {
+            start: {row: asdict(stats.judged_as(gain(start, row), None)) for row in rows}
+            for start in others
+            if alike
+        },
+    }
+
+
+def _alike(blocks: Sequence[CellBlock], names: Sequence[str]) -> bool:
+    """True if a place has a block of every start, on the same images with the same seeds."""
+    first = blocks[0]
+    return len(blocks) == len(names) and all(
+        (block.seeds, block.test_set) == (first.seeds, first.test_set) for block in blocks
+    )
 
 
 def _average(blocks: Sequence[CellBlock], of: str, over: str, metric: str) -> stats.Estimate:
@@ -376,13 +429,16 @@ def _ranks(metric: str, rows: Sequence[str], blocks: Sequence[CellBlock]) -> dic
 def _comparisons(
     metric: str, rows: Sequence[str], blocks: Sequence[CellBlock]
 ) -> Iterator[dict[str, Json]]:
-    """Datasets with all backbones (scope: empty), and with each: a description."""
+    """Datasets with all backbones (scope: empty), with each and with each start: a description."""
     scopes = {"": list(blocks)}
     for block in blocks:
         scopes.setdefault(block.backbone, []).append(block)
+    for block in blocks:
+        if block.start:
+            scopes.setdefault(f"start {block.start}", []).append(block)
     for scope, chosen in scopes.items():
         scores = _by_dataset(metric, rows, chosen)
-        if len(scores) < FEWEST or (scope and len(scopes) == FEWEST):
+        if len(scores) < FEWEST or (scope and len(chosen) == len(blocks)):
             continue
         compared = asdict(stats.compare_blocks(dict(zip(rows, scores.T.tolist(), strict=True))))
         del compared["strategies"], compared["nemenyi"]["p"]

@@ -26,6 +26,7 @@ class TrackKey(NamedTuple):
         protocol: sha256 of the protocol, whatever random split it names.
         engine: its result version.
         tuned: each run was chosen among trials.
+        starts: starting points are an axis of blocks; random weights may be one of them.
     """
 
     protocol: str
@@ -34,6 +35,7 @@ class TrackKey(NamedTuple):
     pretrained: bool
     engine: int
     tuned: bool = False
+    starts: bool = False
 
 
 class RowKey(NamedTuple):
@@ -50,6 +52,7 @@ class BlockKey(NamedTuple):
     Attributes:
         data: of a dataset that is divided in several ways, the fingerprint of the first.
         labels: the label budget; empty: all labels.
+        start: name of the starting point, where they are an axis; else empty.
     """
 
     dataset: str
@@ -58,6 +61,7 @@ class BlockKey(NamedTuple):
     weights: str
     source: str
     labels: str = ""
+    start: str = ""
 
 
 class BlockSeed(NamedTuple):
@@ -77,6 +81,7 @@ class PlannedTrack(NamedTuple):
     precision: str
     pretrained: bool
     tuned: bool
+    starts: bool = False
 
 
 class TrialRun(NamedTuple):
@@ -306,14 +311,18 @@ class _Sorter:
             protocol,
             spec.limit,
             spec.numeric.precision,
-            spec.weights != "none",
+            spec.weights != "none" or spec.start is not None,
             spec.engine,
             tuned,
+            starts=spec.start is not None,
         )
 
     def _unit(self, spec: RunSpec) -> BlockSeed:
         source, data = spec.sources.get("backbone", ""), self.first.get(spec.data, spec.data)
-        block = BlockKey(spec.dataset, spec.backbone, data, spec.weights, source, spec.labels or "")
+        block = BlockKey(
+            spec.dataset, spec.backbone, data, spec.weights, source, spec.labels or "",
+            spec.start or "",
+        )  # fmt: skip
         unit = BlockSeed(block, spec.seed, spec.protocol.split_seed)
         return self._units.setdefault(unit, unit)  # one for all rows: 20 MB of 100,000 runs
 
@@ -390,28 +399,34 @@ def _tracks_of_asked(
 
 
 def _asked(line: PlannedRun, *, tuned: bool) -> PlannedTrack:
+    starts = line.start is not None
+    pretrained = starts or line.weights != "none"
     return PlannedTrack(
-        line.protocol, line.epochs, line.limit, line.precision, line.weights != "none", tuned
+        line.protocol, line.epochs, line.limit, line.precision, pretrained, tuned, starts
     )
 
 
 def _expected_track(line: PlannedRun, *, tuned: bool) -> TrackKey:
     """The track of a planned run of which no like is there yet.  Engines count from 1."""
-    pretrained = line.weights != "none"
-    return TrackKey(line.protocol, line.limit, line.precision, pretrained, engine=0, tuned=tuned)
+    asked = _asked(line, tuned=tuned)
+    return TrackKey(
+        line.protocol, line.limit, line.precision, asked.pretrained, engine=0, tuned=tuned,
+        starts=asked.starts,
+    )  # fmt: skip
 
 
 def _add_gaps(track: TrackRuns, lines: Sequence[PlannedRun]) -> None:
     """A planned run knows no fingerprints: it counts for the block of its name that is there."""
     variants = _group(
-        sorted({u.block for u in track.units}), lambda b: (b.dataset, b.backbone, b.labels)
+        sorted({u.block for u in track.units}), lambda b: (b.dataset, b.backbone, b.labels, b.start)
     )
     rows = _group(sorted(track.runs), lambda r: (r.strategy, r.settings))
     for line in lines:
         tuned = line.tuned if track.key.tuned else ()
         settings, labels = settings_text(tuned_settings(line.settings, tuned)), line.labels or ""
-        nameless = BlockKey(line.dataset, line.backbone, "", "", "", labels)
-        blocks = variants.get((line.dataset, line.backbone, labels), [nameless])
+        start = line.start or ""
+        nameless = BlockKey(line.dataset, line.backbone, "", "", "", labels, start)
+        blocks = variants.get((line.dataset, line.backbone, labels, start), [nameless])
         units = [BlockSeed(block, line.seed, line.split) for block in blocks]
         units = [u for u in units if u in track.units] or units[:1]
         track.units.update(units)

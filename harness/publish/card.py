@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.api.leaderboard import Block, DataNote, Leaderboard, Row, Track
+from harness.api.records import started
 from harness.leaderboard.render import markdown
 from harness.results.privacy import hub_id
 from harness.utils.text import clean
@@ -130,12 +131,17 @@ def _model_index(board: Leaderboard, found: Sequence[_Figure]) -> list[dict[str,
             metric_value=one.value,
             metric_args={"protocol": clean(one.track.title), "seeds": list(one.block.seeds)},
         )
-        models.setdefault(clean(f"{one.block.backbone} / {one.row.label}"), []).append(entry)
+        models.setdefault(clean(f"{begun(one.block)} / {one.row.label}"), []).append(entry)
     return [
         model
         for name, entries in sorted(models.items())
         for model in eval_results_to_model_index(name, entries)
     ]
+
+
+def begun(block: Block) -> str:
+    """A block's backbone, with its start where it names one."""
+    return started(block.backbone, block.start)
 
 
 def _eval_results(
@@ -156,9 +162,7 @@ def _eval_results(
             dataset_revision=note.revision,
             task_id=board.metric,
             value=one.value,
-            notes=clean(
-                f"{one.block.backbone} / {one.row.label}; {one.track.title}; seeds {seeds}"
-            ),
+            notes=clean(f"{begun(one.block)} / {one.row.label}; {one.track.title}; seeds {seeds}"),
         )
         entries.setdefault(one.block.dataset, []).append(entry)
     return {name: eval_result_entries_to_yaml(listed) for name, listed in sorted(entries.items())}

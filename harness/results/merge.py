@@ -367,7 +367,7 @@ def _latest(run: RunResult) -> tuple[str, str]:
 
 
 def _order(run: RunResult) -> tuple[str, str, str, str]:
-    return run.spec.dataset, run.spec.backbone, run.spec.strategy, run.run_id
+    return run.spec.dataset, run.spec.started, run.spec.strategy, run.run_id
 
 
 def _close(one: float | None, other: float | None) -> bool:

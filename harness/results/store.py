@@ -4,7 +4,7 @@ A run exists when its JSON exists; it is written last, and each file is whole or
 
     plan.json                                     what was ever asked for
     splits/<dataset>.json                         which sample is in which split
-    runs/<dataset>/<backbone>/<strategy>/
+    runs/<dataset>/<backbone>[@<start>]/<strategy>/
         <run_id>.safetensors                      logits, targets and row numbers
         <run_id>.external-NAME.safetensors        the same of a further test set
         <run_id>.json                             the result, with the sha256 of these files
@@ -35,6 +35,7 @@ from harness.api.records import (
     Record,
     RunResult,
     RunSpec,
+    started,
 )
 from harness.errors import StoreError
 from harness.results import predictions as predictions_file
@@ -297,7 +298,10 @@ class Store:
         return self.folder / "failed" / f"{_safe(run_id, 'run id')}.json"
 
     def _beside(self, spec: RunSpec, name: str) -> Path:
-        dataset, backbone = _safe(spec.dataset, "dataset"), _safe(spec.backbone, "backbone")
+        dataset, backbone = (
+            _safe(spec.dataset, "dataset"),
+            started(_safe(spec.backbone, "backbone"), spec.start),
+        )
         # At once, not part by part: that takes a tenth of a millisecond a run.
         return Path(self.folder, "runs", dataset, backbone, _safe(spec.strategy, "strategy"), name)
 

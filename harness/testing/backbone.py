@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.backbone import Backbone
+from harness.api.backbone import Backbone, Weights
 from harness.testing.promise import Broken, Rule, Unchecked, listed, opens_nothing
 from harness.testing.toys import one_thread
 
@@ -209,23 +209,33 @@ def published_names(case: BackboneCase) -> None:
 
 
 def declared_weights(case: BackboneCase) -> None:
-    from harness.weights import find_weights, load_weights
+    backbone = case.backbone
+    for declared in (backbone.weights, *(weights for _, weights in backbone.starts)):
+        if declared is not None:
+            _check_weights(backbone.model_copy(update={"weights": declared}), declared)
 
-    declared = case.backbone.weights
-    if declared is None:
-        return
-    if declared.file is None and declared.enum is None:
-        raise Broken(f"weights {declared.name!r} name neither a file nor an enum of torchvision")
-    if declared.file is None:
+
+def _check_weights(backbone: Backbone, declared: Weights) -> None:
+    """A file of the Hub is looked at where it has been fetched."""
+    from harness.weights import availability, find_weights, load_weights
+
+    if not (declared.file or declared.enum or declared.hub):
+        raise Broken(
+            f"weights {declared.name!r} name neither a file nor an enum of torchvision nor a file of "
+            "the Hub"
+        )
+    if declared.enum is not None:
         from torchvision.models import get_weight
 
         get_weight(declared.enum)
         return
-    if not declared.sha256:
+    if declared.file is not None and not declared.sha256:
         raise Broken(f"weights {declared.name!r} give no sha256 of {Path(declared.file).name}")
-    file = find_weights(case.backbone, offline=True)
+    if declared.hub is not None and not availability(backbone).ready:
+        return
+    file = find_weights(backbone, offline=True)
     if file is not None:
-        load_weights(case.backbone, CLASSES, file)
+        load_weights(backbone, CLASSES, file)
 
 
 def builds_offline(case: BackboneCase) -> None:

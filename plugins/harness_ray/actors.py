@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 # Read when Ray is imported: no report of usage is sent.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -25,7 +25,17 @@ from harness import HarnessError, Launcher, LaunchSetup, Message, Outcome, Task,
 
 # The least that Ray takes for its store is 75 MB; by default it would be 30 % of the memory.
 STORE = 200 * 2**20
+# Of what actors tell while a run goes on: a short run is one message to each side.
+SECONDS_BETWEEN_POSTS = 0.5
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Ended(NamedTuple):
+    """A run that has ended, what was told of it and not posted, and whether anything was posted."""
+
+    outcome: Outcome
+    kept: tuple[Message, ...]
+    posted: bool
 
 
 class Runner:
@@ -39,32 +49,41 @@ class Runner:
         """The id of its node."""
         return str(ray.get_runtime_context().get_node_id())
 
-    def run(self, task: Task) -> Outcome:
-        """Carry a run out.  What is told lies in the mailbox before this returns."""
-        told = None
+    def run(self, task: Task) -> Ended:
+        """Carry a run out.  What is told is posted now and then; the rest comes with the outcome."""
+        kept: list[Message] = []
+        next_post = time.monotonic() + SECONDS_BETWEEN_POSTS
+        posted = None
 
         def tell(event: str, value: Any) -> None:  # noqa: ANN401 - of any event
-            nonlocal told
-            told = self.mailbox.put.remote(Message(self.name, event, value, task))
-            if event == "over_memory":  # the process ends
-                ray.get(told)
+            nonlocal next_post, posted
+            kept.append(Message(self.name, event, value, task))
+            ending = event == "over_memory"
+            if ending or time.monotonic() >= next_post:
+                letters = kept.copy()
+                del kept[: len(letters)]
+                posted = self.mailbox.put.remote(letters)
+                next_post = time.monotonic() + SECONDS_BETWEEN_POSTS
+            if ending:
+                ray.get(posted)
 
         outcome = self.worker.run(task, tell)
-        if told is not None:  # letters of one sender come in order
-            ray.get(told)
-        return outcome
+        if posted is not None:  # letters of one sender come in order
+            ray.get(posted)
+        return Ended(outcome, tuple(kept), posted is not None)
 
 
 class Mailbox:
     """Actor: messages in the order in which they came."""
 
     def __init__(self) -> None:
-        self.letters: asyncio.Queue[Message | None] = asyncio.Queue()
+        self.letters: asyncio.Queue[list[Message] | None] = asyncio.Queue()
 
-    async def put(self, letter: Message | None) -> None:
-        await self.letters.put(letter)
+    async def put(self, letters: list[Message] | None) -> None:
+        """None: a mark, after what was put before it."""
+        await self.letters.put(letters)
 
-    async def take(self) -> list[Message | None]:
+    async def take(self) -> list[list[Message] | None]:
         """All that there are; waits for the first."""
         taken = [await self.letters.get()]
         while not self.letters.empty():
@@ -182,14 +201,14 @@ class RayLauncher(Launcher):
 
     def receive(self, seconds: float | None) -> Sequence[Message]:
         names = {one.pending: name for name, one in self._actors.items() if one.pending}
-        every = [self._take, *names]
-        ray.wait(every, num_returns=1, timeout=seconds)
-        done, _ = ray.wait(every, num_returns=len(every), timeout=0)
-        answers = [self._answer(names[ref]) for ref in done if ref in names]
+        done, _ = ray.wait([self._take, *names], num_returns=1, timeout=seconds)
         if not done:
             return []
+        if done[0] == self._take:
+            return self._letters(all_of_now=False)
+        posted, messages = self._answer(names[done[0]])
         # Whatever was told of a run comes before its end.
-        return [*self._letters(all_of_now=bool(answers)), *answers]
+        return [*self._letters(all_of_now=True), *messages] if posted else messages
 
     def _letters(self, *, all_of_now: bool) -> list[Message]:
         if all_of_now:
@@ -198,12 +217,12 @@ class RayLauncher(Launcher):
         while True:
             taken = ray.get(self._take)
             self._take = self._mailbox.take.remote()
-            letters += [one for one in taken if one is not None]
+            letters += [one for each in taken if each is not None for one in each]
             if not all_of_now or None in taken:
                 return letters
 
-    def _answer(self, name: str) -> Message:
-        """What has come of what an actor was asked for."""
+    def _answer(self, name: str) -> tuple[bool, list[Message]]:
+        """What has come of what an actor was asked for; True: more of it was posted."""
         actor = self._actors[name]
         ref, task, actor.pending = actor.pending, actor.task, None
         try:
@@ -214,12 +233,12 @@ class RayLauncher(Launcher):
                 ray.kill(actor.handle)
             lost = self._lost(actor, error)
             event = "lost" if lost else "died"
-            return Message(name, event, lost or _reason(error), task)
+            return True, [Message(name, event, lost or _reason(error), task)]
         if task is not None:
             actor.task = None
-            return Message(name, "run_end", found, task)
+            return found.posted, [*found.kept, Message(name, "run_end", found.outcome, task)]
         actor.node = found
-        return Message(name, "ready", time.monotonic() - actor.began)
+        return False, [Message(name, "ready", time.monotonic() - actor.began)]
 
     @staticmethod
     def _lost(actor: _Actor, error: RayError) -> str:

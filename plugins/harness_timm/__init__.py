@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness import Backbone, Preprocessing, UsageError, hookimpl
+from harness import Backbone, Preprocessing, UsageError, Weights, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,11 +48,20 @@ class TimmBackbone(Backbone):
         return name.partition(".")[2]
 
 
-def timm_backbone(network: str, **arguments: Any) -> TimmBackbone:  # noqa: ANN401 - timm's own
+def timm_backbone(
+    network: str,
+    *,
+    name: str | None = None,
+    weights: Weights | None = None,
+    **arguments: Any,  # noqa: ANN401 - timm's own
+) -> TimmBackbone:
     """A network of timm, taken apart and held against timm's own forward pass.
 
     Args:
         network: its name in timm.
+        name: of the backbone, where another plugin offers it; None: `timm.NETWORK`.
+        weights: in timm's names, for a network that was trained elsewhere; None: those that timm
+            declares, unless `arguments` make it another network.
         arguments: for `timm.create_model`, where it is not to be as timm has it.
 
     Raises:
@@ -68,14 +77,15 @@ def timm_backbone(network: str, **arguments: Any) -> TimmBackbone:  # noqa: ANN4
     except chain.NoChainError as error:
         raise UsageError(f"timm:{network} cannot be used: {error}") from error
     return TimmBackbone(
-        name=PREFIX + network,
+        name=name or PREFIX + network,
         title=f"{network} (timm {_version()})",
         network=network,
         arguments=tuple(arguments.items()),
         layout=found.layout,
         stages=tuple(found.stages),
+        weights=weights or (None if arguments else _weights(model)),
         preprocessing=taken,
-        sources=_sources(model),
+        sources=(*_sources(model), *(_own_code() if name else ())),
     )
 
 
@@ -127,11 +137,34 @@ def _preprocessing(model: nn.Module) -> Preprocessing:
     )
 
 
+def _weights(model: nn.Module) -> Weights | None:
+    """The file that timm's own organisation on the Hub has for this network and tag.
+
+    None: there is none, or it lies elsewhere and may have to be changed to fit.
+    """
+    told: Any = model.pretrained_cfg
+    repo = str(told.get("hf_hub_id") or "")
+    if not repo.startswith("timm/") or told.get("hf_hub_filename"):
+        return None
+    return Weights(
+        name=told.get("tag") or "default",
+        hub=f"hf://{repo}/model.safetensors",
+        licence=told.get("license") or "",
+    )
+
+
 def _sources(model: nn.Module) -> tuple[tuple[str, str], ...]:
     """Version of timm, and sha256 of the file that says what the network is."""
     module = sys.modules[type(model).__module__]
     text = Path(inspect.getfile(module)).read_bytes().replace(b"\r\n", b"\n")
     return ("timm", _version()), (module.__name__, hashlib.sha256(text).hexdigest())
+
+
+def _own_code() -> tuple[tuple[str, str], ...]:
+    """sha256 of this package, which takes networks apart: for backbones that another plugin offers."""
+    parts = sorted(Path(__file__).parent.glob("*.py"))
+    text = b"".join(part.read_bytes().replace(b"\r\n", b"\n") for part in parts)
+    return (("harness_timm", hashlib.sha256(text).hexdigest()),)
 
 
 def _version() -> str:

@@ -114,7 +114,7 @@ def test_a_plan_writes_nothing(args, out, place):
 
 def test_a_folder_that_is_refused_keeps_what_others_put_there(place):
     def call():
-        with files.unmade_on_error(place / "a" / "b"):
+        with files.unmade_on_error(place / "a" / "b", ".lock"):
             (place / "a" / "b").mkdir(parents=True)
             (place / "a" / "theirs").touch()
             raise ValueError("mine")

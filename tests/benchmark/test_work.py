@@ -152,6 +152,10 @@ def test_features_are_made_once_for_the_runs_of_a_group():
     drawn = [spec.model_copy(update={"weights": "none"}) for spec in specs[:2]]
     again = shared_once([(spec, each) for spec in drawn])
     assert [one.total for one in again.values()] == [each.total] * 2
+    begun = [specs[0].model_copy(update={"start": start}) for start in ("a", "b")]
+    assert [one.total for one in shared_once([(one, each) for one in begun]).values()] == [
+        each.total
+    ] * 2
 
 
 def test_features_that_do_not_fit_are_made_batch_by_batch(monkeypatch):

@@ -9,16 +9,20 @@ import runpy
 from functools import cache
 from pathlib import Path
 
+import hub_server
 import numpy as np
 import pytest
 import timm
 import torch
 from command import Cli, python
+from hub_server import Repo
 from places import DOCS, TOY
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from winner import record_of, write_images
 
-from harness import UsageError
+from harness import Access, UsageError, WeightsError
+from harness.data import requirements as starting
+from harness.data.fetch import fetch_weights
 from harness.engine import predict_images
 from harness.inference.predictions import predict
 from harness.inference.sources import decode, list_files
@@ -29,6 +33,7 @@ from harness.testing.toys import toy_images, toy_start
 from harness.testing.training import _Frozen
 from harness.testing.trial import StrategyCase
 from harness.weights import find_weights, load_weights
+from harness.weights.starts import read_starts
 from harness_timm import timm_backbone
 
 SMALL = {
@@ -94,6 +99,35 @@ def test_the_chain_computes_what_timm_does(network, mode):
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=0, atol=1e-12)
+
+
+def test_a_network_starts_from_timms_own_file_on_the_hub(monkeypatch, tmp_path):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    torch.manual_seed(7)
+    theirs = timm.create_model("test_convnext", num_classes=1000)
+    hub = hub_server.running()
+    commit = "c" * 40
+    # As timm names it: `timm.get_pretrained_cfg("test_convnext").hf_hub_id`.
+    hub.reset({
+        "timm/test_convnext.r160_in1k": Repo(commit, {commit: {"model.safetensors": save(theirs.state_dict())}})
+    })  # fmt: skip
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    backbone = timm_backbone("test_convnext")
+    assert backbone.weights.name == "r160_in1k"
+    access = Access(cache=tmp_path / "cache", lock=tmp_path / "harness.lock")
+    with pytest.raises(WeightsError, match=r"data fetch --backbones timm\.test_convnext"):
+        starting.find_weights([backbone], None, access)
+    assert fetch_weights(backbone, access).revision == commit
+    away = Access(cache=tmp_path / "cache", lock=tmp_path / "harness.lock", offline=True)
+    found = starting.find_weights([backbone], None, away, read_starts(["imagenet", "none"]))
+    start = load_weights(backbone, 3, found[f"{backbone.name}@imagenet"])
+    assert start.record.new == ()
+    assert start.record.source == f"hf://timm/test_convnext.r160_in1k@{commit}/model.safetensors"
+    state = theirs.state_dict()
+    assert all(torch.equal(t, state[backbone.published_name(n)]) for n, t in start.state.items())
+    # What `arguments` make of a network is another one, which has no file.
+    assert all(made(name).weights is None for name in SMALL if SMALL[name])
 
 
 def test_published_names_are_timms(network):

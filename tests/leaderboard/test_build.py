@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import json
@@ -660,3 +661,17 @@ def test_ranking_needs_no_heavy_library():
         "print({'torch','scipy','sklearn','pandas','datasets','evaluate','numpy'} & set(sys.modules))"
     )
     assert python("-c", code).stdout.strip() == "set()"
+
+
+def test_the_id_of_a_track_is_what_it_was_before_there_were_starts():
+    """A sha256 over what told tracks apart when the first boards were published."""
+    runs = [made_result(seed=seed) for seed in (0, 1)]
+    (track,) = build_leaderboard(runs).tracks
+    text = (
+        f"TrackKey(protocol={track.protocol_digest!r}, limit=None, precision='float32', pretrained=True, "
+        "engine=1)"
+    )
+    assert track.id == hashlib.sha256(text.encode()).hexdigest()[:12]
+    begun = [made_result(seed=seed, spec={"start": "imagenet"}) for seed in (0, 1)]
+    (other,) = build_leaderboard(begun).tracks
+    assert other.id != track.id

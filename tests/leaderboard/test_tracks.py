@@ -90,6 +90,38 @@ def test_what_makes_a_block(changed):
     assert len({unit.block for unit in track.units}) == 2
 
 
+def test_starts_are_blocks_of_one_track_apart_from_plain_runs():
+    random = {"start": "none", "weights": "none"}
+    runs = [
+        made_result(seed=seed, spec=spec)
+        for seed in (0, 1)
+        for spec in ({}, {"start": "imagenet"}, random)
+    ]
+    plain, several = sorted(sort_runs(runs, None).tracks, key=lambda track: track.key.starts)
+    assert {unit.block.start for unit in plain.units} == {""}
+    assert {(unit.block.start, unit.block.weights == "none") for unit in several.units} == {
+        ("imagenet", False), ("none", True),
+    }  # fmt: skip
+    (slots,) = several.runs.values()
+    assert len(slots) == 4
+    titles = [title for title, _ in track_names([plain, several])]
+    assert "pre-trained weights" in titles[0]
+    assert "starting points imagenet, none" in titles[1]
+    assert sorted(block_labels({unit.block for unit in several.units}).values()) == [
+        "demo-xray / resnet50-mini@imagenet", "demo-xray / resnet50-mini@none",
+    ]  # fmt: skip
+
+
+def test_a_planned_run_of_a_start_joins_the_block_of_its_start():
+    there = [made_result(spec={"start": name, "weights": sha(name)}) for name in ("a", "b")]
+    missing = made_spec(start="b", weights="not fetched", seed=1)
+    (track,) = sort_runs(there, made_plan([*there, missing])).tracks
+    ((unit,),) = [units for units in track.missing.values() if units]
+    assert (unit.block.start, unit.block.weights, unit.seed) == ("b", sha("b"), 1)
+    (alone,) = sort_runs([], made_plan([made_spec(start="none", weights="none")])).tracks
+    assert (alone.key.starts, {unit.block.start for unit in alone.units}) == (True, {"none"})
+
+
 def test_layout_makes_no_track_and_the_later_of_two_answers_counts():
     early = made_result(value=0.1, finished="2025-01-01")
     late = made_result(

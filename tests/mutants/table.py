@@ -237,7 +237,7 @@ LAUNCH = (
     Mutant("launchers", "harness/benchmark/listeners/events.py", "if group is None or group not in self.waiting:", "if True:", (f"{WORKERS}::test_groups_go_out_by_their_work_and_stay_together",)),
     Mutant("launchers", "harness/benchmark/launch/places.py", "        if prepared.fingerprint != self.fingerprint:", "        if False:", (f"{PLACES}::test_other_data_are_no_data",)),
     Mutant("launchers", "harness/benchmark/launch/places.py", "replace(prepared.images, record=self.record, external=external)", "replace(prepared.images, external=external)", (f"{PLACES}::test_images_that_do_not_lie_there_are_made_of_their_declaration",)),
-    Mutant("launchers", "harness/weights.py", "_sha256(path) == file.sha256", "True", (f"{PLACES}::test_weights_are_found_by_their_bytes",)),
+    Mutant("launchers", "harness/weights/__init__.py", "_sha256(path) == file.sha256", "True", (f"{PLACES}::test_weights_are_found_by_their_bytes",)),
 )  # fmt: skip
 
 ADAPTING = f"{T}/builtins/test_adapting_strategies.py"

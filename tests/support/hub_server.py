@@ -18,10 +18,10 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-RESOLVE = re.compile(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+RESOLVE = re.compile(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 TREE = re.compile(r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)/?(.*)")
 INFO = re.compile(r"/api/datasets/([^/]+/[^/]+?)(?:/revision/([^/]+))?")
-LARGE = (".parquet", ".zip", ".jpg", ".png")  # what the Hub keeps by sha256
+LARGE = (".parquet", ".zip", ".jpg", ".png", ".safetensors", ".pth")  # what the Hub keeps by sha256
 TOKEN = "hf_let_me_in"
 PATIENCE = 60  # seconds that a stalled line stays open if the client never gives up
 
@@ -33,11 +33,12 @@ def revision_of(text):
 
 @dataclass
 class Repo:
-    """A dataset repository: its newest revision, and the files of each."""
+    """A repository of data or of a model: its newest revision, and the files of each."""
 
     revision: str
     revisions: dict[str, dict[str, bytes]]
     gated: bool = False
+    tags: dict[str, str] = field(default_factory=dict)  # name -> commit
 
     @classmethod
     def of(cls, files, revision=None, **more):
@@ -146,8 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
         if repo is None:
             raise _Refused(401, "RepoNotFound", "Repository not found")
         if repo.gated and files and self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            raise _Refused(401, "GatedRepo", f"Access to dataset {name} is restricted")
-        commit = repo.revision if revision in {None, "main"} else revision
+            raise _Refused(401, "GatedRepo", f"Access to {name} is restricted")
+        named = {None: repo.revision, "main": repo.revision, **repo.tags}
+        commit = named.get(revision, revision)
         if commit not in repo.revisions:
             raise _Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return commit, repo.revisions[commit]

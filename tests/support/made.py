@@ -191,6 +191,7 @@ def made_planned(spec: RunSpec) -> PlannedRun:
         epochs=spec.protocol.epochs,
         weights="none" if spec.weights == "none" else "loaded",
         precision=spec.numeric.precision,
+        start=spec.start,
     )
 
 

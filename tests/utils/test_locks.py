@@ -156,7 +156,7 @@ def test_a_lost_owner_is_named_and_its_lock_broken(tmp_path, monkeypatch):
     (tmp_path / HELD).write_text("4711\nelsewhere\n")
     (told,) = locks.break_locks(tmp_path)
     assert told.startswith(
-        f"{tmp_path / HELD} is broken, which was held by process 4711 on elsewhere"
+        f"{tmp_path / locks.LOCK} is broken, which was held by process 4711 on elsewhere"
     )
     assert not (tmp_path / HELD).exists()
     held = locks.locked(tmp_path)
@@ -184,7 +184,7 @@ def test_a_call_takes_the_lock_of_one_that_was_lost(tmp_path, monkeypatch):
     monkeypatch.setattr(pulse, "FIRST", 0.05)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / HELD).write_text("4711\nelsewhere\n")
-    told = f"{tmp_path / 'out' / HELD} is broken, which was held by process 4711 on elsewhere, since 20"
+    told = f"{tmp_path / 'out' / locks.LOCK} is broken, which was held by process 4711 on elsewhere, since 20"
     assert told in bench(tmp_path / "out", "--break-lock").stderr
     assert not (tmp_path / "out" / HELD).exists()
     assert "is broken" not in bench(tmp_path / "out", "--break-lock").stderr

@@ -234,7 +234,7 @@ def shared_once(works: Iterable[tuple[RunSpec, RunWork]]) -> dict[str, RunWork]:
         for phase in work.phases:
             touched = min(touched, phase.frontier)
             key = (
-                spec.dataset, spec.backbone, spec.protocol.split_seed, spec.labels, spec.limit,
+                spec.dataset, spec.started, spec.protocol.split_seed, spec.labels, spec.limit,
                 spec.numeric.precision, spec.seed if spec.weights == "none" else None, phase.frontier,
             )  # fmt: skip
             again = phase.frontier <= touched and key in made

@@ -51,7 +51,7 @@ class WorkerSetup(Work):
 
     Attributes:
         images: dataset, division and form -> its decoded images, or where they lie.
-        weights: backbone -> its file; None: random weights.
+        weights: backbone, with its start, -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
         from_weights: run id -> its tested weights, of finished runs of which only further test sets
             are predicted.
@@ -217,7 +217,7 @@ class RunExecutor:
         return Resources(
             images=images,
             backbone=backbone,
-            start=self._start(backbone, len(images.classes)),
+            start=self._start(spec, backbone, len(images.classes)),
             strategy=strategy_of(self.loaded, spec.strategy, spec.settings),
             metrics=self.loaded.metrics,
             device=self.setup.device,
@@ -235,13 +235,13 @@ class RunExecutor:
                 broken = "; ".join(map(str, self.loaded.broken)) or "no plugin was left out"
                 raise PluginError(f"nothing here offers the {role} {name!r}: {broken}")
 
-    def _start(self, backbone: Backbone, classes: int) -> StartingPoint | None:
+    def _start(self, spec: RunSpec, backbone: Backbone, classes: int) -> StartingPoint | None:
         from harness import weights
 
-        file = self.setup.weights[backbone.name]
+        file = self.setup.weights[spec.started]
         if file is None:
             return None
-        key = (backbone.name, classes)
+        key = (spec.started, classes)
         if key not in self._starts:
             file = weights.found_again(backbone, file)
             self._starts[key] = weights.load_weights(backbone, classes, file)
@@ -258,7 +258,7 @@ class RunExecutor:
 
             self._shared[SharedWork.KEY] = SharedWork.of(shared).beside()
         del shared
-        self._starts = {k: kept for k, kept in self._starts.items() if k[0] == group.backbone}
+        self._starts = {k: kept for k, kept in self._starts.items() if k[0] == group.started}
         free_memory(self.setup.device)
 
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from harness.api.execution import Observer, Outcome
-from harness.api.records import EpochRecord, RunSpec
+from harness.api.records import EpochRecord, RunSpec, started
 from harness.api.strategy import PhaseReport
 from harness.data.division.split import Division
 from harness.data.images import PixelForm
@@ -27,17 +27,24 @@ class Working(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs that share a network and images: what one of them has made others find ready."""
+    """Runs that share a network, its start and images: what one of them has made others find ready."""
 
     dataset: str
     backbone: str
     division: Division
     form: PixelForm
+    start: str | None = None
 
     @classmethod
     def of(cls, spec: RunSpec) -> Group:
         """The group of a run."""
-        return cls(spec.dataset, spec.backbone, Division.of(spec), PixelForm.of(spec.seen))
+        division, form = Division.of(spec), PixelForm.of(spec.seen)
+        return cls(spec.dataset, spec.backbone, division, form, spec.start)
+
+    @property
+    def started(self) -> str:
+        """The backbone, with its start where it names one."""
+        return started(self.backbone, self.start)
 
     @property
     def images(self) -> tuple[str, Division, PixelForm]:

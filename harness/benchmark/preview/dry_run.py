@@ -67,8 +67,11 @@ def _product(suite: Suite) -> str:
 
 
 def _divided(suite: Suite) -> str:
-    """Splits and label budgets, where there is more than one of them."""
+    """Starting points, splits and label budgets, where there is more than one of them."""
     text = ""
+    if suite.starts:
+        names = ", ".join(start.partition("=")[0] for start in suite.starts)
+        text += f" x {len(suite.starts)} starting points ({names})"
     if suite.splits == "paired":
         text += ", each on a random split of its own"
     elif suite.splits > 1:
@@ -192,9 +195,9 @@ def _downloads(dry: DryRun) -> list[str]:
 
 def _cells(specs: Sequence[RunSpec], done: set[str]) -> list[str]:
     """A line a cell: how many of its seeds are done."""
-    asked = Counter((spec.dataset, spec.backbone, spec.strategy) for spec in specs)
+    asked = Counter((spec.dataset, spec.started, spec.strategy) for spec in specs)
     ready = Counter(
-        (spec.dataset, spec.backbone, spec.strategy) for spec in specs if spec.run_id in done
+        (spec.dataset, spec.started, spec.strategy) for spec in specs if spec.run_id in done
     )
     return [
         f"  {' / '.join(cell)}: " + ("done" if ready[cell] == n else f"{n - ready[cell]} to run")

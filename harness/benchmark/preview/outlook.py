@@ -221,7 +221,7 @@ def _design(plan: BenchPlan) -> Design | None:
     splits = len(suite.seeds) if suite.splits == "paired" else suite.splits
     return Design(
         tests=tests,
-        networks=len(suite.backbones),
+        networks=len(suite.backbones) * (len(suite.starts) or 1),
         strategies=len(suite.strategies),
         seeds=1 if suite.splits == "paired" else len(suite.seeds),
         splits=splits,

@@ -47,6 +47,12 @@ from harness.utils import pulse, signs
     help="A folder with NAME.safetensors or NAME.pth, or none for random weights.",
 )
 @click.option(
+    "--starts",
+    metavar="NAMES",
+    help="Starting points to compare: none, imagenet, a folder in --weights, NAME=hf://ORG/NAME@REVISION/FILE "
+    "or NAME=FILE.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",

@@ -138,7 +138,14 @@ def _suite(one: Suite) -> Entry:
     axes = {name: list(getattr(one, name)) for name in ("datasets", "backbones", "strategies")}
     splits = 1 if one.splits == "paired" else one.splits
     trials = len(one.tuning.grid) if one.tuning is not None else 1
-    sizes = [*map(len, axes.values()), len(one.seeds), splits, len(one.labels) or 1, trials]
+    sizes = [
+        *map(len, axes.values()),
+        len(one.seeds),
+        splits,
+        len(one.labels) or 1,
+        len(one.starts) or 1,
+        trials,
+    ]
     return {
         "title": one.title,
         "description": one.description,

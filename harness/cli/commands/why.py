@@ -31,7 +31,8 @@ def command(session: Session, run: str, results: Path | None, weights: str | Non
     places = [results] if results else sorted(p for p in Path("results").glob("*") if p.is_dir())
     store, result = reuse.find_run(places, run)
     access = Access(offline=True)
-    found = list(reuse.explain_reuse(result, session.plugins, access, weights))
+    suite = store.plan().suites.get(result.suite)
+    found = list(reuse.explain_reuse(result, session.plugins, access, weights, suite))
     changed = [one for one in found if isinstance(one, reuse.IdentityDifference)]
     place = f"run {result.run_id} in {store.folder}"
     print_text(clean(f"{place}: {result.spec.cell}, seed {result.spec.seed}"))

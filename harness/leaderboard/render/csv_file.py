@@ -55,7 +55,7 @@ IDENTITY = {
     "deterministic": "numeric.deterministic",
 }
 # Each only where some run does not hold its default.
-LATER: Mapping[str, int | None] = {"split": 0, "labels": None, "trial": None}
+LATER: Mapping[str, int | None] = {"split": 0, "labels": None, "trial": None, "start": None}
 COST = {
     "epochs_used": "epochs_used",
     "stopped_early": "stopped",

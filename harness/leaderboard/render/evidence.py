@@ -45,6 +45,13 @@ def tested(board: Leaderboard, track: Track) -> Iterator[Part]:
     if found.get("others"):
         yield _others(track, found)
         yield Paragraph(_others_caption(track, found))
+    if (found.get("starts") or {}).get("gains"):
+        yield _by_row(track, list(_starts(found)))
+        yield Paragraph(
+            f"Starting points: average gain of the same strategy over the start {found['starts']['over']}, "
+            f"in the same cells and seeds; intervals of {found.get('level', LEVEL):.0%} over "
+            f"{_holds(found)}. No verdicts: those are about strategies."
+        )
     comparisons = found.get("comparisons", ())
     if comparisons:
         yield Paragraph("Mean ranks over datasets, a description; verdicts are those above:")
@@ -154,6 +161,12 @@ def _places(ends: Sequence[int] | None) -> str:
         return NOTHING
     low, high = ends
     return str(low) if low == high else f"{low}-{high}"
+
+
+def _starts(found: Plain) -> Iterator[tuple[str, Mapping[str, str]]]:
+    for start, given in found["starts"]["gains"].items():
+        title = f"{start}, {_over(found)}points\nover {found['starts']['over']}"
+        yield title, _each(given, _judged)
 
 
 def _others(track: Track, found: Plain) -> Table:

@@ -56,6 +56,7 @@ def _track(board: Leaderboard, track: Track) -> Iterator[Part]:
     yield from external_tests(board, track)
     yield from _groups(board, track, "By modality", lambda row: row.modalities)
     yield from _groups(board, track, "By backbone", lambda row: row.backbones)
+    yield from _groups(board, track, "By starting point", lambda row: row.starts)
     if any(row.spend.trainable for row in track.rows):
         yield Heading(3, "Cost")
         yield cost_table(track.rows)
@@ -111,6 +112,8 @@ def _blocks(track: Track) -> str:
     }
     if any(block.labels for block in track.blocks):
         axes["label budget"] = len({block.labels for block in track.blocks})
+    if any(block.start for block in track.blocks):
+        axes["starting point"] = len({block.start for block in track.blocks})
     blocks = text.plural(len(track.blocks), "block")
     if math.prod(axes.values()) != len(track.blocks):
         return f"{blocks} ({' x '.join(axes)})"

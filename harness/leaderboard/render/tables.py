@@ -42,7 +42,7 @@ def main_table(board: Leaderboard, track: Track) -> Table:
 def group_table(
     rows: Sequence[Row], groups: Sequence[Sequence[GroupFigure]], *, lowest: bool
 ) -> Table:
-    """Mean metric and, in brackets, mean rank: a column a modality or backbone."""
+    """Mean metric and, in brackets, mean rank: a column a modality, backbone or starting point."""
     return _table(
         _strategies(rows),
         *(_group(rows, column, lowest=lowest) for column in zip(*groups, strict=True)),

@@ -20,7 +20,7 @@ from harness.results.outline import Outlines
 from harness.results.store import Store
 
 COST = "cost"  # no cell has this name: theirs hold slashes
-Slot = tuple[str, str, str]  # dataset, backbone, strategy
+Slot = tuple[str, str, str]  # dataset, backbone with its start, strategy
 Chosen = Callable[[Store], Collection[str]]
 
 
@@ -94,7 +94,7 @@ def _current(store: Store, chosen: Chosen | None) -> list[CellRun]:
 
 
 def _slot(run: RunResult) -> Slot:
-    return run.spec.dataset, run.spec.backbone, run.spec.strategy
+    return run.spec.dataset, run.spec.started, run.spec.strategy
 
 
 def _variant(run: RunResult) -> str:
@@ -182,7 +182,7 @@ def _gate_cell(
         samples=samples,
         targets=targets,
         groups=groups if len(groups) else None,
-        place=_slot(first),
+        place=(first.spec.dataset, first.spec.backbone, first.spec.strategy),
         split=first.spec.protocol.split_seed,
         runs=tuple(_run(store, run) for run in runs),
     )

@@ -282,6 +282,8 @@ def _independent(one: RunResult, other: RunResult) -> str:
         return "dataset"
     if one.spec.backbone != other.spec.backbone:
         return "backbone"
+    if one.spec.start != other.spec.start:
+        return "starting point"
     # A solved head has one answer, whatever the seed.
     trained = any(phase.kind == "phase" and phase.steps for phase in one.phases)
     return "seed" if trained and one.spec.seed != other.spec.seed else ""

@@ -110,7 +110,7 @@ def _check_complete(plan: Plan, there: set[str], report: VerificationReport) -> 
         if line.shard and line.shard not in here:
             report.unchecked[f"shard {line.shard}: none of its runs is here"] += 1
         elif line.run_id not in there:
-            place = f"runs/{line.dataset}/{line.backbone}/{line.strategy}/{line.run_id}.json"
+            place = f"runs/{line.dataset}/{line.started}/{line.strategy}/{line.run_id}.json"
             report.wrong(place, "completeness", f"planned (seed {line.seed}), but not there")
     report.superseded = len(there - {line.run_id for line in plan.runs})
 

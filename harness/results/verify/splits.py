@@ -156,7 +156,7 @@ def check_reference(runs: Iterable[RunResult], reference: Path, report: Verifica
             "other images, groups, labels or splits"
         )
         report.wrong(
-            f"runs/{run.spec.dataset}/{run.spec.backbone}/{run.spec.strategy}/{run.run_id}.json",
+            f"runs/{run.spec.dataset}/{run.spec.started}/{run.spec.strategy}/{run.run_id}.json",
             "reference",
             f"{run.data.split_file} is no split file of {reference}: {why}",
         )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.data.hub import HubDataset
     from harness.plugins.registry import PluginRegistry
     from harness.utils.progress import Meter
+    from harness.weights.starts import Start
 
 
 @click.command(epilog=example("harness data fetch --suite folders"))
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     metavar="NAMES",
     help="Weights: names or globs, with commas.",
 )
+@click.option(
+    "--starts",
+    callback=comma_names,
+    metavar="NAMES",
+    help="Of these backbones, or of the suite's: starting points, as bench takes them.",
+)
 @LOCK
 @pass_session
 def command(
@@ -39,6 +46,7 @@ def command(
     datasets: tuple[str, ...],
     suite: str | None,
     backbones: tuple[str, ...],
+    starts: tuple[str, ...],
     lock: Path,
 ) -> None:
     """Fetch datasets and weights once, check and lock them.
@@ -52,11 +60,13 @@ def command(
     loaded = session.plugins
     if not (datasets or suite or backbones):
         raise UsageError("name datasets (`harness list datasets`), or give --suite or --backbones")
+    if starts and not (suite or backbones):
+        raise UsageError("--starts is of backbones: name them with --backbones, or give --suite")
     asked = _suite(suite, loaded) if suite else None
     access, meter = Access(offline=session.offline, lock=lock), Meter()
     jobs = [
         *_data_jobs(datasets, asked, loaded, access, meter),
-        *_weights_jobs(backbones, asked, loaded, access),
+        *_weights_jobs(backbones, starts, asked, loaded, access),
     ]
     problems = []
     for job in jobs:
@@ -109,13 +119,27 @@ def _no_need(dataset: Dataset) -> str:
 
 
 def _weights_jobs(
-    names: tuple[str, ...], suite: Suite | None, loaded: PluginRegistry, access: Access
+    names: tuple[str, ...],
+    starts: tuple[str, ...],
+    suite: Suite | None,
+    loaded: PluginRegistry,
+    access: Access,
 ) -> list[Callable[[], str]]:
+    from harness.data.lock import read
+    from harness.weights.starts import beginnings, read_starts
+
+    wanted = read_starts(starts or (suite.starts if suite else ()))
     of_suite = suite.backbones if suite and suite.weights == "default" else ()
     chosen = loaded.choose_backbones(names or of_suite, of_suite if names else ())
-    found = [loaded.backbones[name] for name in chosen]
-    published = [one for one in found if one.weights is not None and one.weights.enum is not None]
-    return [partial(_fetch_weights, one, access) for one in published]
+    locked = read(access.lock).weights
+    jobs: list[Callable[[], str]] = []
+    for backbone in (loaded.backbones[name] for name in chosen):
+        for start in wanted or (None,):
+            (one,) = beginnings([backbone], None, [start] if start else [], locked)
+            declared = one.backbone.weights
+            if one.where is None and declared is not None and (declared.enum or declared.hub):
+                jobs.append(partial(_fetch_weights, backbone, access, start))
+    return jobs
 
 
 def _fetch_data(dataset: HubDataset, access: Access, meter: Meter) -> str:
@@ -129,9 +153,12 @@ def _fetch_data(dataset: HubDataset, access: Access, meter: Meter) -> str:
     )
 
 
-def _fetch_weights(backbone: Backbone, access: Access) -> str:
+def _fetch_weights(backbone: Backbone, access: Access, start: Start | None) -> str:
+    from harness.api.records import started
     from harness.data.fetch import fetch_weights
     from harness.utils.text import megabytes
 
-    entry = fetch_weights(backbone, access)
-    return f"{backbone.name}: {entry.file}, {megabytes(entry.bytes)}, sha256 {entry.sha256}"
+    entry = fetch_weights(backbone, access, start)
+    name = started(backbone.name, start.name if start else "")
+    commit = f", revision {entry.revision}" if entry.revision else ""
+    return f"{name}: {entry.file}, {megabytes(entry.bytes)}, sha256 {entry.sha256}{commit}"

@@ -102,7 +102,7 @@ function rowDetails(one) {
     ["Made with", made.length ? unique(made.map((one) => `harness ${one.harness}${one.commit ? ` (${short(one.commit)}${one.dirty ? ", changed" : ""})` : ""} on ${one.device}`)).join("; ") : "no finished run"],
     ["Epochs", isNumber(row.spend.epochs) ? `${fixed(row.spend.epochs, 1)} of ${fixed(row.spend.planned, 1)} on average; ${plural(row.spend.stopped, "run")} stopped early` : "not recorded"],
   ];
-  for (const [name, groups] of [["By modality", row.modalities], ["By backbone", row.backbones]]) {
+  for (const [name, groups] of [["By modality", row.modalities], ["By backbone", row.backbones], ["By starting point", row.starts ?? []]]) {
     if (groups.length > 1 && isWhole()) {
       pairs.push([name, groups.map((one) => `${one.group} ${metricText(one.value)}${isNumber(one.rank) ? ` (rank ${rankText(one.rank)})` : ""}`).join(", ")]);
     }
@@ -150,9 +150,10 @@ function boardCaption() {
   const direction = { true: "higher is better", false: "lower is better", null: "direction not known, so not ranked by" }[metric.higher];
   const of = (key) => plural(unique(blocks.map((block) => track.blocks[block][key])).length, key);
   const budgets = hasBudgets(track) ? `, ${plural(unique(blocks.map((block) => ofBudget(track.blocks[block]))).length, "label budget")}` : "";
+  const starts = hasStarts(track) ? `, ${plural(unique(blocks.map((block) => track.blocks[block].start)).length, "starting point")}` : "";
   const control = controlOf(track);
   return [
-    `${metric.title}, ${direction}. Mean over ${plural(blocks.length, "block")} (${of("dataset")}, ${of("backbone")}${budgets}), ${track.seeds.length === 1 ? "seed" : "seeds"} ${ranges(track.seeds)}${splitsText(track)}. Mean rank over blocks, 1 is best.`,
+    `${metric.title}, ${direction}. Mean over ${plural(blocks.length, "block")} (${of("dataset")}, ${of("backbone")}${starts}${budgets}), ${track.seeds.length === 1 ? "seed" : "seeds"} ${ranges(track.seeds)}${splitsText(track)}. Mean rank over blocks, 1 is best.`,
     control ? `Against ${control.label}: mean difference in points (hundredths), and blocks won, tied (within one point) and lost.` : "",
     isFiltered() && blocks.length ? "Ranks are those among all complete rows, averaged over the blocks shown." : "",
     isFiltered() && !blocks.length ? "No block is left." : "",

@@ -31,7 +31,7 @@ columns.id.forEach((_, run) => {
 const ALL = "";
 const ALL_LABELS = "all labels";
 // `datasets`: the names of the chosen ones, or ALL.
-const EVERYTHING = { datasets: ALL, modality: ALL, backbone: ALL, labels: ALL };
+const EVERYTHING = { datasets: ALL, modality: ALL, backbone: ALL, start: ALL, labels: ALL };
 const chosen = { track: 0, ...EVERYTHING, metric: 0, row: 0, block: 0, run: null };
 const listeners = [];
 const onChange = (listener) => listeners.push(listener);
@@ -73,6 +73,7 @@ function splitsText(track) {
   return draws.length === unique(draws.map(([, seed]) => seed)).length ? ", each on a split of its own" : `, each on ${splits} splits`;
 }
 
+const hasStarts = (track) => track.blocks.some((block) => block.start);
 const datasetsOf = (track) => unique(track.blocks.map((block) => block.dataset)).sort();
 const isShown = (dataset) => chosen.datasets === ALL || chosen.datasets.includes(dataset);
 
@@ -83,6 +84,7 @@ function blocksNow(labels = chosen.labels) {
     .filter(([block]) => isShown(block.dataset))
     .filter(([block]) => chosen.modality === ALL || block.modality === chosen.modality)
     .filter(([block]) => chosen.backbone === ALL || block.backbone === chosen.backbone)
+    .filter(([block]) => chosen.start === ALL || block.start === chosen.start)
     .filter(([block]) => labels === ALL || (block.labels ?? ALL_LABELS) === labels)
     .map(([, number]) => number);
 }
@@ -93,6 +95,7 @@ function filterText(labels = chosen.labels) {
     chosen.datasets === ALL ? "" : `${chosen.datasets.length} of ${plural(datasetsOf(trackNow()).length, "dataset")} (${list(chosen.datasets) || "none"})`,
     chosen.modality === ALL ? "" : `modality ${chosen.modality}`,
     chosen.backbone === ALL ? "" : `backbone ${chosen.backbone}`,
+    chosen.start === ALL ? "" : `start ${chosen.start}`,
     labels === ALL ? "" : `label budget ${labels}`,
   ].filter(Boolean);
   return parts.length ? `Shown: ${parts.join(", ")}.` : "";
@@ -172,12 +175,14 @@ function seedRange(number) {
   return [Math.min(...perSeed), Math.max(...perSeed)];
 }
 
-// Statistics speak of the board's own metric, over all blocks or over one backbone.
+// Statistics speak of the board's own metric, over all blocks, over one backbone or over one start.
 function comparisonNow() {
   const given = trackNow().statistics;
-  const others = Object.keys(EVERYTHING).filter((name) => name !== "backbone");
+  const named = chosen.backbone === ALL ? "start" : "backbone";
+  const others = Object.keys(EVERYTHING).filter((name) => name !== named);
+  const scope = named === "backbone" || chosen.start === ALL ? chosen.backbone : `start ${chosen.start}`;
   if (!given || chosen.metric !== 0 || others.some((name) => chosen[name] !== ALL)) return null;
-  return given.comparisons.find((one) => one.scope === chosen.backbone) ?? null;
+  return given.comparisons.find((one) => one.scope === scope) ?? null;
 }
 
 // Runs repeat over splits where there are several, else over seeds: what a block's statistics count.

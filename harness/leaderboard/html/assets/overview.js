@@ -4,11 +4,12 @@ function drawHead() {
   const track = trackNow();
   const of = (key) => unique(track.blocks.map((block) => block[key])).length;
   const tried = Math.max(0, ...track.rows.map((row) => row.tuning?.trials ?? 0));
+  const starts = hasStarts(track) ? `, ${plural(of("start"), "starting point")}` : "";
   const budgets = hasBudgets(track) ? `, ${plural(unique(track.blocks.map(ofBudget)).length, "label budget")}` : "";
   const runs = page.runs.of - columns.id.length + firstPlaces.size;
   $("kicker").textContent = page.suites.length ? `Leaderboard, ${page.suites.length > 1 ? "suites" : "suite"} ${list(page.suites)}` : "Leaderboard";
   $("lead").textContent = track.rows
-    ? `${plural(track.rows.length, "strateg").replace(/strategs?$/, track.rows.length === 1 ? "strategy" : "strategies")} on ${plural(track.blocks.length, "block")} (${plural(of("dataset"), "dataset")}, ${plural(of("backbone"), "backbone")}, ${of("modality") === 1 ? "1 modality" : `${of("modality")} modalities`}${budgets}), ${plural(track.seeds.length, "seed")}${splitsText(track)}, ${plural(runs, "run")}${tried ? `, those of this track the best of up to ${plural(tried, "trial")}` : ""}. ${track.title}.`
+    ? `${plural(track.rows.length, "strateg").replace(/strategs?$/, track.rows.length === 1 ? "strategy" : "strategies")} on ${plural(track.blocks.length, "block")} (${plural(of("dataset"), "dataset")}, ${plural(of("backbone"), "backbone")}, ${of("modality") === 1 ? "1 modality" : `${of("modality")} modalities`}${starts}${budgets}), ${plural(track.seeds.length, "seed")}${splitsText(track)}, ${plural(runs, "run")}${tried ? `, those of this track the best of up to ${plural(tried, "trial")}` : ""}. ${track.title}.`
     : "";
   const banners = [...page.banners, ...track.banners];
   $("conclusion").hidden = !page.conclusion;
@@ -53,6 +54,7 @@ function drawControls() {
     ...datasetChoice(track),
     select("Modality", "modality", named("modality"), chosen.modality, (modality) => choose({ modality })),
     select("Backbone", "backbone", named("backbone"), chosen.backbone, (backbone) => choose({ backbone })),
+    ...(hasStarts(track) ? [select("Starting point", "start", named("start"), chosen.start, (start) => choose({ start }))] : []),
     ...(hasBudgets(track) ? [select("Label budget", "budget", [[ALL, "all budgets"], ...unique(track.blocks.map(ofBudget)).map((name) => [name, name])], chosen.labels, (labels) => choose({ labels }))] : []),
     select("Metric", "metric", page.metrics.map((metric, n) => [n, metric.title]), chosen.metric, (value) => choose({ metric: Number(value) })),
     el("button", { type: "button", id: "reset", disabled: isWhole(), onclick: () => choose({ ...EVERYTHING, metric: 0 }) }, "Show all"),

@@ -95,6 +95,7 @@ const RUN_COLUMNS = [
   { id: "strategy", title: "strategy", words: true, key: ({ row }) => row.label },
   { id: "dataset", title: "dataset", words: true, key: ({ block }) => block.dataset },
   { id: "backbone", title: "backbone", words: true, key: ({ block }) => block.backbone },
+  ...(page.tracks.some(hasStarts) ? [{ id: "start", title: "start", words: true, key: ({ block }) => block.start ?? "" }] : []),
   { id: "seed", title: "seed", key: ({ run }) => columns.seed[run] },
   ...(hasSplits ? [{ id: "split_number", title: "split", key: ({ run }) => splitOf(run) }] : []),
   ...(page.runs.coded.trial ? [{ id: "trial", title: "trial", words: true, key: ({ run }) => coded("trial", run)?.number ?? null, cell: ({ run }) => trialText(run) }] : []),

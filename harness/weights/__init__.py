@@ -2,7 +2,7 @@
 
 Where weights may come from (`where`): None or 'default' takes what the backbone declares (a file
 that ships with its plugin, or torchvision's, from the checkpoint folder of `torch.hub` or the
-network), 'none' starts from random weights, and a folder is looked through for `NAME.safetensors`,
+network, or one of the Hugging Face Hub, from the cache or the network), 'none' starts from random weights, and a folder is looked through for `NAME.safetensors`,
 `NAME.pth`, `NAME.pt`, `NAME.ckpt`, `NAME.bin` or `NAME.pth.tar`, each also with a hash suffix
 (`resnet50-11ad3fa6.pth`).
 """
@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.backbone import Backbone, Weights
+from harness.api.dataset import default_cache
 from harness.api.execution import StartingPoint
 from harness.api.records import WeightsRecord
 from harness.checkpoints import find_network, read_content
 from harness.errors import WeightsError
-from harness.utils import files, locks
+from harness.utils import files, hub_files, locks
+from harness.utils.hub_address import PREFIX, HubFile
 from harness.utils.parallel import machine_name
 
 if TYPE_CHECKING:
@@ -65,13 +67,14 @@ class Availability:
 
 @dataclass(frozen=True)
 class _Place:
-    """The path where a file is or will be; `url` and `megabytes` where it can be fetched."""
+    """The path where a file is or will be; `url` and `megabytes`, or `hub`, where it can be fetched."""
 
     path: Path
     declared: Weights
     url: str = ""
     megabytes: float = 0.0
     note: str = ""
+    hub: HubFile | None = None
 
 
 def find_weights(
@@ -117,8 +120,9 @@ def found_again(backbone: Backbone, file: WeightsFile) -> WeightsFile:
         WeightsError: neither place has them.
     """
     places = [file.path]
-    with contextlib.suppress(WeightsError):
-        places.append(_default(backbone).path)
+    for declared in (backbone.weights, file.declared):  # a start's may be others
+        with contextlib.suppress(WeightsError):
+            places.append(_default(backbone.model_copy(update={"weights": declared})).path)
     for path in places:
         if path.is_file() and _sha256(path) == file.sha256:
             return replace(file, path=path)
@@ -181,13 +185,18 @@ def _place(backbone: Backbone, where: str | Path | None) -> _Place | None:
         return None
     if where is None or where == "default":
         return _default(backbone)
+    if str(where).startswith(PREFIX):
+        raise WeightsError(
+            f"--weights {where}: it takes a folder. A file of the Hub is a starting point with a name: "
+            f"--starts mine={where}"
+        )
     folder = Path(where)
     if not folder.is_dir():
         raise WeightsError(
             f"--weights {where}: no such folder. Give a folder with {backbone.name}.safetensors or "
             f"{backbone.name}.pth, or 'none' for random weights."
         )
-    path = _in_folder(backbone, folder)
+    path = file_in(folder, backbone)
     if path is not None:
         others = [path.with_name(f"{backbone.name}{ending}") for ending in _ENDINGS]
         unused = [other.name for other in others if other != path and other.is_file()]
@@ -202,7 +211,12 @@ def _place(backbone: Backbone, where: str | Path | None) -> _Place | None:
     )
 
 
-def _in_folder(backbone: Backbone, folder: Path) -> Path | None:
+def file_in(folder: Path, backbone: Backbone) -> Path | None:
+    """The file of weights that a folder has for a backbone; None: it has none.
+
+    Raises:
+        WeightsError: it has several.
+    """
     for ending in _ENDINGS:
         if (path := folder / f"{backbone.name}{ending}").is_file():
             return path
@@ -228,13 +242,15 @@ def _stem(path: Path) -> str:
 
 def _default(backbone: Backbone) -> _Place:
     declared = backbone.weights
-    if declared is None or (declared.file is None and declared.enum is None):
+    if declared is None or not (declared.file or declared.enum or declared.hub):
         raise WeightsError(
             f"{backbone.name} declares no weights: give a folder with --weights FOLDER, or use "
             "--weights none for random weights."
         )
     if declared.file is not None:
         return _Place(Path(declared.file), declared)
+    if declared.hub is not None:
+        return _of_hub(backbone, declared, HubFile.read(declared.hub))
     import torch
     from torchvision.models import get_weight
 
@@ -249,9 +265,19 @@ def _default(backbone: Backbone) -> _Place:
     return _Place(path, declared, url, float(published.meta.get("_file_size", 0.0)))
 
 
+def _of_hub(backbone: Backbone, declared: Weights, file: HubFile) -> _Place:
+    if not file.pinned:
+        raise WeightsError(
+            f"the weights of {backbone.name}, {file}, name no commit, and the lock file does not settle "
+            f"one: run 'harness data fetch --backbones {backbone.name}'"
+        )
+    declared = declared.model_copy(update={"source": declared.source or str(file)})
+    return _Place(file.place(default_cache()), declared, hub=file)
+
+
 def _obstacle(backbone: Backbone, place: _Place, *, offline: bool) -> str:
     """The reason that a file that is not there cannot be fetched; empty if it can."""
-    if not place.url:
+    if place.hub is None and not place.url:
         return (
             f"{place.path}, the starting point of {backbone.name}, is missing: install the plugin "
             "that offers it again."
@@ -265,6 +291,11 @@ def _obstacle(backbone: Backbone, place: _Place, *, offline: bool) -> str:
 
 
 def _advice(backbone: Backbone, place: _Place) -> str:
+    if place.hub is not None:
+        return (
+            f"Run 'harness data fetch' where there is a network, or bring {place.path} from a machine "
+            "that has it."
+        )
     return (
         f"Fetch {place.url} ({place.megabytes:.0f} MB) into {place.path.parent}, or into a folder "
         f"of your own given by --weights FOLDER (as {place.path.name} or {backbone.name}"
@@ -278,6 +309,9 @@ def _download(backbone: Backbone, place: _Place) -> None:
     Whether it is right is for the caller to see; what an earlier call has begun is checked here,
     and fetched anew if it was at fault.
     """
+    if place.hub is not None:
+        hub_files.fetch(place.hub, place.path)
+        return
     part = place.path.with_name(f"{place.path.name}.part")
     try:
         advice = "set HARNESS_CACHE to a folder that can be written"
