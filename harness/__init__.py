@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.api.backbone import Backbone, Compiling, Weights
 from harness.api.dataset import Access, Dataset, LocalDataset
 from harness.api.execution import (
+    Checkpoints,
     Engine,
     ExternalImages,
     ImageSet,
@@ -118,6 +119,7 @@ __all__ = [
     "Audits",
     "Backbone",
     "Batch",
+    "Checkpoints",
     "Compiling",
     "Cost",
     "CostFigures",

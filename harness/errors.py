@@ -52,5 +52,13 @@ class TrainingError(HarnessError):
         self.phase, self.step = phase, step
 
 
+class ResumeError(HarnessError):
+    """A checkpoint cannot be gone on from: it is damaged, or another run's by now."""
+
+
+class CannotSplitError(HarnessError):
+    """A batch cannot be carried out in parts that give the same as the whole of it."""
+
+
 class Undefined(Exception):  # noqa: N818 - a verdict on a figure, not a fault
     """Raised by a metric that has no value on these samples; the message is the reason."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from harness.api.backbone import Backbone
@@ -172,8 +173,26 @@ class Observer:
         what is passed through the network now.
         """
 
+    def told(self, text: str) -> None:
+        """Something about the run that a user should know, in a line."""
+
     def predicted(self, outcome: Outcome) -> None:
         """The run is trained and tested: all but its figures, which follow (`metric.uncomputed`)."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a run keeps what it needs to go on after an interruption, and how often.
+
+    Attributes:
+        folder: of this run.
+        seconds: between two.
+        made_by: what must be the same for the same bits: versions, device, threads.
+    """
+
+    folder: Path
+    seconds: float
+    made_by: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -184,6 +203,8 @@ class Resources:
         shared: a place where runs of one (dataset, backbone) keep what they can share, by key.
         keep_state: put the tested weights into the outcome.
         engine: 'reference' carries every step out plainly: the oracle of the fast path.
+        parts: every batch is carried out in so many, for lack of memory: the same up to rounding.
+        checkpoints: None: the run is not kept while it goes on.
     """
 
     images: ImageSet
@@ -197,6 +218,8 @@ class Resources:
     shared: dict[Any, Any] = field(default_factory=dict)
     keep_state: bool = False
     engine: Engine = "fast"
+    parts: int = 1
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True)

@@ -402,9 +402,10 @@ class Cost(Extended):
     `peak_bytes`: of the device's memory; `images_per_second`: trained on, per second of training.
     `network`: the work of its stages, in forward order; empty: not recorded.
     `jobs`: runs side by side in the call that made it; None: not recorded.
+    `resumed`: how often it went on from a checkpoint; what was computed again for that is counted.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("network", "jobs")
+    _later: ClassVar[tuple[str, ...]] = ("network", "jobs", "resumed")
 
     alone: CostFigures = CostFigures()
     incurred: CostFigures = CostFigures()
@@ -415,6 +416,7 @@ class Cost(Extended):
     packed: bool = False
     network: tuple[StageWork, ...] = ()
     jobs: int | None = None
+    resumed: int = 0
 
 
 class DataRecord(Extended):
@@ -548,10 +550,13 @@ class ExternalRecord(DataRecord):
 class RunResult(Extended):
     """The result of a run.  Every figure can be computed again from the predictions file.
 
-    `external`: name -> a further test set; no figure of it is among those of the test split.
+    Attributes:
+        external: name -> a further test set; no figure of it is among those of the test split.
+        parts: in which every batch was carried out, for lack of memory: the same up to rounding.
+        attempts: what was tried, one after the other, where memory ran out before.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("external",)
+    _later: ClassVar[tuple[str, ...]] = ("external", "parts", "attempts")
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -573,6 +578,8 @@ class RunResult(Extended):
     predictions: PredictionsRecord | None = None
     finished: str = ""
     external: dict[Name, ExternalRecord] = {}
+    parts: int = 1
+    attempts: tuple[str, ...] = ()
 
     @property
     def limited(self) -> bool:

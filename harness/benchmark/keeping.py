@@ -13,6 +13,7 @@ from harness.api.metric import is_pending
 from harness.api.records import RunResult, RunSpec
 from harness.benchmark.external import ExternalKeeper
 from harness.benchmark.profile import DecodingCost
+from harness.benchmark.unfinished import forget
 from harness.data.cache import PixelCheck, check_aside
 from harness.data.preparation import PreparedDataset
 from harness.errors import HarnessError, StoreError
@@ -77,6 +78,7 @@ class OutcomeKeeper:
                 execute(left)
             except DamagedImages as damaged:
                 self.say(str(damaged))
+                forget(self.store.folder, (s.run_id for s in left if s.dataset == damaged.dataset))
                 decode_again(damaged.dataset)
             else:
                 return
@@ -102,8 +104,11 @@ class OutcomeKeeper:
             raise DamagedImages(dataset)
         if again and self.external is not None:
             self.kept.add(outcome.result.run_id)
+            forget(self.store.folder, [outcome.result.run_id])
             return self.external.keep(self.decoding.charge(outcome, settle=False))
-        outcome = self.decoding.charge(outcome)
+        return self._stored(self.decoding.charge(outcome))
+
+    def _stored(self, outcome: Outcome) -> RunResult:
         try:
             result = self.store.add(outcome)
         except StoreError as error:
@@ -111,6 +116,8 @@ class OutcomeKeeper:
                 raise
             result = self.store.add(outcome)
         self.kept.add(result.run_id)
+        if result.status == "ok":  # one that failed may go on from there, if it is tried again
+            forget(self.store.folder, [result.run_id])
         return result
 
     def _damaged(self, dataset: str) -> bool:
@@ -129,6 +136,7 @@ class OutcomeKeeper:
         why = failed.error.headline if failed.error else failed.status
         result = give_up(self.store, self.early[failed.run_id], why)
         self.kept.add(result.run_id)
+        forget(self.store.folder, [result.run_id])
         self.say(_without_figures(self.store, result))
         return result
 

@@ -55,6 +55,8 @@ class BenchOptions:
         in_process: runs are made in this process, one after another, and nothing can end one.
         timeout: seconds that a run may take; None: any.
         memory_limit: GiB that a worker may hold for itself; None: as much as there is.
+        checkpoint_every: minutes after which a run under way is kept, so that the same call goes on
+            from there if it is interrupted; None: an interrupted run begins anew.
         threads: torch threads of each on a CPU.  Sums over threads round differently, so the
             default is one whatever `jobs` is: the same spec gives the same bits.
         engine: 'reference' carries every step out plainly, for comparison with the fast path.
@@ -75,6 +77,7 @@ class BenchOptions:
     in_process: bool = False
     timeout: float | None = None
     memory_limit: float | None = None
+    checkpoint_every: float | None = None
     engine: Engine = "fast"
     compile: Compile = "auto"
     deterministic: bool = False

@@ -36,6 +36,8 @@ from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead,
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult
 from harness.benchmark.suite import ResolvedSuite, resolve_suite
+from harness.benchmark.unfinished import describe as describe_unfinished
+from harness.benchmark.unfinished import made_by
 from harness.data.division.split import Division
 from harness.data.external import PreparedExternal
 from harness.data.images import PixelForm
@@ -110,7 +112,7 @@ def _carry_out(call: Call) -> BenchResult:
         claims = Claims(store, {*again, *filter(store.has_failed, missing)})
         _complete(store, plan, missing, claims, call)
         setup = _setup(Shared(plan, store, options, loaded, launcher), datasets, lacking.weights)
-        outlook = _tell_outlook(plan, todo, results, call)
+        outlook = _tell_outlook(plan, todo, results, call, _unfinished(plan, todo, store, options))
     with profile.measure("runs"), _kept_if_interrupted(store, ids), claims:
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
@@ -207,11 +209,18 @@ def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
 
 
 def _tell_outlook(
-    plan: BenchPlan, todo: Sequence[RunSpec], results: Sequence[RunResult], call: Call
+    plan: BenchPlan,
+    todo: Sequence[RunSpec],
+    results: Sequence[RunResult],
+    call: Call,
+    unfinished: Sequence[str],
 ) -> Outlook:
-    """The outlook, told before the runs: memory they take, how long, and what they can decide."""
-    if plan.memory:
-        call.say(plan.memory)
+    """The outlook, told before the runs: memory they take, how long, and what they can decide.
+
+    `unfinished`: lines on runs that were interrupted before.
+    """
+    for line in (*([plan.memory] if plan.memory else []), *unfinished):
+        call.say(line)
     with signs.doing("estimating the time of the runs"):
         outlook = look_ahead(plan, todo, results, call)
     for line in outlook.lines():
@@ -266,7 +275,18 @@ def _plan(call: Call) -> DryRun:
     missing = set(store.missing((one.run_id for one in plan.specs), retry_failed=True))
     todo = [one for one in plan.specs if one.run_id in missing]
     outlook = look_ahead(plan, todo, results, call)
-    return DryRun(plan, store, needs, outlook, external, retrain=options.retrain_for_external)
+    unfinished = _unfinished(plan, todo, store, options)
+    retrain = options.retrain_for_external
+    return DryRun(plan, store, needs, outlook, external, retrain=retrain, unfinished=unfinished)
+
+
+def _unfinished(
+    plan: BenchPlan, todo: Sequence[RunSpec], store: Store, options: BenchOptions
+) -> list[str]:
+    """Lines on runs that an earlier call left with a checkpoint."""
+    made = made_by(plan.device, options.engine, options.threads)
+    used = options.checkpoint_every is not None
+    return describe_unfinished(store.folder, todo, made, used=used)
 
 
 def _resolved(
@@ -521,6 +541,9 @@ def _setup(
         device=plan.device,
         shortened=plan.resolved.shortened,
         weights_folder=store.folder / "weights" if options.save_weights else None,
+        checkpoints=None
+        if options.checkpoint_every is None
+        else (store.folder.resolve(), options.checkpoint_every),
         from_weights=from_weights,
         plugins=loaded.args,
         threads=options.threads,

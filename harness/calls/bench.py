@@ -57,6 +57,7 @@ def bench(  # noqa: PLR0913 - the options of the command
     in_process: bool = False,
     timeout: float | None = None,
     memory_limit: float | None = None,
+    checkpoint_every: float | None = None,
     engine: Engine = "fast",
     splits: PathLike | int | Iterable[PathLike | int] = (),
     labels: str | int | Iterable[str | int] | None = None,
@@ -105,6 +106,8 @@ def bench(  # noqa: PLR0913 - the options of the command
             `data`.
         device: 'auto', 'cpu', 'cuda' (all cards) or 'cuda:N'.
         jobs: workers side by side; None: chosen by the machine.
+        checkpoint_every: minutes after which every run under way is kept: interrupted, the same call
+            goes on from there.
         threads: CPU threads of each process; another number rounds differently.
         launcher: what starts the workers: 'local', or the name of a plugin's.
         ray_address: of a cluster that runs already, for the launcher 'ray'.
@@ -261,6 +264,7 @@ def _options(given: Mapping[str, Any]) -> BenchOptions:
         ray_address=arguments.form("--ray-address", given["ray_address"]),
         timeout=arguments.number("--timeout", given["timeout"], above=0),
         memory_limit=arguments.number("--memory-limit", given["memory_limit"], above=0),
+        checkpoint_every=arguments.number("--checkpoint-every", given["checkpoint_every"], above=0),
         engine=arguments.choice("--engine", given["engine"], get_args(Engine)),
         compile=arguments.choice("--compile", given["compile"], get_args(Compile)),
         others=arguments.choice("--others", given["others"], get_args(Others)),

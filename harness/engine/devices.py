@@ -54,6 +54,7 @@ class RunClock:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.shared: defaultdict[str, float] = defaultdict(float)
         self.settled: set[object] = set()
+        self._open: list[tuple[str, float, float]] = []
         self.started = self.now()
 
     def now(self) -> float:
@@ -66,11 +67,22 @@ class RunClock:
     def measure(self, kind: str) -> Iterator[None]:
         """Add the block's seconds to `kind`, not counting blocks measured inside it."""
         before, inner = self.now(), sum(self.seconds.values())
+        self._open.append((kind, before, inner))
         try:
             yield
         finally:
+            self._open.pop()
             spent = self.now() - before
             self.seconds[kind] += spent - (sum(self.seconds.values()) - inner)
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds by kind, those of blocks that are under way included."""
+        now, found, total = self.now(), dict(self.seconds), sum(self.seconds.values())
+        for kind, before, inner in reversed(self._open):
+            own = now - before - (total - inner)
+            found[kind] = found.get(kind, 0.0) + own
+            total += own
+        return found
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ from harness.engine.batches import (
 from harness.engine.devices import device_memory, untuned
 from harness.engine.graphs import CapturableWork
 from harness.engine.model import NORMS, Unpacked, handed_on
+from harness.engine.recovery.splitting import refuse_batch_layers
 from harness.engine.shared import FeatureKey, SharedWork, seed_below_head
 from harness.engine.state import RunState, SplitData
 
@@ -159,7 +160,9 @@ def outputs(state: RunState, network: nn.Module, source: Source, place: Place) -
     `place` says which part of the run's network it is.
     """
     network.eval()
-    size = state.protocol.eval_batch_size
+    size = -(-state.protocol.eval_batch_size // state.parts)
+    if state.parts > 1:
+        refuse_batch_layers(network)
     part = "features" if str(place[0]).startswith("prefix") else "evaluate"
     told = partial(_tell, state.resources.observer, part, len(source))
     if state.spec.numeric.compile == "none":

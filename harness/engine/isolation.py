@@ -537,14 +537,14 @@ class Isolation:
         traces = Traces()
         before = [*self._put_back(traces), *self.at_import]
         traces.left = [f"{name} (before the run)" for name in before]
-        modules, generators = len(sys.modules), _generators()
+        modules, generators = len(sys.modules), generators_now()
         _seed(spec)
         _here.isolation, _here.traces = self, traces
         try:
             yield traces
         finally:
             _here.isolation = _here.traces = None
-            _put_generators(generators)
+            put_generators(generators)
             changed = self._put_back(traces)
             if len(sys.modules) > modules:  # a library that is imported adds filters of its own
                 changed = [name for name in changed if name != "warning filters"]
@@ -578,21 +578,23 @@ def changed_since(kept: list[Any] | None) -> bool:
 def aside() -> Iterator[None]:
     """Around a metric or an observer: the run goes on as if it had not been there."""
     isolation: Isolation | None = getattr(_here, "isolation", None)
-    generators = _generators()
+    generators = generators_now()
     kept = None if isolation is None else isolation.numerics.read()
     try:
         yield
     finally:
-        _put_generators(generators)
+        put_generators(generators)
         if isolation is not None and kept is not None:
             _here.traces.add(isolation.numerics.put(kept))
 
 
-def _generators() -> tuple[Any, ...]:
+def generators_now() -> tuple[Any, ...]:
+    """States of the global generators: Python's, numpy's, torch's on the CPU."""
     return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the global one
 
 
-def _put_generators(kept: tuple[Any, ...]) -> None:
+def put_generators(kept: tuple[Any, ...]) -> None:
+    """Put the global generators into states that `generators_now` gave."""
     random.setstate(kept[0])
     np.random.set_state(kept[1])  # noqa: NPY002
     torch.set_rng_state(kept[2])

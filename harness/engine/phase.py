@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,24 @@ from harness.engine.batches import Batches, Source
 from harness.engine.evaluate import Place, estimate_norms, predict, source_at
 from harness.engine.model import NORMS
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule, decays, multipliers
+from harness.engine.recovery import snapshot
 from harness.engine.state import RunState
-from harness.engine.steps import StepInputs, make_steps
+from harness.engine.steps import StepInputs, Steps, make_steps
 from harness.errors import TrainingError
 
 EMA_DECAY = 0.99
+
+
+class CheckpointKeeper(Interface):
+    """Keeps a run in the middle of a phase, now and then."""
+
+    def taken(self) -> Mapping[str, Any] | None:
+        """What the phase that begins now was kept as; None: it begins."""
+
+    @property
+    def due(self) -> bool: ...
+
+    def keep(self, phase: Mapping[str, Any]) -> None: ...
 
 
 class PhaseRun:
@@ -36,9 +50,13 @@ class PhaseRun:
         stopped: patience has run out.
     """
 
-    def __init__(self, state: RunState, phase: Phase) -> None:
-        self.state, self.phase = state, phase
-        if (tensors := state.beginning(phase)) is not None:
+    def __init__(
+        self, state: RunState, phase: Phase, keeper: CheckpointKeeper | None = None
+    ) -> None:
+        self.state, self.phase, self.keeper = state, phase, keeper
+        # What an interrupted phase was kept as: the network is as it was then.
+        self.kept = None if keeper is None else keeper.taken()
+        if self.kept is None and (tensors := state.beginning(phase)) is not None:
             state.network.load(tensors)
         network, budget, protocol = state.network, state.budget, state.protocol
         named = dict(network.model.named_parameters())
@@ -56,8 +74,9 @@ class PhaseRun:
         self.penalties = Penalties(phase.penalties, self.learning, network.start)
         self.norm = protocol.norm if phase.norm == "auto" else phase.norm
         length, planned = state.data.steps_per_epoch, budget.spent + phase.epochs
-        last = max(budget.steps, round(planned * length))
-        self.schedule = PhaseSchedule(phase, protocol, length, budget.steps, last)
+        first = budget.steps if self.kept is None else self.kept["first"]
+        last = max(first, round(planned * length))
+        self.schedule = PhaseSchedule(phase, protocol, length, first, last)
         self.losses: list[Tensor] = []
         self.scores: list[float | None] = []
         self.stopped = False
@@ -66,8 +85,8 @@ class PhaseRun:
     def run(self) -> PhaseReport:
         """Train until the phase's last step or until patience runs out."""
         state, budget = self.state, self.state.budget
-        started, empty = state.clock.now(), self.schedule.last == self.schedule.first
-        cached = 0
+        empty, cached = self.schedule.last == self.schedule.first, 0
+        self.started = state.clock.now() - (0.0 if self.kept is None else self.kept["seconds"])
         if not empty:
             state.network.touched = min(state.network.touched, self.frontier)
             with state.clock.measure("train"):
@@ -77,7 +96,7 @@ class PhaseRun:
             state.optimizer_state = self.optimizer.state()
         if self.own is not None:
             state.kept[self.phase.name] = self.own.kept()
-        return self._report(cached, state.clock.now() - started)
+        return self._report(cached, state.clock.now() - self.started)
 
     def _report(self, cached: int, seconds: float) -> PhaseReport:
         """The strategy's report; the record is kept.  `cached`: leading stages that were."""
@@ -117,6 +136,8 @@ class PhaseRun:
 
     def _notes(self) -> tuple[str, ...]:
         notes = self.optimizer.notes()
+        if self.state.parts > 1 and self.schedule.last > self.schedule.first:
+            notes += (f"batches in {self.state.parts} parts, for lack of memory",)
         if len(set(self.rates.values())) > len(self.learning_stages):
             fastest = max(self.rates, key=self.rates.__getitem__)
             notes += (f"fastest tensor: {fastest}",)
@@ -150,24 +171,80 @@ class PhaseRun:
         )  # fmt: skip
         steps = make_steps(state, inputs)
         self.losses = steps.losses
-        mark, working = state.clock.now(), state.resources.observer.working
-        for number in range(self.schedule.first, self.schedule.last):
-            steps.step(number)
-            if average is not None:
-                average.after_step()
-            budget.steps = number + 1
-            working("train", budget.steps, budget.most)
+        self.mark = state.clock.now()
+        if self.kept is not None:
+            self._go_on(self.kept, average, reference)
+
+        for _ in self._steps_made(steps, average, reference):
             if budget.steps % data.steps_per_epoch == 0 or budget.steps == self.schedule.last:
-                if average is not None:
-                    average.after_epoch()
                 with self._averaged(average, network, source, batches):
-                    self.stopped = self._validate(watched, seen, place, mark)
-                mark = state.clock.now()
+                    self.stopped = self._validate(watched, seen, place, self.mark)
+                self.mark = state.clock.now()
                 if self.stopped:
                     break
         if average is not None:
             average.put(average.values)
         return self.frontier if cached else 0
+
+    def _steps_made(
+        self, steps: Steps, average: Average | None, reference: nn.Module | None
+    ) -> Iterator[None]:
+        """Stops after every step; what is done there is in the checkpoint that may follow."""
+        budget, observer = self.state.budget, self.state.resources.observer
+        for number in range(self._begun(), self.schedule.last):
+            steps.step(number)
+            if average is not None:
+                average.after_step()
+            budget.steps = number + 1
+            observer.working("train", budget.steps, budget.most)
+            yield
+            if self.keeper is not None and self.keeper.due:
+                self.keeper.keep(self._so_far(average, reference))
+
+    def _begun(self) -> int:
+        """Number of the first step to make."""
+        return self.schedule.first if self.kept is None else self.state.budget.steps
+
+    def _so_far(self, average: Average | None, reference: nn.Module | None) -> dict[str, Any]:
+        """The phase in the middle of it, as `_go_on` takes it."""
+        now, optimizer = self.state.clock.now(), self.optimizer
+        moved = reference is not None and self.phase.reference == "phase-start"
+        return {
+            "first": self.schedule.first,
+            "seconds": now - self.started,
+            "since": now - self.mark,
+            "optimizer": optimizer.state(),
+            "left_out": None if optimizer.left_out is None else vars(optimizer.left_out),
+            "patience": (self.state.patience.waited, self.state.patience.waiting_for),
+            "losses": list(self.losses),
+            "scores": list(self.scores),
+            "own": None if self.own is None else snapshot.of_selection(self.own),
+            "average": None if average is None else (average.count, average.values),
+            "reference": dict(reference.state_dict()) if moved and reference is not None else None,
+        }
+
+    def _go_on(
+        self, kept: Mapping[str, Any], average: Average | None, reference: nn.Module | None
+    ) -> None:
+        """Put everything as it was when the phase was kept; the generators last."""
+        device = self.state.resources.device
+        self.mark -= kept["since"]
+        self.optimizer.restore(snapshot.to_device(kept["optimizer"], device))
+        if self.optimizer.left_out is not None:
+            for name, tensor in vars(self.optimizer.left_out).items():
+                tensor.copy_(kept["left_out"][name])
+        self.losses.extend(loss.to(device) for loss in kept["losses"])
+        self.scores.extend(kept["scores"])
+        if self.own is not None:
+            snapshot.put_selection(self.own, kept["own"])
+        if average is not None:
+            average.count = kept["average"][0]
+            average.values = {n: t.to(device) for n, t in kept["average"][1].items()}
+        if reference is not None and kept["reference"] is not None:
+            reference.load_state_dict(kept["reference"])
+        patience = self.state.patience  # a phase that begins had restarted it
+        patience.waited, patience.waiting_for = kept["patience"]
+        snapshot.put_generators(self.state, kept["generators"])
 
     def _set_modes(self) -> None:
         """Frozen means frozen: a stage in which nothing learns stays in eval mode."""
@@ -212,10 +289,11 @@ class PhaseRun:
     def _averaged(
         self, average: Average | None, network: nn.Module, source: Source, batches: Batches
     ) -> Iterator[None]:
-        """Validate and remember the average inside the block, where the phase asks for one."""
+        """Around the validation that ends an epoch: of the average, where the phase asks for one."""
         if average is None:
             yield
             return
+        average.after_epoch()
         with average.in_place():
             with self.state.numerics.autocast():  # features may be as narrow as it makes them
                 estimate_norms(network, source, batches)

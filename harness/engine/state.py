@@ -56,6 +56,12 @@ class Criterion:
         spread = -(found * weights).sum()
         return ((1 - share) * likelihood + share / len(weights) * spread) / mass
 
+    def mass(self, targets: Tensor) -> Tensor | int:
+        """The divisor of the mean over these samples, a scalar: parts of a batch are weighed by it."""
+        if self.class_weights is None:
+            return len(targets)
+        return self.class_weights[targets].sum()
+
 
 @dataclass(frozen=True)
 class Numerics:
@@ -283,11 +289,14 @@ class RunState:
     Attributes:
         lr: the protocol's rate, multiplied as the strategy's setting says.
         kept: weights and buffers that phases left to be mixed, by the phase's name.
+        parts: in which every batch is carried out.
+        resumed: how often it went on from a checkpoint.
     """
 
     def __init__(self, spec: RunSpec, resources: Resources) -> None:
         self.spec, self.resources, self.protocol = spec, resources, spec.seen
         self.lr = spec.protocol.lr * rate_of(resources.strategy)
+        self.parts, self.resumed = resources.parts, 0
         self.clock = RunClock(resources.device)
         with self.clock.measure("load"):
             self.network = build_network(spec, resources)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import cast
+from typing import NamedTuple, cast
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,17 @@ from harness.engine.devices import RunClock
 from harness.engine.graphs import CapturableWork
 from harness.engine.model import fixed_norms
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule
+from harness.engine.recovery.splitting import checked_masks, refuse_batch_layers
 from harness.engine.state import RunState
-from harness.errors import PhaseError
+from harness.errors import CannotSplitError, PhaseError
+
+
+class Rows(NamedTuple):
+    """A batch: rows of the training split [B], what the network takes [B, ...], class numbers [B]."""
+
+    numbers: Tensor
+    inputs: Tensor
+    targets: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,11 +54,30 @@ class StepInputs:
     schedule: PhaseSchedule
 
 
-def make_steps(state: RunState, inputs: StepInputs) -> CapturedSteps | ReferenceSteps:
-    """Recorded steps where the numeric mode asks for them and the phase allows them."""
+def make_steps(state: RunState, inputs: StepInputs) -> Steps:
+    """Recorded steps where the numeric mode asks for them and the phase allows them.
+
+    Raises:
+        CannotSplitError: batches are to be carried out in parts, which would not give the same.
+    """
+    if state.parts > 1:
+        return SplitSteps(state, inputs)
     asked, objective = state.spec.numeric.compile != "none", inputs.objective
     allowed = not inputs.penalties.others and (objective is None or objective.capturable)
     return CapturedSteps(state, inputs) if asked and allowed else ReferenceSteps(state, inputs)
+
+
+class Steps(Interface):
+    """Carries the steps of a phase out, one at a time.
+
+    Attributes:
+        losses: of each step since they were cleared last, without penalties.
+    """
+
+    losses: list[Tensor]
+
+    def step(self, number: int) -> None:
+        """One optimizer step on batch `number`."""
 
 
 class ReferenceSteps:
@@ -69,6 +98,15 @@ class ReferenceSteps:
         given.optimizer.set_rate(given.schedule.factor(number))
         inputs = given.source.inputs(index, state.augment_rng)
         targets = state.data.train.targets(index)
+        self.losses.append(self._backward(number, Rows(index, inputs, targets)))
+        fill_missing(list(given.learning.values()))
+        given.penalties.step(given.optimizer)
+        state.log.trained_samples += len(index)
+
+    def _backward(self, number: int, rows: Rows) -> Tensor:
+        """The batch's gradients, left with the parameters; returns its loss without penalties."""
+        state, given = self.state, self.inputs
+        index, inputs, targets = rows
         with state.numerics.autocast():
             if given.objective is None:
                 loss = state.numerics.loss(given.network(inputs), targets)
@@ -79,14 +117,57 @@ class ReferenceSteps:
                     state.numerics.loss,
                 )  # fmt: skip
                 loss = scalar(given.objective(given.network, batch), given.schedule.phase)
-        self.losses.append(loss.detach())
+        found = loss.detach()
         loss = given.penalties.added_to(loss)
         for parameter in given.learning.values():
             parameter.grad = None
         given.optimizer.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        fill_missing(list(given.learning.values()))
-        given.penalties.step(given.optimizer)
-        state.log.trained_samples += len(index)
+        return found
+
+
+class SplitSteps(ReferenceSteps):
+    """The same steps in less memory: a batch in parts whose gradients are added up.
+
+    A part counts as its samples do in the mean over the batch, class weights included.  Masks of
+    dropout are drawn for the batch as a whole.
+
+    Raises:
+        CannotSplitError: parts would not give the same.
+    """
+
+    def __init__(self, state: RunState, inputs: StepInputs) -> None:
+        super().__init__(state, inputs)
+        if inputs.objective is not None:
+            raise CannotSplitError(
+                f"the objective of phase {inputs.schedule.phase.name!r} sees the batch as a whole"
+            )
+        self.size = -(-state.protocol.batch_size // state.parts)
+        refuse_batch_layers(state.network.model)
+        self.masks = checked_masks(
+            inputs.network, inputs.source.inputs(torch.arange(min(2, len(inputs.source)))),
+            state.numerics.autocast,
+        )  # fmt: skip
+
+    def _backward(self, number: int, rows: Rows) -> Tensor:
+        state, given = self.state, self.inputs
+        criterion, scaler = state.numerics.loss, given.optimizer.scaler
+        for parameter in given.learning.values():
+            parameter.grad = None
+        whole = criterion.mass(rows.targets)
+        found = torch.zeros((), dtype=state.numerics.dtype, device=rows.targets.device)
+        with self.masks.drawn(len(rows.numbers)):
+            for first in range(0, len(rows.numbers), self.size):
+                part = slice(first, first + self.size)
+                targets = rows.targets[part]
+                with state.numerics.autocast(), self.masks.of(part):
+                    loss = criterion(given.network(rows.inputs[part]), targets)
+                loss = loss * (criterion.mass(targets) / whole)
+                found += loss.detach()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        penalty = given.penalties.added_to(torch.zeros_like(found))
+        if penalty.requires_grad:
+            scaler.scale(penalty).backward()  # type: ignore[no-untyped-call]
+        return found
 
 
 class CapturedSteps:

@@ -11,14 +11,22 @@ from torch import Tensor
 from harness.api.dataset import Split
 from harness.api.execution import Outcome, Predictions, Resources
 from harness.api.metric import figure, uncomputed
-from harness.api.records import Cost, CostFigures, MetricValue, RunResult, RunSpec, WeightsRecord
-from harness.api.strategy import Directive, Phase, PhaseReport, SolveHead, advance
+from harness.api.records import (
+    Cost,
+    CostFigures,
+    ExternalRecord,
+    MetricValue,
+    RunResult,
+    RunSpec,
+    WeightsRecord,
+)
+from harness.api.strategy import Directive, Phase, PhaseReport, SolveHead
 from harness.engine import isolation
 from harness.engine.devices import kernels, own_stream
 from harness.engine.evaluate import predict_split
-from harness.engine.external import external_records, predict_external, score_external
 from harness.engine.model import fit_to, merged_state
 from harness.engine.phase import PhaseRun
+from harness.engine.recovery.course import Course
 from harness.engine.seeds import global_seed
 from harness.engine.shared import SharedWork
 from harness.engine.solver import interpolate, solve_head
@@ -72,8 +80,8 @@ def test_again(spec: RunSpec, resources: Resources, tensors: Mapping[str, Tensor
         state.network.touched = 0  # nothing is as at the starting point, so nothing is shared
         test = SplitData(resources, spec, "test")
         predictions = _predictions(state, {"test": predict_split(state, test)})
-        external = predict_external(state)
-    records = score_external(resources, external)
+        external = _predict_external(state)
+    records = _score_external(resources, external)
     result = RunResult(
         run_id=spec.run_id,
         suite=resources.suite,
@@ -90,20 +98,22 @@ def test_again(spec: RunSpec, resources: Resources, tensors: Mapping[str, Tensor
 
 def _drive(state: RunState) -> None:
     numerics, shared = isolation.numerics(), SharedWork.of(state.resources.shared)
-    plan = state.resources.strategy.phases(StrategyView(state), state.protocol.epochs)
+    course = Course(state, StrategyView(state))
     report: PhaseReport | None = None
-    while (directive := advance(plan, report)) is not None:
+    directive = course.first()
+    while directive is not None:
         _check(state, directive)
         if isolation.changed_since(numerics) or _reaches_in(directive):
             shared.forget()
         if isinstance(directive, Phase):
-            report = PhaseRun(state, directive).run()
+            report = PhaseRun(state, directive, course).run()
         elif isinstance(directive, SolveHead):
             report = solve_head(state, directive)
         else:
             report = interpolate(state, directive)
         with isolation.aside():
             state.resources.observer.phase_end(report)
+        directive = course.next(report)
     if isolation.changed_since(numerics):
         shared.forget()
     if not state.log.history:
@@ -135,7 +145,7 @@ def _finish(state: RunState) -> Outcome:
         "validation": predict_split(state, state.data.validation) if known is None else known,
     }
     predictions = _predictions(state, logits)
-    external = predict_external(state)
+    external = _predict_external(state)
     waiting = {name: uncomputed(name) for name in sorted(state.resources.metrics)}
     result = RunResult(
         run_id=state.spec.run_id,
@@ -144,7 +154,7 @@ def _finish(state: RunState) -> Outcome:
         status="ok",
         metrics=waiting,
         validation=waiting,
-        external=external_records(state, waiting),
+        external=_external_records(state, waiting),
         history=tuple(state.log.history),
         phases=tuple(state.log.phases),
         tested=tested,
@@ -160,7 +170,7 @@ def _finish(state: RunState) -> Outcome:
             "metrics": metrics["test"],
             "validation": metrics["validation"],
             "cost": _cost(state),
-            "external": score_external(state.resources, external),
+            "external": _score_external(state.resources, external),
         }
     )
     kept = _kept(state) if state.resources.keep_state else None
@@ -226,6 +236,7 @@ def _cost(state: RunState) -> Cost:
         if alone.train
         else None,
         looks=state.budget.looks,
+        resumed=state.resumed,
     )
 
 
@@ -246,3 +257,46 @@ def _weights(state: RunState) -> WeightsRecord:
     if start is not None:
         return start.record
     return WeightsRecord(name="none", sha256="none", miniature=backbone.miniature)
+
+
+# -- further test sets, when all that the run itself is has been done ---------------------------
+
+
+def _predict_external(state: RunState) -> dict[str, Predictions]:
+    """Name -> predictions of a further test set, as those of `test`; no part of the run's cost."""
+    found = {}
+    for name, part in state.resources.images.external.items():
+        with state.clock.aside():
+            logits = predict_split(state, SplitData(state.resources, state.spec, "test", name))
+        found[name] = Predictions(
+            logits={"test": logits.numpy()},
+            targets={"test": np.asarray(part.labels, np.int64)},
+            rows={"test": np.asarray(part.rows, np.int32)},
+        )
+    return found
+
+
+def _external_records(
+    state: RunState, metrics: Mapping[str, MetricValue]
+) -> dict[str, ExternalRecord]:
+    """The records of all further test sets with these figures in each."""
+    given = state.resources.images.external.items()
+    return {name: part.record.model_copy(update={"metrics": metrics}) for name, part in given}
+
+
+def _score_external(
+    resources: Resources, external: Mapping[str, Predictions]
+) -> dict[str, ExternalRecord]:
+    """The records of further test sets with the figures of their predictions."""
+    found = {}
+    for name, predictions in external.items():
+        record = resources.images.external[name].record
+        logits, targets = predictions.logits["test"], predictions.targets["test"]
+        few = record.present_only
+        with isolation.aside():
+            metrics = {
+                each: figure(metric, logits, targets, record.classes, present_only=few)
+                for each, metric in sorted(resources.metrics.items())
+            }
+        found[name] = record.model_copy(update={"metrics": metrics})
+    return found

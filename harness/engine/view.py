@@ -14,7 +14,9 @@ from harness.api.strategy import Directive, ParameterInfo, Params, Phase
 from harness.engine.batches import Batches
 from harness.engine.graphs import CapturableWork
 from harness.engine.model import LOSS_SCALE, NORMS, plain_name
+from harness.engine.recovery.splitting import Part, refuse_batch_layers
 from harness.engine.state import RunState
+from harness.engine.storage import Numbered
 
 KERNELS = (nn.modules.conv._ConvNd, nn.Linear)  # noqa: SLF001 - the common base of convolutions
 
@@ -76,11 +78,17 @@ class StrategyView:
         self, batches: int, norm_mode: Literal["train", "eval"] = "eval"
     ) -> Iterator[Params]:
         state = self._state
-        seen = Batches(
-            state.data.train.labels.numel(), state.protocol.batch_size, state.spec, "look"
-        )
         first = state.budget.looks
         state.budget.charge_looks(batches)
+        yield from self.look(first, batches, norm_mode)
+
+    def look(
+        self, first: int, batches: int, norm_mode: Literal["train", "eval"]
+    ) -> Iterator[Params]:
+        """The looks from number `first` of the run on, which cost nothing."""
+        state = self._state
+        samples, size = state.data.train.labels.numel(), state.protocol.batch_size
+        seen = Batches(samples, size, state.spec, "look")
         for number in range(first, first + batches):
             with state.clock.measure("train"):
                 yield gradients_on(state, seen, number, norm_mode)
@@ -100,7 +108,14 @@ def kind_of(model: nn.Module, name: str) -> Literal["kernel", "bias", "norm", "o
 class GradientProbe:
     """Gradients for every parameter, dropout off; over fixed memory, so that it can be recorded."""
 
-    def __init__(self, state: RunState, size: int, norm_mode: Literal["train", "eval"]) -> None:
+    def __init__(
+        self,
+        state: RunState,
+        size: int,
+        norm_mode: Literal["train", "eval"],
+        *,
+        recorded: bool = True,
+    ) -> None:
         self.model, self.norm_mode = state.network.model, norm_mode
         self.criterion, self.autocast, self.means = (
             state.numerics.loss,
@@ -111,13 +126,13 @@ class GradientProbe:
         self.room = state.data.train.room(size)
         self.targets = torch.empty(size, dtype=torch.int64, device=state.data.train.labels.device)
         self.gradients: dict[str, Tensor] = {}
-        plain = state.spec.numeric.compile == "none"
+        plain = state.spec.numeric.compile == "none" or not recorded
         self.once = None if plain else CapturableWork(state.network.graphs.pool)
 
     def bytes(self) -> int:
         return sum(g.numel() * g.element_size() for g in self.gradients.values())
 
-    def at(self, state: RunState, batches: Batches, number: int) -> dict[str, Tensor]:
+    def at(self, state: RunState, batches: Numbered, number: int) -> dict[str, Tensor]:
         """The gradients on a batch, apart from the fixed memory."""
         state.data.train.fill(self.room, batches, number)
         rows = batches.on(self.targets.device, number)
@@ -151,6 +166,8 @@ def gradients_on(
 ) -> dict[str, Tensor]:
     """Gradients on one batch of `batches`."""
     size, protocol = len(batches.at(number)), state.protocol
+    if state.parts > 1:
+        return _in_parts(state, batches, number, norm_mode)
     if state.spec.numeric.compile == "none":
         return GradientProbe(state, size, norm_mode).at(state, batches, number)
     key = (
@@ -160,6 +177,24 @@ def gradients_on(
     return state.network.graphs.keep(key, lambda: GradientProbe(state, size, norm_mode)).at(
         state, batches, number
     )
+
+
+def _in_parts(
+    state: RunState, batches: Batches, number: int, norm_mode: Literal["train", "eval"]
+) -> dict[str, Tensor]:
+    """The same, of a batch that is carried out in parts."""
+    with _modes(state.network.model, norm_mode):
+        refuse_batch_layers(state.network.model)
+    targets, criterion = state.data.train.targets(batches.at(number)), state.numerics.loss
+    whole, size = criterion.mass(targets), -(-state.protocol.batch_size // state.parts)
+    total: dict[str, Tensor] = {}
+    for first in range(0, len(targets), size):
+        part = Part(batches, first, size)
+        probe = GradientProbe(state, len(part.at(number)), norm_mode, recorded=False)
+        share = criterion.mass(targets[first : first + size]) / whole
+        for name, gradient in probe.at(state, part, number).items():
+            total[name] = total[name] + share * gradient if first else share * gradient
+    return total
 
 
 @contextlib.contextmanager

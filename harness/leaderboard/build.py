@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.api.leaderboard import Block, BoardRun, Leaderboard, Track, TunedRow
 from harness.api.records import Plan, RunResult
@@ -28,6 +28,7 @@ from harness.leaderboard.ranking import (
 from harness.leaderboard.tracks import BlockKey, BlockSeed, RowKey, Selection, TrackKey, TrackRuns
 from harness.leaderboard.tuning import describe_tuning
 from harness.utils.names import did_you_mean
+from harness.utils.text import plural
 
 METRIC = "balanced-accuracy"
 
@@ -268,10 +269,23 @@ def _track_notes(found: Sequence[RowScores], frame: TrackContext) -> tuple[str, 
         )
     elif sum(row.key.strategy == CONTROL for row in found) > 1:
         notes.append(f"Differences refer to {frame.labels[control.key]}.")
-    runs = [run for row in found for run in row.ok]
+    return (*notes, *_cost_notes([run for row in found for run in row.ok]))
+
+
+def _cost_notes(runs: Sequence[RunResult]) -> Iterator[str]:
+    """Footnotes on runs that were carried out in other ways than the rest."""
     devices = sorted({run.environment.device for run in runs if run.environment})
     if len(devices) > 1:
-        notes.append(f"Seconds cannot be compared: made on {', '.join(devices)}.")
+        yield f"Seconds cannot be compared: made on {', '.join(devices)}."
     if any(run.cost.packed for run in runs):
-        notes.append("Runs that shared a device with others have no seconds of their own.")
-    return tuple(notes)
+        yield "Runs that shared a device with others have no seconds of their own."
+    if count := sum(run.parts > 1 for run in runs):
+        yield (
+            f"{plural(count, 'run')} took batches in parts, for lack of memory: the same up to "
+            "rounding, but for the seconds."
+        )
+    if count := sum(run.cost.resumed > 0 for run in runs):
+        yield (
+            f"{plural(count, 'run')} went on after an interruption: the seconds hold what was "
+            "computed again."
+        )

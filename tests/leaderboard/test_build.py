@@ -663,6 +663,23 @@ def test_ranking_needs_no_heavy_library():
     assert python("-c", code).stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"parts": 4}, " took batches in parts, for lack of memory: the same up to rounding"),
+        ({"cost": Cost(resumed=2)}, " went on after an interruption: the seconds hold"),
+    ],
+    ids=["parts", "resumed"],
+)
+def test_runs_that_were_made_in_another_way_are_noted(change, note):
+    changed = made_result(seed=1).model_copy(update=change)
+    before = only_track(build_leaderboard([made_result(), made_result(seed=1)]))
+    after = only_track(build_leaderboard([made_result(), changed]))
+
+    assert f"1 run{note}" in " ".join(after.notes)
+    assert note not in " ".join(before.notes)
+
+
 def test_the_id_of_a_track_is_what_it_was_before_there_were_starts():
     """A sha256 over what told tracks apart when the first boards were published."""
     runs = [made_result(seed=seed) for seed in (0, 1)]

@@ -311,6 +311,24 @@ NEWER = (
     Mutant("plugins", "harness/plugins/registry.py", 'digest({"plugin": own, **others}) if others else own', "own", (f"{T}/plugins/test_backbone_by_name.py::test_other_code_that_makes_it_is_in_its_source",)),
 )  # fmt: skip
 
+SPLITTING, RESUME = f"{T}/engine/test_splitting.py", f"{T}/engine/test_resume.py"
+PARTS_BY_HAND = f"{SPLITTING}::test_parts_give_the_weights_of_whole_batches_by_hand"
+WHOLE = f"{SPLITTING}::test_masks_draws_and_looks_are_those_of_whole_batches"
+BITS = f"{RESUME}::test_a_resumed_run_has_the_bits_of_one_that_was_not_interrupted"
+RECOVERY = (
+    Mutant("out of memory", "harness/engine/steps.py", "loss = loss * (criterion.mass(targets) / whole)", "loss = loss / self.state.parts", (f"{PARTS_BY_HAND}[False-0.0-3]",)),
+    Mutant("out of memory", "harness/engine/state.py", "return self.class_weights[targets].sum()", "return len(targets)", (f"{PARTS_BY_HAND}[True-0.1-2]",)),
+    Mutant("out of memory", "harness/engine/recovery/splitting.py", "x * self.whole[layer][self.rows]", "x * self.whole[layer][: len(x)]", (f"{WHOLE}[dropout]",)),
+    Mutant("out of memory", "harness/engine/recovery/splitting.py", "    if drew:\n", "    if False:\n", (f"{SPLITTING}::test_what_parts_would_change_is_refused_with_the_reason[own draws]",)),
+    Mutant("out of memory", "harness/benchmark/launch/out_of_memory.py", "parts = 1 if tried == 1 else 2 * parts", "parts = 2 * parts", (f"{T}/benchmark/test_out_of_memory.py::test_what_is_tried_in_turn",)),
+    Mutant("resume", "harness/engine/phase.py", 'snapshot.put_generators(self.state, kept["generators"])', "pass", (f"{BITS}[dropout-4-none]",)),
+    Mutant("resume", "harness/engine/phase.py", 'first = budget.steps if self.kept is None else self.kept["first"]', "first = budget.steps", (f"{BITS}[second phase-9-graph]",)),
+    Mutant("resume", "harness/engine/phase.py", "self.optimizer.restore(snapshot", "dict(snapshot", (f"{BITS}[second phase-9-graph]",)),
+    Mutant("resume", "harness/engine/recovery/recorded.py", "        network.load({n: t.to(own[n].device) for n, t in self.network.items()})\n", "", (f"{RESUME}::test_looks_at_the_network_are_those_of_the_interrupted_run[14]",)),
+    Mutant("resume", "harness/engine/recovery/course.py", 'spelt(directive) != start["directive"] or', "", (f"{RESUME}::test_a_strategy_that_asks_for_other_phases_begins_anew[other rates]",)),
+    Mutant("resume", "harness/utils/unfinished.py", "if found != digest:", "if False:", (f"{RESUME}::test_damaged_files_are_named_and_the_run_begins_anew[5.state-5.state is damaged]",)),
+)  # fmt: skip
+
 MUTANTS = (
     *ORACLES,
     *PLUGINS,
@@ -323,4 +341,5 @@ MUTANTS = (
     *OUTSIDE,
     *NEWER,
     *LAUNCH,
+    *RECOVERY,
 )

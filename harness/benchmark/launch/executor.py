@@ -16,14 +16,24 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pydantic import ValidationError
 
 from harness.api.backbone import Backbone
-from harness.api.execution import Engine, ImageSet, Observer, Outcome, Resources, StartingPoint
+from harness.api.execution import (
+    Checkpoints,
+    Engine,
+    ImageSet,
+    Observer,
+    Outcome,
+    Resources,
+    StartingPoint,
+)
 from harness.api.launcher import Task, Tell, Work, Worker
 from harness.api.records import Failure, PluginRecord, RunResult, RunSpec, StageWork
 from harness.benchmark.identity import ROLES, code_names
+from harness.benchmark.launch.out_of_memory import is_out_of_memory, with_less_memory
 from harness.benchmark.launch.places import ImagesPlace
 from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
 from harness.benchmark.suite import strategy_of
+from harness.benchmark.unfinished import checkpoints_of, made_by
 from harness.data.division.split import Division
 from harness.data.images import PixelForm
 from harness.errors import HarnessError, PluginError, TrainingError, WeightsError
@@ -53,6 +63,7 @@ class WorkerSetup(Work):
         images: dataset, division and form -> its decoded images, or where they lie.
         weights: backbone, with its start, -> its file; None: random weights.
         weights_folder: where tested weights go, if they are kept.
+        checkpoints: the results folder, and minutes between two checkpoints of a run under way.
         from_weights: run id -> its tested weights, of finished runs of which only further test sets
             are predicted.
         threads: torch threads of a process that works on the CPU.
@@ -69,6 +80,7 @@ class WorkerSetup(Work):
     device: str = "cpu"
     shortened: bool = False
     weights_folder: Path | None = None
+    checkpoints: tuple[Path, float] | None = None
     from_weights: Mapping[str, Path] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     threads: int = 1
@@ -151,7 +163,7 @@ class RunExecutor:
             kept = self.setup.from_weights.get(spec.run_id)
             if kept is not None:
                 return _test_again(spec, resources, kept)
-            outcome = self._carry_out(resources, spec)
+            outcome = self._carry_out_somehow(resources, spec)
             if self.setup.weights_folder is not None and outcome.state is not None:
                 _save_weights(outcome, self.setup.weights_folder, observer)
         except KeyboardInterrupt:
@@ -202,6 +214,21 @@ class RunExecutor:
             self._networks[key] = count_stages(self.loaded.backbones[spec.backbone], key[1])
         return self._networks[key]
 
+    def _carry_out_somehow(self, resources: Resources, spec: RunSpec) -> Outcome:
+        """Whole, or with less memory where that runs out."""
+
+        def attempt(parts: int) -> Outcome:
+            # What was computed in parts is rounded in another way: no other run may find it.
+            shared = self._shared if parts == 1 else {}
+            return self._carry_out(replace(resources, parts=parts, shared=shared), spec)
+
+        def free() -> None:
+            self._shared.clear()
+            gc.collect()
+            free_memory(self.setup.device)
+
+        return with_less_memory(attempt, free, resources.observer.told, spec.protocol.batch_size)
+
     def _carry_out(self, resources: Resources, spec: RunSpec) -> Outcome:
         outcome = self.loaded.manager.hook.harness_execute(spec=spec, resources=resources)
         if not isinstance(outcome, Outcome):
@@ -226,7 +253,14 @@ class RunExecutor:
             shared=self._shared,
             keep_state=self.setup.weights_folder is not None,
             engine=self.setup.engine,
+            checkpoints=self._checkpoints(spec),
         )
+
+    def _checkpoints(self, spec: RunSpec) -> Checkpoints | None:
+        if self.setup.checkpoints is None:
+            return None
+        made = made_by(self.setup.device, self.setup.engine, self.setup.threads)
+        return checkpoints_of(spec, *self.setup.checkpoints, made)
 
     def _check_offered(self, spec: RunSpec) -> None:
         """A plugin that was sound where the call began may be broken here, in another process."""
@@ -321,11 +355,6 @@ def plugin_records(loaded: PluginRegistry, spec: RunSpec) -> dict[str, PluginRec
     return records
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Host or device memory ran out (torch's error is not a MemoryError)."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-
-
 def device_name(device: str) -> str:
     """The device for people: the card's name for CUDA."""
     if not device.startswith("cuda"):
@@ -336,7 +365,11 @@ def device_name(device: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """The text of an exception; where it has none, its kind and the line that raised it."""
+    """The text of an exception and its notes; where it has none, its kind and the line that raised it."""
+    return "; ".join([_text_of(error), *map(storable, getattr(error, "__notes__", ()))])
+
+
+def _text_of(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception as fault:  # noqa: BLE001 - a __str__ of somebody's own

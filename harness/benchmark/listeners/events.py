@@ -87,6 +87,9 @@ class RunListener:
 
     def phase_end(self, spec: RunSpec, report: PhaseReport) -> None: ...
 
+    def told(self, spec: RunSpec, text: str) -> None:
+        """Something about a run that a user should know, in a line."""
+
     def weights_lost(self, spec: RunSpec, reason: str) -> None:
         """The tested weights of a run could not be kept; the run itself goes on to its end."""
 
@@ -135,6 +138,9 @@ class RunObserver(Observer):
 
     def predicted(self, outcome: Outcome) -> None:
         self.send(self.spec, "predicted", self.dress(outcome))
+
+    def told(self, text: str) -> None:
+        self.send(self.spec, "told", text)
 
     def weights_lost(self, reason: str) -> None:
         """The tested weights could not be kept."""

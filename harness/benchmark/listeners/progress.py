@@ -147,6 +147,9 @@ class ProgressReporter(RunListener):
         self._notify("harness_run_end", spec=spec, result=result)
         self.profile.run_end(spec)
 
+    def told(self, spec: RunSpec, text: str) -> None:
+        self.say(f"{spec.cell} (seed {spec.seed}): {text}")
+
     def weights_lost(self, spec: RunSpec, reason: str) -> None:
         self.say(
             f"weights not kept: {spec.cell} (seed {spec.seed}): {reason}; the run itself is kept"

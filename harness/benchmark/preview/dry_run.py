@@ -28,6 +28,7 @@ def describe_plan(dry: DryRun) -> str:
         f"suite {dry.suite.name}: {plural(len(specs), 'run')} = {_product(dry.suite)}",
         f"results in {dry.store.folder}: {len(done)} runs done, {len(specs) - len(done)} to do",
         *_change(dry),
+        *dry.unfinished,
         *_tuning(dry.plan),
         f"on {dry.plan.device}, {dry.plan.jobs} side by side; {_protocol(dry.suite)}",
         *_own_preprocessing(specs),

@@ -103,6 +103,7 @@ class DryRun:
         outlook: how long the rest will take, and what the plan decides.
         external: finished runs that lack a further test set; `retrain`: those without weights are
             trained again for it.
+        unfinished: lines on runs that were interrupted and have a checkpoint.
     """
 
     plan: BenchPlan
@@ -111,6 +112,7 @@ class DryRun:
     outlook: Outlook
     external: ExternalPlan = field(default_factory=ExternalPlan)
     retrain: bool = False
+    unfinished: Sequence[str] = ()
 
     @property
     def suite(self) -> Suite:

@@ -103,6 +103,12 @@ from harness.utils import pulse, signs
     help="A worker that holds more for itself is ended.",
 )
 @click.option(
+    "--checkpoint-every",
+    type=Finite(min=0, min_open=True),
+    metavar="MIN",
+    help="Keep every run under way so often, in minutes: interrupted, the same call goes on from there.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["fast", "reference"]),
     default="fast",
