@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -74,12 +75,14 @@ class Extended(Record):
         return found
 
     def _left_out(self) -> list[str]:
-        return [
-            name
-            for name in self._later
-            if getattr(self, name)
-            == type(self).model_fields[name].get_default(call_default_factory=True)
-        ]
+        return [name for name, default in self._defaults() if getattr(self, name) == default]
+
+    @classmethod
+    @lru_cache
+    def _defaults(cls) -> list[tuple[str, Any]]:
+        """The later fields with their defaults: asked for with every record that is written."""
+        fields = cls.model_fields
+        return [(one, fields[one].get_default(call_default_factory=True)) for one in cls._later]
 
     def written_fields(self) -> list[str]:
         """The names of the fields that are written."""

@@ -17,13 +17,17 @@ UNKNOWN = Environment(harness="", python="", device="")
 
 
 def board_runs(
-    track: TrackRuns, built: Track, blocks: Mapping[BlockKey, Block]
+    track: TrackRuns, built: Track, blocks: Mapping[BlockKey, Block], *, listed: bool = True
 ) -> tuple[BoardRun, ...]:
-    """List the runs in the order of the rows as ranked, then by block and seed."""
+    """List the runs in the order of the rows as ranked, then by block and seed.
+
+    `listed`: False lists only those that failed or have further test sets.
+    """
     return tuple(
         _entry(run, built, row, blocks[slot.block], _trial(track, _key(row), slot, run))
         for row in built.rows
         for slot, run in sorted(track.runs[_key(row)].items())
+        if listed or run.status != "ok" or run.external
     )
 
 

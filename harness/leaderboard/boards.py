@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from harness.api.leaderboard import Leaderboard
-from harness.api.records import Json, Plan
+from harness.api.records import Json, Plan, RunResult
 from harness.errors import UsageError
 from harness.leaderboard import build, statistics
 from harness.leaderboard.conclusion import conclude
@@ -15,6 +16,7 @@ from harness.leaderboard.render import formats
 from harness.leaderboard.tracks import Selection, sort_runs
 from harness.plugins.registry import PluginRegistry
 from harness.results.merge import MergedStore
+from harness.results.outline import Outlines, share_names
 from harness.results.store import Store, uncollected
 from harness.utils import locks, signs
 from harness.utils.names import choose
@@ -92,18 +94,58 @@ def rank_folder(
     Raises:
         UsageError: the metric is not known.
     """
+    _check_metric(metric, loaded)
+    plan = store.plan()
+    selection = _selection(plan, loaded, trials)
+    runs = (*store.results(), *store.failures())
+    return _ranked(runs, plan, loaded, metric, selection)
+
+
+def _check_metric(metric: str | None, loaded: PluginRegistry) -> None:
     if metric is not None:
         choose([metric], loaded.metrics, "metric")
-    plan = store.plan()
+
+
+def rank_outlines(
+    store: Store,
+    loaded: PluginRegistry,
+    metric: str | None = None,
+    trials: int | None = None,
+) -> Leaderboard:
+    """The same of one folder for formats that list no runs: in less time and memory, for very many.
+
+    Args and errors as `rank_folder`.  `runs` holds the failed ones only.
+    """
+    _check_metric(metric, loaded)
+    with store.unchanged():
+        plan = store.plan()
+        share_names(plan.runs, {})
+        selection = _selection(plan, loaded, trials)
+        figure = metric or build.primary_metric(plan)
+        chosen = any(line.trial is not None for line in plan.runs)
+        by = (selection.metric if selection else figure) if chosen else None
+        runs = store.outlines(Outlines(figure, by))
+    return _ranked(runs, plan, loaded, metric, selection, listed=False)
+
+
+def _ranked(
+    runs: Sequence[RunResult],
+    plan: Plan,
+    loaded: PluginRegistry,
+    metric: str | None,
+    selection: Selection | None,
+    *,
+    listed: bool = True,
+) -> Leaderboard:
     name = metric or next((suite.primary for suite in plan.suites.values()), None)
     known = loaded.metrics.get(name) if name else None
     return build.build_leaderboard(
-        store.results(),
+        runs,
         plan if plan.runs else None,
-        store.failures(),
         metric=metric,
         higher_is_better=known is None or known.higher_is_better,
-        selection=_selection(plan, loaded, trials),
+        selection=selection,
+        listed=listed,
     )
 
 
@@ -114,7 +156,8 @@ def chosen_runs(store: Store, loaded: PluginRegistry) -> frozenset[str]:
         UsageError: its suites choose by several metrics.
     """
     plan = store.plan()
-    found = sort_runs([*store.results(), *store.failures()], plan, _selection(plan, loaded, None))
+    selection = _selection(plan, loaded, None) or Selection(build.METRIC)
+    found = sort_runs(store.outlines(Outlines(None, selection.metric)), plan, selection)
     return frozenset(
         run.run_id
         for track in found.tracks

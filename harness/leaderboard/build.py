@@ -33,7 +33,7 @@ from harness.utils.text import plural
 METRIC = "balanced-accuracy"
 
 
-def build_leaderboard(
+def build_leaderboard(  # noqa: PLR0913 - what a ranking depends on
     results: Sequence[RunResult],
     plan: Plan | None = None,
     failures: Sequence[RunResult] = (),
@@ -41,6 +41,7 @@ def build_leaderboard(
     *,
     higher_is_better: bool = True,
     selection: Selection | None = None,
+    listed: bool = True,
 ) -> Leaderboard:
     """Rank strategies over (dataset, backbone) blocks, a track at a time.
 
@@ -51,19 +52,22 @@ def build_leaderboard(
         metric: None takes the primary metric of the plan's suites.
         higher_is_better: the metric's direction.
         selection: chooses among the trials of a tuned suite; None: by the metric, among all.
+        listed: False lists the failed runs only: all that most formats show.
 
     Raises:
         UsageError: no finished run holds the metric that was named.
     """
     if metric is not None:
         _check_metric(metric, results)
-    chosen = metric or _primary(plan)
+    chosen = metric or primary_metric(plan)
     selection = selection or Selection(chosen, higher_is_better)
     found = sort_by_question([*results, *failures], plan, selection)
     names = labels.track_names(found.tracks)
     ids = _track_ids(found.tracks)
     built = [
-        _track(track, (one, *name), chosen, selection, higher_is_better=higher_is_better)
+        _track(
+            track, (one, *name), chosen, selection, higher_is_better=higher_is_better, listed=listed
+        )
         for track, one, name in zip(found.tracks, ids, names, strict=True)
     ]
     order = sorted(range(len(built)), key=lambda i: _place(built[i][0]))
@@ -99,7 +103,7 @@ def build_leaderboard(
     )
 
 
-def _primary(plan: Plan | None) -> str:
+def primary_metric(plan: Plan | None) -> str:
     """The suites' primary metric, if they agree."""
     named = {suite.primary for suite in plan.suites.values()} if plan else set()
     return named.pop() if len(named) == 1 else METRIC
@@ -142,6 +146,7 @@ def _track(
     selection: Selection,
     *,
     higher_is_better: bool,
+    listed: bool,
 ) -> tuple[Track, tuple[BoardRun, ...]]:
     """`name`: id, title and question."""
     blocks = _blocks(track)
@@ -185,8 +190,9 @@ def _track(
         rows=rows,
         tuned=track.key.tuned,
     )
-    runs = board_runs.board_runs(track, built, blocks)
-    return external.with_external(built, runs, metric), runs
+    runs = board_runs.board_runs(track, built, blocks, listed=listed)
+    whole = external.with_external(built, runs, metric)
+    return whole, tuple(run for run in runs if listed or run.status != "ok")
 
 
 def _is_loaded(track: TrackRuns) -> bool:

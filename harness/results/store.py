@@ -40,6 +40,7 @@ from harness.api.records import (
 from harness.errors import StoreError
 from harness.results import predictions as predictions_file
 from harness.results import schema
+from harness.results.outline import Outlines
 from harness.utils import files, locks
 from harness.utils.text import short
 
@@ -156,6 +157,22 @@ class Store:
         # To look for the words is a hundred times as fast as to read records.
         marked = [p for p in paths if files.exists(p) and PENDING.encode() in files.read(p)]
         return [run for run in map(self._read, marked) if is_pending(run)]
+
+    def outlines(self, read: Outlines) -> tuple[RunResult, ...]:
+        """Every run, finished or only failed so far, as far as a ranking needs it.
+
+        Raises:
+            StoreError: a file is damaged or from a newer harness.
+        """
+        with uncollected(), self.unchanged():
+            found, finished = [], self._finished()[::-1]
+            while finished:  # a path that was opened holds more than its text
+                path = finished.pop()
+                found.append(_of_name(path, read.read(path)))
+            failed = files.listing(self.folder / "failed")
+            done = {run.run_id for run in found} if failed else set()
+            found += [_of_name(p, read.read(p)) for p in failed if p.stem not in done]
+            return tuple(found)
 
     def failures(self) -> tuple[RunResult, ...]:
         """Every run that has only failed so far, in the order of run ids."""
@@ -293,12 +310,14 @@ class Store:
         return self._beside(result.spec, _safe(name, "predictions file"))
 
     def _read(self, path: Path) -> RunResult:
-        result = schema.load(path, RunResult)
-        if result.run_id != path.stem:
-            raise StoreError(
-                f"{path} holds another run ({short(result.run_id)}): delete or rename it"
-            )
-        return result
+        return _of_name(path, schema.load(path, RunResult))
+
+
+def _of_name(path: Path, result: RunResult) -> RunResult:
+    """The result, if it is that of the run that its file is named after."""
+    if result.run_id != path.stem:
+        raise StoreError(f"{path} holds another run ({short(result.run_id)}): delete or rename it")
+    return result
 
 
 def extended(plan: Plan, more: Plan) -> Plan:

@@ -49,11 +49,14 @@ def command(
 
     Several folders, or .zip files made by `harness submit`, give one board, whatever their order.
     """
-    from harness.calls.boards import load
-    from harness.leaderboard.render.formats import RANKS
+    from harness.calls.boards import load, ranking
+    from harness.leaderboard.render.formats import RANKS, UNLISTED
     from harness.utils.streams import unguarded
 
     full, ranks_only = given.pop("full"), given.pop("ranks_only")
+    if ranks_only and wanted in UNLISTED and len(folders) == 1 and folders[0].suffix != ".zip":
+        click.echo(ranking(folders[0], wanted, **given, **session.shared), nl=False)
+        return
     target = out or _itself(folders, writes=wanted is None)
     made = load(
         *folders,

@@ -22,6 +22,7 @@ FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
     "html": html_page.render,
 }
 RANKS = ("csv",)  # formats that show neither tests nor claims
+UNLISTED = ("terminal", "md", "claims", "latex")  # formats that list no runs but failed ones
 # Format -> the end of its file's name.
 FILES: Mapping[str, str] = {
     "md": "md",

@@ -16,6 +16,7 @@ from harness.data.division.split import read_samples, take
 from harness.errors import StoreError
 from harness.results.gate.check import check
 from harness.results.gate.records import GateCell, GateReport, GateRun, Rules
+from harness.results.outline import Outlines
 from harness.results.store import Store
 
 COST = "cost"  # no cell has this name: theirs hold slashes
@@ -80,7 +81,7 @@ class CellRun(NamedTuple):
 
 def _current(store: Store, chosen: Chosen | None) -> list[CellRun]:
     """Finished and failed runs that the plan still asks for; without a plan all of them."""
-    runs = [*store.results(), *store.failures()]
+    runs = store.outlines(Outlines(predictions=True))
     if not runs:
         raise StoreError(f"{store.folder} holds no runs; is it a results folder?")
     lines = store.plan().runs
@@ -205,7 +206,8 @@ def _run(store: Store, run: RunResult) -> GateRun:
     logits = store.predictions(run).logits["test"]
     return GateRun(
         seed=run.spec.seed,
-        predicted=logits.argmax(axis=1),
+        # A byte an image for up to 128 classes: a gate holds those of every run of both sides.
+        predicted=logits.argmax(axis=1).astype(np.min_scalar_type(-logits.shape[1])),
         finite=bool(np.isfinite(logits).all()),
         seconds=run.cost.alone.total,
         packed=run.cost.packed,

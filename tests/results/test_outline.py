@@ -1,0 +1,150 @@
+"""Records read as far as a ranking needs them: the same ranking, the same refusals."""
+
+import json
+
+import pytest
+from made import made_failure, made_plan, made_result
+from made_page import large_study
+from made_tuned import plan_of, tuned_runs
+
+import harness
+from harness.api.records import ExternalRecord, MetricValue, Tuning
+from harness.calls.boards import ranking
+from harness.errors import StoreError
+from harness.leaderboard.render.formats import UNLISTED
+from harness.results.outline import Outlines
+from harness.results.store import Store, encoded
+
+SHARED = {"plugins": (), "strict_plugins": False, "offline": None}
+
+
+def written(folder, runs, plan):
+    store = Store(folder)
+    for run in runs:
+        path = store.place(run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(run))
+    (folder / "plan.json").write_bytes(encoded(plan))
+    return store
+
+
+def plain_runs():
+    """Eight strategies, one run of which failed, one undefined, one missing, and a further test set."""
+    further = ExternalRecord(
+        modality="xray", classes=("a", "b"), counts={"test": {"a": 3, "b": 4}}, fingerprint="f" * 64,
+        split_file="splits/x.json", split_sha256="e" * 64, rule="all of it",
+        metrics={"balanced-accuracy": MetricValue(value=0.75)},
+    )  # fmt: skip
+    first, second, *others = large_study(datasets=2, backbones=2, seeds=2, epochs=3)
+    undefined = {"balanced-accuracy": MetricValue(value=None, reason="no image")}
+    failed = made_failure(strategy="lp-ft", seed=7)
+    return [
+        first.model_copy(update={"external": {"elsewhere": further}}),
+        second.model_copy(update={"metrics": undefined}),
+        *others,
+        made_result(seed=7),
+        failed,
+    ]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder, runs = tmp_path_factory.mktemp("plain"), plain_runs()
+    written(folder, runs[:-3] + runs[-2:], made_plan(runs))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    folder, trials = tmp_path_factory.mktemp("tuned"), tuned_runs()
+    written(folder, [run for _, run in trials], plan_of(trials))
+    return folder
+
+
+@pytest.mark.parametrize("wanted", UNLISTED)
+@pytest.mark.parametrize("kind", ["plain", "tuned"])
+def test_a_ranking_is_that_of_whole_records(request, kind, wanted):
+    folder = request.getfixturevalue(kind)
+    whole = harness.load(folder, ranks_only=True).render(wanted)
+    assert ranking(folder, wanted, **SHARED) == whole
+    if wanted == "md" and kind == "plain":
+        for told in ("elsewhere", "no image", "the loss is nan", "missing"):
+            assert told in whole
+
+
+def test_another_metric_and_fewer_trials(plain, tmp_path):
+    trials = tuned_runs()
+    tuning = Tuning(grid=(0.3, 1.0, 3.0))
+    plan = plan_of(trials)
+    suites = {
+        name: suite.model_copy(update={"tuning": tuning}) for name, suite in plan.suites.items()
+    }
+    plan = plan.model_copy(update={"suites": suites})
+    written(tmp_path, [run for _, run in trials], plan)
+    for folder, given in ((plain, {"metric": "macro-auroc"}), (tmp_path, {"trials": 2})):
+        whole = harness.load(folder, ranks_only=True, **given).render("md")
+        assert whole != harness.load(folder, ranks_only=True).render("md")
+        assert ranking(folder, "md", **given, **SHARED) == whole
+
+
+def test_a_metric_that_no_record_holds_is_refused_in_the_same_words(tmp_path):
+    runs = [made_result(seed=seed) for seed in range(2)]
+    written(tmp_path, runs, made_plan(runs))
+    with pytest.raises(harness.HarnessError) as whole:
+        harness.load(tmp_path, ranks_only=True, metric="macro-auroc")
+    with pytest.raises(harness.HarnessError) as outlined:
+        ranking(tmp_path, "md", "macro-auroc", **SHARED)
+    assert str(outlined.value) == str(whole.value)
+    assert "accuracy" in str(whole.value)
+
+
+def test_like_parts_are_held_once_and_what_is_left_out_cannot_be_read(tmp_path):
+    runs = large_study(datasets=1, backbones=1, seeds=2, epochs=3)[:2]
+    store = written(tmp_path, runs, made_plan(runs))
+    one, other = store.outlines(Outlines("balanced-accuracy"))
+    assert {one.run_id, other.run_id} == {run.run_id for run in runs}
+    assert {one.spec.run_id, other.spec.run_id} == {run.run_id for run in runs}
+    assert one.spec.protocol is other.spec.protocol
+    assert one.data is other.data
+    assert one.history == one.phases[:0] == ()
+    assert set(one.metrics) == {"balanced-accuracy"}
+    given = {run.run_id: run for run in runs}[one.run_id]
+    assert one.cost.alone.total == given.cost.alone.total
+    with pytest.raises(AttributeError):
+        _ = one.cost.alone.train
+    with pytest.raises(AttributeError):
+        _ = one.cost.incurred
+
+
+BROKEN = {
+    "cut off": lambda text: text[: len(text) // 2],
+    "newer": lambda text: text.replace('"schema_version": 1', '"schema_version": 2'),
+    "another field": lambda text: text.replace('"suite"', '"colour": 1, "suite"', 1),
+    "seed": lambda text: text.replace('"seed": 0', '"seed": "none"'),
+    "status": lambda text: text.replace('"status": "ok"', '"status": "fine"'),
+    "no spec": lambda text: text.replace('"spec"', '"specs"'),
+    "another run": lambda text: text.replace('"run_id": "', '"run_id": "0', 1),
+    "infinite epoch": lambda text: text.replace('"train_loss": ', '"train_loss": 1e999, "x": ', 1),
+    "endless seconds": lambda text: text.replace('"total": ', '"total": 1' + "0" * 400 + ', "x": '),
+    "not a number": lambda text: text.replace('"train_loss": ', '"train_loss": NaN, "x": ', 1),
+    "a figure": lambda text: text.replace('"value": ', '"value": "high", "x": '),
+    "latin-1": lambda text: text.replace('"finished": "', '"finished": "\xe9'),
+    "a list": lambda _: "[]",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_record_is_refused_in_the_same_words(tmp_path, kind):
+    (run, *_) = large_study(datasets=1, backbones=1, seeds=1, epochs=3)
+    store = written(tmp_path, [run], made_plan([run]))
+    path = store.place(run)
+    text = json.dumps(json.loads(path.read_text()))
+    changed = BROKEN[kind](text)
+    assert changed != text
+    path.write_bytes(changed.encode("latin-1"))
+    with pytest.raises(StoreError) as whole:
+        store.results()
+    with pytest.raises(StoreError) as outlined:
+        store.outlines(Outlines("balanced-accuracy"))
+    assert str(outlined.value) == str(whole.value)
+    assert path.stem in str(whole.value)
