@@ -53,11 +53,15 @@ PARTS: dict[str, TypeAdapter[Any]] = {
     "environment": TypeAdapter(Environment | None),
     "external": TypeAdapter(dict[str, ExternalRecord]),
     "error": TypeAdapter(Failure | None),
+    "attempts": TypeAdapter(tuple[str, ...]),
 }
 
-EMPTY: dict[str, Any] = {"plugins": {}, "external": {}, "phases": ()} | dict.fromkeys(
-    ("data", "weights", "environment", "error")
-)
+EMPTY: dict[str, Any] = {
+    "plugins": {},
+    "external": {},
+    "phases": (),
+    "attempts": (),
+} | dict.fromkeys(("data", "weights", "environment", "error"))
 _FIELDS: dict[str, Any] = dict.fromkeys(RunResult.model_fields) | {"schema_version": 1}
 RESULT = RunResult.model_construct(**_FIELDS)
 FILE = PredictionsRecord(file="", sha256="")
@@ -131,6 +135,8 @@ class Outlines:
             predictions=self._file(raw["predictions"]),
             finished=_is(str, raw["finished"]),
             external=self._part("external", raw.get("external", {})),
+            parts=_is(int, raw.get("parts", 1)),
+            attempts=self._part("attempts", raw.get("attempts", [])),
         )
 
     def _spec(self, raw: dict[str, Json]) -> RunSpec:
@@ -190,6 +196,7 @@ def _cost(raw: Mapping[str, Json]) -> Cost:
         alone=copy(SECONDS, total=float(raw["alone"]["total"])),
         packed=_is(bool, raw["packed"]),
         trainable=_is(int, raw["trainable"]),
+        resumed=_is(int, raw.get("resumed", 0)),
     )
 
 

@@ -8,7 +8,7 @@ from made_page import large_study
 from made_tuned import plan_of, tuned_runs
 
 import harness
-from harness.api.records import ExternalRecord, MetricValue, Tuning
+from harness.api.records import ExternalRecord, MetricValue, RunResult, Tuning
 from harness.calls.boards import ranking
 from harness.errors import StoreError
 from harness.leaderboard.render.formats import UNLISTED
@@ -38,6 +38,8 @@ def plain_runs():
     first, second, *others = large_study(datasets=2, backbones=2, seeds=2, epochs=3)
     undefined = {"balanced-accuracy": MetricValue(value=None, reason="no image")}
     failed = made_failure(strategy="lp-ft", seed=7)
+    cost = others[0].cost.model_copy(update={"resumed": 2})
+    others[0] = others[0].model_copy(update={"parts": 2, "cost": cost})
     return [
         first.model_copy(update={"external": {"elsewhere": further}}),
         second.model_copy(update={"metrics": undefined}),
@@ -68,7 +70,7 @@ def test_a_ranking_is_that_of_whole_records(request, kind, wanted):
     whole = harness.load(folder, ranks_only=True).render(wanted)
     assert ranking(folder, wanted, **SHARED) == whole
     if wanted == "md" and kind == "plain":
-        for told in ("elsewhere", "no image", "the loss is nan", "missing"):
+        for told in ("elsewhere", "no image", "the loss is nan", "missing", "in parts", "went on"):
             assert told in whole
 
 
@@ -96,6 +98,12 @@ def test_a_metric_that_no_record_holds_is_refused_in_the_same_words(tmp_path):
         ranking(tmp_path, "md", "macro-auroc", **SHARED)
     assert str(outlined.value) == str(whole.value)
     assert "accuracy" in str(whole.value)
+
+
+def test_no_field_of_a_record_is_lost(plain):
+    for run in Store(plain).outlines(Outlines("balanced-accuracy")):
+        lost = [name for name in RunResult.model_fields if getattr(run, name) is None]
+        assert set(lost) <= {"predictions", "error"}
 
 
 def test_like_parts_are_held_once_and_what_is_left_out_cannot_be_read(tmp_path):
