@@ -70,7 +70,7 @@ def shared(folder: Path) -> Iterator[None]:
         except (OSError, ImportError) as error:
             if isinstance(error, ImportError) or error.errno in NOT_OFFERED:
                 with contextlib.suppress(OSError):
-                    if path.exists():
+                    if folder.is_dir():
                         stack.callback(_acquired(path).release)
         yield
 
@@ -125,20 +125,22 @@ def _acquired(path: Path) -> BaseFileLock:
     """
     from filelock import FileLock, SoftFileLock
 
-    try:
-        lock = FileLock(path, mode=EVERYBODY, fallback_to_soft=False)
-        _wait(lock, path)
-    except OSError as error:
-        if error.errno not in NOT_OFFERED:
-            raise
-        # One for all of a thread: a reader may read within what it reads (`shared`).
-        lock = SoftFileLock(_marker(path), mode=EVERYBODY, is_singleton=True)
-        _wait(lock, _marker(path))
-    else:
-        # The kernel frees this lock with its owner, so the name is for people.
-        with contextlib.suppress(OSError):
-            _sign(path)
-    return lock
+    if FileLock is not SoftFileLock:  # as it is without `fcntl`
+        try:
+            lock = FileLock(path, mode=EVERYBODY, fallback_to_soft=False)
+            _wait(lock, path)
+        except OSError as error:
+            if error.errno not in NOT_OFFERED:
+                raise
+        else:
+            # The kernel frees this lock with its owner, so the name is for people.
+            with contextlib.suppress(OSError):
+                _sign(path)
+            return lock
+    # One for all of a thread: a reader may read within what it reads (`shared`).
+    marker = SoftFileLock(_marker(path), mode=EVERYBODY, is_singleton=True)
+    _wait(marker, _marker(path))
+    return marker
 
 
 def _sign(path: Path) -> None:

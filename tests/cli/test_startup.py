@@ -1,9 +1,12 @@
 """What starting up imports; who may import what is kept by import-linter (pyproject.toml)."""
 
+import os
 import re
+import sys
 
 import pytest
 from command import python
+from places import TOY
 
 # What `import harness`, `harness --help` and `harness list` must not wait for.
 HEAVY = {
@@ -49,6 +52,22 @@ def test_harness_is_imported_where_posix_calls_are_missing(tmp_path):
     )
     done = python("-c", code, cwd=tmp_path, HARNESS_NO_AUTOLOAD="1", HARNESS_PLUGINS="")
     assert "full-ft" in done.stdout
+
+
+@pytest.mark.slow
+def test_runs_are_made_without_forks_and_fcntl_by_spawned_workers(tmp_path):
+    """Hidden in the workers, too; what other libraries find missing besides is not simulated."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import multiprocessing, os, sys\n"
+        "sys.modules.update(fcntl=None, resource=None)\n"
+        "del os.fork\n"
+        "multiprocessing.get_all_start_methods = lambda: ['spawn']\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    call = ("-m", "harness", "-p", TOY, "bench", "toy", "--strategies", "full-ft", "--out", "out")
+    done = python(*call, cwd=tmp_path, PYTHONPATH=paths)
+    assert "1 runs made" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out").glob(".*")) == []
 
 
 @pytest.mark.slow
