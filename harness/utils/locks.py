@@ -134,8 +134,12 @@ def _acquired(path: Path) -> BaseFileLock:
                 raise
         else:
             # The kernel frees this lock with its owner, so the name is for people.
-            with contextlib.suppress(OSError):
-                _sign(path)
+            try:
+                with contextlib.suppress(OSError):
+                    _sign(path)
+            except BaseException:  # an interrupt: nobody would release it
+                lock.release()
+                raise
             return lock
     # One for all of a thread: a reader may read within what it reads (`shared`).
     marker = SoftFileLock(_marker(path), mode=EVERYBODY, is_singleton=True)
@@ -145,11 +149,17 @@ def _acquired(path: Path) -> BaseFileLock:
 
 def _sign(path: Path) -> None:
     """Write this process into a lock file, with the time; to empty a file and fill it is slow."""
-    name = f"{os.getpid()}\n{socket.gethostname()}\n"
-    if path.read_text() == name:
-        os.utime(path)
-    else:
-        path.write_text(name)
+    name = f"{os.getpid()}\n{socket.gethostname()}\n".encode()
+    handle = os.open(path, os.O_RDWR)
+    try:
+        if os.read(handle, len(name) + 1) == name:
+            os.utime(path)
+        else:
+            os.ftruncate(handle, 0)
+            os.lseek(handle, 0, os.SEEK_SET)
+            os.write(handle, name)
+    finally:
+        os.close(handle)
 
 
 def _wait(lock: BaseFileLock, path: Path) -> None:
