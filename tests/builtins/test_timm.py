@@ -198,7 +198,8 @@ def test_every_strategy_trains_it_and_what_is_frozen_stays_to_the_bit(which, nam
     moved = {n.split(".")[0] for n, t in before.items() if not torch.equal(t, outcome.state[n])}
     assert (outcome.state.keys() == before.keys()) == (name != "adapter")
     assert "head" in moved
-    assert (len(moved) > 1) == (name != "linear-probe")
+    if name != "wise-ft":  # which may choose the probe
+        assert (len(moved) > 1) == (name != "linear-probe")
 
 
 def start(network):
