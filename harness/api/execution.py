@@ -182,7 +182,7 @@ class Observer:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a run keeps what it needs to go on after an interruption, and how often.
+    """The place where a run keeps what it needs to go on after an interruption, and how often.
 
     Attributes:
         folder: of this run.

@@ -518,7 +518,7 @@ def _prepare_one(
 
 
 class Shared(NamedTuple):
-    """What a call has made ready for its runs, but for their data."""
+    """All that a call has made ready for its runs, but for their data."""
 
     plan: BenchPlan
     store: Store

@@ -46,7 +46,7 @@ def choose_device(wanted: str) -> str:
 
 
 def visible_cards() -> tuple[str, ...]:
-    """What makes each of the cards that this process sees the only one that another sees."""
+    """Variables that make each card that this process sees the only one that another sees."""
     import torch
 
     count = torch.cuda.device_count()

@@ -17,7 +17,7 @@ SHOWN = 10
 
 
 def made_by(device: str, engine: Engine, threads: int) -> dict[str, str]:
-    """What must be the same for a run that goes on to have the bits of one that was not interrupted."""
+    """Conditions that must be the same for a run that goes on to have the bits of one that was not interrupted."""
     found = {name: _version(name) for name in (DISTRIBUTION, "torch")}
     kind = device.partition(":")[0]
     return {**found, "device": kind, "engine": engine, "threads": str(threads)}
@@ -33,7 +33,7 @@ def _version(distribution: str) -> str:
 def checkpoints_of(
     spec: RunSpec, results: Path, minutes: float, made: dict[str, str]
 ) -> Checkpoints:
-    """Where a run keeps its checkpoints, as the engine is told."""
+    """The place of a run's checkpoints, as the engine is told."""
     return Checkpoints(folder_of(results, spec.run_id), 60 * minutes, made)
 
 

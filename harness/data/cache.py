@@ -396,7 +396,7 @@ def _aside(place: Path) -> Path:
 
 @contextlib.contextmanager
 def _unused(place: Path) -> Iterator[bool]:
-    """Whether nobody has mapped an entry's pixels; nobody will while the block runs."""
+    """True if nobody has mapped an entry's pixels; nobody will while the block runs."""
     try:
         file = (place / "images.npy").open("rb")
     except OSError:  # it has none, or is damaged

@@ -195,7 +195,7 @@ def new_network(
 
 
 def _chain(backbone: Backbone, classes: int) -> nn.Sequential:
-    """What `build` gives, if it is the chain that the backbone declares."""
+    """The network that `build` gives, if it is the chain that the backbone declares."""
     where, stages = f"backbone {backbone.name!r}", ", ".join(backbone.stages)
     built: object = backbone.build(classes)
     if not isinstance(built, nn.Sequential):

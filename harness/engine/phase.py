@@ -30,7 +30,7 @@ class CheckpointKeeper(Interface):
     """Keeps a run in the middle of a phase, now and then."""
 
     def taken(self) -> Mapping[str, Any] | None:
-        """What the phase that begins now was kept as; None: it begins."""
+        """The kept state of the phase that begins now; None: it begins anew."""
 
     @property
     def due(self) -> bool: ...

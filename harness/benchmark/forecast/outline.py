@@ -89,7 +89,7 @@ class Outline:
 
 
 def added_by(strategy: Strategy, stages: tuple[str, ...]) -> dict[str, ParameterInfo]:
-    """What a strategy's `adapt` puts on stages of a convolution, a linear layer and a norm each.
+    """Parameters that a strategy's `adapt` puts on stages of a convolution, a linear layer and a norm each.
 
     Raises:
         HarnessError: it cannot adapt such stages.
