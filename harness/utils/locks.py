@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from harness.utils import files, signs
 
@@ -117,7 +117,33 @@ def break_locks(folder: Path) -> list[str]:
     return broken
 
 
-def _acquired(path: Path) -> BaseFileLock:
+class _Held(Protocol):
+    """A lock that is held."""
+
+    def release(self) -> object: ...
+
+
+class _Handle:
+    """The lock of a file that another user made, which this one may only read."""
+
+    def __init__(self, path: Path) -> None:
+        import fcntl
+
+        self._file = path.open("rb")
+        try:
+            if not try_alone(self._file):
+                with _told(path):
+                    fcntl.flock(self._file, fcntl.LOCK_EX)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def release(self) -> None:
+        """Give it back."""
+        self._file.close()
+
+
+def _acquired(path: Path) -> _Held:
     """The lock, which is waited for.
 
     Raises:
@@ -130,6 +156,8 @@ def _acquired(path: Path) -> BaseFileLock:
             lock = FileLock(path, mode=EVERYBODY, fallback_to_soft=False)
             _wait(lock, path)
         except OSError as error:
+            if isinstance(error, PermissionError) and path.exists():
+                return _Handle(path)
             if error.errno not in NOT_OFFERED:
                 raise
         else:
@@ -165,13 +193,20 @@ def _sign(path: Path) -> None:
 def _wait(lock: BaseFileLock, path: Path) -> None:
     from filelock import Timeout
 
-    from harness.utils import pulse
-
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        with pulse.shown(), signs.describing(lambda: _waiting(path)):
+        with _told(path):
             lock.acquire()
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Inside, people are told whose lock is waited for."""
+    from harness.utils import pulse
+
+    with pulse.shown(), signs.describing(lambda: _waiting(path)):
+        yield
 
 
 def _waiting(path: Path) -> str:
@@ -192,19 +227,15 @@ def owner(path: Path) -> str:
 
 
 def is_free(path: Path) -> bool:
-    """True for a lock that nobody holds, whether its file is there or not."""
-    from filelock import FileLock, SoftFileLock, Timeout
+    """True for a lock that nobody holds, whether its file is there or not.
 
-    if not path.exists() and not _marker(path).exists():
-        return True
-    try:
-        with FileLock(path, timeout=0, fallback_to_soft=False):
-            pass
-    except Timeout:
+    Raises:
+        StoreError: that cannot be told.
+    """
+    from filelock import SoftFileLock, Timeout
+
+    if path.exists() and not _is_unlocked(path):
         return False
-    except OSError as error:
-        if error.errno not in NOT_OFFERED:
-            raise files.unwritable(path, error) from error
     if not _marker(path).exists():
         return True
     try:
@@ -212,6 +243,24 @@ def is_free(path: Path) -> bool:
             return True
     except Timeout:
         return False
+
+
+def _is_unlocked(path: Path) -> bool:
+    """True for a lock's own file that nobody holds, or of a system that locks by a marker."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path, timeout=0, fallback_to_soft=False):
+            return True
+    except Timeout:
+        return False
+    except PermissionError:  # another user's
+        with path.open("rb") as file:
+            return try_alone(file)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise files.unwritable(path, error) from error
+        return True
 
 
 def is_lock(name: str) -> bool:

@@ -808,7 +808,7 @@ def test_two_cards_of_one_kind_are_the_same_device(folder):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda s: s.update(strategy="lora"), "no plugin offers the strategy 'lora'"),
+        (lambda s: s.update(strategy="theirs"), "no plugin offers the strategy 'theirs'"),
         (lambda s: s.update(dataset="gone"), "--data gone=FOLDER"),
         (lambda s: s.update(engine=77), "made by engine 77"),
         (lambda s: s["sources"].update(strategy="0" * 64), "the code of strategy 'full-ft' is not"),
