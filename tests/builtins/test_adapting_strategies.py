@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from by_hand import ByHand
-from places import DATA_FILES
+from golden_plans import assert_as_recorded
 from torch import nn
 from toys import FULL, ToyBackbone, ToyVgg, own_network, toy_run, toy_start
 
@@ -377,12 +377,4 @@ def test_a_network_without_layers_below_its_head_is_probed(chosen):
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_plan_is_as_recorded(name):
-    result = run(*toy_run(CHOSEN[name])).result
-
-    plan = "".join(
-        f"{p.name:<10} {p.epochs_planned:6.4f} epochs {p.steps:3d} steps {p.trainable:6d} learning "
-        f"{p.cached_stages} cached  {' '.join(s for s, rate in p.rates.items() if rate)}\n"
-        for p in result.phases
-    )
-    golden = DATA_FILES / "golden" / "plans" / f"{name}.txt"
-    assert plan == golden.read_text(encoding="utf-8")
+    assert_as_recorded(name, run(*toy_run(CHOSEN[name])).result)

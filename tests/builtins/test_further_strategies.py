@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from by_hand import LR, ByHand
-from places import DATA_FILES
+from golden_plans import assert_as_recorded
 from toys import ToyVgg, toy_run
 
 from harness import ParameterInfo
@@ -159,17 +159,7 @@ def test_twelve_steps_give_the_weights_of_a_loop_by_hand(name):
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_plan_is_as_recorded(name):
-    result = run(*toy_run(type(CHOSEN[name])())).result
-
-    plan = "".join(
-        f"{p.name:<10} {p.epochs_planned:6.4f} epochs {p.steps:3d} steps {p.trainable:6d} learning "
-        f"{p.cached_stages} cached  {' '.join(s for s, rate in p.rates.items() if rate)}".rstrip()
-        + "".join(f" {share:g}" for share in p.shares)
-        + "\n"
-        for p in result.phases
-    )
-    golden = DATA_FILES / "golden" / "plans" / f"{name}.txt"
-    assert plan == golden.read_text(encoding="utf-8")
+    assert_as_recorded(name, run(*toy_run(type(CHOSEN[name])())).result)
 
 
 def test_delta_at_no_strength_is_full_fine_tuning():

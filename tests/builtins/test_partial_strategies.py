@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from by_hand import ByHand
-from places import DATA_FILES
+from golden_plans import assert_as_recorded
 from toys import ToyVgg, own_network, toy_run, toy_start
 
 from harness.engine import run
@@ -86,15 +86,7 @@ def test_twelve_steps_give_the_weights_of_a_loop_by_hand_and_the_rest_is_bit_equ
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_plan_is_as_recorded(name):
-    result = run(*toy_run(CHOSEN[name])).result
-
-    plan = "".join(
-        f"{p.name:<10} {p.epochs_planned:6.4f} epochs {p.steps:3d} steps {p.trainable:6d} learning "
-        f"{p.cached_stages} cached  {' '.join(s for s, rate in p.rates.items() if rate)}\n"
-        for p in result.phases
-    )
-    golden = DATA_FILES / "golden" / "plans" / f"{name}.txt"
-    assert plan == golden.read_text(encoding="utf-8")
+    assert_as_recorded(name, run(*toy_run(CHOSEN[name])).result)
 
 
 def vgg(strategy, without=()):

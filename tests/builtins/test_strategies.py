@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from by_hand import LR, ByHand
-from places import DATA_FILES
+from golden_plans import assert_as_recorded
 from toys import ToyBackbone, ToyVgg, own_network, toy_images, toy_run, toy_start
 
 from harness.engine import run
@@ -240,15 +240,7 @@ def test_what_does_not_learn_is_bit_equal(name):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_plan_is_as_recorded(name):
     """The golden file shows a reviewer what a change does to the strategy's story."""
-    result = run(*toy_run(STRATEGIES[name])).result
-
-    plan = "".join(
-        f"{p.name:<10} {p.epochs_planned:6.4f} epochs {p.steps:3d} steps {p.trainable:6d} learning "
-        f"{p.cached_stages} cached  {' '.join(s for s, rate in p.rates.items() if rate)}\n"
-        for p in result.phases
-    )
-    golden = DATA_FILES / "golden" / "plans" / f"{name}.txt"
-    assert plan == golden.read_text(encoding="utf-8")
+    assert_as_recorded(name, run(*toy_run(STRATEGIES[name])).result)
 
 
 @pytest.mark.slow
