@@ -1,5 +1,6 @@
 """The scripts beside the reference board: grey rows, and the plain loop that is held against it."""
 
+import argparse
 import ast
 import hashlib
 import json
@@ -112,6 +113,29 @@ def test_differences_are_held_against_what_seeds_do(anchor):
     unknown = found[3]  # no run is stored
     assert (unknown["stored"], unknown["difference"], unknown["noise"]) == (None, None, None)
     assert unknown["test"] == pytest.approx(0.85)
+
+
+def test_what_stands_there_is_not_trained_again(anchor, tmp_path, monkeypatch):
+    shared, trained = anchor["add"].__globals__, []
+
+    def train(data, run, rate, seed):
+        trained.append((data, run, rate, seed))
+        return {"test": seed / 10}
+
+    monkeypatch.setitem(shared, "train", train)
+    monkeypatch.setitem(shared, "read_images", lambda given, run: "images")
+    record = {"metrics": {"balanced-accuracy": {"value": 0.5}}}
+    name = ("real-mri", "linear-probe")
+    stored = {name: {rate: {0: record} for rate in (0.1, 0.3, 1.0)}}
+    kept = {"seed": 0, "test": 0.9}
+    known = [{"dataset": "real-mri", "strategy": "linear-probe", "rate": 0.3, "runs": [kept]}]
+    given = argparse.Namespace(folder=tmp_path, rates=[0.3, 1.0], repeats=2)
+    found = anchor["add"](given, known, stored, name)
+
+    assert [one[2:] for one in trained] == [(0.3, 1), (1.0, 0), (1.0, 1)]
+    assert [[run["test"] for run in cell["runs"]] for cell in found] == [[0.9, 0.1], [0.0, 0.1]]
+    written = json.loads((tmp_path / "anchor.json").read_text())
+    assert [cell["runs"] for cell in written] == [cell["runs"] for cell in found]
 
 
 def made_run(dataset, images, **spec):
