@@ -201,7 +201,7 @@ OUTSIDE = (
     Mutant("external tests", "harness/leaderboard/drops.py", "targets[1] + targets[0].max() + 1", "targets[1]", (f"{T}/leaderboard/test_external.py::test_the_difference_is_external_less_test_and_its_error_that_of_both_sets",)),
     Mutant("external tests over splits", "harness/stats/splits.py", "apart, noise = apart & ~splits.common", "apart, noise = apart", (f"{T}/leaderboard/test_external.py::test_over_splits_it_is_that_of_plain_loops",)),
     Mutant("questions", "harness/leaderboard/questions.py", "if own >= units", "if own == units", (f"{T}/leaderboard/test_questions.py::test_rows_that_were_not_asked_for_more_stay_ranked",)),
-    Mutant("external tests", "harness/data/folder.py", "if bool(first.external) != bool(sample.external):", "if False:", (f"{T}/data/test_external.py::test_a_group_on_both_sides_is_an_error",)),
+    Mutant("external tests", "harness/data/on_disk/samples.py", "if bool(first.external) != bool(sample.external):", "if False:", (f"{T}/data/test_external.py::test_a_group_on_both_sides_is_an_error",)),
     Mutant("external tests", "harness/leaderboard/external.py", "if len(own) == wanted_runs(block):", "if own:", (f"{T}/leaderboard/test_external.py::test_a_row_that_lacks_a_run_has_no_figure_and_says_how_many",)),
 )  # fmt: skip
 
