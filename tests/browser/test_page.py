@@ -174,8 +174,15 @@ def set_value(page, name, value):
 # -- opening ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("size", "dark"),
+    [
+        pytest.param(DESKTOP, False, id="desktop-light"),
+        pytest.param(PHONE, True, id="phone-dark"),
+        pytest.param(DESKTOP, True, id="desktop-dark", marks=pytest.mark.nightly),
+        pytest.param(PHONE, False, id="phone-light", marks=pytest.mark.nightly),
+    ],
+)
 def test_every_plot_is_drawn_in_both_themes_at_both_widths(opened, tmp_path, size, dark):
     page = opened(dark=dark, **size)
     draw_all(page)
@@ -193,7 +200,13 @@ def test_every_plot_is_drawn_in_both_themes_at_both_widths(opened, tmp_path, siz
 @pytest.mark.parametrize(
     "name", ["alone", "hostile", "empty", "failed", "single", "tuned", "labels", "starts"]
 )
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(DESKTOP, id="desktop", marks=pytest.mark.nightly),
+        pytest.param(PHONE, id="phone"),
+    ],
+)
 def test_boards_with_gaps_open_without_a_complaint(opened, name, size):
     page = opened(name, **size)
     draw_all(page)
