@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 from card_seen import CardSeen
@@ -330,6 +331,33 @@ def test_a_process_that_is_killed_costs_nothing_but_time(number):
     assert [seed for seed, _ in heard.again] == killed
     for _, reason in heard.again:
         assert "ended with exit code -9 (SIGKILL); it was killed, most often for lack" in reason
+
+
+@pytest.mark.slow
+def test_a_worker_computes_features_once_for_all_runs_on_them():
+    """Its outcomes are pickled on the way, which leaves names of slots in their classes."""
+    probe = load_plugins().strategies["linear-probe"]
+    made = [toy_run(probe(rate=rate)) for rate in (0.1, 1.0, 3.0)]
+    specs = [spec for spec, _ in made]
+    heard = Seconds()
+    execute_runs(specs, setup_for(specs[0], made[0][1]), None, heard, Means(LocalLauncher("cpu")))
+    assert [one.alone > 0 for one in heard.features] == [True, True, True]
+    assert [one.incurred > 0 for one in heard.features] == [True, False, False]
+
+
+class Seconds(Heard):
+    """Keeps what the features of each run took: alone, and in this call."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = []
+
+    def run_end(self, spec, outcome):
+        assert outcome.result.status == "ok"
+        cost = outcome.result.cost
+        self.features.append(
+            SimpleNamespace(alone=cost.alone.features, incurred=cost.incurred.features)
+        )
 
 
 BAD = """
