@@ -3,6 +3,8 @@
 Skipped where Ray is not installed: `pip install ray==2.60.0`.
 """
 
+import errno
+import hashlib
 import json
 import os
 import signal
@@ -14,8 +16,12 @@ import time
 import pytest
 from command import Cli, runs
 from places import TOY
+from safetensors.torch import save_file
+from toys import ToyBackbone
 
 from harness import LaunchSetup, UsageError
+from harness.utils import files
+from harness.utils.parallel import machine_name
 from harness_ray import wanted
 
 CARD = ("--launcher", "ray", "--device", "cpu")
@@ -176,6 +182,54 @@ def test_a_worker_over_its_memory_limit_is_ended(call, tmp_path):
     record = failed(tmp_path)
     assert record["status"] == "oom"
     assert record["error"]["message"].count("more than --memory-limit 1.5") == 2
+
+
+def test_a_full_disk_at_the_driver_loses_nothing_and_counts_nothing_twice(
+    call, tmp_path, monkeypatch
+):
+    """The second outcome finds no space, while the run after it is under way."""
+    put, there = files.put, set()
+
+    def scarce(path, content):
+        if path.suffix == ".json" and "runs" in path.parts:
+            there.add(path.name)
+            if len(there) > 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(path, content)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(files, "put", scarce)
+        told = call("--seeds", "0,1", exit_code=2).stderr
+    assert "no space left for " in told
+    assert "finished runs are kept, and the same command goes on from there" in told
+    (kept,) = runs(tmp_path / "out")
+    before = kept.read_bytes()
+    assert [path.stem for path in (tmp_path / "out" / "runs").rglob("*.safetensors")] == [kept.stem]
+    assert not list((tmp_path / "out" / "failed").rglob("*"))
+    assert "5 runs made, 1 were there already" in call("--seeds", "0,1").stdout
+    assert kept.read_bytes() == before
+    assert len(runs(tmp_path / "out")) == 6
+
+
+def test_a_node_without_the_weights_file_says_which_is_lacking(call, tmp_path):
+    """The file is there for the driver, and gone where an actor imports its plugins."""
+    file = tmp_path / "weights" / "toy.safetensors"
+    file.parent.mkdir()
+    save_file(ToyBackbone().build(4).state_dict(), file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / "gone.py").write_text(
+        f"import os, sys\nfrom pathlib import Path\n"
+        f"if 'ray' in sys.modules and os.getpid() != {os.getpid()}:\n"
+        f"    Path({str(file)!r}).unlink(missing_ok=True)\n"
+    )
+    plugins = ("--strategies", "full-ft", "-p", tmp_path / "gone.py", "--weights", file.parent)
+    done = call(*plugins, exit_code=1)
+    record = failed(tmp_path)
+    assert record["error"]["kind"] == "WeightsError"
+    assert f"the weights of toy (sha256 {digest[:12]}" in record["error"]["message"]
+    assert f"are not on {machine_name()}: looked" in record["error"]["message"]
+    assert runs(tmp_path / "out") == []
+    assert "failed: toy-data / toy / full-ft (seed 0): the weights of toy" in done.stderr
 
 
 def test_what_no_node_can_give_is_refused_at_once(call, monkeypatch):
