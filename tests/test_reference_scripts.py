@@ -116,7 +116,7 @@ def results(tmp_path, monkeypatch, harness_cli):
     )
     harness_cli(
         *("bench", tmp_path / "tiny.toml", "--data", f"real-endoscopy={tmp_path / 'data/endoscopy'}"),
-        *("--weights", "none", "--precision", "bf16", "--jobs", "1", "--out", tmp_path / "out"),
+        *("--weights", "none", "--precision", "bf16", "--in-process", "--out", tmp_path / "out"),
     )  # fmt: skip
     return tmp_path / "out", tmp_path / "data"
 

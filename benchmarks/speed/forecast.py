@@ -48,7 +48,7 @@ from harness.plugins.registry import load_plugins
 given = json.loads(sys.argv[1])
 request = BenchRequest(**{k: tuple(v) if isinstance(v, list) else v for k, v in given["request"].items()})
 from pathlib import Path
-options = BenchOptions(out=Path(given["out"]), jobs=1, device="cpu")
+options = BenchOptions(out=Path(given["out"]), in_process=True, device="cpu")
 looked = dry_run(request, options, load_plugins(), lambda _: None).outlook
 found = looked.estimate
 print(json.dumps({"runs": found.expected, "ready": looked.ready, "bases": list(found.bases)}))
@@ -67,7 +67,7 @@ def request(folder: Path, size: int, args: argparse.Namespace, **changes: object
 
 def options(given: dict[str, Any], out: Path) -> list[str]:
     """The same on the command line."""
-    words = ["--out", str(out), "--jobs", "1", "--device", "cpu"]
+    words = ["--out", str(out), "--in-process", "--device", "cpu"]
     for name, value in given.items():
         option = {"sets": "--set"}.get(name, f"--{name}")
         if name in ("data", "sets"):

@@ -340,9 +340,10 @@ class PhaseRecord(Extended):
     Attributes:
         shares: of the second of two weights that were mixed; scores: of each on validation.
         share: the one that the network went on as.
+        reference: the frozen copy that every batch went through as well, for the objective.
     """
 
-    _later: ClassVar[tuple[str, ...]] = ("shares", "scores", "share")
+    _later: ClassVar[tuple[str, ...]] = ("shares", "scores", "share", "reference")
 
     name: str
     kind: Literal["phase", "solve-head", "interpolate"] = "phase"
@@ -359,6 +360,7 @@ class PhaseRecord(Extended):
     shares: tuple[float, ...] = ()
     scores: tuple[float | None, ...] = ()
     share: float | None = None
+    reference: Literal["none", "pretrained", "phase-start"] = "none"
 
 
 class CostFigures(Record):

@@ -203,6 +203,11 @@ class Phase:
             )
 
 
+def refers_to(phase: Phase) -> Literal["none", "pretrained", "phase-start"]:
+    """The frozen copy that sees every batch of a phase beside the network; none without an objective."""
+    return "none" if phase.objective is None else phase.reference
+
+
 @checks.known_fields
 @dataclass(frozen=True)
 class SolveHead:

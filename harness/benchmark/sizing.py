@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.api.launcher import Launcher
 from harness.api.records import RunSpec
+from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchOptions
 from harness.data.preparation import DatasetInfo
 from harness.errors import UsageError
@@ -97,8 +98,8 @@ def side_by_side(
     import torch
 
     free, total = torch.cuda.mem_get_info(options.device)
-    needs = _needs(specs, datasets, loaded, total)
-    return jobs, planned_memory(needs, math.ceil(jobs / launcher.cards), free)
+    needs, unknown = _needs(specs, datasets, loaded, total)
+    return jobs, planned_memory(needs, math.ceil(jobs / launcher.cards), free, unknown)
 
 
 FEATURES = 2 * GIB  # that a run holds at most on a CPU, as `harness.engine.evaluate` has it
@@ -115,22 +116,32 @@ def host_memory(
     Counted as for a card, which is more than the caller of a card holds itself; images once, for
     all processes map the same file.
     """
-    found = {}
+    cells: dict[tuple[str, str], list[RunSpec]] = {}
     for spec in specs:
-        cell = spec.dataset, spec.backbone
-        if cell in found or spec.dataset not in datasets:
-            continue
-        info = datasets[spec.dataset]
-        images = 3 * spec.seen.crop**2 * sum(info.counts.values())
-        (each,) = _needs([spec], datasets, loaded, 0)
-        found[cell] = jobs * (each + FEATURES) + images
+        if spec.dataset in datasets:
+            cells.setdefault((spec.dataset, spec.backbone), []).append(spec)
+    found = {}
+    for cell, own in cells.items():
+        info = datasets[cell[0]]
+        images = 3 * own[0].seen.crop ** 2 * sum(info.counts.values())
+        needs, unknown = _needs(own, datasets, loaded, 0)
+        if not unknown:
+            found[cell] = jobs * (max(needs) + FEATURES) + images
     return found
 
 
-def planned_memory(needs: Sequence[int], jobs: int, free: int) -> str:
-    """The plan for a card's `free` bytes, in words; `needs`: bytes of a process, for each kind of run."""
+def planned_memory(needs: Sequence[int], jobs: int, free: int, unknown: Sequence[str] = ()) -> str:
+    """The plan for a card's `free` bytes, in words.
+
+    Args:
+        needs: bytes of a process, for each kind of run.
+        jobs: processes on the card.
+        free: its bytes.
+        unknown: networks of which it is not known.
+    """
+    left = f"not known of {', '.join(unknown)}" if unknown else ""
     if not needs:
-        return ""
+        return left and f"memory: {left}"
     peak = jobs * max(needs)
     much = f"memory: at most {peak / GIB:.1f} GiB planned of {free / GIB:.1f} GiB free"
     if jobs > 1:
@@ -138,7 +149,7 @@ def planned_memory(needs: Sequence[int], jobs: int, free: int) -> str:
     if peak > free:
         much += "; that may be too much: " + ("fewer --jobs" if jobs > 1 else "a smaller batch")
         much += " would need less"
-    return much
+    return f"{much}; {left}" if left else much
 
 
 def _needs(
@@ -146,18 +157,35 @@ def _needs(
     datasets: Mapping[str, DatasetInfo],
     loaded: PluginRegistry,
     total: int,
-) -> list[int]:
+) -> tuple[list[int], list[str]]:
+    """Bytes of each kind of run, and the networks of which they are not known.
+
+    A kind has a dataset, a network, and what the strategy adds to it.
+    """
     from harness.engine import memory_need
 
-    cells = {(spec.dataset, spec.backbone): spec for spec in specs if spec.dataset in datasets}
-    return [
-        memory_need(
+    kinds: dict[tuple[str, str, str], tuple[RunSpec, Strategy]] = {}
+    for spec in specs:
+        if spec.dataset in datasets:
+            strategy = loaded.strategies[spec.strategy].model_validate(spec.settings)
+            adapts = type(strategy).adapt is not Strategy.adapt
+            # Its text leaves out the rate that all strategies share, which adds nothing.
+            kind = (spec.dataset, spec.backbone, repr(strategy) if adapts else "")
+            kinds.setdefault(kind, (spec, strategy))
+    needs, unknown = [], []
+    for (dataset, backbone, _), (spec, strategy) in kinds.items():
+        info = datasets[dataset]
+        need = memory_need(
             loaded.backbones[backbone],
-            len(datasets[dataset].classes),
+            len(info.classes),
             spec.seen,
             spec.numeric,
-            sum(datasets[dataset].counts.values()),
+            sum(info.counts.values()),
             total,
+            strategy,
         )
-        for (dataset, backbone), spec in cells.items()
-    ]
+        if need is None:
+            unknown.append(backbone)
+        else:
+            needs.append(need)
+    return needs, list(dict.fromkeys(unknown))

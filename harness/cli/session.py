@@ -7,13 +7,16 @@ are imported to print `harness --help`: what is heavy they import inside functio
 
 from __future__ import annotations
 
+import _thread
 import functools
 import importlib
 import json
 import math
 import pkgutil
+import signal
 import sys
 import textwrap
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -329,7 +332,8 @@ SHARED = (
 def reported() -> Iterator[None]:
     """Print what a user can put right, and an interruption, in place of a traceback."""
     try:
-        yield
+        with _interrupts_arrive():
+            yield
     except HarnessError as error:
         click.echo(f"harness: error: {message_lines(error)}", err=True)
         raise click.exceptions.Exit(error.exit_code) from error
@@ -348,6 +352,38 @@ def reported() -> Iterator[None]:
         told = ": ".join(["interrupted", *getattr(error, "__notes__", ())])
         click.echo(f"{start}harness: {told}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
+
+
+@contextmanager
+def _interrupts_arrive() -> Iterator[None]:
+    """Send a Ctrl-C again that came while Python ran code whose exceptions it drops.
+
+    Weak references and `__del__` are such code; the import system calls one for every module, so of
+    forty interrupts during the import of torch one was lost.
+    """
+    before = sys.unraisablehook
+
+    def again(dropped: sys.UnraisableHookArgs) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            # Not at once: what is raised in here is dropped, too.
+            threading.Timer(0.05, _interrupt).start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _interrupt() -> None:
+    """Ctrl-C, from another thread: a call that waits is ended where the system can do that."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _exit_of_plugin(error: SystemExit) -> str:

@@ -8,8 +8,6 @@ place: a call that failed, or was killed, goes on from there.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +25,7 @@ from harness.data.lock import Lock, LockedDataset, LockedFile, LockedWeights
 from harness.errors import DataError, StoreError, WeightsError
 from harness.utils import files, locks
 from harness.utils.files import FULL
-from harness.utils.hub_files import look_up
+from harness.utils.hub_files import bring_rest, endpoint, git_hash, look_up, root_of
 from harness.utils.parallel import in_order
 from harness.utils.progress import Meter
 from harness.weights.starts import Beginning, Start, beginnings
@@ -39,7 +37,7 @@ SIDE_BY_SIDE = 4  # downloads at a time; many small files wait for the server, n
 
 
 @dataclass(frozen=True)
-class HubFile:
+class ListedFile:
     """A file that the Hub lists.
 
     Attributes:
@@ -56,7 +54,7 @@ class HubFile:
         """Compare a file of this sha256 with what the Hub lists; empty: it is the same."""
         if self.sha256:
             return "" if sha256 == self.sha256 else f"sha256 {sha256}, not {self.sha256}"
-        found = _blob(path)
+        found = git_hash(path)
         return "" if found == self.blob else f"git hash {found}, not {self.blob}"
 
 
@@ -65,7 +63,7 @@ class HubListing:
     """The files of a dataset at a revision."""
 
     revision: str
-    files: tuple[HubFile, ...]
+    files: tuple[ListedFile, ...]
 
     @property
     def bytes(self) -> int:
@@ -168,13 +166,15 @@ def list_files(dataset: HubDataset, revision: str | None) -> HubListing:
     from huggingface_hub import HfApi
 
     try:
-        info = HfApi(endpoint=_endpoint()).dataset_info(
+        info = HfApi(endpoint=endpoint()).dataset_info(
             dataset.repo, revision=revision, files_metadata=True, timeout=LISTING_SECONDS
         )
     except Exception as error:
         raise _explained(dataset, revision, error) from error
     there = [
-        HubFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "", one.blob_id or "")
+        ListedFile(
+            one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "", one.blob_id or ""
+        )
         for one in info.siblings or ()
     ]
     paths = [file.path for file in there]
@@ -191,10 +191,8 @@ def list_files(dataset: HubDataset, revision: str | None) -> HubListing:
     return HubListing(str(info.sha), tuple(file for file in there if file.path in chosen))
 
 
-def download(dataset: HubDataset, revision: str, file: HubFile, part: Path) -> None:
+def download(dataset: HubDataset, revision: str, file: ListedFile, part: Path) -> None:
     """Bring one file to `part`; what is there of it already is not sent again.
-
-    By plain HTTP: the client's own way to a folder begins every file anew in each call.
 
     What has come so far stays in `part` whatever happens.
 
@@ -202,24 +200,16 @@ def download(dataset: HubDataset, revision: str, file: HubFile, part: Path) -> N
         DataError: it cannot be had; says why and what to do.
         OSError: the disk is full.
     """
-    from huggingface_hub import get_token, hf_hub_url
-    from huggingface_hub.file_download import http_get
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()  # all files are shown as one
-    headers = {"Accept-Encoding": "identity"}  # parts are of plain bytes
-    if token := get_token():
-        headers["Authorization"] = f"Bearer {token}"
-    where = _endpoint()
     url = hf_hub_url(
-        dataset.repo, file.path, repo_type="dataset", revision=revision, endpoint=where
+        dataset.repo, file.path, repo_type="dataset", revision=revision, endpoint=endpoint()
     )
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as stream:
-            here = stream.tell()
-            if here < file.bytes:
-                http_get(url, stream, resume_size=here, headers=headers, expected_size=file.bytes)
+        bring_rest(url, part, file.bytes)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
@@ -287,7 +277,7 @@ class _Bring:
     parts: Path
     pinned: dict[str, str]
 
-    def __call__(self, listed: HubFile) -> LockedFile:
+    def __call__(self, listed: ListedFile) -> LockedFile:
         file = self._locked(listed, "0" * 64)  # refuses a path that leads out of the folder
         place = self.folder / file.path
         sha256 = lock.sha256(place) if place.is_file() else ""
@@ -304,7 +294,7 @@ class _Bring:
             part.replace(place)
         return self._locked(listed, sha256)
 
-    def _arrived(self, listed: HubFile, part: Path) -> str:
+    def _arrived(self, listed: ListedFile, part: Path) -> str:
         """The sha256 of a file that has come in full and is right."""
         download(self.dataset, self.revision, listed, part)
         sha256 = lock.sha256(part)
@@ -317,7 +307,7 @@ class _Bring:
             )
         return sha256
 
-    def _locked(self, listed: HubFile, sha256: str) -> LockedFile:
+    def _locked(self, listed: ListedFile, sha256: str) -> LockedFile:
         try:
             return LockedFile(path=listed.path, sha256=sha256, bytes=listed.bytes)
         except ValidationError as error:
@@ -326,22 +316,11 @@ class _Bring:
                 "inside a repository"
             ) from error
 
-    def _wrong(self, listed: HubFile, path: Path, sha256: str) -> str:
+    def _wrong(self, listed: ListedFile, path: Path, sha256: str) -> str:
         pin = self.pinned.get(listed.path, sha256)
         if sha256 != pin:
             return f"sha256 {sha256}, not {pin} as the lock file pins it"
         return listed.difference(path, sha256)
-
-
-def _endpoint() -> str | None:
-    # Read here: the client takes it once, when it is first imported.
-    return os.environ.get("HF_ENDPOINT") or None
-
-
-def _blob(path: Path) -> str:
-    """Git's name for a file's content."""
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _explained(
@@ -369,14 +348,6 @@ def _explained(
             f"{where}: the Hub lists {file} but does not have it: report it at {dataset.source}"
         )
     return DataError(
-        f"{where}: {what} could not be fetched ({_short(error)}): see to the network and run "
+        f"{where}: {what} could not be fetched ({root_of(error)}): see to the network and run "
         f"'harness data fetch {dataset.name}' again; what has come is kept"
     )
-
-
-def _short(error: BaseException) -> str:
-    """The root of an error, in a line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import model_validator
 
 from harness.api.dataset import Access, LocalDataset
-from harness.data.listing import check_kind, check_names
+from harness.data.on_disk.listing import check_kind, check_names
 from harness.data.rows import Row, make_table
 from harness.errors import DataError
 

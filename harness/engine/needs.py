@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.api.backbone import Backbone
 from harness.api.records import NumericMode, Protocol, StageWork
+from harness.api.strategy import Strategy
 from harness.engine.evaluate import FEATURE_SHARE
 from harness.engine.graphs import GraphCache
 from harness.engine.model import FIXED, handed_on, units
@@ -25,22 +26,29 @@ ELEMENT = 8.0
 CLASSES = 2  # of a network whose stages are counted: the last layer is nothing beside the rest
 
 
-def memory_need(
+def memory_need(  # noqa: PLR0913, PLR0917 - what a run is made of
     backbone: Backbone,
     classes: int,
     protocol: Protocol,
     numeric: NumericMode,
     images: int,
     total: int,
-) -> int:
+    strategy: Strategy | None = None,
+) -> int | None:
     """Bytes that training everything takes on a card of `total`; `images`: in all three splits.
 
     What the backward pass needs is counted on a network without memory: the tensors that a forward
     pass in training keeps.  Under bf16 and fp16 they are half as large.  Where steps are recorded they are
     needed twice: the recordings hold them for good, and the first step of the next kind of phase is
     carried out plainly beside that.
+
+    What a `strategy` adds to the network is counted with it.  None: what the network does depends
+    on values, so that it cannot be carried out without memory.
     """
-    kept, weights = activations(backbone, classes, protocol)
+    try:
+        kept, weights = activations(backbone, classes, protocol, strategy)
+    except (NotImplementedError, RuntimeError):  # torch's, of tensors without values
+        return None
     half = 2 if numeric.precision in {"bf16", "fp16"} else 1
     pixels = 3 * protocol.crop**2 * images
     # Recorded steps keep their gradients: a set for each frontier, within the cache's limit.
@@ -55,11 +63,16 @@ def memory_need(
     )
 
 
-def activations(backbone: Backbone, classes: int, protocol: Protocol) -> tuple[int, int]:
-    """Bytes kept for the backward pass of one batch, and bytes of the weights, both in float32."""
+def activations(
+    backbone: Backbone, classes: int, protocol: Protocol, strategy: Strategy | None = None
+) -> tuple[int, int]:
+    """Bytes kept for the backward pass of one batch, and bytes of the weights, both in float32.
+
+    Of the network as a `strategy` adapts it.
+    """
     kept: dict[int, Any] = {}
+    model = _adapted(backbone, classes, strategy).train()
     with torch.device("meta"):
-        model = backbone.build(classes).train()
         weights = {p.untyped_storage()._cdata for p in model.parameters()}  # noqa: SLF001 - its identity
         batch = torch.empty(protocol.batch_size, 3, protocol.crop, protocol.crop)
 
@@ -73,6 +86,19 @@ def activations(backbone: Backbone, classes: int, protocol: Protocol) -> tuple[i
             model(batch)
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     return sum(storage.nbytes() for storage in kept.values()), parameters
+
+
+def _adapted(backbone: Backbone, classes: int, strategy: Strategy | None) -> nn.Sequential:
+    """The network without memory, with what a strategy adds to it."""
+    if strategy is None or type(strategy).adapt is Strategy.adapt:
+        with torch.device("meta"):
+            return backbone.build(classes)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return strategy.adapt(backbone.build(classes), torch.Generator("cpu"))
+        except (NotImplementedError, RuntimeError):  # what it adds depends on values of the weights
+            return strategy.adapt(backbone.build(classes), torch.Generator("cpu")).to("meta")
 
 
 def count_stages(backbone: Backbone, crop: int) -> tuple[StageWork, ...]:

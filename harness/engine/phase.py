@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.api.records import EpochRecord, PhaseRecord
-from harness.api.strategy import Phase, PhaseReport
+from harness.api.strategy import Phase, PhaseReport, refers_to
 from harness.engine import isolation
 from harness.engine.batches import Batches, Source
 from harness.engine.evaluate import Place, estimate_norms, predict, source_at
@@ -109,7 +109,7 @@ class PhaseRun:
                 name=phase.name, epochs_planned=phase.epochs, epochs=epochs, steps=steps,
                 trainable=trainable, cached_stages=cached, rates=self._stage_rates(),
                 stopped=self.stopped, skipped=schedule.last == schedule.first,
-                notes=self._notes(), seconds=round(seconds, 6),
+                notes=self._notes(), seconds=round(seconds, 6), reference=refers_to(phase),
             )
         )  # fmt: skip
         best = state.selection.best

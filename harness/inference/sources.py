@@ -18,8 +18,8 @@ from harness.data.images import (
     resize_crop,
     write_arrays,
 )
-from harness.data.listing import walk
-from harness.data.lists import is_table
+from harness.data.on_disk.listing import walk
+from harness.data.on_disk.lists import is_table
 from harness.data.pixels import dicom
 from harness.data.rows import NOTES, image_extensions
 from harness.errors import DataError, UsageError

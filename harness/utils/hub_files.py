@@ -1,4 +1,4 @@
-"""A file of a model repository of the Hugging Face Hub, fetched.
+"""A file of a model repository of the Hugging Face Hub, fetched; and what fetching of any needs.
 
 It comes by plain HTTP into the cache, is held against what the Hub says of it, and read from there;
 what has come of it stays beside its place until it is whole.
@@ -35,8 +35,7 @@ class Listed:
             with path.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             return "" if found == self.etag else f"sha256 {found}, not {self.etag}"
-        whole = path.read_bytes()  # the Hub names small files as git does
-        blob = hashlib.sha1(b"blob %d\0" % len(whole) + whole, usedforsecurity=False).hexdigest()
+        blob = git_hash(path)
         return "" if blob == self.etag else f"git hash {blob}, not {self.etag}"
 
 
@@ -49,7 +48,7 @@ def look_up(file: HubFile) -> Listed:
     from huggingface_hub.file_download import get_hf_file_metadata
 
     try:
-        told = get_hf_file_metadata(_url(file), timeout=SECONDS, endpoint=_endpoint())
+        told = get_hf_file_metadata(_url(file), timeout=SECONDS, endpoint=endpoint())
     except Exception as error:
         raise _explained(file, error) from error
     return Listed(told.commit_hash or "", told.size or 0, (told.etag or "").strip('"'))
@@ -82,20 +81,11 @@ def fetch(file: HubFile, place: Path) -> None:
 
 def _bring(file: HubFile, listed: Listed, part: Path) -> str:
     """The rest of a file; gives what is wrong with the whole, which is then removed."""
-    from huggingface_hub import get_token
-    from huggingface_hub.file_download import http_get
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     (enable_progress_bars if sys.stderr.isatty() else disable_progress_bars)()
-    headers = {"Accept-Encoding": "identity"}  # parts are of plain bytes
-    if token := get_token():
-        headers["Authorization"] = f"Bearer {token}"
     try:
-        with part.open("ab") as stream:
-            here = stream.tell()
-            if here < listed.bytes:
-                size = listed.bytes
-                http_get(_url(file), stream, resume_size=here, headers=headers, expected_size=size)
+        bring_rest(_url(file), part, listed.bytes)
     except Exception as error:
         if files.is_full(error):
             raise
@@ -106,15 +96,50 @@ def _bring(file: HubFile, listed: Listed, part: Path) -> str:
     return problem
 
 
+def bring_rest(url: str, part: Path, size: int) -> None:
+    """What is missing of a file of `size` bytes, by plain HTTP; whatever has come stays in `part`.
+
+    The client's own way to a folder begins every file anew in each call.
+
+    Raises:
+        Exception: whatever the client's transport raises.
+    """
+    from huggingface_hub import get_token
+    from huggingface_hub.file_download import http_get
+
+    headers = {"Accept-Encoding": "identity"}  # parts are of plain bytes
+    if token := get_token():
+        headers["Authorization"] = f"Bearer {token}"
+    with part.open("ab") as stream:
+        here = stream.tell()
+        if here < size:
+            http_get(url, stream, resume_size=here, headers=headers, expected_size=size)
+
+
+def git_hash(path: Path) -> str:
+    """Git's name for a file's content, by which the Hub lists small files."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def endpoint() -> str | None:
+    """The Hub's address, if the environment names one."""
+    # Read here: the client takes it once, when it is first imported.
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def root_of(error: BaseException) -> str:
+    """The first cause of an error, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def _url(file: HubFile) -> str:
     from huggingface_hub import hf_hub_url
 
-    return hf_hub_url(file.repo, file.file, revision=file.revision or None, endpoint=_endpoint())
-
-
-def _endpoint() -> str | None:
-    # Read here: the client takes it once, when it is first imported.
-    return os.environ.get("HF_ENDPOINT") or None
+    return hf_hub_url(file.repo, file.file, revision=file.revision or None, endpoint=endpoint())
 
 
 def _explained(file: HubFile, error: Exception) -> WeightsError:
@@ -136,13 +161,6 @@ def _explained(file: HubFile, error: Exception) -> WeightsError:
             "in with 'hf auth login'"
         )
     return WeightsError(
-        f"{file} could not be fetched ({_root(error)}): see to the network and fetch it again; what "
+        f"{file} could not be fetched ({root_of(error)}): see to the network and fetch it again; what "
         "has come is kept"
     )
-
-
-def _root(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -23,8 +23,8 @@ class Adapter(Strategy):
 
     Where: below the head, behind every linear layer that gives no more features than it takes (in a
     transformer, the projection of its attention and the second layer of its MLP, as Houlsby et al.
-    have them), and behind every convolution with a kernel above 1 x 1 (as Rebuffi et al. 2017 have
-    their adapters in convolutional networks; D and U are 1 x 1 convolutions there).
+    have them), and behind every convolution with a kernel above 1 x 1, where D and U are 1 x 1
+    convolutions (the places are those of Rebuffi et al. 2017, whose adapter is one such convolution).
     """
 
     name = "adapter"

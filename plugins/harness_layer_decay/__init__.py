@@ -11,7 +11,8 @@ class LayerDecay(Strategy):
     """Full fine-tuning; a stage that lies d stages below the head has `decay` ** d times the rate.
 
     Clark et al. count layers of a language model; here the unit is a stage of the network, which is
-    a block of a transformer and several layers of a convolutional network.
+    a block of a transformer and several layers of a convolutional network.  For fine-tuned vision
+    transformers the code of BEiT and of MAE takes 0.65 (ViT-B) and 0.75 (ViT-L).
     """
 
     name = "layer-decay"

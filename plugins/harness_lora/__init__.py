@@ -16,12 +16,14 @@ PARTS = (".lora_a", ".lora_b")  # of an update, as parameters are named
 
 
 class Lora(Strategy):
-    """W x + b becomes (W + alpha / r B A) x + b; A [r, in], B [out, r] and the head learn (equation 3).
+    """W x + b becomes (W + alpha / rank B A) x + b; A [r, in], B [out, r], the head learn (equation 3).
 
     W is the kernel of any linear or convolution layer below the head; that of a convolution,
     [out, in, k, k], is taken as the matrix [out, in k k].  r is `rank`, or the smaller side of W
     where that is less.  B begins at zero, A within 1 / sqrt(in) of it, evenly, as the authors' code
-    draws it: training begins at the starting point.
+    draws it (the paper says Gaussian): training begins at the starting point.
+
+    The paper updates kernels of attention alone, each projection for itself.
 
     The network computes with the sum, so it is tested, kept and exported under its own names.
     """

@@ -12,8 +12,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class WiseFt(Strategy):
     """LP-FT, then w = (1 - a) w_probe + a w_ft over all tensors, with a chosen on validation.
 
-    Either end is the checkpoint of its phase that is best on validation.  Statistics of batch-norm
-    layers are measured again for every a.
+    The paper's first end is a zero-shot model, which networks of images alone lack.  Either end is
+    the checkpoint of its phase that is best on validation.  Statistics of batch-norm layers are
+    measured again for every a.
     """
 
     name = "wise-ft"

@@ -27,7 +27,7 @@ def faults():
 def call(faults):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-        yield faults.Call((*BENCH, "--jobs", "1"), (TOY,))
+        yield faults.Call((*BENCH, "--in-process"), (TOY,))
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,20 @@
-"""The device of a call."""
+"""The device of a call, and the memory that its runs are planned to take."""
 
 import ctypes
+from functools import partial
 
 import pytest
 from command import python
+from toys import toy_run
 
+from harness import engine
+from harness.api.strategy import settings_of
 from harness.benchmark import sizing
+from harness.data.preparation import DatasetInfo
 from harness.errors import UsageError
+from harness.plugins.registry import load_plugins
+from harness_full_ft import FullFineTuning
+from harness_lora import Lora
 
 
 def test_without_a_driver_the_device_is_known_without_torch():
@@ -45,3 +53,36 @@ def test_a_card_that_was_asked_for_and_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="--device cuda:1: this machine has 0 CUDA devices"):
         sizing.choose_device("cuda:1")
+
+
+def memory_of(loaded, *strategies):
+    """Bytes of the cell in which these are compared."""
+    made = [
+        toy_run(one, resize=32, crop=32)[0].model_copy(
+            update={"backbone": "resnet50-mini", "settings": settings_of(one)}
+        )
+        for one in strategies
+    ]
+    info = DatasetInfo(
+        ("a", "b"), {"train": 48, "validation": 24, "test": 24}, "f" * 64, decoded=True
+    )
+    return sizing.host_memory(made, {"toy": info}, loaded, 1)["toy", "resnet50-mini"]
+
+
+def test_a_cell_is_planned_for_the_strategy_that_adds_most(monkeypatch):
+    asked = []
+    need = engine.memory_need
+
+    def counted(*given):
+        asked.append(given[-1])
+        return need(*given)
+
+    monkeypatch.setattr(engine, "memory_need", counted)
+    of = partial(memory_of, load_plugins())
+    plain, small, large = FullFineTuning(), Lora(rank=1), Lora(rank=4)
+    more = of(large)
+    assert of(plain) < of(small) < more
+    assert of(plain, large, small) == more
+    asked.clear()
+    of(plain, FullFineTuning(rate=3.0), small, Lora(rank=1, rate=3.0))
+    assert [one.name for one in asked] == ["full-ft", "lora"]  # a rate adds nothing

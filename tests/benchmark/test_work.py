@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 from toys import ToyBackbone, strategy, toy_run
 
@@ -22,6 +23,7 @@ from harness.engine import count_stages, needs, run
 from harness.plugins.registry import load_plugins
 from harness_adapter import Adapter
 from harness_auto_rgn import AutoRGN
+from harness_delta import Delta
 from harness_full_ft import FullFineTuning
 from harness_gradual_unfreezing import FirstToLast, LastToFirst
 from harness_linear_probe import LinearProbe
@@ -59,10 +61,29 @@ def test_stages_of_a_network_counted_by_hand(products_only):
     ]  # fmt: skip
 
 
+class Agreement:
+    """The loss, and how far the logits are from those of the frozen copy."""
+
+    capturable = True
+
+    def __call__(self, model, batch):
+        with torch.no_grad():
+            before = batch.reference(batch.inputs)
+        now = model(batch.inputs)
+        return batch.loss(now, batch.targets) + (now - before).square().mean()
+
+
+UPPER = {"layer2": 1.0, "head": 1.0}
+
+
 @pytest.mark.parametrize(
     ("made", "protocol"),
     [
         (FullFineTuning(), {}),
+        (Delta(), {}),
+        (strategy(Phase("up", 4, UPPER, Agreement(), reference="pretrained")), {}),
+        (strategy(Phase("up", 4, UPPER, Agreement(), reference="phase-start")), {}),
+        (strategy(Phase("up", 4, UPPER, reference="pretrained")), {}),  # nobody looks at it
         (FullFineTuning(), {"epochs": 2.5, "checkpoint": "last"}),
         (LinearProbe(), {}),
         (LinearProbe(), {"augment": ("flip-horizontal",)}),  # both sides are kept
@@ -86,6 +107,16 @@ def test_planned_and_recorded_work_is_what_torch_counts(made, protocol, products
     # The engine looks at one image more, to see if features would fit.
     assert planned(made, **protocol).total == pytest.approx(counted, rel=0.015)
     assert done.total == pytest.approx(counted, rel=0.015)
+
+
+def test_a_step_towards_the_frozen_start_counted_by_hand(products_only):
+    """16 images through stem, layer1, layer2 and head, twice: once by the frozen start; and back."""
+    stem, head = 64 * 9 * 3 * 6, 10 * needs.CLASSES
+    once = stem + 64 * 9 * 6 * 8 + 64 * 9 * 8 * 10 + head
+    (phase,) = planned(Delta()).phases
+    assert phase.step == 16 * (once + once + (once - stem) + once)
+    steps = 4 * 48 // 16
+    assert planned(Delta()).total - planned(FullFineTuning()).total == steps * 16 * once
 
 
 @pytest.mark.parametrize("made", [Lora(), Adapter()], ids=lambda one: one.name)

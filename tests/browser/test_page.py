@@ -23,7 +23,7 @@ import pytest
 from command import Cli
 from made import BACKBONES, made_failure, made_plan, made_result
 from made_board import markdown_tables, small_board
-from made_page import HOSTILE, hostile_page, made_run, predictions_of, study
+from made_page import HOSTILE, hostile_page, made_run, predictions_of, started_study, study
 from made_tuned import RATES, labelled_study, tuned_study
 from PIL import Image
 from places import ROOT
@@ -77,6 +77,9 @@ def folder(tmp_path_factory):
         ),
         "labels": html_page.page(
             page_data.page_data(*labelled_study(), predictions_of, metrics=KNOWN)
+        ),
+        "starts": html_page.page(
+            page_data.page_data(*started_study(), predictions_of, metrics=KNOWN)
         ),
         "partial": html_page.page(
             page_data.page_data(board, results, predictions_of, budget=150_000)
@@ -171,8 +174,15 @@ def set_value(page, name, value):
 # -- opening ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("size", "dark"),
+    [
+        pytest.param(DESKTOP, False, id="desktop-light"),
+        pytest.param(PHONE, True, id="phone-dark"),
+        pytest.param(DESKTOP, True, id="desktop-dark", marks=pytest.mark.nightly),
+        pytest.param(PHONE, False, id="phone-light", marks=pytest.mark.nightly),
+    ],
+)
 def test_every_plot_is_drawn_in_both_themes_at_both_widths(opened, tmp_path, size, dark):
     page = opened(dark=dark, **size)
     draw_all(page)
@@ -188,9 +198,15 @@ def test_every_plot_is_drawn_in_both_themes_at_both_widths(opened, tmp_path, siz
 
 
 @pytest.mark.parametrize(
-    "name", ["alone", "hostile", "empty", "failed", "single", "tuned", "labels"]
+    "name", ["alone", "hostile", "empty", "failed", "single", "tuned", "labels", "starts"]
 )
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(DESKTOP, id="desktop", marks=pytest.mark.nightly),
+        pytest.param(PHONE, id="phone"),
+    ],
+)
 def test_boards_with_gaps_open_without_a_complaint(opened, name, size):
     page = opened(name, **size)
     draw_all(page)
@@ -272,12 +288,12 @@ def test_rows_without_a_rank_stay_last(opened):
     )
 
 
-@pytest.mark.parametrize("kind", ["modality", "backbone"])
+@pytest.mark.parametrize("kind", ["modality", "backbone", "start"])
 def test_filters_give_the_board_s_own_group_figures(opened, kind):
-    board, *_ = study()
-    page = opened()
+    board, *_ = started_study() if kind == "start" else study()
+    page = opened("starts" if kind == "start" else "whole")
     rows = board.tracks[0].rows
-    groups = {"modality": "modalities", "backbone": "backbones"}[kind]
+    groups = {"modality": "modalities", "backbone": "backbones", "start": "starts"}[kind]
     for place, group in enumerate(getattr(rows[0], groups)):
         set_value(page, kind, group.group)
         expected = {row.label: getattr(row, groups)[place] for row in rows}
@@ -286,7 +302,55 @@ def test_filters_give_the_board_s_own_group_figures(opened, kind):
         shown = dict(zip(column(page, "strategy"), column(page, "mean rank"), strict=True))
         assert shown == {name: figures.place(one.rank) for name, one in expected.items()}
     press(page, "#reset")
-    assert column(page, "runs") == ["45"] * 8
+    assert set(column(page, "runs")) == {str(rows[0].runs)}
+
+
+def test_one_starting_point_can_be_looked_at(opened):
+    _, results = started_study()
+    page = opened("starts")
+    choices = "[...document.getElementById('start').options].map((one) => one.textContent)"
+    assert page.run(choices) == ["all", "imagenet", "none", "radimagenet"]
+    set_value(page, "start", "none")
+    assert "Mean over 4 blocks (2 datasets, 2 backbones, 1 starting point)" in page.run(
+        "document.querySelector('#ranking caption').textContent"
+    )
+    for name, text in zip(column(page, "strategy"), column(page, "balanced accuracy"), strict=True):
+        own = [
+            run.metrics["balanced-accuracy"].value
+            for run in results
+            if (run.spec.start, run.spec.strategy) == ("none", name)
+        ]
+        assert len(own) == 12
+        assert text == figures.metric(np.mean(own))
+    blocks = [row[0] for row in unfold(page, "Difference to the control")]
+    assert len(blocks) == 4
+    assert all(block.endswith("@none") for block in blocks)
+    captions = "[...document.querySelectorAll('#significance figcaption')].at(-1).textContent"
+    draw_all(page)
+    assert "mean ranks over 2 datasets with start none" in page.run(captions)
+    press(page, "#reset")
+    assert "mean ranks over 2 datasets, mean over backbones" in page.run(captions)
+    assert len(unfold(page, "Difference to the control")) == 12
+
+
+def test_gains_over_a_starting_point_are_those_of_the_statistics(opened):
+    board, _ = started_study()
+    found = board.statistics[board.tracks[0].id]["starts"]
+    assert found["over"] == "imagenet"
+    page = opened("starts")
+    heads, rows = head_of(page, "#starts"), table_of(page, "#starts")
+    assert heads == ["strategy", "none", "radimagenet"]
+    assert [row[0] for row in rows] == [row.label for row in board.tracks[0].rows]
+    for name, *shown in rows:
+        for start, text in zip(heads[1:], shown, strict=True):
+            numbers = [float(one) for one in re.findall(r"[+-]?\d+\.\d+", text)]
+            one = found["gains"][start][name]
+            expected = [100 * one[end] for end in ("value", "low", "high")]
+            assert numbers == pytest.approx(expected, abs=0.051), (name, start)
+    assert "interval of 95 % over other test images and seeds" in page.run(
+        "document.querySelector('#starts .intro').textContent"
+    )
+    assert opened().run("document.getElementById('starts').hidden")  # a board of one
 
 
 def test_a_filter_counts_the_blocks_that_are_left(opened):
@@ -1126,7 +1190,7 @@ CUT = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize("name", ["whole", "fair/leaderboard", "labels"])
+@pytest.mark.parametrize("name", ["whole", "fair/leaderboard", "labels", "starts"])
 def test_nothing_is_cut_on_a_phone(opened, fair, name):
     page = opened(name, **PHONE)
     draw_all(page)

@@ -336,7 +336,7 @@ def test_a_place_is_given_by_data(breakhis, tmp_path, harness_cli):
     harness_cli(
         *("bench", "demo", "--datasets", "breakhis-40x", "--data", f"breakhis-40x={breakhis}"),
         *("--backbones", "vgg19-mini", "--strategies", "linear-probe", "--epochs", "1"),
-        *("--jobs", "1", "--out", tmp_path / "out"),
+        *("--in-process", "--out", tmp_path / "out"),
     )
     (path,) = (tmp_path / "out" / "runs").rglob("*.json")
     record = json.loads(path.read_text())["data"]

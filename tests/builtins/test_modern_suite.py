@@ -97,7 +97,7 @@ def test_all_of_it_runs_at_toy_size(tmp_path):
     call = (
         "bench", "modern", "--datasets", "toy-data", "--backbones", "small-convnext,small-vit,toy",
         "--weights", "none", "--seeds", "0", "--trials", "1", "--epochs", "1", "--limit", "9",
-        "--set", "protocol.crop=32", "--set", "protocol.resize=32", "--jobs", "1", "--out", out,
+        "--set", "protocol.crop=32", "--set", "protocol.resize=32", "--in-process", "--out", out,
     )  # fmt: skip
     done = cli(*call)
     assert f"{3 * len(STRATEGIES)} runs made" in done.output

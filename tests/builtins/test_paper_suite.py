@@ -321,7 +321,7 @@ def test_the_suite_runs_from_end_to_end(hub, tmp_path, harness_cli):
     made_weights(tmp_path / "weights")
     harness_cli("data", "fetch", *NAMES)
     hub.requests.clear()
-    call = ["bench", "paper-2024", *SMALL, "--weights", "weights", "--jobs", "1", "--offline"]
+    call = ["bench", "paper-2024", *SMALL, "--weights", "weights", "--in-process", "--offline"]
     call += ["--set", "protocol.resize=72", "--set", "protocol.crop=64"]  # an eighth of the time
     alone = {"HARNESS_NO_AUTOLOAD": "1", "HARNESS_PLUGINS": ""}
     done = python("-c", WITHOUT_NETWORK, *call, cwd=tmp_path, **alone)

@@ -476,6 +476,20 @@ def test_an_interruption_is_one_line(path, harness_cli):
     assert result.stderr == "harness: interrupted\n"
 
 
+def test_an_interruption_that_python_drops_comes_again(tmp_path, harness_cli):
+    """As one that comes while the import system calls back a weak reference."""
+    (tmp_path / "deaf.py").write_text(
+        "import signal, time\n"
+        "class Deaf:\n"
+        "    def __del__(self):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "Deaf()\n"
+        "time.sleep(30)\n"
+    )
+    result = harness_cli("-p", tmp_path / "deaf.py", "list", exit_code=130)
+    assert result.stderr == "harness: interrupted\n"
+
+
 def test_an_error_that_nobody_foresaw_keeps_its_traceback(path, harness_cli):
     result = harness_cli("-p", path, "fail", "otherwise", exit_code=1)
     assert isinstance(result.exception, ZeroDivisionError)

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from harness import Access, DataError, UsageError
-from harness.data.folder import FolderDataset, Listed, parse_data_option, read_lists
+from harness.data.folder import FolderDataset, parse_data_option
+from harness.data.on_disk.samples import Listed, read_lists
 
 ACCESS = Access(cache=Path("unused"))
 

@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import chain, combinations, pairwise, product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness import UsageError
@@ -94,6 +94,10 @@ def test_a_budget_is_as_near_to_the_count_as_groups_and_classes_allow(groups, se
         max_size=7,
     ),
     st.integers(0, 3),
+)
+@example(  # a is only in groups that count for c, and c has its image by then
+    [dict(Counter(labels)) for labels in ("ab", "c", "ab", "b", "b", "ac", "aac")],
+    1,
 )
 def test_the_least_budget_is_little_more_than_the_least_there_is(groups, seed):
     """Of all sets of groups that hold every class, the smallest by exhaustive search."""

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness import Access, DataError, FolderDataset, PatternDataset
-from harness.data.listing import as_on_disk, walk
+from harness.data.on_disk.listing import as_on_disk, walk
 
 
 @pytest.fixture

@@ -14,14 +14,9 @@ from harness.benchmark.suite import read_suite, resolve_suite
 from harness.data.audit.audit import audit
 from harness.data.audit.terminal import render
 from harness.data.division.split import Splits
-from harness.data.folder import (
-    Listed,
-    parse_data_option,
-    read_lists,
-    with_options,
-    with_windows,
-)
-from harness.data.lists import parse_columns
+from harness.data.folder import parse_data_option, with_options, with_windows
+from harness.data.on_disk.lists import parse_columns
+from harness.data.on_disk.samples import Listed, read_lists
 from harness.data.preparation import prepare_dataset
 from harness.data.table import read_table
 from harness.plugins.registry import load_plugins

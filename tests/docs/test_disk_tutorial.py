@@ -29,7 +29,7 @@ def place(monkeypatch, tmp_path):
 
 
 def small(*args):
-    return Cli()(*args, "--epochs", "1", "--backbones", "vgg19-mini", "--jobs", "1")
+    return Cli()(*args, "--epochs", "1", "--backbones", "vgg19-mini", "--in-process")
 
 
 def test_images_are_told_by_their_paths(place, harness_cli):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 PAGE = DOCS / "your-hub-model.md"
 COMMIT, TAGGED = "1" * 40, "2" * 40
-SMALL = ("--limit", "6", "--epochs", "1", "--jobs", "1")
+SMALL = ("--limit", "6", "--epochs", "1", "--in-process")
 
 
 def blocks(page, language):

@@ -56,7 +56,7 @@ def test_every_block_does_what_the_page_says(hub, tmp_path, harness_cli):
     for line in "".join(blocks("bash")).splitlines():
         program, *args = shlex.split(line, comments=True)
         assert program == "harness"
-        small = ["--epochs", "1", "--backbones", "vgg19-mini", "--jobs", "1"] * ("bench" in args)
+        small = ["--epochs", "1", "--backbones", "vgg19-mini", "--in-process"] * ("bench" in args)
         said[line] = harness_cli(*args, *small).stdout
 
     fetch, bench, cache, prune, older = said.values()

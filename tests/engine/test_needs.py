@@ -5,14 +5,16 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from toys import ToyBackbone, toy_protocol
 
-from harness import NumericMode
+from harness import NumericMode, Phase, Strategy
 from harness.benchmark.sizing import planned_memory
 from harness.engine import storage
 from harness.engine.needs import activations, memory_need
 from harness.engine.storage import HostPixels
 from harness.plugins.registry import load_plugins
+from harness_full_ft import FullFineTuning
 
 GIB = 2**30
 
@@ -43,6 +45,69 @@ def test_memory_grows_with_the_batch_and_bf16_halves_it():
     full = memory_need(resnet, 4, protocol, NumericMode(), 2500, card)
     kept, _ = activations(resnet, 4, protocol)
     assert full - found == kept - kept // 2
+
+
+class Gate(nn.Module):
+    """Multiplies by a weight of its own."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(count))
+
+    def forward(self, x):
+        return x * self.weight[0]
+
+
+class Gated(Strategy):
+    """A gate of 1,000 weights at the end of the first stage."""
+
+    name = "gated"
+
+    def adapt(self, model, rng):
+        model[0].add_module("gate", Gate(1000))
+        return model
+
+    def phases(self, model, epochs):
+        yield Phase("ft", epochs, {"*": 1.0})
+
+
+class GatedByValue(Gated):
+    """As many as the first weight of the network is above zero, or not, which has to be looked at."""
+
+    def adapt(self, model, rng):
+        first = next(model.parameters()).flatten()[0]
+        model[0].add_module("gate", Gate(1000 if float(first) < 1 else 1))
+        return model
+
+
+@pytest.mark.parametrize("kind", [Gated, GatedByValue])
+def test_what_a_strategy_adds_is_counted(kind):
+    """A thousand weights of four bytes, seven times; and its input, six maps of 8 x 8 for 16 images.
+
+    Its output the next convolution keeps, as it kept the input before; the product keeps one number.
+    """
+    backbone, protocol, numeric = ToyBackbone(), toy_protocol(batch_size=16), NumericMode()
+    before = torch.random.get_rng_state()
+    plain, added = (
+        memory_need(backbone, 3, protocol, numeric, 100, 0, strategy)
+        for strategy in (FullFineTuning(), kind())
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert plain == memory_need(backbone, 3, protocol, numeric, 100, 0)
+    assert added - plain == 7 * 4 * 1000 + 4 * 16 * 6 * 64
+
+
+def test_the_need_of_a_network_that_looks_at_values_is_not_known():
+    class Choosing(ToyBackbone):
+        def build(self, classes):
+            model = super().build(classes)
+            model[0].register_forward_hook(lambda _, __, out: out if out.max() > 0 else -out)
+            return model
+
+    assert memory_need(Choosing(), 3, toy_protocol(), NumericMode(), 100, GIB) is None
+    assert planned_memory([], 1, GIB, ["toy"]) == "memory: not known of toy"
+    told = planned_memory([GIB], 1, 2 * GIB, ["toy", "other"])
+    assert told == "memory: at most 1.0 GiB planned of 2.0 GiB free; not known of toy, other"
 
 
 def test_recorded_steps_hold_their_activations_beside_those_of_the_next_first_step():

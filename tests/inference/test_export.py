@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 import torchvision
 import yaml
+from cases import nightly
 from command import Cli, bench, runs
 from PIL import Image
 from places import TOY
@@ -70,7 +71,7 @@ def test_torchvision_loads_an_exported_run_and_predicts_as_the_harness_does(made
     assert stored["test.logits"].std() > 0.01
 
 
-@pytest.mark.parametrize("name", ["resnet50", "densenet121", "vgg19"])
+@pytest.mark.parametrize("name", ["resnet50", "densenet121", nightly("vgg19")])
 def test_the_names_are_torchvisions(made, tmp_path, name):
     """Every network of the study, with weights of no training, 32 x 32."""
     _, run = record_of(made / "real", "full-ft", 0)

@@ -201,7 +201,7 @@ OUTSIDE = (
     Mutant("external tests", "harness/leaderboard/drops.py", "targets[1] + targets[0].max() + 1", "targets[1]", (f"{T}/leaderboard/test_external.py::test_the_difference_is_external_less_test_and_its_error_that_of_both_sets",)),
     Mutant("external tests over splits", "harness/stats/splits.py", "apart, noise = apart & ~splits.common", "apart, noise = apart", (f"{T}/leaderboard/test_external.py::test_over_splits_it_is_that_of_plain_loops",)),
     Mutant("questions", "harness/leaderboard/questions.py", "if own >= units", "if own == units", (f"{T}/leaderboard/test_questions.py::test_rows_that_were_not_asked_for_more_stay_ranked",)),
-    Mutant("external tests", "harness/data/folder.py", "if bool(first.external) != bool(sample.external):", "if False:", (f"{T}/data/test_external.py::test_a_group_on_both_sides_is_an_error",)),
+    Mutant("external tests", "harness/data/on_disk/samples.py", "if bool(first.external) != bool(sample.external):", "if False:", (f"{T}/data/test_external.py::test_a_group_on_both_sides_is_an_error",)),
     Mutant("external tests", "harness/leaderboard/external.py", "if len(own) == wanted_runs(block):", "if own:", (f"{T}/leaderboard/test_external.py::test_a_row_that_lacks_a_run_has_no_figure_and_says_how_many",)),
 )  # fmt: skip
 
@@ -309,6 +309,8 @@ NEWER = (
     Mutant("several tensors", "harness/engine/model.py", "self.kind, self.shapes = kind,", "self.kind, self.shapes = tuple,", (f"{TRANSFORMERS}::test_several_tensors_are_kept_once_where_they_are_a_list",)),
     Mutant("preprocessing", "harness/api/records.py", 'if self.preprocessing == "protocol" or declared', "if declared", (f"{T}/api/test_preprocessing.py::test_the_protocol_counts_unless_it_says_otherwise",)),
     Mutant("preprocessing", "harness/api/records.py", "max(size, round(self.resize * size / self.crop))", "max(size, self.resize)", (f"{T}/api/test_preprocessing.py::test_what_is_declared_counts_and_the_shorter_side_keeps_its_proportion",)),
+    Mutant("forecast", "harness/benchmark/forecast/work.py", "(1 + reference) * self.forward", "self.forward", (f"{T}/benchmark/test_work.py::test_a_step_towards_the_frozen_start_counted_by_hand",)),
+    Mutant("forecast", "harness/engine/needs.py", "if strategy is None or", "if True or", (f"{T}/engine/test_needs.py::test_what_a_strategy_adds_is_counted",)),
     Mutant("plugins", "harness/plugins/registry.py", 'digest({"plugin": own, **others}) if others else own', "own", (f"{T}/plugins/test_backbone_by_name.py::test_other_code_that_makes_it_is_in_its_source",)),
 )  # fmt: skip
 

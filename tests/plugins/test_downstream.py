@@ -100,7 +100,7 @@ def test_a_board_of_foreign_packages(environment, weights, tmp_path):
     (tmp_path / "foreign.toml").write_text(SUITE)
     done = environment.run(
         "-m", "harness", "bench", "foreign.toml", "--weights", weights, "--out", "out",
-        "--jobs", "1", "--device", "cpu", "--save-weights", "--strict-plugins", "--offline",
+        "--in-process", "--device", "cpu", "--save-weights", "--strict-plugins", "--offline",
         cwd=tmp_path, CSV_IMAGES=environment.table,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ from harness.errors import DataError, StoreError, UsageError
 from harness.plugins.registry import load_plugins
 from harness.results import package
 
-CASES = 200
+CASES = 100
 SLOW = 20.0  # seconds for one file, on a machine with other work
 
 

@@ -24,7 +24,7 @@ from small_folder import records, small_folder
 from harness import Access
 from harness.benchmark.suite import read_suite
 from harness.data import lock
-from harness.data.folder import read_lists
+from harness.data.on_disk.samples import read_lists
 from harness.errors import HarnessError
 from harness.leaderboard import boards, statistics
 from harness.leaderboard.html import html_page, page_data

@@ -16,7 +16,7 @@ from math import ceil
 
 from harness.api.dataset import Split
 from harness.api.records import RunResult, RunSpec, StageWork
-from harness.api.strategy import Directive, Interpolate, Phase, Strategy
+from harness.api.strategy import Directive, Interpolate, Phase, Strategy, refers_to
 from harness.benchmark.forecast.outline import Outline, added_by, directives
 from harness.data.division.split import Division
 from harness.data.preparation import DatasetInfo
@@ -153,7 +153,9 @@ def work_done(result: RunResult) -> RunWork | None:
             made = count.mixed(replace(made, last=first + count.steps(phase.epochs)), phase.shares)
         elif phase.steps:
             learns = [number for number, rate in enumerate(phase.rates.values()) if rate]
-            made = count.phase(made, learns, cached=phase.cached_stages > 0)
+            made = count.phase(
+                made, learns, cached=phase.cached_stages > 0, reference=phase.reference != "none"
+            )
         found.append(made)
         first = made.last
     if found:
@@ -291,10 +293,21 @@ class OperationCounter:
         if first == last:
             return made
         learns = [outline.stages.index(stage) for stage in outline.learning(directive)]
-        return self.phase(made, learns, cached=self._keeps(learns[0]))
+        # The frozen start is wanted from the pixels on, so that no features are kept.
+        cached = directive.reference != "pretrained" and self._keeps(learns[0])
+        return self.phase(made, learns, cached=cached, reference=refers_to(directive) != "none")
 
-    def phase(self, phase: PhaseWork, learns: Sequence[int], *, cached: bool) -> PhaseWork:
-        """With its operations; `learns`: numbers of the stages that do, in order."""
+    def phase(
+        self, phase: PhaseWork, learns: Sequence[int], *, cached: bool, reference: bool = False
+    ) -> PhaseWork:
+        """With its operations.
+
+        Args:
+            phase: its place in the run.
+            learns: numbers of the stages that do, in order.
+            cached: what the stages below them make is kept.
+            reference: its objective sees every batch through a frozen copy as well.
+        """
         frontier, size = learns[0], self.spec.protocol.eval_batch_size
         begins = frontier if cached else 0
         seen = self.sides * self.counts["train"] + self.counts["validation"]
@@ -302,7 +315,7 @@ class OperationCounter:
             phase,
             frontier=frontier,
             features=self.forward(range(begins), seen, size),
-            step=self.step(learns, begins),
+            step=self.step(learns, begins, reference=reference),
             check=self.forward(range(begins, len(self.network)), self.counts["validation"], size),
         )
 
@@ -328,10 +341,13 @@ class OperationCounter:
         calls = CALL * sum(stage.calls for stage in chosen) * ceil(images / batch)
         return calls + images * sum(stage.operations for stage in chosen)
 
-    def step(self, learns: Sequence[int], begins: int) -> float:
-        """Operations of a step on the stages from `begins` on, of which some learn."""
+    def step(self, learns: Sequence[int], begins: int, *, reference: bool = False) -> float:
+        """Operations of a step on the stages from `begins` on, of which some learn.
+
+        With a `reference` there is a second forward pass, through the frozen copy.
+        """
         last, batch = len(self.network), self.batch
-        ahead = self.forward(range(begins, last), batch, batch)
+        ahead = (1 + reference) * self.forward(range(begins, last), batch, batch)
         # The way back: a gradient of the inputs where something below learns, one of the weights.
         inputs = self.forward(range(min(learns) + 1, last), batch, batch)
         weights = sum(self.forward(range(number, number + 1), batch, batch) for number in learns)

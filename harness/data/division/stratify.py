@@ -121,14 +121,35 @@ def order_groups(groups: Sequence[str], labels: Sequence[str], seed: int) -> lis
 
     order: list[list[int]] = []
     while waiting:
-        absent = next((one for one in rarest_first if not taken[one] and one in waiting), None)
-        label = absent or min(waiting, key=level)
-        name = waiting[label].pop()
+        absent = [one for one in rarest_first if not taken[one]]
+        label, place = _first_of(absent, waiting, own) or (min(waiting, key=level), -1)
+        name = waiting[label].pop(place)
         if not waiting[label]:
             del waiting[label]
         taken.update(own[name])
         order.append(places[name])
     return order
+
+
+def _first_of(
+    absent: Sequence[str], waiting: Mapping[str, Sequence[str]], own: Mapping[str, Counter[str]]
+) -> tuple[str, int] | None:
+    """Where a group waits that holds a class of which nothing is taken: class, place in its queue.
+
+    Classes with a queue come first; groups of the others all count for rarer classes.
+    """
+    if found := next((one for one in absent if one in waiting), None):
+        return found, -1
+    return next(
+        (
+            (label, place)
+            for one in absent
+            for label, names in waiting.items()
+            for place in reversed(range(len(names)))
+            if own[names[place]][one]
+        ),
+        None,
+    )
 
 
 def assign_splits(units: Units, shares: Mapping[Split, float], seed: int) -> dict[str, Split]:

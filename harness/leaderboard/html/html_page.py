@@ -30,7 +30,7 @@ from harness.utils.text import clean
 # In the order in which they are put together.
 SCRIPTS = (
     "format", "data", "figure", "table", "board", "overview", "charts", "heat", "plots", "lines",
-    "cell", "external", "samples", "record", "main",
+    "starts", "cell", "external", "samples", "record", "main",
 )  # fmt: skip
 PLACE = re.compile(r"\{\{(\w+)\}\}")
 NAMELESS = frozenset({int, float, bool, type(None)})

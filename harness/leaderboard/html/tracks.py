@@ -137,7 +137,10 @@ def _statistics(
         return None
     others = given.get("others", {})
     lost = [_lost(one, rows) for one in given.get("external", ())]
-    return ({"external": lost} if lost else {}) | {
+    more: dict[str, Json] = {"external": lost} if lost else {}
+    if (given.get("starts") or {}).get("gains"):
+        more["starts"] = _starts(given["starts"], rows)
+    return more | {
         "level": given.get("level", LEVEL),
         "basis": given.get("basis", ""),
         "datasets": given.get("datasets", 0),
@@ -176,6 +179,15 @@ def _number(numbers: Numbers, label: str) -> int:
 def _lost(one: Mapping[str, Json], rows: Numbers) -> list[Json]:
     """[row, dataset, further test set, block or nothing, and as `_judged`]."""
     return [_number(rows, one["row"]), one["dataset"], one["name"], one["block"], *_judged(one)]
+
+
+def _starts(given: Mapping[str, Json], rows: Numbers) -> dict[str, Json]:
+    """`over`: the start that others are held against; `gains`: [start, [[row, as `_judged`], ...]]."""
+    gains = [
+        [start, [[_number(rows, row), *_judged(one)] for row, one in found.items()]]
+        for start, found in given["gains"].items()
+    ]
+    return {"over": given["over"], "gains": gains}
 
 
 def _difference(one: Mapping[str, Json], rows: Numbers, blocks: Numbers) -> list[Json]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cases import nightly
 from scipy import stats
 from simulated import gate, truth, worlds
 
@@ -607,7 +608,7 @@ def drawn(rng, world):
 @pytest.mark.parametrize(
     ("name", "seeds", "kind"),
     [
-        ("14 groups", 2, {"spread": 0.01}),
+        nightly("14 groups", 2, {"spread": 0.01}),  # the 120 cells below have groups, too
         ("3 of a class", 2, {"spread": 0.0}),
         ("3 of a class", 3, {"fifth": 0.04}),
     ],

@@ -3,7 +3,7 @@
 const VERDICTS = { better: "\u25b2", worse: "\u25bc", undecided: "\u25cb", untested: "\u25cb" };
 const noStatistics = () =>
   trackNow().statistics
-    ? "Tests were made on the board's own metric, over all blocks and per backbone: choose that metric and Show all to see them."
+    ? `Tests were made on the board's own metric, over all blocks and per backbone${hasStarts(trackNow()) ? " or starting point" : ""}: choose that metric and Show all to see them.`
     : "No tests were computed for this track when this page was written.";
 
 // -- critical differences ------------------------------------------------------------------------

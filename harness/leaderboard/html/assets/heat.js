@@ -51,11 +51,13 @@ function drawHeat(width, c) {
   const many = blocks.length > MANY;
   const limit = heatLimit(values);
   const better = metricNow().higher === false ? -1 : 1;
+  // Where a block's name goes on in a line of its own, beside dataset and backbone.
+  const broken = [...(hasStarts(trackNow()) ? [["@", " / @"]] : []), ...(hasBudgets(trackNow()) ? [[" (", " / ("]] : [])];
   const strategy = { field: "strategy", type: "nominal", sort: null, title: null, axis: { labelColor: c.ink, labelAngle: upright ? -60 : 0, orient: upright ? "top" : "left", labelPadding: 6, domain: false, ticks: false, labelLimit: 150 } };
-  const cells = { field: "label", type: "nominal", sort: null, title: null, axis: { labelAngle: upright ? 0 : -40, orient: upright ? "left" : "bottom", labelPadding: 6, domain: false, ticks: false, labelLimit: upright ? 150 : LONGEST, ...(upright && !many ? { labelExpr: hasBudgets(trackNow()) ? "split(replace(datum.label, ' (', ' / ('), ' / ')" : "split(datum.label, ' / ')", labelFontSize: 11, labelLineHeight: 12 } : {}) } };
-  const left = labelWidth(upright ? blocks.flatMap((name) => (many ? name : name.replace(" (", hasBudgets(trackNow()) ? " / (" : " (").split(" / "))) : names, 150);
+  const cells = { field: "label", type: "nominal", sort: null, title: null, axis: { labelAngle: upright ? 0 : -40, orient: upright ? "left" : "bottom", labelPadding: 6, domain: false, ticks: false, labelLimit: upright ? 150 : LONGEST, ...(upright && !many ? { labelExpr: `split(${broken.reduce((text, [at, into]) => `replace(${text}, '${at}', '${into}')`, "datum.label")}, ' / ')`, labelFontSize: 11, labelLineHeight: 12 } : {}) } };
+  const left = labelWidth(upright ? blocks.flatMap((name) => (many ? name : broken.reduce((text, [at, into]) => text.replace(at, into), name).split(" / "))) : names, 150);
   const wide = (width - left - 30) / (upright ? names.length : blocks.length);
-  const high = many ? 17 : upright ? (hasBudgets(trackNow()) ? 42 : 30) : 34;
+  const high = many ? 17 : upright ? 30 + 12 * broken.length : 34;
   const fill = {
     field: "value", type: "quantitative",
     scale: { domain: [-limit, 0, limit], range: better > 0 ? [c.far_bad, c.middle, c.far_good] : [c.far_good, c.middle, c.far_bad], clamp: true, interpolate: "lab" },

@@ -31,7 +31,7 @@ function nextTheme() {
 
 function build() {
   bodyOf("ranking").replaceChildren(el("p", { id: "filtered", class: "banner", hidden: true }), ranking.element, el("div", { id: "ranking-notes", class: "block" }));
-  bodyOf("significance").replaceChildren(el("div", { class: "pair" }, theseGains.element, generalGains.element), el("div", { class: "pair block" }, places.element, critical.element));
+  bodyOf("significance").replaceChildren(el("div", { class: "pair" }, theseGains.element, generalGains.element), el("div", { class: "pair block" }, places.element, critical.element), startGains);
   bodyOf("differences").replaceChildren(heat.element);
   bodyOf("labels")?.replaceChildren(byBudget.element);
   bodyOf("tuning")?.replaceChildren(trialsTold, el("div", { class: "block" }, byTrials.element));
@@ -54,6 +54,7 @@ function refresh(changes) {
     drawControls();
     updateRanking();
     drawExternal();
+    drawStarts();
     for (const one of overall) one.update();
     runTable.update();
     drawData();
