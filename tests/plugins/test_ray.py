@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from toys import ToyBackbone
 
 from harness import LaunchSetup, UsageError
+from harness.api.metric import PENDING
 from harness.utils import files
 from harness.utils.parallel import machine_name
 from harness_ray import wanted
@@ -185,14 +186,14 @@ def test_a_full_disk_at_the_driver_loses_nothing_and_counts_nothing_twice(
 
     with monkeypatch.context() as disk:
         disk.setattr(files, "put", scarce)
-        told = call("--seeds", "0,1", exit_code=2).stderr
+        told = call("--seeds", "0,1", "--jobs", "1", exit_code=2).stderr
     assert "no space left for " in told
     assert "finished runs are kept, and the same command goes on from there" in told
     (kept,) = runs(tmp_path / "out")
     before = kept.read_bytes()
     assert [path.stem for path in (tmp_path / "out" / "runs").rglob("*.safetensors")] == [kept.stem]
     assert not list((tmp_path / "out" / "failed").rglob("*"))
-    assert "5 runs made, 1 were there already" in call("--seeds", "0,1").stdout
+    assert "5 runs made, 1 were there already" in call("--seeds", "0,1", "--jobs", "1").stdout
     assert kept.read_bytes() == before
     assert len(runs(tmp_path / "out")) == 6
 
@@ -227,7 +228,7 @@ def test_what_no_node_can_give_is_refused_at_once(call, monkeypatch):
 def test_a_driver_that_is_killed_leaves_only_what_is_missing(cluster, tmp_path):
     command = [
         sys.executable, "-m", "harness", "-p", TOY, "-p", "harness_ray", "bench", "toy",
-        "--seeds", "0,1,2,3", "--out", tmp_path / "out", *CARD, "--ray-address", cluster.address,
+        "--seeds", "0,1,2,3", "--jobs", "1", "--out", tmp_path / "out", *CARD, "--ray-address", cluster.address,
     ]  # fmt: skip
     called = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
@@ -238,10 +239,13 @@ def test_a_driver_that_is_killed_leaves_only_what_is_missing(cluster, tmp_path):
         called.send_signal(signal.SIGKILL)
         called.wait()
     there = {path: path.read_bytes() for path in runs(tmp_path / "out")}
+    # One that was trained, and killed before its figures, is given them by the second call.
+    whole = {path: text for path, text in there.items() if PENDING.encode() not in text}
     assert 2 <= len(there) < 12
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{12 - len(there)} runs made, {len(there)} were there already" in done.stdout
-    assert {path: path.read_bytes() for path in there} == there
+    assert len(whole) >= len(there) - 1
+    assert {path: path.read_bytes() for path in whole} == whole
 
 
 def test_a_node_that_is_taken_away_stops_no_run(call, cluster, tmp_path):
