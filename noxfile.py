@@ -123,6 +123,19 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def real(session: nox.Session) -> None:
+    """The reference board verified, and its cheapest runs made again; `-- FOLDER`: where they go.
+
+    Images and weights are those of HARNESS_REALDATA and HARNESS_WEIGHTS; without, no run is made.
+    """
+    folder = session.posargs[0] if session.posargs else "results/real-small-again"
+    session.run(
+        *("python", "benchmarks/reference/again.py", "benchmarks/results/real-small"),
+        *("--out", folder),
+    )
+
+
+@nox.session
 def generate(session: nox.Session) -> None:
     """Write the pages of docs that follow from the code."""
     session.run("python", "docs/generate.py")

@@ -91,8 +91,15 @@ def _opening(facts: Facts) -> Iterator[str]:
     yield "```bash"
     yield "harness board benchmarks/results/real-small --out real-small"
     yield "harness verify benchmarks/results/real-small"
+    yield "python benchmarks/reference/least_gain.py benchmarks/results/real-small"
     yield "```"
     yield ""
+    if missing := facts.asked - len(facts.results):
+        yield (
+            f"`verify` names the {text.plural(missing, 'run')} that the plan has and nobody made yet, and "
+            "ends with exit code 1 for them."
+        )
+        yield ""
 
 
 # -- three questions ------------------------------------------------------------------------------
@@ -276,38 +283,52 @@ def _anchor(facts: Facts) -> Iterator[str]:
     near = sum(abs(one["difference"]) < 2 * one["noise"] for one in given)
     yield (
         "`benchmarks/reference/anchor.py`, which knows nothing of the harness, trained "
-        f"{text.plural(len(facts.anchor), 'cell')} again with seed 0, on the same images; {near} of "
-        f"{len(given)} differ from the stored run by less than twice what two stored seeds differ by "
-        "(standard deviation, pooled over the cells of a strategy; they differ in their labelled images, "
-        "too, which makes that more)."
+        f"{text.plural(len(facts.anchor), 'cell')} again, on the images of seed 0 and with "
+        f"{text.plural(sum(len(one['runs']) for one in facts.anchor), 'seed')} of its own in all."
+    )
+    yield (
+        f"{near} of {len(given)} differ from the stored run by less than twice what seeds do: the "
+        "standard deviation of the difference, were both the same program."
+    )
+    yield (
+        "It is that of the loop's own runs of the cell where there are ten or more, else pooled over all "
+        "runs of the strategy, the loop's and the stored ones of several seeds (in italics; stored runs "
+        "of other seeds have other labelled images, too)."
     )
     if given:
         found = math.sqrt(fmean((one["difference"] / one["noise"]) ** 2 for one in given))
-        yield f"Root mean square of the differences over that deviation: {found:.2f}."
+        yield (
+            f"Root mean square of the differences over that deviation: {found:.2f}; 1 is expected "
+            "(the rates of a set start from the same seed, so its lines are no independent witnesses)."
+        )
+    if absent := sum(one["stored"] is None for one in facts.anchor):
+        yield f"Of {text.plural(absent, 'cell')} no run is stored yet."
     yield ""
-    heads = [
-        "set",
-        "strategy",
-        "rate",
-        "plain loop",
-        "stored run",
-        "difference, points",
-        "two seeds",
-    ]
+    heads = ["set", "strategy", "rate", "plain loop, mean", "seeds", "stored run", "difference, points",
+             "by seeds", "seconds"]  # fmt: skip
     lines = [
         [
             one["dataset"],
             one["strategy"],
             f"{one['rate']:g}",
             text.metric(one["test"]),
+            str(len(one["runs"])),
             text.metric(one["stored"]),
-            text.points(one["difference"]),
-            f"{one['noise']:.1f}" if one["noise"] else NOTHING,
+            NOTHING if one["difference"] is None else text.points(one["difference"]),
+            _noise(one),
+            f"{sum(run['seconds'] for run in one['runs']):.0f}",
         ]
         for one in facts.anchor
     ]
     yield from table(heads, lines)
     yield ""
+
+
+def _noise(one: Mapping[str, Any]) -> str:
+    if not one["noise"]:
+        return NOTHING
+    shown = f"{one['noise']:.1f}"
+    return shown if one["noise_by"] == "own runs" else f"*{shown}*"
 
 
 def _data(facts: Facts) -> Iterator[str]:

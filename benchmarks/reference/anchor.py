@@ -8,9 +8,10 @@ own (the order of images, the head's first values), so figures differ as those o
 
 FOLDER holds one folder a dataset, named as the set without `real-`.  The images that keep their label
 are read from `simple.json` (benchmarks/reference/simple.py), all settings from the stored runs.
-Figures are added to `anchor.json`; cells that stand there are not trained again, so that the work
-can be done in several calls: `--only real-histology/linear-probe` names what to train.  Without
-`--data` it trains nothing and shows what is there.
+Figures are added to `anchor.json`; what stands there is not trained again, so that the work can be
+done in several calls: `--only real-histology/linear-probe` names what to train.  `--repeats 20` trains
+each cell with 20 seeds of its own, 0 to 19, on the same images: how far they lie apart is what seeds
+do.  Without `--data` it trains nothing and shows what is there.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import math
 import statistics
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,12 @@ from torchvision import transforms
 SEED = SPLIT = 0
 ALL = ("real-xray", "real-mri", "real-histology", "real-dermoscopy", "real-endoscopy")
 CELLS = [(dataset, "linear-probe") for dataset in ALL]
-CELLS += [(dataset, "full-ft") for dataset in ("real-histology", "real-dermoscopy")]
+CELLS += [(dataset, "full-ft") for dataset in ("real-endoscopy", "real-histology")]  # the cheapest
 FEATURES = 2048
+ENOUGH = 10  # runs of a cell that say by themselves how far seeds lie apart
+FILE = "anchor.json"
 Json = dict[str, Any]
+Stored = dict[tuple[str, str], dict[float, dict[int, Json]]]
 Tensors = dict[str, torch.Tensor]
 
 
@@ -45,9 +50,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="holds one folder a dataset")
     parser.add_argument("--weights", type=Path, help="resnet50.safetensors, torchvision's names")
     parser.add_argument("--only", nargs="*", default=[], metavar="DATASET/STRATEGY")
+    parser.add_argument("--rates", nargs="*", type=float, default=[], help="train these only")
+    parser.add_argument("--repeats", type=int, default=1, help="seeds of the loop in each cell [1]")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    file = given.folder / "anchor.json"
+    file = given.folder / FILE
     known: list[Json] = json.loads(file.read_bytes()) if file.is_file() else []
     stored = read_stored(given.folder)
     names = {f"{dataset}/{strategy}" for dataset, strategy in CELLS}
@@ -58,21 +65,35 @@ def main() -> None:
     if given.data and not given.weights:
         parser.error("--weights is needed to train")
     for dataset, strategy in CELLS if given.data else []:
-        if given.only and f"{dataset}/{strategy}" not in given.only:
-            continue
-        data = None
-        for rate, runs in sorted(stored.get((dataset, strategy), {}).items()):
-            cell = {"dataset": dataset, "strategy": strategy, "rate": rate}
-            if SEED not in runs or any(cell.items() <= one.items() for one in known):
-                continue
-            started = time.perf_counter()
-            data = data or read_images(given, runs[SEED])
-            found = train(data, runs[SEED], rate)
-            known.append(cell | found | {"seconds": round(time.perf_counter() - started, 1)})
-            write(file, differences(known, stored))
+        if not given.only or f"{dataset}/{strategy}" in given.only:
+            known = add(given, known, stored, (dataset, strategy))
     if known:  # there may be more seeds than when it was written
         write(file, differences(known, stored))
     show(differences(known, stored), stored)
+
+
+def add(
+    given: argparse.Namespace, known: list[Json], stored: Stored, name: tuple[str, str]
+) -> list[Json]:
+    """What is known, and every run of a dataset and strategy that is asked for and not yet there."""
+    data = None
+    for rate, runs in sorted(stored.get(name, {}).items()):
+        if SEED not in runs or (given.rates and rate not in given.rates):
+            continue
+        cell = {"dataset": name[0], "strategy": name[1], "rate": rate}
+        one = next((one for one in known if cell.items() <= one.items()), None)
+        if one is None:
+            one = cell | {"runs": []}
+            known = [*known, one]
+        for seed in range(len(one["runs"]), given.repeats):
+            started = time.perf_counter()
+            data = data or read_images(given, runs[SEED])
+            found = train(data, runs[SEED], rate, seed)
+            seconds = round(time.perf_counter() - started, 1)
+            done = {"seconds": seconds, "finished": f"{datetime.now(UTC):%Y-%m-%d %H:%M}"}
+            one["runs"].append({"seed": seed} | found | done)
+            write(given.folder / FILE, differences(known, stored))
+    return known
 
 
 def write(file: Path, cells: list[Json]) -> None:
@@ -80,9 +101,9 @@ def write(file: Path, cells: list[Json]) -> None:
     file.write_text(json.dumps(cells, indent=1) + "\n", encoding="utf-8")
 
 
-def read_stored(folder: Path) -> dict[tuple[str, str], dict[float, dict[int, Json]]]:
+def read_stored(folder: Path) -> Stored:
     """(dataset, strategy) -> rate -> seed -> the record of a finished run."""
-    found: dict[tuple[str, str], dict[float, dict[int, Json]]] = {}
+    found: Stored = {}
     for path in sorted((folder / "runs").rglob("*.json")):
         run = json.loads(path.read_bytes())
         spec = run["spec"]
@@ -102,11 +123,13 @@ def start(given: argparse.Namespace) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
-def train(data: tuple[nn.Module | None, Tensors, Tensors], run: Json, rate: float) -> Json:
+def train(
+    data: tuple[nn.Module | None, Tensors, Tensors], run: Json, rate: float, seed: int
+) -> Json:
     """Balanced accuracy of the best epoch: on validation, and once on test."""
     protocol = run["spec"]["protocol"]
     body, images, targets = data
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     network = nn.Linear(FEATURES, len(run["data"]["classes"]))
     if body is not None:
         network = nn.Sequential(copy.deepcopy(body), network)
@@ -198,44 +221,63 @@ def balanced_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> float:
 # -- beside the stored runs -----------------------------------------------------------------------
 
 
-def differences(
-    known: list[Json], stored: dict[tuple[str, str], dict[float, dict[int, Json]]]
-) -> list[Json]:
-    """Every anchor beside the stored run of seed 0, in points.
+def differences(known: list[Json], stored: Stored) -> list[Json]:
+    """Every anchor with its mean `test` and the stored run of seed 0; in points, how they differ.
 
-    `noise`: standard deviation of the difference of two seeds, pooled over the cells of a strategy;
-    None: no cell has two seeds.
+    `noise`: standard deviation of that difference, were both the same program with other seeds;
+    `stored`, `difference` or `noise` is None where it is not known.
     """
     found = []
     for one in known:
-        runs = stored[one["dataset"], one["strategy"]][one["rate"]]
+        runs = stored.get((one["dataset"], one["strategy"]), {}).get(one["rate"], {})
         values = {seed: run["metrics"]["balanced-accuracy"]["value"] for seed, run in runs.items()}
-        found.append(
-            one | {"stored": values[SEED], "seeds": [values[seed] for seed in sorted(values)]}
+        test = statistics.fmean(run["test"] for run in one["runs"])
+        seeds = [values[seed] for seed in sorted(values)]
+        found.append(one | {"test": test, "stored": values.get(SEED), "seeds": seeds})
+    for one in found:
+        sd, known_by = spread(
+            one, [other for other in found if other["strategy"] == one["strategy"]]
         )
-    for strategy in {one["strategy"] for one in found}:
-        cells = [one for one in found if one["strategy"] == strategy]
-        freedom = sum(len(one["seeds"]) - 1 for one in cells)
-        squares = sum(
-            statistics.variance(one["seeds"]) * (len(one["seeds"]) - 1)
-            for one in cells
-            if len(one["seeds"]) > 1
-        )
-        for one in cells:
+        one |= {"difference": None, "noise": None, "noise_by": known_by}
+        if one["stored"] is not None:
             one["difference"] = 100 * (one["test"] - one["stored"])
-            one["noise"] = 100 * math.sqrt(2 * squares / freedom) if freedom else None
+            if sd is not None:
+                one["noise"] = 100 * sd * math.sqrt(1 + 1 / len(one["runs"]))
     return found
 
 
-def show(known: list[Json], stored: dict[tuple[str, str], dict[float, dict[int, Json]]]) -> None:
+def spread(cell: Json, cells: list[Json]) -> tuple[float | None, str]:
+    """Standard deviation of a run by its seed, and what says so.
+
+    The cell's own runs where there are enough; else pooled over all `cells` of its strategy, the
+    runs of the loop and the stored ones of several seeds (which differ in their labelled images,
+    too).
+    """
+    own = [run["test"] for run in cell["runs"]]
+    if len(own) >= ENOUGH:
+        return statistics.stdev(own), "own runs"
+    groups = [[run["test"] for run in one["runs"]] for one in cells]
+    groups = [some for some in (*groups, *(one["seeds"] for one in cells)) if len(some) > 1]
+    freedom = sum(len(some) - 1 for some in groups)
+    if not freedom:
+        return None, "nothing"
+    squares = sum(statistics.variance(some) * (len(some) - 1) for some in groups)
+    return math.sqrt(squares / freedom), "runs of its strategy"
+
+
+def show(known: list[Json], stored: Stored) -> None:
     """Print the differences, and what is not done."""
     print(
-        "dataset strategy rate: anchor, stored (seed 0), difference in points (sd between two seeds)"
+        "dataset strategy rate: anchor (n), stored (seed 0), difference in points (its sd by seeds)"
     )
     for one in known:
+        name = f"{one['dataset']} {one['strategy']} {one['rate']:g}"
+        if one["stored"] is None:
+            print(f"{name}: {one['test']:.3f} ({len(one['runs'])}), no stored run")
+            continue
         noise = "-" if one["noise"] is None else f"{one['noise']:.1f}"
         print(
-            f"{one['dataset']} {one['strategy']} {one['rate']:g}: {one['test']:.3f}, {one['stored']:.3f}, "
+            f"{name}: {one['test']:.3f} ({len(one['runs'])}), {one['stored']:.3f}, "
             f"{one['difference']:+.1f} ({noise})"
         )
     for dataset, strategy in CELLS:
