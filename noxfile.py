@@ -1,6 +1,10 @@
 """Tasks of a contributor: `nox -l` lists them, `nox -s quick` runs one, in the environment nox is in."""
 
+import sysconfig
+from pathlib import Path
+
 import nox
+from nox.command import CommandFailed
 
 nox.options.default_venv_backend = (
     "none"  # the tools are pinned in the environment: pip install -e '.[dev]'
@@ -71,6 +75,23 @@ def test(session: nox.Session) -> None:
         *("python", "-m", "pytest", "-n", "2", "--cov", "--cov-report=term:skip-covered"),
         *session.posargs,
     )
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def ray(session: nox.Session) -> None:
+    """The tests of the launcher `ray`, skipped elsewhere; arguments after `--` go to pytest.
+
+    In an environment over the one nox is in, which stays as it is: Ray brings, and bounds, much else.
+    """
+    here = sysconfig.get_path("purelib")
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = session.run("python", "-c", asked, silent=True).strip()
+    Path(own, "beside.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    try:
+        session.run_install("python", "-m", "pip", "install", "--quiet", "ray==2.60.0")
+    except CommandFailed:
+        session.skip("Ray cannot be installed here, and its tests did not run")
+    session.run("python", "-m", "pytest", "-q", "tests/plugins/test_ray.py", *session.posargs)
 
 
 @nox.session

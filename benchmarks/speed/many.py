@@ -11,6 +11,7 @@ how much of it is waiting for the disk (fsync).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -24,15 +25,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
+import numpy as np
 from made import made_plan
 from made_page import large_study
 from overhead import INSTANT
 from report import Log, device_name, save
 
 import harness
-from harness.api.execution import Outcome
+from harness.api.execution import Outcome, Predictions
 from harness.api.records import RunResult
-from harness.results.store import Store, encoded, uncollected
+from harness.results.store import Store, encoded, packed, uncollected
 
 HERE = Path(__file__).parents[2]
 CELLS = 5 * 10 * 8  # backbones, seeds and strategies of a dataset
@@ -45,20 +47,49 @@ print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
 sys.exit(done.returncode)
 """
 FIRST = 200
+VALIDATION = 4  # test images for one of the validation split
 SHARE = 10  # runs within a tenth of a place stand for it
 
 
-def fill(folder: Path, records: int) -> int:
-    """Write made-up records and their plan; returns how many they are."""
+def fill(folder: Path, records: int, images: int = 0) -> int:
+    """Write made-up records and their plan; returns how many they are.
+
+    With `images` in the test set: predictions of each, and split files, as the gate reads them.
+    """
     store = Store(folder)
     with uncollected():
         results = large_study(max(1, records // CELLS), 5, 10)
-        for result in results:
+        for number, result in enumerate(results):
             path = store.place(result)
             path.parent.mkdir(parents=True, exist_ok=True)
+            if images:
+                outcome = Outcome(result, guessed(images, len(result.data.classes), number))
+                result, contents = packed(outcome)  # noqa: PLW2901 - with the name of its file
+                for name, content in contents.items():
+                    path.with_name(name).write_bytes(content)
+                split = store.split_file(result)
+                if not split.exists():
+                    split.parent.mkdir()
+                    samples = [{"id": f"image {n}", "group": f"patient {n}"} for n in range(images)]
+                    split.write_text(json.dumps({"samples": samples}))
             path.write_bytes(encoded(result))
         (folder / "plan.json").write_bytes(encoded(made_plan(results)))
     return len(results)
+
+
+def guessed(images: int, classes: int, number: int) -> Predictions:
+    """Logits of a run that is right about two times of three."""
+    rng = np.random.default_rng(number)
+    targets = np.arange(images) % classes
+    logits = rng.normal(size=(images, classes)).astype(np.float32)
+    logits[np.arange(images), targets] += 2
+    rows = np.arange(images, dtype=np.int32)
+    few = images // VALIDATION
+    return Predictions(
+        {"test": logits, "validation": logits[:few]},
+        {"test": targets, "validation": targets[:few]},
+        {"test": rows, "validation": rows[:few]},
+    )
 
 
 def command(checkout: Path, *arguments: str) -> tuple[float, float, float, bytes]:
@@ -79,19 +110,32 @@ def boards(log: Log, args: argparse.Namespace, place: Path) -> list[dict[str, An
     """Figures of the board of very many records, by each checkout."""
     folder = place / "records"
     count = fill(folder, args.records)
+    return in_turns(log, args, count, "board", str(folder), "--ranks-only", "--format", "md")
+
+
+def gates(log: Log, args: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
+    """Figures of the gate over very many runs, held against themselves, by each checkout."""
+    folder = place / "checked"
+    count = fill(folder, args.checked, args.images)
+    return in_turns(log, args, count, "check", str(folder), str(folder))
+
+
+def in_turns(log: Log, args: argparse.Namespace, count: int, *words: str) -> list[dict[str, Any]]:
+    """Figures of a command on so many records, by each checkout."""
     os.sync()
     found: dict[str, list[tuple[float, float, float, bytes]]] = {}
     for _ in range(args.turns):
         for name, checkout in (("this", HERE), ("other", args.other)):
             if checkout is not None:
-                one = command(checkout, "board", str(folder), "--ranks-only", "--format", "md")
+                one = command(checkout, *words)
                 found.setdefault(name, []).append(one)
                 log(f"{name:6} {one[0]:7.2f} core-s {one[1]:7.2f} s {one[2]:7.0f} MB")
     texts = {one[3] for turns in found.values() for one in turns}
-    log(f"boards that differ: {len(texts) - 1}")
+    log(f"texts that differ: {len(texts) - 1}")
+    what = " ".join(word for word in words if os.sep not in word)
     return [
         {
-            "what": "board --ranks-only --format md", "checkout": name, "records": count,
+            "what": what, "checkout": name, "records": count,
             "n": len(turns), "core-seconds": statistics.median(one[0] for one in turns),
             "seconds": statistics.median(one[1] for one in turns), "MB": max(one[2] for one in turns),
         }
@@ -166,6 +210,8 @@ def runs(log: Log, args: argparse.Namespace, place: Path) -> list[dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=100_000, help="0: no board")
+    parser.add_argument("--checked", type=int, default=0, help="runs on each side of the gate")
+    parser.add_argument("--images", type=int, default=160, help="of a test set of these")
     parser.add_argument("--runs", type=int, default=2000, help="0: no runs")
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--other", type=Path, help="a checkout to take in turns")
@@ -174,7 +220,7 @@ def main() -> None:
     log, rows = Log(), []
     log(device_name("cpu"))
     with tempfile.TemporaryDirectory(dir=args.place) as place:
-        for part, wanted in ((boards, args.records), (runs, args.runs)):
+        for part, wanted in ((boards, args.records), (gates, args.checked), (runs, args.runs)):
             if wanted:
                 found = part(log, args, Path(place))
                 log.table(found)

@@ -262,6 +262,9 @@ class RunSpec(Extended):
         start: name of the starting point, where a suite compares several; None: it names none.
     """
 
+    # Asked for dozens of times a run.  A slot: copies with other values, and pickles, begin without.
+    __slots__ = ("_run_id",)
+
     _later: ClassVar[tuple[str, ...]] = (
         "present_only", "labels", "mirrored", "preprocessing", "start",
     )  # fmt: skip
@@ -297,7 +300,11 @@ class RunSpec(Extended):
     @property
     def run_id(self) -> str:
         """16 hex digits of the sha256 over everything in the spec."""
-        return digest(self)[:16]
+        found: str = getattr(self, "_run_id", "")
+        if not found:
+            found = digest(self)[:16]
+            object.__setattr__(self, "_run_id", found)
+        return found
 
     @property
     def cell(self) -> str:

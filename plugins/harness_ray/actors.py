@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import os
+import pickle
 import shutil
 import tempfile
 import time
@@ -49,8 +50,12 @@ class Runner:
         """The id of its node."""
         return str(ray.get_runtime_context().get_node_id())
 
-    def run(self, task: Task) -> Ended:
-        """Carry a run out.  What is told is posted now and then; the rest comes with the outcome."""
+    def run(self, sent: bytes) -> bytes:
+        """Carry a run out.  What is told is posted now and then; the rest comes with the outcome.
+
+        Pickled here and not by Ray, which asks Python about each object: .2 ms where it takes .9.
+        """
+        task: Task = pickle.loads(sent)  # noqa: S301 - the caller's own
         kept: list[Message] = []
         next_post = time.monotonic() + SECONDS_BETWEEN_POSTS
         posted = None
@@ -70,7 +75,7 @@ class Runner:
         outcome = self.worker.run(task, tell)
         if posted is not None:  # letters of one sender come in order
             ray.get(posted)
-        return Ended(outcome, tuple(kept), posted is not None)
+        return pickle.dumps(Ended(outcome, tuple(kept), posted is not None))
 
 
 class Mailbox:
@@ -197,7 +202,7 @@ class RayLauncher(Launcher):
 
     def send(self, worker: str, task: Task) -> None:
         actor = self._actors[worker]
-        actor.task, actor.pending = task, actor.handle.run.remote(task)
+        actor.task, actor.pending = task, actor.handle.run.remote(pickle.dumps(task))
 
     def receive(self, seconds: float | None) -> Sequence[Message]:
         names = {one.pending: name for name, one in self._actors.items() if one.pending}
@@ -236,7 +241,8 @@ class RayLauncher(Launcher):
             return True, [Message(name, event, lost or _reason(error), task)]
         if task is not None:
             actor.task = None
-            return found.posted, [*found.kept, Message(name, "run_end", found.outcome, task)]
+            ended: Ended = pickle.loads(found)  # noqa: S301 - of our own actor
+            return ended.posted, [*ended.kept, Message(name, "run_end", ended.outcome, task)]
         actor.node = found
         return False, [Message(name, "ready", time.monotonic() - actor.began)]
 

@@ -130,6 +130,27 @@ def test_every_run_ends_once_whatever_few_workers_come():
     assert played.wants[0] == 4
 
 
+def test_a_worker_has_its_next_run_before_an_outcome_is_stored_and_observers_hear_in_order():
+    heard = []
+
+    class Order(RunListener):
+        def run_start(self, spec):
+            heard.append(("start", spec.seed))
+
+        def run_end(self, spec, outcome):
+            heard.append(("end", spec.seed))
+
+    def plot(worker, task):
+        heard.append(("sent", task.spec.seed))
+        return [done(worker, task)]
+
+    specs, made = wanted(2)
+    execute_runs(specs, setup_for(specs[0], made), None, Order(), Means(Played(plot)))
+    assert heard == [
+        ("sent", 0), ("start", 0), ("sent", 1), ("end", 0), ("start", 1), ("end", 1),
+    ]  # fmt: skip
+
+
 def test_a_run_whose_worker_died_is_tried_again_alone_when_all_else_is_done():
     def plot(worker, task):
         if task.spec.seed == 0 and task.attempt == 1:
@@ -295,7 +316,7 @@ def test_groups_go_out_by_their_work_and_stay_together():
 
 
 class Killing(Heard):
-    """Kills the worker that is about to be given a run, or (-number) has just ended one."""
+    """Kills the worker that has just been given a run, or (-number) has just ended one."""
 
     def __init__(self, number):
         super().__init__()

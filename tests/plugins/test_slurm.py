@@ -13,7 +13,7 @@ import time
 from importlib import metadata
 
 import pytest
-from command import Cli, bench, python, runs
+from command import Cli, bench, python, runs, settled
 from places import TOY
 
 from harness import UsageError
@@ -322,19 +322,6 @@ def until(found, seconds=120):
 
 def finished(path):
     return json.loads(path.read_text())["finished"]
-
-
-def settled(folder):
-    """File of a run -> its record but for times and the machine."""
-    records = {}
-    for path in runs(folder):
-        record = json.loads(path.read_text())
-        for name in ("cost", "environment", "finished"):
-            del record[name]
-        for part in (*record["history"], *record["phases"]):
-            part.pop("seconds", None)
-        records[path.name] = record
-    return records
 
 
 # The second run of a call waits until the file is there, so that tasks are met between runs.

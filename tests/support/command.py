@@ -1,5 +1,6 @@
 """The command line as tests call it, and Python in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -48,3 +49,16 @@ def python(*args, exit_code=0, cwd=None, **env):
 
 def runs(out):
     return sorted((out / "runs").rglob("*.json"))
+
+
+def settled(out):
+    """File of a run -> its record but for times and the machine, and the bytes of its predictions."""
+    found = {}
+    for path in runs(out):
+        record = json.loads(path.read_text())
+        for name in ("cost", "environment", "finished"):
+            del record[name]
+        for part in (*record["history"], *record["phases"]):
+            part.pop("seconds", None)
+        found[path.name] = record, path.with_suffix(".safetensors").read_bytes()
+    return found

@@ -260,7 +260,7 @@ class Dispatcher:
             self.stillborn = 0
             self.workers[message.worker] = _Worker()
             self.events.worker_ready(message.value)
-            self._hand_out(message.worker)
+            self._tell_start(message.worker, self._send_next(message.worker))
             return
         worker = self.workers.get(message.worker)
         if message.event in ("died", "lost"):
@@ -282,26 +282,34 @@ class Dispatcher:
         worker.spoiled |= message.event == "state_left" and message.value.renew
         if message.event == "run_end":
             worker.task, self.alone = None, None
-        self.events.receive(spec, message.event, message.value)
-        if message.event == "run_end":
+            # The worker goes on while its outcome is put on the disk; whoever observes hears of an end first.
+            task = self._send_next(message.worker)
+            self.events.receive(spec, message.event, message.value)
             self._release(spec)
-            self._hand_out(message.worker)
+            self._tell_start(message.worker, task)
+        else:
+            self.events.receive(spec, message.event, message.value)
 
-    def _hand_out(self, name: str) -> None:
-        """The next run for a free worker; it is let go where there is none for it."""
+    def _send_next(self, name: str) -> Task | None:
+        """The next run for a free worker, which has it in hand from now on; None: there is none."""
         worker = self.workers[name]
         task = None
         if not worker.spoiled and self.alone is None:
             task = self._next(worker)
+        if task is not None:
+            worker.task, worker.group, worker.used = task, Group.of(task.spec), True
+            worker.predicted = False
+            if self.means.timeout is not None:
+                worker.until = time.monotonic() + self.means.timeout
+            self.launcher.send(name, task)
+        return task
+
+    def _tell_start(self, name: str, task: Task | None) -> None:
+        """Tell that a worker has begun a run; it is let go where there was none for it."""
         if task is None:
             self._let_go(name)
-            return
-        worker.task, worker.group, worker.used = task, Group.of(task.spec), True
-        worker.predicted = False
-        if self.means.timeout is not None:
-            worker.until = time.monotonic() + self.means.timeout
-        self.events.run_start(task.spec)
-        self.launcher.send(name, task)
+        else:
+            self.events.run_start(task.spec)
 
     def _next(self, worker: _Worker) -> Task | None:
         while len(self.queue):

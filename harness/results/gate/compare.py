@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.api.records import RunResult, digest
+from harness.api.records import RunResult, RunSpec, digest
 from harness.data.division.split import read_samples, take
 from harness.errors import StoreError
 from harness.results.gate.check import check
@@ -40,12 +40,10 @@ def compare_folders(
     Raises:
         StoreError: a folder holds no runs, or a file of it does not hold.
     """
-    sides = [_current(Store(folder), chosen) for folder in (baseline, candidate)]
+    # One folder after the other: of a hundred thousand runs only what a cell holds stays in memory.
+    sides = [_cells(Store(folder), chosen) for folder in (baseline, candidate)]
     settled = {slot for side in sides for slot in _ambiguous(side)}
-    before, after = (
-        _cells(Store(folder), side, settled)
-        for folder, side in zip((baseline, candidate), sides, strict=True)
-    )
+    before, after = ({kind.named(settled): cell for kind, cell in side.items()} for side in sides)
     return check(before, after, rules)
 
 
@@ -93,13 +91,35 @@ def _current(store: Store, chosen: Chosen | None) -> list[CellRun]:
     ]
 
 
-def _slot(run: RunResult) -> Slot:
-    return run.spec.dataset, run.spec.started, run.spec.strategy
+class Kind(NamedTuple):
+    """The runs that make up a cell: of one slot, number of labels and variant, or those chosen there.
+
+    `variant`: what tells runs of one slot and seed apart; empty for those that were chosen.
+    """
+
+    slot: Slot
+    labels: str
+    variant: str
+    tuned: bool
+
+    @classmethod
+    def of(cls, one: CellRun) -> Kind:
+        """The kind of a run."""
+        spec = one.run.spec
+        slot = spec.dataset, spec.started, spec.strategy
+        return cls(slot, spec.labels or "", "" if one.tuned else _variant(spec), one.tuned)
+
+    def named(self, ambiguous: Collection[Slot]) -> str:
+        """The cell's name, with the variant in `ambiguous` slots."""
+        labels = f" ({self.labels} labels)" if self.labels else ""
+        name = f"{'/'.join(self.slot)}{labels}"
+        if self.tuned:
+            return f"{name} [tuned]"
+        return f"{name} [{self.variant}]" if self.slot in ambiguous else name
 
 
-def _variant(run: RunResult) -> str:
+def _variant(spec: RunSpec) -> str:
     """Name what tells runs of one slot and seed apart, in the words of a plan."""
-    spec = run.spec
     parts = [spec.protocol.name, f"epochs {spec.protocol.epochs:g}"]
     if spec.limit is not None:
         parts.append(f"limit {spec.limit}")
@@ -110,33 +130,27 @@ def _variant(run: RunResult) -> str:
     return ", ".join([*parts, json.dumps(spec.settings, sort_keys=True)])
 
 
-def _ambiguous(runs: Iterable[CellRun]) -> set[Slot]:
+def _ambiguous(kinds: Iterable[Kind]) -> set[Slot]:
     """Slots that hold several variants, which a name must tell apart."""
     variants: dict[Slot, set[str]] = defaultdict(set)
-    for run, tuned in runs:
-        if not tuned:
-            variants[_slot(run)].add(_variant(run))
+    for kind in kinds:
+        if not kind.tuned:
+            variants[kind.slot].add(kind.variant)
     return {slot for slot, found in variants.items() if len(found) > 1}
 
 
-def _name(one: CellRun, ambiguous: set[Slot]) -> str:
-    slot = _slot(one.run)
-    labels = f" ({one.run.spec.labels} labels)" if one.run.spec.labels else ""
-    name = f"{'/'.join(slot)}{labels}"
-    if one.tuned:
-        return f"{name} [tuned]"
-    return f"{name} [{_variant(one.run)}]" if slot in ambiguous else name
-
-
-def _cells(store: Store, runs: Iterable[CellRun], ambiguous: set[Slot]) -> dict[str, GateCell]:
-    by_name: dict[str, dict[int, list[RunResult]]] = defaultdict(lambda: defaultdict(list))
-    for one in runs:
-        by_name[_name(one, ambiguous)][one.run.spec.protocol.split_seed].append(one.run)
+def _cells(store: Store, chosen: Chosen | None) -> dict[Kind, GateCell]:
+    """The cells of a folder, which is all that is kept of its runs."""
+    by_kind: dict[Kind, dict[int, list[RunResult]]] = defaultdict(lambda: defaultdict(list))
+    for one in _current(store, chosen):
+        by_kind[Kind.of(one)][one.run.spec.protocol.split_seed].append(one.run)
+    ambiguous = _ambiguous(by_kind)
     splits: dict[Path, Mapping[str, np.ndarray]] = {}
     cells = {}
-    for name, by_split in by_name.items():
+    for kind in list(by_kind):
+        by_split, name = by_kind.pop(kind), kind.named(ambiguous)
         first, *more = (_cell(store, name, by_split[split], splits) for split in sorted(by_split))
-        cells[name] = replace(first, more=tuple(more))
+        cells[kind] = replace(first, more=tuple(more))
     return cells
 
 
