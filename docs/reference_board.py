@@ -72,10 +72,12 @@ def _parts(facts: Facts) -> Iterator[str]:
 
 def _opening(facts: Facts) -> Iterator[str]:
     suite = facts.suite
-    runs = f"{len(facts.results)} of {facts.asked}"
-    if len(facts.results) == facts.asked:
-        runs = f"All {facts.asked}"
     rates = len(suite.tuning.grid) if suite.tuning else 1
+    # Of all seeds, whatever the calls so far have asked for.
+    wanted = len(suite.datasets) * len(suite.strategies) * rates * len(suite.seeds)
+    runs = f"{len(facts.results)} of {wanted}"
+    if len(facts.results) == wanted:
+        runs = f"All {wanted}"
     yield (
         f"{runs} runs of the suite `{suite.name}` are there: {number(len(suite.strategies))} strategies "
         f"at {text.plural(rates, 'rate')}, {text.plural(len(suite.seeds), 'seed')}, {facts.scope}."
