@@ -163,14 +163,19 @@ def test_an_interrupt_while_workers_import_is_one_line(tmp_path):
         "--out",
         tmp_path / "out",
     ]
-    called = subprocess.Popen(
-        [*command, "--jobs", "2", "--seeds", "0,1"],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ
-        | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(TOY).parent)},
-    )
+    # Tests that a shell runs in the background ignore it, and so would what they start.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        called = subprocess.Popen(
+            [*command, "--jobs", "2", "--seeds", "0,1"],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ
+            | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(TOY).parent)},
+        )
+    finally:
+        signal.signal(signal.SIGINT, ours)
     server = re.compile(r"multiprocessing.forkserver")
     while called.poll() is None and not any(server.search(one) for one in commands(called.pid)):
         pass
