@@ -1,4 +1,4 @@
-"""What is chosen on validation without a step: a fitted head, and weights mixed of two phases.
+"""Choices on validation without a step: a fitted head, and weights mixed of two phases.
 
 The head is fitted on frozen features by logistic regression (Kumar et al. 2022, arXiv 2202.10054).
 """

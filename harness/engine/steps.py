@@ -337,7 +337,7 @@ class StepGraph:
 
 
 def scalar(loss: object, phase: Phase) -> Tensor:
-    """What an objective gives, if it is one number.
+    """The value of an objective, if it is one number.
 
     Raises:
         PhaseError: it is none.

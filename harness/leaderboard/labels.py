@@ -179,7 +179,7 @@ def _track_title(track: TrackRuns, way: str, several_engines: bool) -> str:  # n
 
 
 def beginning(track: TrackRuns) -> str:
-    """What the runs of a track start from."""
+    """The starting points of the runs of a track."""
     if track.key.starts:
         return f"starting points {', '.join(starts_of(track))}"
     return "pre-trained weights" if track.key.pretrained else "random weights"

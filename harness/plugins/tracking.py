@@ -206,7 +206,7 @@ class _TrackerProcess:
         self.waiting.put(event)
 
     def fault(self) -> str:
-        """What ended it; empty while it lives."""
+        """The cause of its end; empty while it lives."""
         try:
             if self.connection.poll():
                 said = self.connection.recv()

@@ -179,7 +179,7 @@ class Anonymous:
         return clean.model_copy(update={"data": data, "external": external})
 
     def _told(self, data: DataRecord, new: NewSplits) -> dict[str, object]:
-        """What a record says of its split file and its samples, as it is published."""
+        """The fields of a record on its split file and its samples, as they are published."""
         skipped = data.skipped
         if _hidden(new.splits) and not all(map(is_pseudonym, skipped)):
             name = new.splits.dataset

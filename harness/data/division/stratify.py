@@ -134,7 +134,7 @@ def order_groups(groups: Sequence[str], labels: Sequence[str], seed: int) -> lis
 def _first_of(
     absent: Sequence[str], waiting: Mapping[str, Sequence[str]], own: Mapping[str, Counter[str]]
 ) -> tuple[str, int] | None:
-    """Where a group waits that holds a class of which nothing is taken: class, place in its queue.
+    """Class and place in its queue of a waiting group that holds a class of which nothing is taken.
 
     Classes with a queue come first; groups of the others all count for rarer classes.
     """

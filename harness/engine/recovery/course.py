@@ -90,7 +90,7 @@ class Course:
         return directive
 
     def taken(self) -> Mapping[str, Any] | None:
-        """What the phase that begins now was kept as, for that phase alone; None: it was not."""
+        """The kept state of the phase that begins now, for that phase alone; None: it was not kept."""
         kept, self.interrupted = self.interrupted, None
         return kept
 

@@ -119,6 +119,6 @@ class RecordedView:
 
 
 def load(path: Any) -> dict[str, Any]:  # noqa: ANN401 - as torch takes it
-    """What `torch.save` wrote, on the CPU; no code is run."""
+    """The content of a file of `torch.save`, on the CPU; no code is run."""
     found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return found

@@ -1,4 +1,4 @@
-"""What changes during a run, as plain values and tensors that can be written, and put back."""
+"""The state that a run changes, as plain values and tensors that can be written, and put back."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def check(
 
 
 def _missing(before: GateCell | None, after: GateCell | None) -> str:
-    """What both sides had to have and the candidate lacks; empty: nothing."""
+    """The part that both sides had to have and the candidate lacks, in words; empty: none."""
     if before is None or after is None or not _count(before) or not _count(after):
         return ""
     found = _lost(before, after)
