@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 some runs failed, or something got worse; 2 usage; 130 int
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 import warnings
 from collections.abc import Sequence
@@ -89,8 +91,17 @@ cli = Harness(
 )
 
 
+# Objects made until Python looks for cycles, and such looks until it looks further (its own: 700, 10,
+# 10).
+COLLECTED = (10_000, 50, 50)
+
+
 def main() -> None:
     """The entry point of the `harness` command."""
+    # What torch makes at its import stays: to look for cycles among it again and again, and once more
+    # at the end, took a fifth of a short call (docs/speed.md).
+    gc.set_threshold(*COLLECTED)
+    atexit.register(gc.freeze)
     if not sys.warnoptions:  # Python hides these; authors of plugins are to see theirs
         warnings.filterwarnings("default", message=".*plugin API", category=DeprecationWarning)
     sys.excepthook = print_traceback

@@ -192,7 +192,7 @@ def _by_runs(cells: Sequence[Measured], several: np.ndarray, found: _Errors) -> 
         for name in ("variance", "pooled", "noise_df", "factor")
     )
     df = np.array([float(cell.df) for cell in chosen])
-    base = noise + lend(variance - noise, [cell.pair.place for cell in chosen])
+    base = noise + lend(variance - noise, [cell.place for cell in chosen])
     own = variance / base
     ratio, ratio_df = moderate(own, df)
     # Where its own spread rules, the estimate of its image noise cancels.
@@ -224,7 +224,7 @@ def _by_images(
         seeds[:], seeds_df[:] = 2 * max(0.0, excess), sum(cell.df for cell in rich)
         basis = "lent"
     elif moving.sum() >= LENDERS:
-        places = [cells[i].pair.place for i in rows if not cells[i].same]
+        places = [cells[i].place for i in rows if not cells[i].same]
         seeds[moving], seeds_df[moving] = _lent(value[moving] ** 2 - images[moving], places)
         basis = "lent"
     total = images + seeds
@@ -260,9 +260,7 @@ def _lent(excess: np.ndarray, places: Sequence[Place | None]) -> tuple[np.ndarra
 def _beyond(cells: Sequence[Measured], errors: _Errors) -> tuple[np.ndarray, np.ndarray]:
     """Standard error of each change on other images of the same classes, and its df."""
     images, images_df = (
-        np.array([centred(cell.moved, cell.pair.strata) for cell in cells], dtype=float)
-        .reshape(-1, 2)
-        .T
+        np.array([centred(cell.moved, cell.strata) for cell in cells], dtype=float).reshape(-1, 2).T
     )
     variance = images + errors.seeds
     df = satterthwaite([(images, images_df), (errors.seeds, errors.seeds_df)])

@@ -69,7 +69,7 @@ def compare_families(cells: Sequence[Measured]) -> list[Family]:
     """Test the families of a call of four cells or more; each set of cells once."""
     if len(cells) < FEW:
         return []
-    found = _families([cell.pair.place for cell in cells])
+    found = _families([cell.place for cell in cells])
     tests = [_test([cells[i] for i in members]) for _, _, members in found]
     count = sum(not one.untested for one in tests)
     adjusted = [_adjust(tests, side) for side in ("worse", "better")]
@@ -153,7 +153,7 @@ def _blocks(cells: Sequence[Measured]) -> list[list[Measured]]:
     """The cells of each dataset and backbone; their runs of one seed share luck."""
     found: dict[object, list[Measured]] = {}
     for index, cell in enumerate(cells):
-        place = cell.pair.place
+        place = cell.place
         found.setdefault(index if place is None else place[:2], []).append(cell)
     return list(found.values())
 
@@ -175,18 +175,13 @@ def _block_spread(block: Sequence[Measured]) -> tuple[float, int]:
     """
     sets: dict[object, list[Measured]] = {}
     for cell in block:
-        pair = cell.pair
-        seeds = pair.seeds or (tuple(range(len(pair.before))), tuple(range(len(pair.after))))
-        sets.setdefault((seeds, cell.same), []).append(cell)
+        sets.setdefault((cell.seeds, cell.same), []).append(cell)
     error, dfs = 0.0, []
     for cells in sets.values():
         first = cells[0]
         # The same runs twice say no more than once.
-        count = 1 if first.same else len(first.pair.spreading)
-        sides = [
-            np.sum([cell.pair.spreading[side].sum(axis=1) for cell in cells], axis=0)
-            for side in range(count)
-        ]
+        count = 1 if first.same else len(first.scores)
+        sides = [np.sum([cell.scores[side] for cell in cells], axis=0) for side in range(count)]
         squares = sum(float(((side - side.mean()) ** 2).sum()) for side in sides)
         error += (squares / first.df * first.factor) ** 0.5
         dfs.append(first.df)
@@ -203,10 +198,10 @@ def _images(cells: Sequence[Measured], seeds: float, seeds_df: float) -> tuple[f
     """
     sets: dict[object, list[Measured]] = {}
     for index, cell in enumerate(cells):
-        key = index if cell.pair.test_set is None else ("set", cell.pair.test_set)
+        key = index if cell.test_set is None else ("set", cell.test_set)
         sets.setdefault(key, []).append(cell)
     parts = [
-        centred(np.sum([cell.moved for cell in group], axis=0), group[0].pair.strata)
+        centred(np.sum([cell.moved for cell in group], axis=0), group[0].strata)
         for group in sets.values()
     ]
     variance = sum(part for part, _ in parts) + seeds

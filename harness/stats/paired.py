@@ -48,9 +48,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Measured:
-    """One cell by itself.
+    """One cell by itself, without what each group adds in each run.
 
     Attributes:
+        place, strata, test_set: of its pair.
+        seeds: of the runs on both sides; numbers from 0 where the pair does not name them.
+        scores: of each run [S], for each of the pair's sides that spread by luck alone.
         moved: change of each group [G]; they add up to `value`.
         same: every run scores every group as before, so nothing needs a test.
         churn: what groups lose and win, added up, mean over runs; infinite where the seeds are not
@@ -64,7 +67,11 @@ class Measured:
         noise_df: of `pooled`.
     """
 
-    pair: Pair
+    place: tuple[str, str, str] | None
+    strata: np.ndarray | None
+    test_set: Hashable
+    seeds: tuple[tuple[int, ...], tuple[int, ...]]
+    scores: tuple[np.ndarray, ...]
     moved: np.ndarray
     value: float
     same: bool
@@ -133,7 +140,11 @@ def measure(pair: Pair) -> Measured:
         pooled = noise if same else (df * noise + pooled) / (df + 1)
         noise_df = _noise_df(by_group, df) * (1 if same else (df + 1) / df)
     return Measured(
-        pair=pair,
+        place=pair.place,
+        strata=pair.strata,
+        test_set=pair.test_set,
+        seeds=pair.seeds or (tuple(range(runs)), tuple(range(others))),
+        scores=tuple(side.sum(axis=1) for side in pair.spreading),
         moved=moved,
         value=float(moved.sum()),
         same=same,

@@ -33,6 +33,9 @@ def specs():
     return [made_spec(seed=seed) for seed in range(4)]
 
 
+ENDING = 1.5  # seconds from the last run to the end of the call
+
+
 def reporter(specs, work, jobs=1, pace=1.0):
     """Of runs of so many operations in ten steps an epoch."""
     steps = round(10 * specs[0].protocol.epochs)
@@ -83,11 +86,11 @@ def test_runs_side_by_side_share_the_time_but_for_the_longest(clock, specs):
             said.working(spec, Working("train", 0.5, 1.0))
         clock.now += 50
         share, left = said.remaining.look()
-        assert (share, left) == (0.25, 150)
+        assert (share, left) == (0.25, 150 + ENDING)
         assert "; 50%, demo-xray/" in said.describe()
         assert said.describe().endswith("(+1 more)")
     with reporter(specs[:3], [10, 10, 1000], jobs=2) as said:
-        assert said.remaining.look() == (0, 1000)
+        assert said.remaining.look() == (0, 1000 + ENDING)
 
 
 def test_runs_that_stop_early_tell_what_the_others_will_take(clock, specs):
@@ -97,7 +100,15 @@ def test_runs_that_stop_early_tell_what_the_others_will_take(clock, specs):
         said.run_start(specs[0])
         clock.now += 50
         said.run_end(specs[0], ended(specs[0], epochs=most / 2))
-        assert said.remaining.look() == pytest.approx((0.25, 150))
+        assert said.remaining.look() == pytest.approx((0.25, 150 + ENDING))
+
+
+def test_after_the_last_run_the_board_is_still_to_come(clock, specs):
+    with reporter(specs[:1], [100]) as said:
+        said.run_start(specs[0])
+        clock.now += 100
+        said.working(specs[0], Working("train", 1, 1))
+        assert said.describe().startswith("100%, about 2 s left, 0/1 runs; ")
 
 
 def test_a_run_that_is_tried_again_waits_once_more(clock, specs, capsys):
@@ -109,7 +120,7 @@ def test_a_run_that_is_tried_again_waits_once_more(clock, specs, capsys):
         said.run_start(specs[0])
         clock.now += 100
         said.run_end(specs[0], ended(specs[0]))
-        assert said.remaining.look()[1] == pytest.approx(300)
+        assert said.remaining.look()[1] == pytest.approx(300 + ENDING)
     told = "tried once more: demo-xray / resnet50-mini / full-ft (seed 0): its process ended"
     assert told in capsys.readouterr().err
 

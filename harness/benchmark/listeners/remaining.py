@@ -14,6 +14,9 @@ from harness.benchmark.listeners.events import Working
 # Share of all work that counts as done at the pace that was expected: the first seconds of a call
 # say little.  Assumed.
 PRIOR = 0.02
+# Seconds from the end of the last run to that of the call: its board, and the end of a process that
+# imported torch.  Assumed, by calls of few runs; a board takes as long as this for 5,000.
+AFTER = 1.5
 
 
 @dataclass
@@ -90,7 +93,10 @@ class RemainingTime:
         self.busy += time.monotonic() - run.began
 
     def look(self) -> tuple[float, float | None]:
-        """The share of the work that is done, and the seconds left; None: nothing tells them yet."""
+        """The share of the work that is done, and the seconds left to the end of the call.
+
+        None: nothing tells them yet.
+        """
         now, active = time.monotonic(), list(self.active.values())
         done = self.done + sum(run.done for run in active)
         busy = self.busy + sum(now - run.began for run in active)
@@ -102,9 +108,9 @@ class RemainingTime:
             believed = PRIOR * (done + left)
             done, busy = done + believed, busy + believed * self.pace
         if not done:
-            return share, None if left else 0.0
+            return share, None if left else AFTER
         # However many run side by side: none ends before its own work is done.
-        return share, busy / done * max(left / self.jobs, max(ahead, default=0.0))
+        return share, busy / done * max(left / self.jobs, max(ahead, default=0.0)) + AFTER
 
     def _total(self, spec: RunSpec) -> float:
         work = self.work.get(spec.run_id)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.api.execution import Predictions
 from harness.api.records import RunResult, RunSpec, digest
 from harness.data.division.split import read_samples, take
 from harness.errors import StoreError
@@ -70,27 +71,6 @@ def rules_of(
     return Rules(metric, cells, theirs if cost is None else cost)
 
 
-class CellRun(NamedTuple):
-    """A run, as the one of its row, or as the one that was chosen among its row's trials."""
-
-    run: RunResult
-    tuned: bool = False
-
-
-def _current(store: Store, chosen: Chosen | None) -> list[CellRun]:
-    """Finished and failed runs that the plan still asks for; without a plan all of them."""
-    runs = store.outlines(Outlines(predictions=True))
-    if not runs:
-        raise StoreError(f"{store.folder} holds no runs; is it a results folder?")
-    lines = store.plan().runs
-    plain = {line.run_id for line in lines if line.trial in {None, 0}}
-    best = chosen(store) if chosen and any(line.trial is not None for line in lines) else ()
-    return [
-        *(CellRun(run) for run in runs if not lines or run.run_id in plain),
-        *(CellRun(run, tuned=True) for run in runs if run.run_id in best),
-    ]
-
-
 class Kind(NamedTuple):
     """The runs that make up a cell: of one slot, number of labels and variant, or those chosen there.
 
@@ -103,11 +83,10 @@ class Kind(NamedTuple):
     tuned: bool
 
     @classmethod
-    def of(cls, one: CellRun) -> Kind:
-        """The kind of a run."""
-        spec = one.run.spec
+    def of(cls, spec: RunSpec, *, tuned: bool) -> Kind:
+        """The kind of a run, as the one of its row or as the one that was chosen among its trials."""
         slot = spec.dataset, spec.started, spec.strategy
-        return cls(slot, spec.labels or "", "" if one.tuned else _variant(spec), one.tuned)
+        return cls(slot, spec.labels or "", "" if tuned else _variant(spec), tuned)
 
     def named(self, ambiguous: Collection[Slot]) -> str:
         """The cell's name, with the variant in `ambiguous` slots."""
@@ -140,65 +119,131 @@ def _ambiguous(kinds: Iterable[Kind]) -> set[Slot]:
 
 
 def _cells(store: Store, chosen: Chosen | None) -> dict[Kind, GateCell]:
-    """The cells of a folder, which is all that is kept of its runs."""
-    by_kind: dict[Kind, dict[int, list[RunResult]]] = defaultdict(lambda: defaultdict(list))
-    for one in _current(store, chosen):
-        by_kind[Kind.of(one)][one.run.spec.protocol.split_seed].append(one.run)
+    """The cells of a folder: finished and failed runs that the plan still asks for, or without a plan all.
+
+    Of a run only what its cell holds is kept.
+    """
+    lines = store.plan().runs
+    plain = {line.run_id for line in lines if line.trial in {None, 0}}
+    best = chosen(store) if chosen and any(line.trial is not None for line in lines) else ()
+    by_kind: dict[Kind, dict[int, Part]] = defaultdict(lambda: defaultdict(Part))
+    empty, test_sets = True, TestSets(store)
+    for run in store.each_outline(Outlines(predictions=True)):
+        empty = False
+        for tuned, asked in ((False, not lines or run.run_id in plain), (True, run.run_id in best)):
+            if asked:
+                kind = Kind.of(run.spec, tuned=tuned)
+                by_kind[kind][run.spec.protocol.split_seed].add(run, store, test_sets)
+    if empty:
+        raise StoreError(f"{store.folder} holds no runs; is it a results folder?")
     ambiguous = _ambiguous(by_kind)
-    splits: dict[Path, Mapping[str, np.ndarray]] = {}
     cells = {}
     for kind in list(by_kind):
         by_split, name = by_kind.pop(kind), kind.named(ambiguous)
-        first, *more = (_cell(store, name, by_split[split], splits) for split in sorted(by_split))
+        first, *more = (by_split[split].cell(store, name) for split in sorted(by_split))
         cells[kind] = replace(first, more=tuple(more))
     return cells
 
 
-def _cell(
-    store: Store, name: str, runs: list[RunResult], splits: dict[Path, Mapping[str, np.ndarray]]
-) -> GateCell:
-    if len({run.spec.seed for run in runs}) < len(runs):
-        ids = ", ".join(run.run_id for run in runs)
-        raise StoreError(
-            f"{store.folder} holds several runs of {name} with one seed ({ids}); delete the pairs "
-            "of files that are not meant"
-        )
-    first = next((run for run in runs if run.status == "ok"), runs[0])
-    samples = targets = groups = np.array([])
-    if first.data is not None and first.status == "ok":
-        file = store.split_file(first)
-        if file not in splits:
-            splits[file] = read_samples(file)
-        predictions = store.predictions(first)
+class TestSet(NamedTuple):
+    """Ids of test samples, their classes and their groups, [N] each; empty: nothing was tested."""
+
+    samples: np.ndarray = np.array([])
+    targets: np.ndarray = np.array([])
+    groups: np.ndarray = np.array([])
+
+
+class TestSets:
+    """The test sets of a folder, each held once: nearly all cells of a dataset share theirs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._splits: dict[Path, Mapping[str, np.ndarray]] = {}
+        self._held: dict[tuple[Path, bytes, bytes], TestSet] = {}
+
+    def of(self, run: RunResult, predictions: Predictions) -> TestSet:
+        """What a finished run was tested on."""
+        if run.data is None:
+            return TestSet()
+        file = self._store.split_file(run)
+        if file not in self._splits:
+            self._splits[file] = read_samples(file)
+        columns = self._splits[file]
         rows, targets = predictions.rows["test"], predictions.targets["test"]
-        samples, groups = (take(splits[file][key], rows, file) for key in ("id", "group"))
-    try:
-        return _gate_cell(store, first, runs, (samples, targets, groups))
-    except StoreError as error:
-        raise StoreError(f"{store.folder}, {name}: {error}") from error
+        key = (file, rows.tobytes(), targets.tobytes())
+        if key not in self._held:
+            samples, groups = (take(columns[name], rows, file) for name in ("id", "group"))
+            self._held[key] = TestSet(samples, targets, groups)
+        return self._held[key]
 
 
-def _gate_cell(
-    store: Store,
-    first: RunResult,
-    runs: list[RunResult],
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> GateCell:
-    samples, targets, groups = arrays
-    return GateCell(
-        facts={
-            "data": first.spec.data,
-            "protocol": digest(first.spec.protocol.model_copy(update={"split_seed": 0})),
-            "limit": str(first.spec.limit),
-            "starting weights": first.spec.weights,
-        },
-        device=_hardware(first),
-        samples=samples,
-        targets=targets,
-        groups=groups if len(groups) else None,
-        place=(first.spec.dataset, first.spec.backbone, first.spec.strategy),
-        split=first.spec.protocol.split_seed,
-        runs=tuple(_run(store, run) for run in runs),
+class Part:
+    """The runs of a cell on one split, as a gate compares them.
+
+    Attributes:
+        first: the first run that has finished; if none has, the first.
+        test_set: what that one was tested on.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.runs: list[GateRun] = []
+        self.first: RunResult | None = None
+        self.test_set = TestSet()
+
+    def add(self, run: RunResult, store: Store, test_sets: TestSets) -> None:
+        """Take a run in, with its stored predictions."""
+        self.ids.append(run.run_id)
+        if run.status != "ok":
+            reason = run.error.headline if run.error else run.status
+            self.runs.append(GateRun(run.spec.seed, failure=reason))
+            self.first = self.first or run
+            return
+        predictions = store.predictions(run)
+        self.runs.append(_finished(run, predictions.logits["test"]))
+        if self.first is None or self.first.status != "ok":
+            self.first, self.test_set = run, test_sets.of(run, predictions)
+
+    def cell(self, store: Store, name: str) -> GateCell:
+        """The cell of that name, as far as it lies on this split."""
+        if len({run.seed for run in self.runs}) < len(self.runs):
+            raise StoreError(
+                f"{store.folder} holds several runs of {name} with one seed "
+                f"({', '.join(self.ids)}); delete the pairs of files that are not meant"
+            )
+        first = self.first
+        if first is None:
+            raise AssertionError("a part is made for a run")
+        samples, targets, groups = self.test_set
+        try:
+            return GateCell(
+                facts={
+                    "data": first.spec.data,
+                    "protocol": digest(first.spec.protocol.model_copy(update={"split_seed": 0})),
+                    "limit": str(first.spec.limit),
+                    "starting weights": first.spec.weights,
+                },
+                device=_hardware(first),
+                samples=samples,
+                targets=targets,
+                groups=groups if len(groups) else None,
+                place=(first.spec.dataset, first.spec.backbone, first.spec.strategy),
+                split=first.spec.protocol.split_seed,
+                runs=tuple(self.runs),
+            )
+        except StoreError as error:
+            raise StoreError(f"{store.folder}, {name}: {error}") from error
+
+
+def _finished(run: RunResult, logits: np.ndarray) -> GateRun:
+    """A finished run by its outputs on the test samples [N, C]."""
+    return GateRun(
+        seed=run.spec.seed,
+        # A byte an image for up to 128 classes: a gate holds those of every run of both sides.
+        predicted=logits.argmax(axis=1).astype(np.min_scalar_type(-logits.shape[1])),
+        finite=bool(np.isfinite(logits).all()),
+        seconds=run.cost.alone.total,
+        packed=run.cost.packed,
     )
 
 
@@ -211,18 +256,3 @@ def _hardware(run: RunResult) -> str:
     engine = "reference engine" if made.engine == "reference" else ""
     where = (made.device, made.platform, made.processor, threads, engine)
     return " ".join(part for part in where if part)
-
-
-def _run(store: Store, run: RunResult) -> GateRun:
-    if run.status != "ok":
-        reason = run.error.headline if run.error else run.status
-        return GateRun(run.spec.seed, failure=reason)
-    logits = store.predictions(run).logits["test"]
-    return GateRun(
-        seed=run.spec.seed,
-        # A byte an image for up to 128 classes: a gate holds those of every run of both sides.
-        predicted=logits.argmax(axis=1).astype(np.min_scalar_type(-logits.shape[1])),
-        finite=bool(np.isfinite(logits).all()),
-        seconds=run.cost.alone.total,
-        packed=run.cost.packed,
-    )

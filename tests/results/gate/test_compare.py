@@ -22,13 +22,15 @@ from harness.results.store import Store
 N = 400
 
 
-def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=(), endless=()):
+def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=(), endless=(), rows=None):
     """A results folder with one cell; `rights`: seed -> which of the 400 samples are right.
 
-    Runs of the seeds `endless` have an output that is no finite number.
+    Runs of the seeds `endless` have an output that is no finite number.  `rows`: of the split file,
+    that the test images are; by default all.
     """
     store = Store(path)
     targets = np.arange(N) % 2
+    rows = np.arange(N) if rows is None else rows
     samples = [
         {"id": f"s{i:03d}", "label": "ab"[i % 2], "group": f"g{i:03d}", "split": "test"}
         for i in range(N)
@@ -48,7 +50,7 @@ def folder(path, rights, *, strategy="lp-ft", seeds=(0, 1, 2), failed=(), endles
         predictions = Predictions(
             logits=both,
             targets={"test": targets, "validation": targets[:2]},
-            rows={"test": np.arange(N, dtype=np.int32), "validation": np.arange(2, dtype=np.int32)},
+            rows={"test": rows.astype(np.int32), "validation": np.arange(2, dtype=np.int32)},
         )
         result = made_result(strategy=strategy, seed=seed)
         store.add(Outcome(result, predictions))
@@ -253,6 +255,19 @@ def test_other_data_are_not_comparable_and_nothing_compared_fails(baseline, tmp_
 
     assert "not-comparable" in done.stdout
     assert "other data" in done.stdout
+
+
+def test_cells_of_one_split_file_are_held_against_their_own_test_samples(tmp_path):
+    """In the second folder one strategy was tested in another order of the same images."""
+    turned = np.arange(N).reshape(-1, 2)[::-1].ravel()  # a class keeps its places
+    for side, order in (("before", np.arange(N)), ("after", turned)):
+        folder(tmp_path / side, right(0.9), strategy="full-ft")
+        folder(tmp_path / side, right(0.9), strategy="lp-ft", rows=order)
+    rules = rules_of(tmp_path / "before", "accuracy")
+    found = compare_folders(tmp_path / "before", tmp_path / "after", rules)
+    told = {one.cell.split("/")[-1]: (one.verdict, one.reason) for one in found.cells}
+    assert told["full-ft"][0] == "equal"
+    assert told["lp-ft"] == ("not-comparable", "other test samples, groups")
 
 
 def test_cells_that_cannot_be_compared_fail_unless_they_are_named(baseline, tmp_path, toy_cli):
