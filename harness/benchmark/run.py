@@ -20,6 +20,7 @@ from harness.api.execution import ExternalImages
 from harness.api.launcher import Launcher
 from harness.api.records import DataRecord, RunResult, RunSpec, Suite
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
+from harness.benchmark.forecast.seconds import MEASURED
 from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
@@ -189,8 +190,9 @@ def _remaining(
     found = outlook.estimate
     if found is None or not found.pace:
         return RemainingTime(specs, {**outlook.works, **only_tested}, jobs)
-    share = found.expected / found.most
-    return RemainingTime(specs, {**outlook.works, **only_tested}, jobs, found.pace, share)
+    share, measured = found.expected / found.most, found.bases.keys() <= MEASURED
+    works = {**outlook.works, **only_tested}
+    return RemainingTime(specs, works, jobs, found.pace, share, measured=measured)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def specs():
 ENDING = 1.5  # seconds from the last run to the end of the call
 
 
-def reporter(specs, work, jobs=1, pace=1.0):
+def reporter(specs, work, jobs=1, pace=1.0, **more):
     """Of runs of so many operations in ten steps an epoch."""
     steps = round(10 * specs[0].protocol.epochs)
     given = {
@@ -47,7 +47,7 @@ def reporter(specs, work, jobs=1, pace=1.0):
         load_plugins(environ={}),
         specs,
         lambda outcome: outcome.result,
-        RemainingTime(specs, given, jobs, pace),
+        RemainingTime(specs, given, jobs, pace, **more),
     )
 
 
@@ -101,6 +101,15 @@ def test_runs_that_stop_early_tell_what_the_others_will_take(clock, specs):
         clock.now += 50
         said.run_end(specs[0], ended(specs[0], epochs=most / 2))
         assert said.remaining.look() == pytest.approx((0.25, 150 + ENDING))
+
+
+def test_a_pace_that_was_measured_weighs_more_than_first_steps(clock, specs):
+    """A tenth of 400 s of work took 120 s: with a tenth more at a second each, 160 for 80."""
+    with reporter(specs, [100] * 4, measured=True) as said:
+        said.run_start(specs[0])
+        clock.now += 120
+        said.working(specs[0], Working("train", 0.4, 1.0))
+        assert said.remaining.look() == pytest.approx((0.1, 2 * 360 + ENDING))
 
 
 def test_after_the_last_run_the_board_is_still_to_come(clock, specs):

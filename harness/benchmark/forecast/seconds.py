@@ -17,6 +17,7 @@ from harness.benchmark.forecast.work import RunWork, work_done
 from harness.plugins import provenance
 
 Basis = Literal["runs", "probe", "other networks", "assumed"]
+MEASURED: frozenset[Basis] = frozenset({"runs", "probe"})  # of the same network, on this machine
 BESIDE = 0.5  # seconds of a run beside its work, where only other networks were seen (assumed)
 
 

@@ -11,9 +11,9 @@ from harness.api.records import RunResult, RunSpec
 from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.listeners.events import Working
 
-# Share of all work that counts as done at the pace that was expected: the first seconds of a call
-# say little.  Assumed.
-PRIOR = 0.02
+# Shares of all work that count as done at the pace that was expected, as it was measured here or only
+# assumed: the first steps of a call say little, for they take longer than those after.  Assumed.
+MEASURED, ASSUMED = 0.1, 0.02
 # Seconds from the end of the last run to that of the call: its board, and the end of a process that
 # imported torch.  Assumed, by calls of few runs; a board takes as long as this for 5,000.
 AFTER = 1.5
@@ -37,6 +37,7 @@ class RemainingTime:
         work: run id -> its work; a run that is not there counts as the mean of the others.
         jobs: runs at a time.
         pace: seconds that an operation is expected to take; None: nothing is known yet.
+        measured: this machine showed that pace, by such networks.
         share: of its work that a run is expected to do before its patience runs out.
     """
 
@@ -47,9 +48,11 @@ class RemainingTime:
         jobs: int,
         pace: float | None = None,
         share: float = 1.0,
+        *,
+        measured: bool = False,
     ) -> None:
         self.work, self.jobs, self.pace = work, max(1, min(jobs, len(specs))), pace
-        self.share = share
+        self.share, self.prior = share, MEASURED if measured else ASSUMED
         self.usual = fmean(one.total for one in work.values()) if work else 1.0
         self.waiting = {spec.run_id: spec for spec in specs}
         self.active: dict[str, _Active] = {}
@@ -105,7 +108,7 @@ class RemainingTime:
         left = sum(ahead)
         share = done / (done + left) if done + left else 1.0
         if self.pace is not None:
-            believed = PRIOR * (done + left)
+            believed = self.prior * (done + left)
             done, busy = done + believed, busy + believed * self.pace
         if not done:
             return share, None if left else AFTER
