@@ -121,7 +121,7 @@ def _check_version(declared: object) -> None:
 
 def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     """A function that bears a hook's name but is none is never called: nobody means that."""
-    if not inspect.isroutine(getattr(plugin, name)):
+    if not (name.startswith(PREFIX) and inspect.isroutine(getattr(plugin, name))):
         return
     hooks = _specified(manager)
     if name in hooks:
@@ -129,7 +129,7 @@ def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> N
     near = get_close_matches(
         name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in hooks], 1, LIKE
     )
-    if name.startswith(PREFIX) and near:
+    if near:
         raise InvalidPlugin(
             f"{name} is never called: it lacks the decorator @hookimpl, and is no hook; did you mean "
             f"{PREFIX + near[0]!r}?"
@@ -285,8 +285,8 @@ def _check_methods(made: object, base: type) -> None:
 
 def _own_methods(kind: type, base: type) -> list[str]:
     """Public functions that a class has and its base has not."""
-    found = inspect.getmembers(kind, inspect.isfunction)
-    return [name for name, _ in found if not (name.startswith("_") or hasattr(base, name))]
+    own = [name for name in dir(kind) if not (name.startswith("_") or hasattr(base, name))]
+    return [name for name in own if inspect.isfunction(getattr(kind, name, None))]
 
 
 def _short(value: object) -> str:

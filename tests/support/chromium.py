@@ -105,9 +105,9 @@ class Connection:
 
 
 class Page:
-    """A tab without a network."""
+    """A tab without a network; `open` again for another page, which takes half of what a new tab does."""
 
-    def __init__(self, connection, path, *, width=1280, height=900, dark=False, phone=False):
+    def __init__(self, connection, path, **given):
         self.connection = connection
         target = connection.send("Target.createTarget", url="about:blank")["targetId"]
         self.target = target
@@ -115,6 +115,14 @@ class Page:
         self.session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
+        self.open(path, **given)
+
+    def open(self, path, *, width=1280, height=900, dark=False, phone=False):
+        """A file as in a new tab: with nothing of what was open before, and no network."""
+        self.send("Page.navigate", url="about:blank")
+        self.until("document.readyState === 'complete' && location.protocol === 'about:'")
+        events = self.connection.events
+        events[:] = [event for event in events if event.get("sessionId") != self.session]
         self.send(
             "Network.emulateNetworkConditions",
             offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1,
