@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -73,8 +74,7 @@ class Connection:
 
     def __init__(self, incoming, outgoing):
         self.incoming, self.outgoing = incoming, outgoing
-        os.set_blocking(incoming, False)
-        self.buffer, self.number, self.events = b"", 0, []
+        self.buffer, self.number, self.events = bytearray(), 0, []
 
     def send(self, method, session=None, **params):
         """Ask, and return the answer; events on the way are kept."""
@@ -93,14 +93,17 @@ class Connection:
             self.events.append(found)
 
     def _next(self, end):
-        while b"\0" not in self.buffer:
-            try:
-                self.buffer += os.read(self.incoming, 1 << 20)
-            except BlockingIOError as error:
-                if time.monotonic() > end:
-                    raise TimeoutError("the browser does not answer") from error
-                time.sleep(0.002)
-        text, _, self.buffer = self.buffer.partition(b"\0")
+        searched = 0
+        while (found := self.buffer.find(b"\0", searched)) < 0:
+            searched = len(self.buffer)  # a picture comes in hundreds of pieces
+            if not select.select([self.incoming], [], [], max(0, end - time.monotonic()))[0]:
+                raise TimeoutError("the browser does not answer")
+            piece = os.read(self.incoming, 1 << 20)
+            if not piece:
+                raise ConnectionError("the browser has ended")
+            self.buffer += piece
+        text = bytes(self.buffer[:found])
+        del self.buffer[: found + 1]
         return json.loads(text)
 
 
