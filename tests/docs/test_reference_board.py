@@ -177,8 +177,14 @@ def test_nothing_is_said_of_what_is_incomplete(script):
         update={"statistics": {"t": STATISTICS | {"averages": averages}}}
     )
     found = lines(script, replace(facts, board=board))
-    assert "- Tuned: 6 of 6 runs are there, so nothing is said of its average gain." in found
+    assert "- Tuned: without statistics: nothing is said of its average gain." in found
     assert "Not ranked: l2-sp, 5 of 6 runs." in found
+    (track,) = facts.board.tracks
+    rows = (row("full-ft", (0.0, 0.0), ranked=False), *(track.rows[0], *track.rows[2:]))
+    without = track.model_copy(update={"rows": rows, "control": None})
+    board = facts.board.model_copy(update={"tracks": (without,), "statistics": {}})
+    said = "- Tuned: full-ft has 5 of 6 runs: nothing is said of its average gain."
+    assert lines(script, replace(facts, board=board)).count(said) == 2  # of lp-ft and of auto-rgn
     empty = facts.board.model_copy(update={"statistics": None})
     said = script.page(replace(facts, board=empty, least={}))
     assert "- Tuned: too few complete rows: not answered." in said
