@@ -198,6 +198,9 @@ def _track(facts: Facts, track: Track) -> Iterator[str]:
     ranked = [row for row in track.rows if row.ranked]
     yield from table(heads, (_line(found, track, row, tuned=tuned) for row in ranked))
     yield ""
+    if found.get("basis") == "test images only":
+        yield "Places hold for other test images only: a set has one seed, which says nothing of another."
+        yield ""
     for row in track.rows:
         if not row.ranked:
             yield f"Not ranked: {row.label}, {row.runs} of {row.wanted} runs."

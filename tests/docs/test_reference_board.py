@@ -170,6 +170,15 @@ def test_gains_are_said_by_their_verdicts(script):
     ) in found
 
 
+def test_places_of_one_seed_are_said_to_be_over_test_images_only(script):
+    facts = made_facts(script)
+    said = "Places hold for other test images only"
+    of_one = {"t": STATISTICS | {"basis": "test images only"}}
+    board = facts.board.model_copy(update={"statistics": of_one})
+    assert said in script.page(replace(facts, board=board))
+    assert said not in script.page(facts)
+
+
 def test_nothing_is_said_of_what_is_incomplete(script):
     facts = made_facts(script)
     averages = {"auto-rgn": STATISTICS["averages"]["auto-rgn"]}
