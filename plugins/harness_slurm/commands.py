@@ -199,7 +199,7 @@ def _tell_next(folder: Path) -> None:
 
 
 class _Root(NamedTuple):
-    """What the outermost command knows: its commands, and what all of them were given."""
+    """The outermost command: its commands, and the options that all of them were given."""
 
     group: click.Group
     shared: dict[str, Any]
