@@ -192,7 +192,7 @@ def status(folder: Path) -> None:
 
 def _tell_next(folder: Path) -> None:
     place = shlex.quote(str(folder))
-    click.echo(f"  harness slurm status {place}\n  harness board {place}/shard-*")
+    click.echo(f"  harness slurm status {place}\n  harness board {place}/shard-* --out {place}/all")
 
 
 # -- the call -----------------------------------------------------------------------------------------
