@@ -338,7 +338,7 @@ def _value(option: click.Option) -> str:
 
 def _meaning(option: click.Option) -> str:
     default = f"Default: `{option.default}`." if option.show_default else ""
-    return " ".join(filter(None, (option.help, default)))
+    return " ".join(filter(None, (option.help, default, "Required." if option.required else "")))
 
 
 def _cell(text: str) -> str:

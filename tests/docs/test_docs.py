@@ -324,6 +324,7 @@ def test_cli_page_has_every_command_and_option(generate):
         "--replay",
     ):
         assert f"| `{option}" in page
+    assert page.count(" Required. |") > 4  # of publish, submit, predict, export, ...
 
 
 def test_every_hook_has_an_example_that_loads(generate):
