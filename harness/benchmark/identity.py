@@ -11,7 +11,7 @@ from harness.api.records import Augmentation, NumericMode, RunSpec, Suite, start
 from harness.benchmark.suite import ResolvedSuite, strategy_of
 from harness.benchmark.trials import Trial, label_budgets, seed_pairs, trials_of
 from harness.data.division.split import Division
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo
 from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 

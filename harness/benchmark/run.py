@@ -40,14 +40,11 @@ from harness.benchmark.suite import ResolvedSuite, resolve_suite
 from harness.benchmark.unfinished import describe as describe_unfinished
 from harness.benchmark.unfinished import made_by
 from harness.data.division.split import Division
-from harness.data.external import PreparedExternal
 from harness.data.images import PixelForm
-from harness.data.preparation import (
-    DatasetInfo,
-    PreparedDataset,
-    prepare_unchecked,
-    survey_dataset,
-)
+from harness.data.preparation.external import PreparedExternal
+from harness.data.preparation.info import DatasetInfo
+from harness.data.preparation.prepare import PreparedDataset, prepare_unchecked
+from harness.data.preparation.survey import survey_dataset
 from harness.data.requirements import find_weights, list_requirements, require
 from harness.data.table import reading_once
 from harness.errors import DataError

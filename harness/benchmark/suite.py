@@ -22,7 +22,6 @@ from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
 from harness.benchmark.trials import trials_of
 from harness.data.division.given import split_files
-from harness.data.external import with_external
 from harness.data.folder import (
     UNKNOWN_MODALITY,
     FolderDataset,
@@ -33,6 +32,7 @@ from harness.data.folder import (
 )
 from harness.data.images import PixelForm
 from harness.data.pixels.dicom import STORED, check_window
+from harness.data.preparation.external import with_external
 from harness.errors import StoreError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils import files

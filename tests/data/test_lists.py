@@ -17,7 +17,7 @@ from harness.data.division.split import Splits
 from harness.data.folder import parse_data_option, with_options, with_windows
 from harness.data.on_disk.lists import parse_columns
 from harness.data.on_disk.samples import Listed, read_lists
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 from harness.data.table import read_table
 from harness.plugins.registry import load_plugins
 

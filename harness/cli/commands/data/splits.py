@@ -43,7 +43,7 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     from harness.benchmark.request import BenchRequest
     from harness.benchmark.suite import resolve_suite
     from harness.data.division.split import Division
-    from harness.data.preparation import survey_splits
+    from harness.data.preparation.survey import survey_splits
     from harness.results.store import write_split
 
     request = BenchRequest(

@@ -100,7 +100,7 @@ def _images(dataset: Dataset, access: Access) -> ImageSet:
     from harness.utils import pulse, signs
 
     with pulse.shown(), signs.doing(f"decoding {dataset.name}") as decoded:
-        from harness.data.preparation import prepare_dataset
+        from harness.data.preparation.prepare import prepare_dataset
         from harness.testing.toys import toy_protocol
 
         prepared = prepare_dataset(dataset, toy_protocol(), access, limit=IMAGES, progress=decoded)

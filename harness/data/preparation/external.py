@@ -18,6 +18,7 @@ from harness.data.division.stratify import Sample
 from harness.data.duplicates import find_duplicates, known_duplicates
 from harness.data.images import PixelForm, Progress, Source
 from harness.data.pixels.suspects import find_problems
+from harness.data.preparation.info import ExternalInfo
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError, UsageError
 from harness.utils.names import did_you_mean, first_few
@@ -49,13 +50,6 @@ class FurtherSet(NamedTuple):
 
     name: str
     declared: Dataset
-
-
-class ExternalInfo(NamedTuple):
-    """The facts of a further test set that plans depend on."""
-
-    images: int
-    fingerprint: str
 
 
 @dataclass(frozen=True)

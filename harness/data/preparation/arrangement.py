@@ -1,0 +1,181 @@
+"""Which images of a dataset go where: read, joined where they look alike, split, limited."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from harness.api.dataset import SPLITS, Access, Dataset, Split
+from harness.api.records import Protocol
+from harness.data import cache
+from harness.data.division.given import as_given
+from harness.data.division.split import (
+    Division,
+    Splits,
+    labelled,
+    lacking_classes,
+    limited,
+    make_splits,
+    with_metadata,
+)
+from harness.data.division.stratify import Pair, Sample
+from harness.data.duplicates import NearDuplicates, confirmed_pairs
+from harness.data.images import PixelForm
+from harness.data.table import DatasetTable, read_table
+from harness.errors import DataError
+from harness.utils.names import first_few
+
+Rows = Mapping[Split, Sequence[int]]
+
+
+class Arrangement(NamedTuple):
+    """A dataset divided in one way.
+
+    Attributes:
+        splits: all samples but bad ones.
+        rows: of `splits.samples`, those that are used, of each split.
+        ids: of these images, train first, then validation, then test.
+        entry: of the cache, with these images in that order.
+    """
+
+    splits: Splits
+    rows: Rows
+    ids: list[str]
+    entry: cache.CacheEntry
+
+
+@dataclass(frozen=True)
+class ReadDataset:
+    """A dataset whose rows are read.
+
+    Attributes:
+        pairs: ids of images that look alike, which stay together; None: nobody looked for any.
+    """
+
+    declared: Dataset
+    table: DatasetTable
+    pairs: Sequence[Pair] | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset, access: Access) -> ReadDataset:
+        """Read a dataset, with the splits that a file may give.
+
+        Raises:
+            DataError: it contradicts itself.
+        """
+        dataset = as_given(dataset.pinned(access), access)
+        return cls(dataset, read_table(dataset, access))
+
+    def joined(self, look: Callable[[DatasetTable], NearDuplicates | None]) -> ReadDataset:
+        """With the near duplicates that `look` finds; the program of a procedural one knows its own."""
+        near = None if self.declared.procedural else look(self.table)
+        return (
+            self if near is None else replace(self, pairs=confirmed_pairs(near, self.table.samples))
+        )
+
+    def arrange(
+        self, protocol: Protocol, bad: Mapping[str, str], limit: int | None = None
+    ) -> Arrangement:
+        """Divide it, without the images whose ids are `bad`.
+
+        Raises:
+            DataError: it cannot be split.
+        """
+        splits = make_splits(
+            self.declared.name,
+            self.table.classes,
+            [sample for sample in self.table.samples if sample.id not in bad],
+            rule=self.declared.splits,
+            protocol=protocol,
+            pairs=self.pairs,
+        )
+        splits = with_metadata(splits, self.table.metadata)
+        rows = limited(splits, limit, protocol.split_seed)
+        ids = [splits.samples[row].id for split in SPLITS for row in rows[split]]
+        entry = cache.entry_for(
+            self.declared.name,
+            self.table.contents(ids),
+            PixelForm.of(protocol),
+            dicom=self.table.dicom,
+        )
+        return Arrangement(splits, rows, ids, entry)
+
+    def divided_anew(self, protocol: Protocol, division: Division) -> tuple[ReadDataset, Protocol]:
+        """The dataset, and the protocol's shares, as a further split divides it.
+
+        An official test stays; an official validation split is drawn anew, as large as it is.
+        """
+        seeded = protocol.model_copy(update={"split_seed": division.split})
+        count = Counter(sample.split for sample in self.table.samples)
+        if seeded == protocol or self.declared.splits != "official" or not count["test"]:
+            return self, seeded
+        if count["validation"]:
+            share = count["validation"] / (count["train"] + count["validation"])
+            seeded = seeded.model_copy(update={"validation_share": share})
+        again = self.declared.model_copy(update={"splits": "official-test"})
+        return replace(self, declared=again), seeded
+
+    def contradicting(self) -> dict[str, str]:
+        """Id of an image -> that of a copy, exact or confirmed, that has another label."""
+        found: dict[str, str] = {}
+        by_content: dict[str, list[Sample]] = {}
+        for sample in self.table.samples:
+            if sample.content:
+                by_content.setdefault(sample.content, []).append(sample)
+        for same in by_content.values():
+            if len({sample.label for sample in same}) > 1:
+                for one in same:
+                    found[one.id] = next(other.id for other in same if other.label != one.label)
+        labels = {sample.id: sample.label for sample in self.table.samples}
+        for first, second in self.pairs or ():
+            if labels[first] != labels[second]:
+                found.setdefault(first, second)
+                found.setdefault(second, first)
+        return found
+
+
+def with_labels(arranged: Arrangement, division: Division, access: Access) -> tuple[Splits, Rows]:
+    """The splits, and their rows with as many of train as the division has labels of.
+
+    Raises:
+        UsageError: it asks for more labels than train has.
+        DataError: as `check_lacking`.
+    """
+    splits, rows = arranged.splits, arranged.rows
+    check_lacking(splits, access)
+    return splits, {
+        **rows,
+        "train": labelled(splits, rows["train"], division.labels, division.split),
+    }
+
+
+def check_lacking(splits: Splits, access: Access) -> None:
+    """Refuse a split without a sample of some class, unless that is allowed.
+
+    Raises:
+        DataError: naming the classes.
+    """
+    lacking = lacking_classes(splits)
+    if not lacking or access.allow_missing_classes:
+        return  # that train lacks one is an error of `make_splits`
+    texts = [
+        f"{split} has no sample of {first_few([repr(name) for name in names])}"
+        for split, names in lacking.items()
+    ]
+    raise DataError(
+        f"dataset {splits.dataset!r}: {' and '.join(texts)} ({splits.rule}); add images of it (to be in "
+        "every split that is made, a class needs three groups of images), take the class out of all "
+        "splits, or go on with --allow-missing-classes, with figures over the classes that are there"
+    )
+
+
+def describe_contradicting(found: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence on images that have a copy with another label; empty: there are none."""
+    if not found:
+        return ()
+    pairs = dict.fromkeys(" ~ ".join(sorted(pair)) for pair in sorted(found.items()))
+    named = first_few(list(pairs))
+    text = f"{len(found)} images have a copy with another label: {named}; see `harness data audit`"
+    return (text,)
