@@ -16,7 +16,7 @@ from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.launch.dispatch import execute_runs
 from harness.benchmark.launch.executor import WorkerSetup
 from harness.benchmark.listeners.events import Group, RunListener
-from harness.benchmark.suite import with_folders
+from harness.benchmark.suite.resolve import with_folders
 from harness.data import lock
 from harness.data.division.split import Division
 from harness.data.folder import parse_data_option, with_options, with_windows

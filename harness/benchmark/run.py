@@ -36,7 +36,7 @@ from harness.benchmark.plan import BenchPlan, make_plan
 from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead, take_part
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult
-from harness.benchmark.suite import ResolvedSuite, resolve_suite
+from harness.benchmark.suite.resolve import ResolvedSuite, resolve_suite
 from harness.benchmark.unfinished import describe as describe_unfinished
 from harness.benchmark.unfinished import made_by
 from harness.data.division.split import Division

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from harness.benchmark import numerics, run
 from harness.benchmark.launch import executor
 from harness.benchmark.request import BenchRequest
-from harness.benchmark.suite import resolve_suite
+from harness.benchmark.suite.resolve import resolve_suite
 from harness.plugins.registry import load_plugins
 from harness.utils import files
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from harness import Access, DataError, FolderDataset, Protocol, UsageError
 from harness.benchmark.request import BenchRequest
-from harness.benchmark.suite import read_suite, resolve_suite
+from harness.benchmark.suite.file import read_suite
+from harness.benchmark.suite.resolve import resolve_suite
 from harness.data.audit.audit import audit
 from harness.data.audit.terminal import render
 from harness.data.division.split import Splits

@@ -25,7 +25,7 @@ from harness.benchmark.forecast.work import Networks, RunWork
 from harness.benchmark.launch.workers import carry_out_aside
 from harness.benchmark.plan import BenchPlan, divide, named_shards, take_shard
 from harness.benchmark.request import BenchOptions, BenchRequest
-from harness.benchmark.trials import label_budgets
+from harness.benchmark.suite.trials import label_budgets
 from harness.data.requirements import Requirement
 from harness.errors import HarnessError
 from harness.leaderboard.ranking import CONTROL

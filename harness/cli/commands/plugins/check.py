@@ -88,7 +88,7 @@ def _verdicts(session: Session, given: dict[str, Any], *, quiet: bool) -> Iterat
 
 
 def _own_data(session: Session, given: dict[str, Any]) -> dict[str, Dataset]:
-    from harness.benchmark.suite import with_folders
+    from harness.benchmark.suite.resolve import with_folders
 
     folders = own_folders(given)
     known = with_folders(session.plugins.datasets, folders) if folders else {}
