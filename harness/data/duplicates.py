@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.records import digest
-from harness.data.cache import STAGING, libraries
+from harness.data.cache.entry import STAGING, libraries
 from harness.data.division.stratify import Pair, Sample
 from harness.data.images import Output, Progress, write_arrays
 from harness.data.table import DatasetTable

@@ -14,7 +14,7 @@ from harness import Access, Dataset, Protocol, UsageError
 from harness.api.dataset import SPLITS
 from harness.api.execution import PickedImages
 from harness.api.images import PickedRows
-from harness.data import cache
+from harness.data.cache import cache
 from harness.data.division.split import Division, labelled
 from harness.data.preparation.prepare import prepare_dataset
 from harness.data.preparation.survey import survey_dataset

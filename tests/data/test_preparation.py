@@ -17,7 +17,8 @@ from transformed import transformed
 
 from harness import Access, DataError, Dataset, Protocol, StoreError
 from harness.api.dataset import SPLITS
-from harness.data import cache, images, table
+from harness.data import images, table
+from harness.data.cache import cache
 from harness.data.division.split import Splits
 from harness.data.folder import FolderDataset
 from harness.data.preparation.prepare import prepare_dataset

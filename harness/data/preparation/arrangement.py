@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.records import Protocol
-from harness.data import cache
+from harness.data.cache.entry import CacheEntry, entry_for
 from harness.data.division.given import as_given
 from harness.data.division.split import (
     Division,
@@ -43,7 +43,7 @@ class Arrangement(NamedTuple):
     splits: Splits
     rows: Rows
     ids: list[str]
-    entry: cache.CacheEntry
+    entry: CacheEntry
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ReadDataset:
         splits = with_metadata(splits, self.table.metadata)
         rows = limited(splits, limit, protocol.split_seed)
         ids = [splits.samples[row].id for split in SPLITS for row in rows[split]]
-        entry = cache.entry_for(
+        entry = entry_for(
             self.declared.name,
             self.table.contents(ids),
             PixelForm.of(protocol),

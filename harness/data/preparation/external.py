@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.api.dataset import Access, Dataset, LocalDataset
 from harness.api.execution import ExternalImages
 from harness.api.records import ExternalRecord, Protocol
-from harness.data import cache
+from harness.data.cache import cache
+from harness.data.cache.check import PixelCheck
+from harness.data.cache.entry import CacheEntry, entry_for
 from harness.data.division.split import Splits, all_tested, lacking_classes, limited
 from harness.data.division.stratify import Sample
 from harness.data.duplicates import find_duplicates, known_duplicates
@@ -41,7 +43,7 @@ class PreparedExternal:
 
     images: ExternalImages
     splits: Splits
-    check: cache.PixelCheck | None
+    check: PixelCheck | None
     notes: tuple[str, ...]
 
 
@@ -235,8 +237,8 @@ def _check_lacking(splits: Splits, access: Access) -> None:
 
 def _entry(
     further: FurtherSet, table: DatasetTable, ids: Sequence[str], protocol: Protocol
-) -> cache.CacheEntry:
-    return cache.entry_for(
+) -> CacheEntry:
+    return entry_for(
         further.name,
         table.contents(ids),
         PixelForm.of(protocol),

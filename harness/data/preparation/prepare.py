@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.execution import ImageSet, PickedImages
 from harness.api.records import DataRecord, Protocol, digest
-from harness.data import cache
+from harness.data.cache import cache
+from harness.data.cache.check import PixelCheck
 from harness.data.division.split import Division, Splits, lacking_classes
 from harness.data.duplicates import find_duplicates, known_duplicates
 from harness.data.images import Output, PixelForm, Progress
@@ -58,7 +59,7 @@ class PreparedDataset:
     splits: Splits
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
-    check: cache.PixelCheck | None = None
+    check: PixelCheck | None = None
     others: Mapping[Division, PreparedDataset] = field(default_factory=dict)
     external: Mapping[str, PreparedExternal] = field(default_factory=dict)
     aside: float = 0.0
@@ -73,7 +74,7 @@ class PreparedDataset:
         return self.others.get(division, self)
 
     @property
-    def checks(self) -> tuple[cache.PixelCheck, ...]:
+    def checks(self) -> tuple[PixelCheck, ...]:
         """Every check that is still to be made of the images, divided in whatever way."""
         formed = (self, *self.forms.values())
         whole = [one for each in formed for one in (each, *each.others.values())]

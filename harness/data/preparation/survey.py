@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.api.dataset import SPLITS, Access, Dataset
 from harness.api.records import Protocol
-from harness.data import cache
+from harness.data.cache import cache
 from harness.data.division.split import Division, Splits, lacking_classes
 from harness.data.duplicates import find_duplicates, known_duplicates
 from harness.data.images import PixelForm, read, resize_crop
