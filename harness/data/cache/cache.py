@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import math
 import os
 import shutil
@@ -37,7 +36,15 @@ from harness.data.cache.entry import (
     read_entry,
     take_away,
 )
-from harness.data.images import Fetch, Output, PixelForm, Progress, Transform, reorder, write_arrays
+from harness.data.decoding import (
+    Output,
+    Progress,
+    Transform,
+    array_header,
+    reorder,
+    write_arrays,
+)
+from harness.data.images import Fetch, PixelForm
 from harness.data.pixels.dicom import DECODERS
 from harness.errors import StoreError
 from harness.utils import files, locks
@@ -223,7 +230,7 @@ def _mapped(place: Path, stored: StoredEntry) -> DecodedImages | None:
     import numpy as np
 
     path, shape = place / "images.npy", stored.entry.shape
-    header = _header(shape)
+    header = array_header(shape)
     file = path.open("rb")
     status = os.fstat(file.fileno())
     whole = status.st_size == len(header) + math.prod(shape)
@@ -241,16 +248,6 @@ def _mapped(place: Path, stored: StoredEntry) -> DecodedImages | None:
         return DecodedImages(pixels, {}, PixelCheck(place, stored.checksums, file))
     file.close()
     return DecodedImages(pixels, {})
-
-
-def _header(shape: tuple[int, ...]) -> bytes:
-    """The first bytes of a `.npy` file of uint8, as `images.write_arrays` writes them."""
-    import numpy as np
-
-    file = io.BytesIO()
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file.getvalue()
 
 
 def _transform(form: PixelForm) -> Transform:

@@ -15,10 +15,11 @@ from harness.api.records import ExternalRecord, Protocol
 from harness.data.cache import cache
 from harness.data.cache.check import PixelCheck
 from harness.data.cache.entry import CacheEntry, entry_for
+from harness.data.decoding import Progress
 from harness.data.division.split import Splits, all_tested, lacking_classes, limited
 from harness.data.division.stratify import Sample
 from harness.data.duplicates import find_duplicates, known_duplicates
-from harness.data.images import PixelForm, Progress, Source
+from harness.data.images import PixelForm, Source
 from harness.data.pixels.suspects import find_problems
 from harness.data.preparation.info import ExternalInfo
 from harness.data.table import DatasetTable, read_table

@@ -15,9 +15,10 @@ from harness.api.execution import ImageSet, PickedImages
 from harness.api.records import DataRecord, Protocol, digest
 from harness.data.cache import cache
 from harness.data.cache.check import PixelCheck
+from harness.data.decoding import Output, Progress
 from harness.data.division.split import Division, Splits, lacking_classes
 from harness.data.duplicates import find_duplicates, known_duplicates
-from harness.data.images import Output, PixelForm, Progress
+from harness.data.images import PixelForm
 from harness.data.pixels.dicom import STORED
 from harness.data.pixels.suspects import find_problems
 from harness.data.preparation.arrangement import (
