@@ -16,7 +16,7 @@ from harness.data.audit.audit import audit
 from harness.data.audit.terminal import render
 from harness.data.division.split import Splits
 from harness.data.folder import parse_data_option, with_options, with_windows
-from harness.data.on_disk.lists import parse_columns
+from harness.data.on_disk.columns import parse_columns
 from harness.data.on_disk.samples import Listed, read_lists
 from harness.data.preparation.prepare import prepare_dataset
 from harness.data.table import read_table
