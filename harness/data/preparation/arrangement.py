@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.records import Protocol
+from harness.data.cache import cache
+from harness.data.cache.check import PixelCheck
 from harness.data.cache.entry import CacheEntry, entry_for
+from harness.data.decoding import Progress
 from harness.data.division.given import as_given
 from harness.data.division.split import (
     Division,
@@ -26,6 +29,9 @@ from harness.data.images import PixelForm
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError
 from harness.utils.names import first_few
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Rows = Mapping[Split, Sequence[int]]
 
@@ -44,6 +50,23 @@ class Arrangement(NamedTuple):
     rows: Rows
     ids: list[str]
     entry: CacheEntry
+
+
+Arrange = Callable[[Mapping[str, str]], Arrangement]  # without these bad images: id -> why
+
+
+class ArrangedImages(NamedTuple):
+    """The decoded images of an arrangement: uint8 [N, 3, crop, crop] in the order of its ids.
+
+    Attributes:
+        check: as of `DecodedImages`.
+        bad: id -> why; images that were left out.
+    """
+
+    arrangement: Arrangement
+    pixels: np.ndarray
+    check: PixelCheck | None
+    bad: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -134,6 +157,55 @@ class ReadDataset:
                 found.setdefault(first, second)
                 found.setdefault(second, first)
         return found
+
+
+def arrange_known(
+    arrange: Arrange, table: DatasetTable, access: Access
+) -> tuple[Arrangement, Mapping[str, str], bool]:
+    """Arrange a table, the images left out that are known to be bad (id -> why); True: it is decoded."""
+    bad = dict(table.unreadable)
+    while True:
+        arranged = arrange(bad)
+        known = cache.find_entry(access.cache, arranged.entry)
+        if known is None or not known.bad:
+            return arranged, bad, known is not None
+        bad |= {arranged.ids[row]: why for row, why in known.bad.items()}
+
+
+def decode_arranged(
+    arrange: Arrange,
+    name: str,
+    table: DatasetTable,
+    access: Access,
+    progress: Progress | None = None,
+    early: Callable[[Sequence[str]], cache.UnorderedImages | None] = lambda _: None,
+) -> ArrangedImages:
+    """Arrange a table and decode its images, again without those that turn out bad.
+
+    `progress` is called with (images decoded, images in all); `early`: ids -> their images, where
+    they were decoded before.
+
+    Raises:
+        DataError: images are bad, all of which are named.
+        StoreError: the cache cannot be written.
+    """
+    bad = dict(table.unreadable)
+    while True:
+        arranged = arrange(bad)
+        ids = arranged.ids
+        found = cache.decoded(
+            access.cache, arranged.entry, table.fetch(ids), progress, early(ids), defer_check=True
+        )
+        bad |= {ids[row]: why for row, why in found.bad.items()}
+        if bad and not access.skip_bad_images:
+            listed = [f"{one} ({bad[one]})" for one in sorted(bad)]
+            raise DataError(
+                f"dataset {name!r}: {len(bad)} of {len(table.samples)} images cannot be used: "
+                f"{first_few(listed)}; put right or remove them, or leave them out with "
+                "--skip-bad-images"
+            )
+        if found.images is not None:
+            return ArrangedImages(arranged, found.images, found.check, bad)
 
 
 def with_labels(arranged: Arrangement, division: Division, access: Access) -> tuple[Splits, Rows]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from harness.api.dataset import SPLITS, Access, Dataset, Split
 from harness.api.execution import ImageSet, PickedImages
@@ -22,10 +22,12 @@ from harness.data.images import PixelForm
 from harness.data.pixels.dicom import STORED
 from harness.data.pixels.suspects import find_problems
 from harness.data.preparation.arrangement import (
+    ArrangedImages,
     Arrangement,
     ReadDataset,
     Rows,
     check_lacking,
+    decode_arranged,
     describe_contradicting,
     with_labels,
 )
@@ -37,8 +39,6 @@ from harness.data.preparation.external import (
 )
 from harness.data.preparation.info import DatasetInfo, ExternalInfo, count_tested
 from harness.data.table import DatasetTable
-from harness.errors import DataError
-from harness.utils.names import first_few
 
 if TYPE_CHECKING:
     import numpy as np
@@ -192,37 +192,28 @@ def _prepare(
     with _early(data, protocol, access, limit) as early:
         look = partial(find_duplicates, cache=access.cache, progress=progress, also=early)
         data = data.joined(look)
-        table, bad = data.table, dict(data.table.unreadable)
-        while True:
+        table = data.table
+
+        def arrange(bad: Mapping[str, str]) -> Arrangement:
             arranged = data.arrange(protocol, bad, limit)
             check_lacking(arranged.splits, access)
-            found = cache.decoded(
-                access.cache,
-                arranged.entry,
-                table.fetch(arranged.ids),
-                progress,
-                _in_order(table, early, arranged.ids),
-                defer_check=True,
-            )
-            bad |= {arranged.ids[row]: why for row, why in found.bad.items()}
-            if bad and not access.skip_bad_images:
-                raise _bad_images(data.declared, table, bad)
-            if found.images is not None:
-                break
+            return arranged
+
+        in_order = partial(_in_order, table, early)
+        found = decode_arranged(arrange, data.declared.name, table, access, progress, in_order)
     twins = data.contradicting()
     base = PreparedDataset(
-        _image_set(data, arranged, found.images, bad, len(twins)),
-        arranged.splits,
+        _image_set(data, found, len(twins)),
+        found.arrangement.splits,
         notes=(*table.notes, *describe_contradicting(twins)),
         check=found.check,
     )
-    decoded = _Decoded(found.images, {name: row for row, name in enumerate(arranged.ids)})
     others = {}
     for division in divisions:
         again, seeded = data.divided_anew(protocol, division)
         if limit is None or division.split == protocol.split_seed:
-            anew = with_labels(again.arrange(seeded, bad, limit), division, access)
-            others[division] = _divided(base, decoded, *anew)
+            anew = with_labels(again.arrange(seeded, found.bad, limit), division, access)
+            others[division] = _divided(base, found, *anew)
         else:  # a limit takes other images of another split
             more = prepare_unchecked(
                 again.declared, seeded, access,
@@ -248,21 +239,15 @@ def _with_external(
     return replace(one(prepared), others=others, notes=(*prepared.notes, *notes, *said))
 
 
-class _Decoded(NamedTuple):
-    """Decoded images, and the row of each id among them."""
-
-    pixels: np.ndarray
-    place: Mapping[str, int]
-
-
 def _divided(
-    base: PreparedDataset, decoded: _Decoded, splits: Splits, rows: Rows
+    base: PreparedDataset, decoded: ArrangedImages, splits: Splits, rows: Rows
 ) -> PreparedDataset:
     """A dataset divided in another way, on the same pixels."""
     import numpy as np
 
+    place = {name: row for row, name in enumerate(decoded.arrangement.ids)}
     picked: dict[Split, np.ndarray] = {
-        split: np.array([decoded.place[splits.samples[row].id] for row in rows[split]], np.int64)
+        split: np.array([place[splits.samples[row].id] for row in rows[split]], np.int64)
         for split in SPLITS
     }
     images = ImageSet(
@@ -312,25 +297,12 @@ def _in_order(
     return cache.UnorderedImages(early.path, order) if whole else None
 
 
-def _bad_images(dataset: Dataset, table: DatasetTable, bad: Mapping[str, str]) -> DataError:
-    listed = [f"{name} ({bad[name]})" for name in sorted(bad)]
-    return DataError(
-        f"dataset {dataset.name!r}: {len(bad)} of {len(table.samples)} images cannot be used: "
-        f"{first_few(listed)}; put right or remove them, or leave them out with --skip-bad-images"
-    )
-
-
-def _image_set(
-    data: ReadDataset,
-    arranged: Arrangement,
-    images: np.ndarray,
-    bad: Mapping[str, str],
-    contradicting: int,
-) -> ImageSet:
-    """`images` hold the rows of train, then of validation, then of test."""
+def _image_set(data: ReadDataset, found: ArrangedImages, contradicting: int) -> ImageSet:
+    """The images, whose pixels are those of train, then of validation, then of test."""
     import numpy as np
 
-    dataset, table, splits, rows = data.declared, data.table, arranged.splits, arranged.rows
+    dataset, table, images = data.declared, data.table, found.pixels
+    splits, rows = found.arrangement.splits, found.arrangement.rows
     ends = np.cumsum([len(rows[split]) for split in SPLITS]).tolist()
     problems = find_problems([one.id for one in table.samples], table.spans.values())
     return ImageSet(
@@ -342,14 +314,14 @@ def _image_set(
             classes=splits.classes,
             **_split_facts(splits, rows),
             split_file=f"splits/{dataset.name}.json",
-            skipped=tuple(sorted(bad)),
+            skipped=tuple(sorted(found.bad)),
             licence=dataset.licence,
             source=dataset.source,
             revision=dataset.revision,
             procedural=dataset.procedural,
             problems=(*dataset.problems, *problems),
             contradicting=contradicting,
-            samples=_samples_digest(table, bad),
+            samples=_samples_digest(table, found.bad),
             ranges=dict(table.ranges),
             window="" if table.window == STORED else table.window,
         ),

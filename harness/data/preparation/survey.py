@@ -10,13 +10,13 @@ from typing import Any
 
 from harness.api.dataset import SPLITS, Access, Dataset
 from harness.api.records import Protocol
-from harness.data.cache import cache
 from harness.data.division.split import Division, Splits, lacking_classes
 from harness.data.duplicates import find_duplicates, known_duplicates
 from harness.data.images import PixelForm, read, resize_crop
 from harness.data.preparation.arrangement import (
     ReadDataset,
     Rows,
+    arrange_known,
     check_lacking,
     describe_contradicting,
     with_labels,
@@ -49,23 +49,23 @@ def survey_dataset(
     began = time.perf_counter()
     data = ReadDataset.of(dataset, access)
     data = data.joined(lambda table: known_duplicates(table, access.cache))
-    table, bad = data.table, dict(data.table.unreadable)
-    while True:
-        splits, rows, ids, entry = data.arrange(protocol, bad, limit)
-        known = cache.find_entry(access.cache, entry)
-        if known is None or not known.bad:
-            break
-        bad |= {ids[row]: why for row, why in known.bad.items()}
+    table = data.table
+    arranged, bad, decoded = arrange_known(
+        lambda bad: data.arrange(protocol, bad, limit), table, access
+    )
+    splits, rows = arranged.splits, arranged.rows
     check_lacking(splits, access)
     facts = DatasetInfo(
         table.classes,
-        decoded=known is not None,
+        decoded=decoded,
         notes=(*table.notes, *describe_contradicting(data.contradicting())),
         **_facts(splits, rows),
         seconds=time.perf_counter() - began,  # to read it takes as long once more
     )
-    if known is None and timed:
-        facts = replace(facts, seconds=facts.seconds + _time_decoding(table, ids, protocol))
+    if timed and not decoded:
+        facts = replace(
+            facts, seconds=facts.seconds + _time_decoding(table, arranged.ids, protocol)
+        )
     others, splits_of = {}, [splits]
     for division in divisions:
         again, seeded = data.divided_anew(protocol, division)
