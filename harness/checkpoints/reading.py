@@ -31,32 +31,14 @@ _OTHER_KINDS = {
     b"\x1f\x8b": "it is compressed by gzip. Unpack it",
     b"PK\x05\x06": "it is an empty zip archive. Fetch it again",
 }
-_WIDTHS = {
-    "Double": 8,
-    "Long": 8,
-    "ComplexFloat": 8,
-    "ComplexDouble": 16,
-    "Float": 4,
-    "Int": 4,
-    "Half": 2,
-    "BFloat16": 2,
-    "Short": 2,
-}
+_WIDTHS = {  # bytes of a number; those that are not here take one
+    "ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2,
+    "BFloat16": 2, "Short": 2,
+}  # fmt: skip
 _FAULTS = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
+    OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError,
+    OverflowError, MemoryError, RecursionError, pickle.UnpicklingError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def read_content(path: Path) -> object:
