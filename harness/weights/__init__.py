@@ -22,7 +22,8 @@ from harness.api.backbone import Backbone, Weights
 from harness.api.dataset import default_cache
 from harness.api.execution import StartingPoint
 from harness.api.records import WeightsRecord
-from harness.checkpoints import find_network, read_content
+from harness.checkpoints.network import find_network
+from harness.checkpoints.reading import read_content
 from harness.errors import WeightsError
 from harness.utils import files, hub_files, locks
 from harness.utils.hub_address import PREFIX, HubFile

@@ -25,13 +25,14 @@ from harness.benchmark.forecast.work import Networks, RunWork
 from harness.benchmark.launch.workers import carry_out_aside
 from harness.benchmark.plan import BenchPlan, divide, named_shards, take_shard
 from harness.benchmark.request import BenchOptions, BenchRequest
-from harness.benchmark.trials import label_budgets
+from harness.benchmark.suite.trials import label_budgets
 from harness.data.requirements import Requirement
 from harness.errors import HarnessError
 from harness.leaderboard.ranking import CONTROL
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.stats import SEEDS
+from harness.utils import signs
 from harness.utils.text import duration, plural
 
 PROBING = 20.0  # seconds, for all networks together
@@ -179,6 +180,31 @@ def look_ahead(
         here=plan.here,
         paces=paces,
     )
+
+
+def tell_outlook(
+    plan: BenchPlan,
+    todo: Sequence[RunSpec],
+    results: Sequence[RunResult],
+    call: Call,
+    unfinished: Sequence[str],
+) -> Outlook:
+    """The outlook, told before the runs: memory they take, how long, and what they can decide.
+
+    `unfinished`: lines on runs that were interrupted before.
+    """
+    for line in (*([plan.memory] if plan.memory else []), *unfinished):
+        call.say(line)
+    with signs.doing("estimating the time of the runs"):
+        outlook = look_ahead(plan, todo, results, call)
+    for line in outlook.lines():
+        call.say(line)
+    if outlook.spoiled:
+        call.say(
+            f"planning, the plugins changed what runs share, which cannot be put back "
+            f"({', '.join(dict.fromkeys(outlook.spoiled))}): the runs after it go on in a new process"
+        )
+    return outlook
 
 
 def take_part(plan: BenchPlan, results: Sequence[RunResult], before: Plan, call: Call) -> BenchPlan:
