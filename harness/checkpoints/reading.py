@@ -42,7 +42,7 @@ _FAULTS = (
 
 
 def read_content(path: Path) -> object:
-    """Whatever a file of weights holds, read without running code.
+    """The content of a file of weights, read without running code.
 
     Raises:
         WeightsError: it is damaged or no such file, or it holds more than tensors: what it holds,

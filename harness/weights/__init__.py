@@ -28,6 +28,7 @@ from harness.errors import WeightsError
 from harness.utils import files, hub_files, locks
 from harness.utils.hub_address import PREFIX, HubFile
 from harness.utils.parallel import machine_name
+from harness.utils.text import megabytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,12 +69,12 @@ class Availability:
 
 @dataclass(frozen=True)
 class _Place:
-    """The path where a file is or will be; `url` and `megabytes`, or `hub`, where it can be fetched."""
+    """The path where a file is or will be; `url` and `bytes`, or `hub`, where it can be fetched."""
 
     path: Path
     declared: Weights
     url: str = ""
-    megabytes: float = 0.0
+    bytes: int = 0
     note: str = ""
     hub: HubFile | None = None
 
@@ -110,7 +111,7 @@ def availability(
     if place is None or place.path.is_file():
         return Availability(ready=True)
     problem = _obstacle(backbone, place, offline=offline)
-    size = 0 if problem else int(place.megabytes * 2**20)
+    size = 0 if problem else place.bytes
     return Availability(ready=False, download=size, problem=problem)
 
 
@@ -263,7 +264,8 @@ def _default(backbone: Backbone) -> _Place:
         ) from error
     url = str(published.url)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    return _Place(path, declared, url, float(published.meta.get("_file_size", 0.0)))
+    mebibytes = float(published.meta.get("_file_size", 0.0))
+    return _Place(path, declared, url, int(mebibytes * 2**20))
 
 
 def _of_hub(backbone: Backbone, declared: Weights, file: HubFile) -> _Place:
@@ -298,7 +300,7 @@ def _advice(backbone: Backbone, place: _Place) -> str:
             "that has it."
         )
     return (
-        f"Fetch {place.url} ({place.megabytes:.0f} MB) into {place.path.parent}, or into a folder "
+        f"Fetch {place.url} ({megabytes(place.bytes)}) into {place.path.parent}, or into a folder "
         f"of your own given by --weights FOLDER (as {place.path.name} or {backbone.name}"
         f"{place.path.suffix}), or use --weights none for random weights."
     )

@@ -1,4 +1,4 @@
-"""Which images of a dataset go where: read, joined where they look alike, split, limited."""
+"""Images of a dataset put in their places: read, joined where they look alike, split, limited."""
 
 from __future__ import annotations
 

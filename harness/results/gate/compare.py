@@ -168,7 +168,7 @@ class TestSets:
         self._held: dict[tuple[Path, bytes, bytes], TestSet] = {}
 
     def of(self, run: RunResult, predictions: Predictions) -> TestSet:
-        """What a finished run was tested on."""
+        """The test set of a finished run."""
         if run.data is None:
             return TestSet()
         file = self._store.split_file(run)
