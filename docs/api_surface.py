@@ -1,4 +1,4 @@
-"""What a plugin may rely on, as lines of text: recorded in docs/api-surface-N.txt, N the version."""  # noqa: INP001 - beside the pages
+"""The surface that a plugin may rely on, as lines of text: recorded in docs/api-surface-N.txt, N the version."""  # noqa: INP001 - beside the pages
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _deprecated(line: str) -> str:
 
 
 def read(file: Path = FILE) -> list[str]:
-    """What docs/api-surface-N.txt records."""
+    """The lines of docs/api-surface-N.txt."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return [line for line in lines if line and not line.startswith("#")]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import api_surface
@@ -24,6 +24,7 @@ import result_tables
 
 from harness.cli import cli
 from harness.cli.session import SHARED, PackageGroup
+from harness_slurm.commands import slurm
 
 DOCS = Path(__file__).parent
 COMMAND = "python docs/generate.py"
@@ -275,7 +276,7 @@ def hooks_page() -> str:
 
 
 def cli_page() -> str:
-    """docs/cli.md: every built-in command with its arguments and options."""
+    """docs/cli.md: every command that comes along with its arguments and options."""
     ctx = click.Context(cli, info_name="harness")
     shared = "\n".join(_option_rows(SHARED))
     head = f"# Commands\n\nOptions of every command, before or after its name:\n\n{shared}"
@@ -283,12 +284,15 @@ def cli_page() -> str:
         "Exit codes: 0 done; 1 some runs failed, or a check found something; 2 the call cannot be "
         "carried out as given; 130 interrupted."
     )
-    return "\n\n".join([MARK, head, exits, *_command_parts(cli, ctx)]) + "\n"
+    core = {
+        name: PackageGroup.get_command(cli, ctx, name)
+        for name in PackageGroup.list_commands(cli, ctx)
+    }
+    return "\n\n".join([MARK, head, exits, *_command_parts(core | {"slurm": slurm}, ctx)]) + "\n"
 
 
-def _command_parts(group: PackageGroup, ctx: click.Context) -> Iterator[str]:
-    for name in PackageGroup.list_commands(group, ctx):
-        command = PackageGroup.get_command(group, ctx, name)
+def _command_parts(commands: Mapping[str, click.Command], ctx: click.Context) -> Iterator[str]:
+    for name, command in sorted(commands.items()):
         below = click.Context(command, info_name=name, parent=ctx)
         arguments = [one for one in command.params if isinstance(one, click.Argument)]
         pieces = [below.command_path, *map(_argument, arguments)]
@@ -300,8 +304,11 @@ def _command_parts(group: PackageGroup, ctx: click.Context) -> Iterator[str]:
         own = [one for one in command.params if one not in SHARED]
         if rows := _option_rows(own):
             yield "\n".join(rows)
-        if isinstance(command, PackageGroup):
-            yield from _command_parts(command, below)
+        if isinstance(command, click.Group):
+            names = command.list_commands(below)
+            yield from _command_parts(
+                {one: command.get_command(below, one) for one in names}, below
+            )
 
 
 def _argument(argument: click.Argument) -> str:
@@ -331,7 +338,7 @@ def _value(option: click.Option) -> str:
 
 def _meaning(option: click.Option) -> str:
     default = f"Default: `{option.default}`." if option.show_default else ""
-    return " ".join(filter(None, (option.help, default)))
+    return " ".join(filter(None, (option.help, default, "Required." if option.required else "")))
 
 
 def _cell(text: str) -> str:

@@ -129,7 +129,8 @@ def _gain(facts: Facts, track: Track, row: str) -> str:
     found = statistics(facts, track)
     average = found.get("averages", {}).get(row)
     if average is None:
-        return f"{incomplete(track, row)}, so nothing is said of its average gain."
+        lacks = incomplete(track, (row, facts.board.control)) or "without statistics"
+        return f"{lacks}: nothing is said of its average gain."
     seen = Counter(one["verdict"] for one in found["differences"] if one["row"] == row)
     verdicts = ", ".join(f"{seen[word]} {word}" for word in SAID if seen[word])
     said = (
@@ -142,7 +143,7 @@ def _gain(facts: Facts, track: Track, row: str) -> str:
 
 
 def _ahead(facts: Facts, track: Track) -> str:
-    """Who is ahead where, and whether it is decided that nobody is ahead everywhere.
+    """The strategies ahead on each set, and whether it is decided that none is ahead everywhere.
 
     It is decided where the control is beaten on some set, and every other strategy is beaten by the
     control on some set: all by verdicts of the board.
@@ -197,6 +198,9 @@ def _track(facts: Facts, track: Track) -> Iterator[str]:
     ranked = [row for row in track.rows if row.ranked]
     yield from table(heads, (_line(found, track, row, tuned=tuned) for row in ranked))
     yield ""
+    if found.get("basis") == "test images only":
+        yield "Places hold for other test images only: a set has one seed, which says nothing of another."
+        yield ""
     for row in track.rows:
         if not row.ranked:
             yield f"Not ranked: {row.label}, {row.runs} of {row.wanted} runs."

@@ -1,4 +1,4 @@
-"""What the page of the reference board is made of, and how it is said; for `reference_board.py`."""  # noqa: INP001 - beside a script
+"""Facts of the page of the reference board, and how they are said; for `reference_board.py`."""  # noqa: INP001 - beside a script
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page is made of.
+    """Files and figures that the page is made of.
 
     Attributes:
         board: with its statistics.
@@ -53,7 +53,7 @@ class Facts:
 
     @property
     def scope(self) -> str:
-        """What all verdicts are about."""
+        """Sets, networks and images that all verdicts are about."""
         networks = ", ".join(self.suite.backbones)
         labels = " and ".join(self.suite.labels) or "all"
         return (
@@ -115,9 +115,15 @@ def statistics(facts: Facts, track: Track) -> Mapping[str, Any]:
     return found
 
 
-def incomplete(track: Track, row: str) -> str:
-    known = next((one for one in track.rows if one.label == row), None)
-    return f"{known.runs} of {known.wanted} runs are there" if known else "no run is there"
+def incomplete(track: Track, names: Iterable[str]) -> str:
+    """Rows of these names that lack runs, with how many they have; empty: none does."""
+    rows = {row.label: row for row in track.rows}
+    said = (
+        f"{name} has {rows[name].runs} of {rows[name].wanted} runs" if name in rows else f"{name} has no run"
+        for name in names
+        if name not in rows or not rows[name].ranked
+    )  # fmt: skip
+    return ", ".join(said)
 
 
 def interval(one: Mapping[str, Any]) -> str:

@@ -90,7 +90,7 @@ def kind(annotation: object) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """What a field is where a file does not say."""
+    """The value of a field that a file does not give."""
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "required"

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from harness import WeightsError
-from harness.checkpoints import find_network, read_content
+from harness.checkpoints.network import find_network
+from harness.checkpoints.reading import read_content
 
 STATE = {
     "conv.weight": torch.arange(8.0).reshape(2, 4),

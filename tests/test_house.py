@@ -1,5 +1,6 @@
 """The house: names that stay free, folders that can be taken in, imports that go one way."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -11,6 +12,7 @@ from places import DOCS, ROOT
 import harness
 
 MAP = runpy.run_path(str(DOCS / "house_map.py"))
+ASKING = ("What", "Whatever", "Who", "Whose", "Whether", "Which", "How", "Where", "When", "Why")
 
 
 def test_no_module_hides_a_function_of_the_package():
@@ -24,6 +26,18 @@ def test_a_folder_can_be_taken_in():
     files = [path for path in (ROOT / "harness").rglob("*") if "__pycache__" not in path.parts]
     sizes = Counter(str(path.parent.relative_to(ROOT)) for path in files)
     assert {folder: size for folder, size in sizes.items() if size > 20} == {}
+
+
+def test_a_docstring_begins_with_what_the_thing_is():
+    named = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    asking = [
+        f"{path.relative_to(ROOT)}: {text.splitlines()[0]}"
+        for path in sorted((ROOT / "harness").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, named) and (text := ast.get_docstring(node))
+        if text.split(maxsplit=1)[0].strip(",") in ASKING
+    ]
+    assert asking == []
 
 
 def test_imports_go_one_way_and_not_far():

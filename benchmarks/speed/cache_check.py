@@ -1,4 +1,4 @@
-"""What it costs to hold the pixels of a cache entry against their checksum (`cache.PixelCheck`).
+"""What it costs to hold the pixels of a cache entry against their checksum (`PixelCheck`).
 
 The file is read from memory, and from the disk after its pages were given up; each turn does both.
 
@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 from report import Log, save
 
-from harness.data import cache
+from harness.data.cache import cache
+from harness.data.cache.entry import CacheEntry, entry_for
 from harness.data.images import PixelForm
 
 
-def make_entry(folder: Path, count: int, crop: int) -> cache.CacheEntry:
+def make_entry(folder: Path, count: int, crop: int) -> CacheEntry:
     """An entry of random pixels, put in order and published as any other."""
-    entry = cache.entry_for("speed", [f"{n:064x}" for n in range(count)], PixelForm(crop, crop))
+    entry = entry_for("speed", [f"{n:064x}" for n in range(count)], PixelForm(crop, crop))
     rng = np.random.default_rng(0)
     with cache.decode_unordered(folder, PixelForm(crop, crop)) as output:
         header = {"descr": "|u1", "fortran_order": False, "shape": entry.shape}
@@ -36,7 +37,7 @@ def make_entry(folder: Path, count: int, crop: int) -> cache.CacheEntry:
     return entry
 
 
-def seconds(folder: Path, entry: cache.CacheEntry, *, from_disk: bool) -> float:
+def seconds(folder: Path, entry: CacheEntry, *, from_disk: bool) -> float:
     """Of one check."""
     pixels = folder / "decoded" / entry.folder / "images.npy"
     os.utime(pixels)  # a check is due

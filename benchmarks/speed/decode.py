@@ -29,7 +29,8 @@ import numpy as np
 from PIL import Image
 from report import Log, save
 
-from harness.data import cache
+from harness.data.cache import cache
+from harness.data.cache.entry import entry_for
 from harness.data.images import PixelForm
 from harness.utils.parallel import cores
 
@@ -85,7 +86,7 @@ def pillow_loop(
 def build_cache(paths: list[Path], folder: Path, resize: int, crop: int) -> None:
     """What the harness does, the write to the disk included."""
     contents = [hashlib.sha256(str(path).encode()).hexdigest() for path in paths]
-    entry = cache.entry_for("speed", contents, PixelForm(resize, crop))
+    entry = entry_for("speed", contents, PixelForm(resize, crop))
     cache.decoded(folder, entry, lambda run: paths[run.start : run.stop])
 
 

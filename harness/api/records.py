@@ -338,7 +338,8 @@ class PhaseRecord(Extended):
     """One directive as it was carried out; `stopped`: patience ran out.
 
     Attributes:
-        shares: of the second of two weights that were mixed; scores: of each on validation.
+        shares: of the second of two weights that were mixed.
+        scores: of each share, on validation.
         share: the one that the network went on as.
         reference: the frozen copy that every batch went through as well, for the objective.
     """
@@ -367,7 +368,8 @@ class CostFigures(Record):
     """Seconds by kind of work.
 
     Attributes:
-        train, evaluate: steps; predictions and figures.
+        train: steps.
+        evaluate: predictions and figures.
         load: the network put together, data laid ready.
         features: what frozen stages make of a split.
         compile: steps compiled or recorded, their first uses included.
@@ -406,12 +408,19 @@ class StageWork:
 
 
 class Cost(Extended):
-    """`alone`: as if the run had been alone, shared parts in full; `incurred`: what it took here.
+    """Seconds, memory and work of a run.
 
-    `peak_bytes`: of the device's memory; `images_per_second`: trained on, per second of training.
-    `network`: the work of its stages, in forward order; empty: not recorded.
-    `jobs`: runs side by side in the call that made it; None: not recorded.
-    `resumed`: how often it went on from a checkpoint; what was computed again for that is counted.
+    Attributes:
+        alone: as if the run had been alone, shared parts in full.
+        incurred: what it took here.
+        peak_bytes: of the device's memory.
+        trainable: parameters that learn in the phase that trains most.
+        images_per_second: trained on, per second of training.
+        looks: batches whose gradient a strategy looked at without a step.
+        packed: it shared its device with other runs, and has no seconds of its own.
+        network: the work of its stages, in forward order; empty: not recorded.
+        jobs: runs side by side in the call that made it; None: not recorded.
+        resumed: how often it went on from a checkpoint; what was computed again for that is counted.
     """
 
     _later: ClassVar[tuple[str, ...]] = ("network", "jobs", "resumed")

@@ -11,8 +11,7 @@ import numpy as np
 from harness.api.execution import Outcome, Predictions
 from harness.api.metric import softmax
 from harness.api.records import RunResult, RunSpec
-from harness.data.external import ExternalInfo
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo, ExternalInfo
 from harness.errors import StoreError, UsageError
 from harness.results.store import Store, weights_file
 from harness.utils import files

@@ -8,10 +8,11 @@ from itertools import product
 
 from harness.api.execution import ENGINE_VERSION
 from harness.api.records import Augmentation, NumericMode, RunSpec, Suite, started
-from harness.benchmark.suite import ResolvedSuite, strategy_of
-from harness.benchmark.trials import Trial, label_budgets, seed_pairs, trials_of
+from harness.benchmark.suite.resolve import ResolvedSuite
+from harness.benchmark.suite.settings import strategy_of
+from harness.benchmark.suite.trials import Trial, label_budgets, seed_pairs, trials_of
 from harness.data.division.split import Division
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo
 from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 

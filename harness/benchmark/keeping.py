@@ -14,8 +14,8 @@ from harness.api.records import RunResult, RunSpec
 from harness.benchmark.external import ExternalKeeper
 from harness.benchmark.profile import DecodingCost
 from harness.benchmark.unfinished import forget
-from harness.data.cache import PixelCheck, check_aside
-from harness.data.preparation import PreparedDataset
+from harness.data.cache.check import PixelCheck, check_aside
+from harness.data.preparation.prepare import PreparedDataset
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry, load_plugins
 from harness.results.rescore import complete, give_up

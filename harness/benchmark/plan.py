@@ -13,9 +13,9 @@ from harness.benchmark.listeners.events import Group
 from harness.benchmark.numerics import numeric_mode
 from harness.benchmark.request import BenchOptions
 from harness.benchmark.sizing import side_by_side
-from harness.benchmark.suite import ResolvedSuite
-from harness.benchmark.trials import Trial
-from harness.data.preparation import DatasetInfo
+from harness.benchmark.suite.resolve import ResolvedSuite
+from harness.benchmark.suite.trials import Trial
+from harness.data.preparation.info import DatasetInfo
 from harness.plugins.registry import PluginRegistry
 from harness.weights import WeightsFile
 

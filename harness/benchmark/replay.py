@@ -16,10 +16,11 @@ from harness.benchmark.identity import ROLES, code_names
 from harness.benchmark.launch.dispatch import execute_runs
 from harness.benchmark.launch.executor import WorkerSetup
 from harness.benchmark.listeners.events import Group, RunListener
-from harness.benchmark.suite import with_folders
-from harness.data import lock, preparation
+from harness.benchmark.suite.resolve import with_folders
+from harness.data import lock
 from harness.data.division.split import Division
 from harness.data.folder import parse_data_option, with_options, with_windows
+from harness.data.preparation.prepare import PreparedDataset, prepare_dataset
 from harness.errors import DataError, HarnessError, WeightsError
 from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
@@ -164,7 +165,7 @@ class _Runner:
         )
         own = with_windows(own, options.window)
         self.datasets: Mapping[str, Dataset] = with_folders(loaded.datasets, own)
-        self._prepared: dict[str, preparation.PreparedDataset] = {}
+        self._prepared: dict[str, PreparedDataset] = {}
 
     def run(
         self, result: RunResult, store: Store, *, rounding_differently: bool = False
@@ -214,7 +215,7 @@ class _Runner:
                     "version that its record names"
                 )
 
-    def _data(self, result: RunResult, store: Store) -> preparation.PreparedDataset:
+    def _data(self, result: RunResult, store: Store) -> PreparedDataset:
         spec, record = result.spec, result.data
         if spec.dataset not in self.datasets:
             near = did_you_mean(spec.dataset, self.datasets)
@@ -236,7 +237,7 @@ class _Runner:
 
     def _prepare(
         self, result: RunResult, given: Mapping[str, Path] | None = None
-    ) -> preparation.PreparedDataset:
+    ) -> PreparedDataset:
         """The data of a run; `given`: dataset -> a file that says how it is divided."""
         spec, record = result.spec, result.data
         division, file = Division.of(spec), "" if given is None else str(given[spec.dataset])
@@ -251,7 +252,7 @@ class _Runner:
             # All divisions of a dataset share the images that are decoded for the first.
             seed = 0 if given is None else spec.protocol.split_seed
             first = spec.seen.model_copy(update={"split_seed": seed})
-            self._prepared[key] = preparation.prepare_dataset(
+            self._prepared[key] = prepare_dataset(
                 self.datasets[spec.dataset], first, access, limit=spec.limit, divisions=[division]
             ).divided(division)
         return self._prepared[key]

@@ -180,7 +180,7 @@ def _weights(
 def _data(
     spec: RunSpec, loaded: PluginRegistry, access: Access
 ) -> Iterator[IdentityDifference | UnknownPart]:
-    from harness.data import preparation
+    from harness.data.preparation.prepare import prepare_dataset
 
     access = replace(access, allow_missing_classes=True)
     if spec.dataset not in loaded.datasets:
@@ -189,9 +189,7 @@ def _data(
         )
         return
     try:
-        now = preparation.prepare_dataset(
-            loaded.datasets[spec.dataset], spec.protocol, access
-        ).fingerprint
+        now = prepare_dataset(loaded.datasets[spec.dataset], spec.protocol, access).fingerprint
     except HarnessError as error:
         yield UnknownPart("data", f"{error}".partition("\n")[0])
         return

@@ -6,7 +6,6 @@ as that is possible without fetching, decoding or writing.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,45 +14,41 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from harness.api.dataset import SPLITS, Access, Dataset
-from harness.api.execution import ExternalImages
+from harness.api.dataset import Access
 from harness.api.launcher import Launcher
-from harness.api.records import DataRecord, RunResult, RunSpec, Suite
+from harness.api.records import RunSpec
+from harness.benchmark.datasets import place_images, prepare, recorded, survey
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
 from harness.benchmark.forecast.seconds import MEASURED
 from harness.benchmark.forecast.work import RunWork
-from harness.benchmark.identity import divisions
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.launch.dispatch import GIB, Means, Share, execute_runs
 from harness.benchmark.launch.executor import WorkerSetup
 from harness.benchmark.launch.means import find_launcher
-from harness.benchmark.launch.places import Declaration, ImagesPlace
 from harness.benchmark.listeners.events import Group
 from harness.benchmark.listeners.progress import ProgressReporter
 from harness.benchmark.listeners.remaining import RemainingTime
 from harness.benchmark.numerics import check_compiling, settle_precision
 from harness.benchmark.plan import BenchPlan, make_plan
-from harness.benchmark.preview.outlook import Call, DryRun, Outlook, look_ahead, take_part
+from harness.benchmark.preview.outlook import (
+    Call,
+    DryRun,
+    Outlook,
+    look_ahead,
+    take_part,
+    tell_outlook,
+)
 from harness.benchmark.profile import DecodingCost, Profile
 from harness.benchmark.request import BenchOptions, BenchRequest, BenchResult
-from harness.benchmark.suite import ResolvedSuite, resolve_suite
+from harness.benchmark.suite.resolve import ResolvedSuite, resolve_suite
 from harness.benchmark.unfinished import describe as describe_unfinished
 from harness.benchmark.unfinished import made_by
-from harness.data.division.split import Division
-from harness.data.external import PreparedExternal
-from harness.data.images import PixelForm
-from harness.data.preparation import (
-    DatasetInfo,
-    PreparedDataset,
-    prepare_unchecked,
-    survey_dataset,
-)
+from harness.data.preparation.info import DatasetInfo
+from harness.data.preparation.prepare import PreparedDataset
 from harness.data.requirements import find_weights, list_requirements, require
 from harness.data.table import reading_once
-from harness.errors import DataError
 from harness.leaderboard.boards import refresh_board
 from harness.leaderboard.questions import describe_change
-from harness.plugins import provenance
 from harness.plugins.registry import PluginRegistry
 from harness.plugins.tracking import Tracking, check_trackers
 from harness.results.claims import Claims
@@ -115,8 +110,11 @@ def _carry_out(call: Call) -> BenchResult:
         again = lacking.again(retrain=options.retrain_for_external)
         claims = Claims(store, {*again, *filter(store.has_failed, missing)})
         _complete(store, plan, missing, claims, call)
-        setup = _setup(Shared(plan, store, options, loaded, launcher), datasets, lacking.weights)
-        outlook = _tell_outlook(plan, todo, results, call, _unfinished(plan, todo, store, options))
+        gather = partial(
+            _setup, Shared(plan, store, options, loaded, launcher), datasets, lacking.weights
+        )
+        setup = gather()
+        outlook = tell_outlook(plan, todo, results, call, _unfinished(plan, todo, store, options))
     with profile.measure("runs"), _kept_if_interrupted(store, ids), claims:
         decoding = DecodingCost({name: one.seconds for name, one in datasets.items()})
         further = ExternalKeeper(store, say, again)
@@ -133,11 +131,9 @@ def _carry_out(call: Call) -> BenchResult:
 
         def decode_again(name: str) -> None:
             nonlocal setup
-            datasets[name] = _prepare_one(resolved, options, say, resolved.datasets[name])
+            datasets[name] = prepare(resolved.datasets[name], resolved, options.access, say)
             decoding.add(name, datasets[name].seconds)
-            setup = _setup(
-                Shared(plan, store, options, loaded, launcher), datasets, lacking.weights
-            )
+            setup = gather()
 
         carried = [*todo, *(spec for spec in plan.specs if spec.run_id in again)]
         keeper.carry_out(carried, datasets, execute, decode_again)
@@ -145,18 +141,16 @@ def _carry_out(call: Call) -> BenchResult:
         board = refresh_board(store, loaded)
     asked, made = frozenset(ids), keeper.kept & missing
     left = set(store.missing(ids)) if made < missing else set()
-    failed = [run for run in store.failures() if run.run_id in asked]
-    without = lacking.left(plan_external(plan.specs, store, infos), further.without)
     return BenchResult(
         board,
         store.folder,
         len(made),
         len(asked) - len(made) - len(left),
-        failed,
+        [run for run in store.failures() if run.run_id in asked],
         asked,
         profile,
         without_weights(store, asked, weights_folder),
-        without,
+        lacking.left(plan_external(plan.specs, store, infos), further.without),
         further.added,
         len(left),
     )
@@ -213,31 +207,6 @@ def _kept_if_interrupted(store: Store, ids: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def _tell_outlook(
-    plan: BenchPlan,
-    todo: Sequence[RunSpec],
-    results: Sequence[RunResult],
-    call: Call,
-    unfinished: Sequence[str],
-) -> Outlook:
-    """The outlook, told before the runs: memory they take, how long, and what they can decide.
-
-    `unfinished`: lines on runs that were interrupted before.
-    """
-    for line in (*([plan.memory] if plan.memory else []), *unfinished):
-        call.say(line)
-    with signs.doing("estimating the time of the runs"):
-        outlook = look_ahead(plan, todo, results, call)
-    for line in outlook.lines():
-        call.say(line)
-    if outlook.spoiled:
-        call.say(
-            f"planning, the plugins changed what runs share, which cannot be put back "
-            f"({', '.join(dict.fromkeys(outlook.spoiled))}): the runs after it go on in a new process"
-        )
-    return outlook
-
-
 def dry_run(
     request: BenchRequest, options: BenchOptions, loaded: PluginRegistry, say: Say = print
 ) -> DryRun:
@@ -266,7 +235,7 @@ def _plan(call: Call) -> DryRun:
     store = _store(resolved, options)
     results = store.results()
     infos = {
-        name: _recorded(dataset, resolved, loaded, results) or _survey(dataset, resolved, access)
+        name: recorded(dataset, resolved, loaded, results) or survey(dataset, resolved, access)
         for name, dataset in resolved.datasets.items()
         if ("data", name) not in absent
     }
@@ -302,75 +271,6 @@ def _resolved(
     check_compiling(options)
     resolved = resolve_suite(request, loaded)
     return resolved, replace(options, access=replace(options.access, splits=resolved.split_files))
-
-
-def other_divisions(suite: Suite) -> list[Division]:
-    """The divisions of a suite's datasets beside the protocol's own."""
-    return [one for one in divisions(suite) if one != Division(suite.protocol.split_seed)]
-
-
-def _survey(
-    dataset: Dataset, resolved: ResolvedSuite, access: Access, *, timed: bool = True
-) -> DatasetInfo:
-    """The facts of a dataset; it is decoded where its images are, in every form."""
-    first, *others = (
-        survey_dataset(
-            dataset, protocol, access,
-            limit=resolved.request.limit, divisions=other_divisions(resolved.suite),
-            timed=timed,
-        )
-        for protocol in resolved.protocols.values()
-    )  # fmt: skip
-    seconds = sum(one.seconds for one in (first, *others))
-    decoded = first.decoded and all(one.decoded for one in others)
-    return replace(first, decoded=decoded, seconds=seconds)
-
-
-def _recorded(
-    dataset: Dataset, resolved: ResolvedSuite, loaded: PluginRegistry, results: Sequence[RunResult]
-) -> DatasetInfo | None:
-    """A drawn dataset as finished runs record it; None: it has to be looked at.
-
-    The same code draws the same images.  Files may have changed since, so they are always read.
-    """
-    if (
-        not dataset.procedural
-        or dataset.name in resolved.split_files
-        or dataset.external_sets(Access())
-    ):
-        return None
-    code = provenance.source_hash(loaded.owner("datasets", dataset.name).module)
-    protocol, limit = resolved.suite.protocol, resolved.request.limit
-    asked = protocol.validation_share, protocol.test_share, limit
-    known: dict[Division, DatasetInfo] = {}
-    for run in results:
-        data, plugin, made = run.data, run.plugins.get("dataset"), run.spec
-        if (
-            made.dataset == dataset.name
-            and data is not None
-            and plugin is not None
-            and plugin.source == code
-            and (made.protocol.validation_share, made.protocol.test_share, made.limit) == asked
-        ):
-            known.setdefault(Division.of(made), _info(data, run.cost.alone.decode))
-    own, others = Division(protocol.split_seed), other_divisions(resolved.suite)
-    if not known.keys() >= {own, *others}:
-        return None
-    return replace(known[own], others={division: known[division] for division in others})
-
-
-def _info(data: DataRecord, seconds: float) -> DatasetInfo:
-    lacking = {s: tuple(c for c, n in data.counts[s].items() if not n) for s in SPLITS}
-    return DatasetInfo(
-        data.classes,
-        {split: sum(data.counts[split].values()) for split in SPLITS},
-        data.fingerprint,
-        decoded=None,
-        lacking={split: names for split, names in lacking.items() if names},
-        # Its groups are not recorded: as if every image were one.
-        tested={name: (1,) * count for name, count in data.counts["test"].items()},
-        seconds=seconds,
-    )
 
 
 def _store(resolved: ResolvedSuite, options: BenchOptions) -> Store:
@@ -464,7 +364,7 @@ def _survey_undecoded(
     """
     resolved, options, loaded, launcher = call
     infos = {
-        name: _survey(dataset, resolved, options.access, timed=False)
+        name: survey(dataset, resolved, options.access, timed=False)
         for name, dataset in resolved.datasets.items()
     }
     if resolved.request.precision == "auto":
@@ -481,7 +381,7 @@ def _prepare(
     with reading_once():
         known = _survey_undecoded(call, weights, store)
         prepared = {
-            name: _prepare_one(call.resolved, call.options, say, dataset)
+            name: prepare(dataset, call.resolved, call.options.access, say)
             for name, dataset in call.resolved.datasets.items()
         }
     # That they were read for the plan is part of what making them ready took.
@@ -489,34 +389,6 @@ def _prepare(
         name: replace(one, seconds=one.seconds + known[name].seconds)
         for name, one in prepared.items()
     }
-
-
-def _prepare_one(
-    resolved: ResolvedSuite, options: BenchOptions, say: Say, dataset: Dataset
-) -> PreparedDataset:
-    started = time.perf_counter()
-    formed: dict[PixelForm, PreparedDataset] = {}
-    for form, protocol in resolved.protocols.items():
-        with signs.doing(f"decoding {dataset.name}") as decoded:
-            formed[form] = prepare_unchecked(
-                dataset,
-                protocol,
-                options.access,
-                limit=resolved.request.limit,
-                progress=decoded,
-                divisions=other_divisions(resolved.suite),
-            )
-    prepared, *others = formed.values()
-    if any(other.fingerprint != prepared.fingerprint for other in others):
-        raise DataError(f"dataset {dataset.name!r} was changed while it was read: run again")
-    skipped = prepared.images.record.skipped
-    if skipped:
-        say(f"{dataset.name}: {len(skipped)} bad images left out: {', '.join(skipped[:5])}")
-    for note in prepared.notes:
-        say(f"{dataset.name}: {note}")
-    aside = sum(one.aside for one in formed.values())
-    spent = time.perf_counter() - started - aside
-    return replace(prepared, seconds=spent, aside=aside, forms=formed)
 
 
 class Shared(NamedTuple):
@@ -535,7 +407,7 @@ def _setup(
     """Write the splits, and gather what every run shares."""
     plan, store, options, loaded, launcher = shared
     images = {
-        key: _place(shared, datasets[key[0]], *key[1:])
+        key: place_images(datasets[key[0]], *key[1:], plan.resolved, options.access, store)
         for key in dict.fromkeys(Group.of(spec).images for spec in plan.specs)
     }
     limit = options.memory_limit
@@ -558,37 +430,3 @@ def _setup(
         native=plan.resolved.request.precision == "auto",
         memory=None if limit is None else int(limit * GIB),
     )
-
-
-def _place(
-    shared: Shared, dataset: PreparedDataset, division: Division, form: PixelForm
-) -> ImagesPlace:
-    """The images of a dataset divided so, whose split files are written, by where they lie."""
-    plan, store = shared.plan, shared.store
-    resolved = plan.resolved
-    divided = dataset.formed(form).divided(division)
-    name = divided.splits.dataset
-    own = division.split == resolved.suite.protocol.split_seed
-    stem = name if own else f"{name}.{division.split}"
-    file = store.write_split(stem, divided.splits.model_dump_json(indent=1))
-    record = divided.images.record.model_copy(update={"split_file": f"splits/{file}"})
-    external = {each: _kept_split(one, store) for each, one in divided.external.items()}
-    declared = Declaration(
-        dataset=resolved.datasets[name],
-        protocol=resolved.protocols[form],
-        access=shared.options.access,
-        limit=resolved.request.limit,
-        division=division,
-        fingerprint=divided.fingerprint,
-        record=record,
-        external={each: one.record for each, one in external.items()},
-    )
-    return ImagesPlace(replace(divided.images, record=record, external=external), declared)
-
-
-def _kept_split(further: PreparedExternal, store: Store) -> ExternalImages:
-    """The images of a further test set, whose split file is written."""
-    splits = further.splits
-    file = store.write_split(splits.dataset, splits.model_dump_json(indent=1))
-    record = further.images.record.model_copy(update={"split_file": f"splits/{file}"})
-    return replace(further.images, record=record)

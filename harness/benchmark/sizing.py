@@ -13,7 +13,7 @@ from harness.api.launcher import Launcher
 from harness.api.records import RunSpec
 from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchOptions
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo
 from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils import signs

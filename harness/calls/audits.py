@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.api.dataset import Access, Dataset
-from harness.benchmark.suite import with_folders
+from harness.benchmark.suite.resolve import with_folders
 from harness.calls import arguments
 from harness.calls.arguments import Pairs, PathLike, Plugins, with_parameters
 from harness.data.audit import page, terminal

@@ -149,7 +149,7 @@ def bench(  # noqa: PLR0913 - the options of the command
         done = run_benchmark(asked.request, asked.options, asked.plugins, say)
     for note in _notes(done):
         say(note)
-    return Results(done.board, (done.folder,), asked.plugins, done)
+    return Results(done.board, (done.folder,), asked.plugins, done, done.folder)
 
 
 @dataclass(frozen=True)

@@ -91,4 +91,4 @@ def load(  # noqa: PLR0913 - the options of the command
             board = boards.write_board(board, store, target, registry, tests=tests)
         elif tests:
             board = boards.with_statistics(board, store)
-    return Results(board, places, registry)
+    return Results(board, places, registry, _written=target)

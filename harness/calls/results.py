@@ -46,6 +46,7 @@ class Results:
     folders: tuple[Path, ...]
     _plugins: PluginRegistry = field(compare=False)
     call: BenchResult | None = field(default=None, compare=False)
+    _written: Path | None = field(default=None, compare=False)  # the board, into this folder
 
     @property
     def conclusion(self) -> tuple[str, ...]:
@@ -151,8 +152,7 @@ class Results:
         if full:
             return terminal.render(self.leaderboard, columns)
         asked = frozenset() if self.call is None else self.call.asked
-        folder = self.folders[0]
-        return summary.render(self.leaderboard, folder, columns, self._done(), asked)
+        return summary.render(self.leaderboard, self._rest(), columns, self._done(), asked)
 
     def profile(self) -> str:
         """Seconds by part of the call and of the runs that it asked for, as `--profile` prints them.
@@ -174,6 +174,15 @@ class Results:
         if self.call.extended:
             done += f" ({self.call.extended} got further test sets)"
         return done
+
+    def _rest(self) -> str:
+        """The page, if this call wrote one, and the command that prints everything."""
+        # Elsewhere nothing is written by the second call: a board of several needs no place then.
+        how = "--full" if self._written in self.folders else "--format terminal"
+        read = f"harness board {' '.join(map(str, self.folders))} {how}"
+        if self._written is None:
+            return f"Everything here: {read}"
+        return f"Page: {self._written / 'leaderboard.html'}; everything here: {read}"
 
     def __str__(self) -> str:
         return self.text()

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.records import digest
-from harness.data.cache import STAGING, libraries
+from harness.data.cache.entry import STAGING, libraries
+from harness.data.decoding import Output, Progress, write_arrays
 from harness.data.division.stratify import Pair, Sample
-from harness.data.images import Output, Progress, write_arrays
 from harness.data.table import DatasetTable
 from harness.errors import StoreError
 from harness.utils import files, signs

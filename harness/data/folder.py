@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import field_validator
 
 from harness.api.dataset import SPLITS, Access, Dataset
+from harness.data.on_disk.columns import EXTERNAL, FOLDER, check_roles, parse_columns
 from harness.data.on_disk.files import Scan, dicom_files, scan_folder
-from harness.data.on_disk.lists import EXTERNAL, FOLDER, check_roles, find_lists, parse_columns
+from harness.data.on_disk.lists import find_lists
 from harness.data.on_disk.samples import (
     ID,
     Listed,

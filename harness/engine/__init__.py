@@ -6,7 +6,7 @@ is all that others may use of it.
 
 from harness.engine.evaluate import recomputed_features
 from harness.engine.inference import predict_images, rebuilt_network
-from harness.engine.isolation import Isolation, Traces
+from harness.engine.isolation.isolation import Isolation, Traces
 from harness.engine.model import merge_parametrizations
 from harness.engine.needs import count_stages, memory_need
 from harness.engine.optimizer import multipliers

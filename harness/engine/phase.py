@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from harness.api.records import EpochRecord, PhaseRecord
 from harness.api.strategy import Phase, PhaseReport, refers_to
-from harness.engine import isolation
 from harness.engine.batches import Batches, Source
 from harness.engine.evaluate import Place, estimate_norms, predict, source_at
+from harness.engine.isolation import isolation
 from harness.engine.model import NORMS
 from harness.engine.optimizer import Optimizer, Penalties, PhaseSchedule, decays, multipliers
 from harness.engine.recovery import snapshot

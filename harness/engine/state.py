@@ -17,9 +17,9 @@ from harness.api.execution import ImageSet, Resources
 from harness.api.metric import Metric, figure
 from harness.api.records import Augmentation, EpochRecord, PhaseRecord, Protocol, RunSpec
 from harness.api.strategy import Phase, rate_of
-from harness.engine import isolation
 from harness.engine.batches import DTYPES, steps_per_epoch
 from harness.engine.devices import RunClock
+from harness.engine.isolation import isolation
 from harness.engine.model import Network, copy_all
 from harness.engine.optimizer import State
 from harness.engine.seeds import generator

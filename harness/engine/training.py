@@ -21,9 +21,9 @@ from harness.api.records import (
     WeightsRecord,
 )
 from harness.api.strategy import Directive, Phase, PhaseReport, SolveHead
-from harness.engine import isolation
 from harness.engine.devices import kernels, own_stream
 from harness.engine.evaluate import predict_split
+from harness.engine.isolation import isolation
 from harness.engine.model import fit_to, merged_state
 from harness.engine.phase import PhaseRun
 from harness.engine.recovery.course import Course

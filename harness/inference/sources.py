@@ -9,15 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from harness.api.images import PickedRows
 from harness.api.records import DataRecord, Protocol
-from harness.data.images import (
-    Output,
-    PixelForm,
-    Scaled,
-    Source,
-    find_depth,
-    resize_crop,
-    write_arrays,
-)
+from harness.data.decoding import Output, write_arrays
+from harness.data.images import PixelForm, Scaled, Source, find_depth, resize_crop
 from harness.data.on_disk.listing import walk
 from harness.data.on_disk.lists import is_table
 from harness.data.pixels import dicom

@@ -14,7 +14,7 @@ from harness.api.strategy import Strategy
 from harness.benchmark.identity import ROLES
 from harness.benchmark.launch.executor import tested_weights
 from harness.benchmark.reuse import find_run, spec_differences
-from harness.benchmark.suite import strategy_of
+from harness.benchmark.suite.settings import strategy_of
 from harness.errors import StoreError, UsageError, WeightsError
 from harness.plugins.registry import PluginRegistry
 from harness.results import schema

@@ -205,7 +205,7 @@ def _decided(found: _Found, control: str) -> Iterator[str]:
 
 
 def _among(found: _Found, row: str) -> str:
-    """That an interval beside zero decides nothing among many."""
+    """A remark on an interval beside zero that decides nothing among many; empty: there is none."""
     one = found.gains[row]
     if one["low"] <= 0 <= one["high"]:
         return ""

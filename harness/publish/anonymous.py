@@ -19,7 +19,7 @@ from harness.api.records import (
     digest,
 )
 from harness.data.division.split import Splits, SplitSample
-from harness.data.external import MARK
+from harness.data.preparation.external import MARK
 from harness.errors import StoreError, UsageError
 from harness.results import schema
 from harness.results.privacy import Scrubber, is_pseudonym, is_public, is_searchable

@@ -190,7 +190,7 @@ def _last(history: Sequence[Json]) -> tuple[EpochRecord, ...]:
 
 
 def _cost(raw: Mapping[str, Json]) -> Cost:
-    """What rows add up; to ask for any other field is an error."""
+    """The costs that rows add up; to ask for any other field is an error."""
     return copy(
         COST,
         alone=copy(SECONDS, total=float(raw["alone"]["total"])),

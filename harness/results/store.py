@@ -18,7 +18,7 @@ import gc
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -166,8 +166,8 @@ class Store:
         """
         return tuple(self.each_outline(read))
 
-    def each_outline(self, read: Outlines) -> Iterator[RunResult]:
-        """The same, one after another, for who keeps less of each."""
+    def each_outline(self, read: Outlines) -> Generator[RunResult, None, None]:
+        """The same, one after another, for who keeps less of each; close it where it is left early."""
         with uncollected(), self.unchanged():
             done, finished = set(), self._finished()[::-1]
             failed = files.listing(self.folder / "failed")

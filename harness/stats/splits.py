@@ -19,7 +19,7 @@ from harness.stats.paired import centred
 
 @dataclass(frozen=True)
 class Splits:
-    """How the paired runs of a cell lie over several random splits of its dataset.
+    """The paired runs of a cell, laid out over several random splits of its dataset.
 
     Attributes:
         number: the split of each run, 0 to J - 1, [R]; every split has a run.
@@ -37,7 +37,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Spread:
-    """What the runs of a cell show by themselves.
+    """Mean and variances that the runs of a cell show by themselves.
 
     Attributes:
         moved: mean over runs of what each group adds [G].

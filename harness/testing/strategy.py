@@ -18,11 +18,11 @@ from pydantic.fields import FieldInfo
 from harness.api.dataset import Split
 from harness.api.execution import ImageSet
 from harness.api.strategy import ModelView, ParameterInfo, Search
-from harness.benchmark.suite import explain
 from harness.testing import training
 from harness.testing.promise import Broken, Rule, listed, opens_nothing
 from harness.testing.trial import StrategyCase, Watcher, difference, same
 from harness.testing.watch import generators, moved, unseeded
+from harness.utils.faults import explain
 
 if TYPE_CHECKING:
     from harness.engine import StrategyView

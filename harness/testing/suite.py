@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.api.records import Suite, canonical
-from harness.benchmark.suite import strategy_of
+from harness.benchmark.suite.settings import strategy_of
 from harness.plugins.registry import PluginRegistry
 from harness.testing.promise import Broken, Rule
 from harness.utils.names import did_you_mean

@@ -42,3 +42,8 @@ def faults(error: ValidationError, *, given: bool = False) -> list[str]:
         shown = f" (given: {short(repr(fault['input']))})" if given else ""
         lines.append(f"{place}: {said}{shown}" if place else f"{said}{shown}")
     return lines
+
+
+def explain(error: ValidationError, where: str) -> str:
+    """Faults that pydantic found, one after another, in a line."""
+    return f"{where}: " + "; ".join(faults(error, given=True))

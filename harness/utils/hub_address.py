@@ -54,7 +54,7 @@ class HubFile:
 
     @property
     def page(self) -> str:
-        """Where people read of it."""
+        """The address where people read of it."""
         return f"https://huggingface.co/{self.repo}"
 
     def at(self, commit: str) -> Self:
@@ -62,5 +62,5 @@ class HubFile:
         return replace(self, revision=commit)
 
     def place(self, cache: Path) -> Path:
-        """Where in the cache it is or will be; of a commit."""
+        """Its place in the cache, there or not yet; of a commit."""
         return cache / "hub" / f"models--{self.repo.replace('/', '--')}" / self.revision / self.file

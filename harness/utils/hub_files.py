@@ -30,7 +30,7 @@ class Listed:
     etag: str
 
     def difference(self, path: Path) -> str:
-        """What sets a file apart from it; empty: it is the same."""
+        """The hash that sets a file apart from it; empty: it is the same."""
         if SHA256.fullmatch(self.etag):
             with path.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -40,7 +40,7 @@ class Listed:
 
 
 def look_up(file: HubFile) -> Listed:
-    """What the Hub says of a file.
+    """Hash, size and commit that the Hub lists of a file.
 
     Raises:
         WeightsError: it cannot be reached or refuses.
@@ -97,7 +97,7 @@ def _bring(file: HubFile, listed: Listed, part: Path) -> str:
 
 
 def bring_rest(url: str, part: Path, size: int) -> None:
-    """What is missing of a file of `size` bytes, by plain HTTP; whatever has come stays in `part`.
+    """Fetch the rest of a file of `size` bytes by plain HTTP; all that has come stays in `part`.
 
     The client's own way to a folder begins every file anew in each call.
 

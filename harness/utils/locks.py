@@ -215,7 +215,7 @@ def _waiting(path: Path) -> str:
 
 
 def owner(path: Path) -> str:
-    """Who holds a lock, in words."""
+    """The holder of a lock, in words."""
     marker = _marker(path)
     path = marker if marker.exists() else path
     try:

@@ -35,7 +35,7 @@ def folder_of(results: Path, run_id: str) -> Path:
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of itself.
+    """The description that a checkpoint bears.
 
     Attributes:
         made_by: versions, device and threads that the same bits depend on.
@@ -66,7 +66,7 @@ class Checkpoint:
     made_by: Mapping[str, str]
 
     def header(self) -> Header | None:
-        """What is there; None: nothing.
+        """The description of the checkpoint; None: there is none.
 
         Raises:
             ResumeError: it is damaged, or was made in another way.

@@ -22,11 +22,13 @@ from harness.api.backbone import Backbone, Weights
 from harness.api.dataset import default_cache
 from harness.api.execution import StartingPoint
 from harness.api.records import WeightsRecord
-from harness.checkpoints import find_network, read_content
+from harness.checkpoints.network import find_network
+from harness.checkpoints.reading import read_content
 from harness.errors import WeightsError
 from harness.utils import files, hub_files, locks
 from harness.utils.hub_address import PREFIX, HubFile
 from harness.utils.parallel import machine_name
+from harness.utils.text import megabytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,12 +69,12 @@ class Availability:
 
 @dataclass(frozen=True)
 class _Place:
-    """The path where a file is or will be; `url` and `megabytes`, or `hub`, where it can be fetched."""
+    """The path where a file is or will be; `url` and `bytes`, or `hub`, where it can be fetched."""
 
     path: Path
     declared: Weights
     url: str = ""
-    megabytes: float = 0.0
+    bytes: int = 0
     note: str = ""
     hub: HubFile | None = None
 
@@ -109,7 +111,7 @@ def availability(
     if place is None or place.path.is_file():
         return Availability(ready=True)
     problem = _obstacle(backbone, place, offline=offline)
-    size = 0 if problem else int(place.megabytes * 2**20)
+    size = 0 if problem else place.bytes
     return Availability(ready=False, download=size, problem=problem)
 
 
@@ -262,7 +264,8 @@ def _default(backbone: Backbone) -> _Place:
         ) from error
     url = str(published.url)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    return _Place(path, declared, url, float(published.meta.get("_file_size", 0.0)))
+    mebibytes = float(published.meta.get("_file_size", 0.0))
+    return _Place(path, declared, url, int(mebibytes * 2**20))
 
 
 def _of_hub(backbone: Backbone, declared: Weights, file: HubFile) -> _Place:
@@ -297,7 +300,7 @@ def _advice(backbone: Backbone, place: _Place) -> str:
             "that has it."
         )
     return (
-        f"Fetch {place.url} ({place.megabytes:.0f} MB) into {place.path.parent}, or into a folder "
+        f"Fetch {place.url} ({megabytes(place.bytes)}) into {place.path.parent}, or into a folder "
         f"of your own given by --weights FOLDER (as {place.path.name} or {backbone.name}"
         f"{place.path.suffix}), or use --weights none for random weights."
     )

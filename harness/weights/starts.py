@@ -28,7 +28,7 @@ _BACKBONE = "{backbone}"  # stands for its name, in a place that several are to 
 
 
 class Locked(Protocol):
-    """What a lock file says of a file of the Hub: its address as it was asked for, and the commit."""
+    """A file of the Hub in a lock file: its address as it was asked for, and the commit."""
 
     @property
     def reference(self) -> str: ...

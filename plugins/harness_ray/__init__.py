@@ -33,7 +33,7 @@ def harness_launch(setup: LaunchSetup) -> Launcher | None:
 
 
 def wanted(setup: LaunchSetup, declared: str) -> dict[str, float]:
-    """What a worker takes of a node: `CPU`, and a `GPU` or what was declared, as `card=1,CPU=2`.
+    """Resources that a worker takes of a node: `CPU`, and a `GPU` or what was declared, as `card=1,CPU=2`.
 
     Raises:
         UsageError: the declaration cannot be read.

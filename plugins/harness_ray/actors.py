@@ -227,7 +227,7 @@ class RayLauncher(Launcher):
                 return letters
 
     def _answer(self, name: str) -> tuple[bool, list[Message]]:
-        """What has come of what an actor was asked for; True: more of it was posted."""
+        """The outcome of what an actor was asked for; True: more of it was posted."""
         actor = self._actors[name]
         ref, task, actor.pending = actor.pending, actor.task, None
         try:
@@ -281,7 +281,7 @@ class RayLauncher(Launcher):
 
 
 def _reason(error: RayError) -> str:
-    """Why an actor has ended, in one line."""
+    """The reason why an actor has ended, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [one for one in lines if "exit" in one.lower() or "memory" in one.lower()] or lines
     return f"its actor ended: {told[0] if told else type(error).__name__}"

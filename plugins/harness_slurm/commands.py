@@ -192,14 +192,14 @@ def status(folder: Path) -> None:
 
 def _tell_next(folder: Path) -> None:
     place = shlex.quote(str(folder))
-    click.echo(f"  harness slurm status {place}\n  harness board {place}/shard-*")
+    click.echo(f"  harness slurm status {place}\n  harness board {place}/shard-* --out {place}/all")
 
 
 # -- the call -----------------------------------------------------------------------------------------
 
 
 class _Root(NamedTuple):
-    """What the outermost command knows: its commands, and what all of them were given."""
+    """The outermost command: its commands, and the options that all of them were given."""
 
     group: click.Group
     shared: dict[str, Any]

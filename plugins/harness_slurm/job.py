@@ -36,7 +36,7 @@ def submitit() -> Any:  # noqa: ANN401 - a module
 
 @dataclass(frozen=True)
 class Job:
-    """What each task is given.
+    """Time and resources of each task.
 
     Attributes:
         minutes, memory, cpus, gpus: of a task; `memory` as SLURM writes it; no gpus: 0.
@@ -219,7 +219,7 @@ def _local_state(job: str, logs: Path) -> str:
 
 
 def _ask(*words: str) -> subprocess.CompletedProcess[str] | None:
-    """What a program of SLURM says; None: it is not here."""
+    """The answer of a program of SLURM; None: it is not here."""
     try:
         return subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
     except FileNotFoundError:

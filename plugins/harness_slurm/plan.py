@@ -19,7 +19,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Size:
-    """What a task is given; `told`: where it comes from; `runs` of each shard, where it was planned."""
+    """Time and memory of a task; `told`: where it comes from; `runs` of each shard, where it was planned."""
 
     minutes: int
     memory: str
@@ -39,7 +39,7 @@ def given_size(minutes: int | None, memory: str | None) -> Size:
 
 
 def planned_size(planned: Planned, shards: int, minutes: int | None, memory: str | None) -> Size:
-    """What the largest shard takes, with slack; what was said stands.
+    """Time and memory of the largest shard, with slack; what was said stands.
 
     Raises:
         UsageError: it is not said, and the plan does not know it.

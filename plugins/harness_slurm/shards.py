@@ -32,7 +32,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was sent.
+    """A call that was sent, and its tasks.
 
     Attributes:
         words: of `harness bench`, without `--shard` and `--out`.
@@ -100,7 +100,7 @@ class Progress:
     failed: int = 0
 
     def left(self, *, again: bool) -> bool:
-        """Whether a task has anything to do; `again`: runs that failed are made again."""
+        """True if a task has anything to do; `again`: runs that failed are made again."""
         if self.asked is None:
             return True
         return self.made + (0 if again else self.failed) < self.asked

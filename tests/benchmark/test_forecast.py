@@ -19,6 +19,7 @@ from harness.benchmark.forecast.probe import On, probe_networks
 from harness.benchmark.forecast.reach import Design, reach
 from harness.benchmark.forecast.seconds import Paces, Seen, estimate
 from harness.benchmark.forecast.work import run_work, work_done
+from harness.benchmark.preview.outlook import More, Outlook
 from harness.engine import count_stages, run
 from harness.plugins import provenance
 from harness.plugins.registry import load_plugins
@@ -313,6 +314,27 @@ def test_one_seed_decides_nothing_and_the_command_that_would_can_be_typed(tmp_pa
     assert "at most 1.5 epochs" in again
     assert "smallest difference to full-ft that it can decide" in again
     assert "decides nothing" not in again
+
+
+@pytest.mark.parametrize(
+    ("decides", "now", "seeds"),
+    [
+        (
+            0.057,
+            "about 5.7 points (found in 80 %)",
+            "with 3, differences to full-ft from about 5.7",
+        ),
+        (1.101, "none: it takes more test images", "and 3 would not: it takes more test images"),
+    ],
+)
+def test_no_difference_is_said_that_no_two_scores_can_have(decides, now, seeds):
+    """Four test images have an error of more than all points there are."""
+    seconds = estimate([], {}, Paces([]), 1)
+    plan = Outlook({}, seconds, 0.0, (), decides, None)
+    assert plan.lines()[1].endswith(f"on average over its datasets: {now}")
+    more = replace(plan, decides=None, more=More("harness bench x", decides, 0.0, 1, 3)).lines()
+    assert seeds in more[1]
+    assert ("  harness bench x" in more) == (decides < 1)
 
 
 def test_a_strategy_that_cannot_be_asked_takes_only_its_own_runs_out_of_the_estimate(tmp_path):

@@ -15,7 +15,7 @@ from harness.benchmark.launch import executor
 from harness.benchmark.launch.executor import WorkerSetup
 from harness.benchmark.launch.places import Declaration, ImagesPlace
 from harness.data.division.split import Division
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 from harness.weights import WeightsFile, found_again
 
 

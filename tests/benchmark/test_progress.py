@@ -33,7 +33,7 @@ def specs():
     return [made_spec(seed=seed) for seed in range(4)]
 
 
-ENDING = 1.5  # seconds from the last run to the end of the call
+ENDING = 0.7  # seconds from the last run to the end of the call
 
 
 def reporter(specs, work, jobs=1, pace=1.0, **more):
@@ -117,7 +117,7 @@ def test_after_the_last_run_the_board_is_still_to_come(clock, specs):
         said.run_start(specs[0])
         clock.now += 100
         said.working(specs[0], Working("train", 1, 1))
-        assert said.describe().startswith("100%, about 2 s left, 0/1 runs; ")
+        assert said.describe().startswith("100%, about 1 s left, 0/1 runs; ")
 
 
 def test_a_run_that_is_tried_again_waits_once_more(clock, specs, capsys):

@@ -16,10 +16,10 @@ from PIL import Image
 from places import TOY
 from safetensors import SafetensorError
 
-from harness.benchmark import numerics, run
+from harness.benchmark import datasets, numerics
 from harness.benchmark.launch import executor
 from harness.benchmark.request import BenchRequest
-from harness.benchmark.suite import resolve_suite
+from harness.benchmark.suite.resolve import resolve_suite
 from harness.plugins.registry import load_plugins
 from harness.utils import files
 
@@ -203,12 +203,14 @@ def test_a_plan_takes_a_drawn_dataset_from_the_runs_that_record_it(tmp_path, mon
     def surveyed(*more):
         seen = []
         with monkeypatch.context() as patch:
-            patch.setattr(run, "survey_dataset", lambda *a, **k: seen.append(a) or survey(*a, **k))
+            patch.setattr(
+                datasets, "survey_dataset", lambda *a, **k: seen.append(a) or survey(*a, **k)
+            )
             said = bench(tmp_path, "--dry-run", "--seeds", "0,1", *more).stdout
         assert said.count("; drawn by a program, as runs in this folder record") == 1 - len(seen)
         return bool(seen), said
 
-    survey = run.survey_dataset
+    survey = datasets.survey_dataset
     assert surveyed()[0]
     bench(tmp_path)
     known, said = surveyed()
@@ -218,7 +220,7 @@ def test_a_plan_takes_a_drawn_dataset_from_the_runs_that_record_it(tmp_path, mon
     assert surveyed("--limit", 6)[0]
     assert surveyed("--set", "protocol.split_seed=1")[0]
     assert not surveyed("--set", "protocol.lr=0.5")[0]
-    monkeypatch.setattr(run.provenance, "source_hash", lambda _: "other code")
+    monkeypatch.setattr(datasets.provenance, "source_hash", lambda _: "other code")
     assert surveyed()[0]
 
 

@@ -10,7 +10,7 @@ from toys import toy_run
 from harness import engine
 from harness.api.strategy import settings_of
 from harness.benchmark import sizing
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo
 from harness.errors import UsageError
 from harness.plugins.registry import load_plugins
 from harness_full_ft import FullFineTuning

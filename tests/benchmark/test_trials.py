@@ -21,9 +21,9 @@ from harness.api.records import PlannedRun
 from harness.api.strategy import rate_of, settings_of, shares_rate
 from harness.benchmark.identity import divisions, run_specs
 from harness.benchmark.request import BenchRequest
-from harness.benchmark.suite import resolve_suite
-from harness.benchmark.trials import holds_rate, label_budgets, seed_pairs, trials_of
-from harness.data.preparation import DatasetInfo
+from harness.benchmark.suite.resolve import resolve_suite
+from harness.benchmark.suite.trials import holds_rate, label_budgets, seed_pairs, trials_of
+from harness.data.preparation.info import DatasetInfo
 from harness.plugins.registry import load_plugins
 from harness_auto_rgn import AutoRGN
 from harness_full_ft import FullFineTuning

@@ -18,7 +18,7 @@ from harness.benchmark.forecast.work import (
     steps_per_epoch,
     work_done,
 )
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo
 from harness.engine import count_stages, needs, run
 from harness.plugins.registry import load_plugins
 from harness_adapter import Adapter

@@ -10,7 +10,7 @@ from hub_server import picture
 from PIL import Image
 
 from harness import Access, DataError, PatternDataset, Protocol
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 from harness.data.table import read_table
 from harness.plugins.registry import load_plugins
 

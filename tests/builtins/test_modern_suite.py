@@ -9,7 +9,7 @@ from places import TOY
 
 from harness import Access, DataError, Protocol
 from harness.benchmark.request import BenchRequest
-from harness.benchmark.suite import resolve_suite
+from harness.benchmark.suite.resolve import resolve_suite
 from harness.data.requirements import list_requirements, require
 from harness.plugins.registry import load_plugins
 

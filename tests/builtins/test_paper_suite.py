@@ -11,7 +11,8 @@ from hub_server import Repo
 
 from harness import Access, HubDataset, Protocol
 from harness.data.lock import read
-from harness.data.preparation import prepare_dataset, survey_dataset
+from harness.data.preparation.prepare import prepare_dataset
+from harness.data.preparation.survey import survey_dataset
 from harness.data.requirements import expected_images
 from harness.plugins.registry import load_plugins
 from harness_brain_tumor import BRAIN_TUMOR

@@ -14,7 +14,7 @@ from places import ROOT
 import harness_real_small
 from harness import Access, DataError
 from harness.benchmark.identity import divisions
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 from harness.plugins.registry import load_plugins
 
 LOADED = load_plugins()

@@ -153,12 +153,30 @@ def test_names_in_html_are_text(made):
 
 def test_as_text_it_is_the_last_screen(tmp_path, harness_cli):
     folder = small_folder(tmp_path / "results")
-    small = harness.load(folder)
+    small = harness.load(folder, out=folder)
     printed = harness_cli("board", folder, COLUMNS="72").stdout
     assert small.text(72) == printed
     assert len(str(small).splitlines()) <= 20
     assert repr(small) == f"<Results of {folder}: 4 runs, 4 rows>"
     assert small.conclusion[0] in " ".join(printed.split())
+
+
+def test_the_last_screen_names_the_page_that_was_written(tmp_path):
+    folder = small_folder(tmp_path / "r")
+    page, itself = f"Page: {tmp_path}/", f"harness board {folder} --full"
+    elsewhere = f"harness board {folder} --format terminal"
+
+    def rest(*folders, **given):
+        return harness.load(*folders, ranks_only=True, **given).text(10_000).splitlines()[-1]
+
+    assert rest(folder, out=folder) == f"{page}r/leaderboard.html; everything here: {itself}"
+    assert rest(folder) == f"Everything here: {elsewhere}"
+    assert (
+        rest(folder, out=tmp_path / "o")
+        == f"{page}o/leaderboard.html; everything here: {elsewhere}"
+    )
+    both = rest(folder, folder, out=tmp_path / "o")
+    assert both.endswith(f": harness board {folder} {folder} --format terminal")
 
 
 def test_plots_hold_the_figures(made):

@@ -8,7 +8,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from harness.data import cache
+from harness.data.cache import cache
+from harness.data.cache.entry import entry_for
 from harness.data.images import PixelForm
 
 DAY = 86400
@@ -21,7 +22,7 @@ def png(number):
 
 
 def decoded(place, name, *, count=3, libraries=None, idle_days=0):
-    entry = cache.entry_for(name, [f"{n:064x}" for n in range(count)], PixelForm(6, 4))
+    entry = entry_for(name, [f"{n:064x}" for n in range(count)], PixelForm(6, 4))
     if libraries:
         entry = entry.model_copy(update={"libraries": libraries})
     cache.decoded(place, entry, lambda run: [png(n) for n in run])
@@ -117,7 +118,7 @@ def test_an_age_that_is_none_is_refused(place, age, harness_cli):
 
 
 def test_an_entry_in_use_is_kept_and_named(place, harness_cli):
-    entry = cache.entry_for("fresh", [f"{n:064x}" for n in range(3)], PixelForm(6, 4))
+    entry = entry_for("fresh", [f"{n:064x}" for n in range(3)], PixelForm(6, 4))
     used = cache.decoded(place, entry, lambda _: [])
     done = harness_cli("data", "cache", "--prune", "--all")
 

@@ -12,7 +12,8 @@ from command import python
 from PIL import Image
 from small_folder import records, small_folder
 
-from harness.data import cache
+from harness.data.cache import cache
+from harness.data.cache.entry import entry_for
 from harness.data.images import PixelForm
 from harness.results import package
 
@@ -302,7 +303,7 @@ def test_a_cache(harness_cli, tmp_path, more):
     """Of a dataset that no plugin may call so, but a folder of the cache can."""
     file = BytesIO()
     Image.new("RGB", (4, 4)).save(file, "png")
-    entry = cache.entry_for(HOSTILE, ["0" * 64], PixelForm(4, 4))
+    entry = entry_for(HOSTILE, ["0" * 64], PixelForm(4, 4))
     cache.decoded(tmp_path, entry, lambda run: [file.getvalue() for _ in run])
     done = harness_cli("data", "cache", *more, HARNESS_CACHE=str(tmp_path))
     assert "owned" in done.output

@@ -6,7 +6,7 @@ from command import Cli
 from places import TOY
 
 from harness.benchmark.request import BenchRequest
-from harness.benchmark.suite import resolve_suite
+from harness.benchmark.suite.resolve import resolve_suite
 from harness.cli import cli
 from harness.errors import UsageError
 from harness.plugins.registry import load_plugins

@@ -23,7 +23,7 @@ from harness.data.audit.audit import audit
 from harness.data.audit.survey import ImageFacts
 from harness.data.division.stratify import Sample
 from harness.data.fetch import fetch_dataset
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 from harness.utils.progress import Meter
 from harness_ham10000 import HAM10000
 

@@ -18,7 +18,9 @@ from PIL import Image
 from transformed import transformed
 
 from harness import StoreError
-from harness.data import cache
+from harness.data.cache import cache
+from harness.data.cache.check import check_aside
+from harness.data.cache.entry import CHECKED_FOR, STAGING, Checksums, entry_for
 from harness.data.images import PixelForm
 
 
@@ -34,7 +36,7 @@ SOURCES = [jpeg(seed) for seed in range(20)]
 
 def describe(sources=SOURCES, name="toy", **changes):
     contents = [hashlib.sha256(data).hexdigest() for data in sources]
-    return cache.entry_for(name, contents, PixelForm(18, 16)._replace(**changes))
+    return entry_for(name, contents, PixelForm(18, 16)._replace(**changes))
 
 
 def build(folder, sources=SOURCES, entry=None, **options):
@@ -97,7 +99,7 @@ def test_another_library_is_another_entry(tmp_path, monkeypatch):
     build(tmp_path)
     before = describe().folder
     versions = {"pillow": "99.0"}
-    monkeypatch.setattr(cache, "version", lambda name: versions.get(name, "1.0"))
+    monkeypatch.setattr("harness.data.cache.entry.version", lambda name: versions.get(name, "1.0"))
     assert describe().folder != before
     assert [stored.current for stored in cache.entries(tmp_path)] == [False]
 
@@ -174,9 +176,7 @@ def pixels_file(folder):
 
 
 def checks(folder):
-    return cache.Checksums.model_validate_json(
-        pixels_file(folder).with_name("check.json").read_bytes()
-    )
+    return Checksums.model_validate_json(pixels_file(folder).with_name("check.json").read_bytes())
 
 
 def age(folder, seconds):
@@ -224,7 +224,7 @@ def test_changed_pixels_are_decoded_again(tmp_path, how, edit):
     expected = np.array(build(tmp_path).images)
     how(pixels_file(tmp_path), edit)
     if how is in_place:
-        age(tmp_path, cache.CHECKED_FOR + 1)
+        age(tmp_path, CHECKED_FOR + 1)
     assert np.array_equal(build(tmp_path).images, expected)
     assert np.array_equal(cache.decoded(tmp_path, describe(), refuse).images, expected)
     assert folders(tmp_path) == [describe().folder]
@@ -235,7 +235,7 @@ def test_pixels_are_read_back_once_a_day_or_when_their_file_changed(tmp_path, re
     read.clear()
     cache.decoded(tmp_path, describe(), refuse)
     assert not read
-    age(tmp_path, cache.CHECKED_FOR + 1)
+    age(tmp_path, CHECKED_FOR + 1)
     cache.decoded(tmp_path, describe(), refuse)
     cache.decoded(tmp_path, describe(), refuse)
     assert len(read) == 1
@@ -254,7 +254,7 @@ def test_a_check_that_is_left_to_the_caller_removes_what_is_damaged(tmp_path, re
     read.clear()
     found = cache.decoded(tmp_path, describe(), refuse, defer_check=True)
     assert not read
-    cache.check_aside([found.check])
+    check_aside([found.check])
     assert found.check.damaged()
     assert found.check.damaged()
     assert len(read) == 1
@@ -285,7 +285,7 @@ def test_what_took_the_place_of_a_damaged_entry_stays_whatever_its_number(tmp_pa
 
 def test_a_sound_entry_in_a_read_only_cache_is_checked_and_used(tmp_path, monkeypatch):
     expected = np.array(build(tmp_path).images)
-    age(tmp_path, cache.CHECKED_FOR + 1)
+    age(tmp_path, CHECKED_FOR + 1)
 
     def read_only(path, content):
         raise PermissionError(errno.EROFS, "Read-only file system")
@@ -308,13 +308,13 @@ def test_damage_in_a_read_only_cache_is_told(tmp_path, monkeypatch, deferred):
 
 
 def damage_of(found):
-    cache.check_aside([found.check])
+    check_aside([found.check])
     return found.check.damaged()
 
 
 def test_a_disk_that_cannot_read_is_damage(tmp_path, monkeypatch):
     build(tmp_path)
-    age(tmp_path, cache.CHECKED_FOR + 1)
+    age(tmp_path, CHECKED_FOR + 1)
     found = cache.decoded(tmp_path, describe(), refuse, defer_check=True)
 
     def fail(*_):
@@ -541,7 +541,7 @@ def test_use_is_noted(tmp_path):
 
 
 def test_prune_clears_dead_builds_and_spares_living_ones(tmp_path):
-    dead, living = (tmp_path / "decoded" / f"{cache.STAGING}{name}" for name in ("dead", "living"))
+    dead, living = (tmp_path / "decoded" / f"{STAGING}{name}" for name in ("dead", "living"))
     for folder in (dead, living):
         folder.mkdir(parents=True)
         (folder / "images.npy").write_bytes(b"")

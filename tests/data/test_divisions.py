@@ -14,8 +14,10 @@ from harness import Access, Dataset, Protocol, UsageError
 from harness.api.dataset import SPLITS
 from harness.api.execution import PickedImages
 from harness.api.images import PickedRows
-from harness.data import cache, preparation
+from harness.data.cache import cache
 from harness.data.division.split import Division, labelled
+from harness.data.preparation.prepare import prepare_dataset
+from harness.data.preparation.survey import survey_dataset
 
 PROTOCOL = Protocol(name="p", resize=18, crop=16)
 FEATURES = Features(
@@ -62,7 +64,7 @@ def toy(rule="grouped", **changes):
 def prepare(folder, dataset, split=0, *, skip=False, **options):
     protocol = PROTOCOL.model_copy(update={"split_seed": split})
     access = Access(cache=folder, skip_bad_images=skip)
-    return preparation.prepare_dataset(dataset, protocol, access, **options)
+    return prepare_dataset(dataset, protocol, access, **options)
 
 
 def same(one, other):
@@ -154,7 +156,7 @@ def test_a_plan_without_decoding_foretells_every_division(tmp_path):
     wanted = [Division(1), Division(2, "50%"), Division(0, "7")]
     access = Access(cache=tmp_path)
     prepared = prepare(tmp_path, toy(), divisions=wanted)
-    survey = preparation.survey_dataset(toy(), PROTOCOL, access, divisions=wanted)
+    survey = survey_dataset(toy(), PROTOCOL, access, divisions=wanted)
     for one in (Division(0), *wanted):
         assert survey.divided(one).counts == prepared.divided(one).info.counts
         assert survey.divided(one).fingerprint == prepared.divided(one).fingerprint
@@ -178,9 +180,7 @@ def test_more_labels_than_images_are_told_with_the_dataset(tmp_path):
     with pytest.raises(UsageError, match=r"--labels 500: dataset 'toy' has \d+ training images"):
         prepare(tmp_path, toy(), divisions=[Division(0, "500")])
     with pytest.raises(UsageError, match=r"--labels 500: dataset 'toy'"):
-        preparation.survey_dataset(
-            toy(), PROTOCOL, Access(cache=tmp_path), divisions=[Division(0, "500")]
-        )
+        survey_dataset(toy(), PROTOCOL, Access(cache=tmp_path), divisions=[Division(0, "500")])
 
 
 # -- picked rows --------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from scipy.fft import dctn
 from harness import Access, Dataset, FolderDataset, Protocol, StoreError
 from harness.api.dataset import SPLITS
 from harness.data import duplicates
-from harness.data.preparation import prepare_dataset, survey_dataset
+from harness.data.preparation.prepare import prepare_dataset
+from harness.data.preparation.survey import survey_dataset
 from harness.data.table import read_table
 
 TEXT = Value("string")

@@ -13,10 +13,11 @@ from wards import ward
 
 from harness import Access, DataError, Protocol, UsageError
 from harness.api.dataset import Dataset, LocalDataset
-from harness.data import preparation
 from harness.data.division.split import Division
-from harness.data.external import MARK, with_external
 from harness.data.folder import ExternalFolder, FolderDataset, parse_external_option
+from harness.data.preparation.external import MARK, with_external
+from harness.data.preparation.prepare import prepare_dataset
+from harness.data.preparation.survey import survey_dataset
 
 PROTOCOL = Protocol(name="p", resize=8, crop=8)
 
@@ -26,7 +27,7 @@ def access(tmp_path, **options):
 
 
 def prepared(dataset, tmp_path, *, limit=None, divisions=(), **options):
-    return preparation.prepare_dataset(
+    return prepare_dataset(
         dataset, PROTOCOL, access(tmp_path, **options), limit=limit, divisions=divisions
     )
 
@@ -189,7 +190,7 @@ def test_an_image_that_is_trained_or_chosen_on_is_named(tmp_path, split):
     with pytest.raises(DataError, match=rf"1 of its images.*a/copy.png \(as {split}\)"):
         prepared(dataset, tmp_path)
     with pytest.raises(DataError, match=r"a/copy.png"):
-        preparation.survey_dataset(dataset, PROTOCOL, access(tmp_path))
+        survey_dataset(dataset, PROTOCOL, access(tmp_path))
 
 
 def smaller(source, target):
@@ -203,7 +204,7 @@ def test_a_copy_that_looks_alike_is_named_too(tmp_path):
         prepared(dataset, tmp_path)
     # What was found once is known to a plan, which decodes nothing.
     with pytest.raises(DataError, match=r"a/copy.png"):
-        preparation.survey_dataset(dataset, PROTOCOL, access(tmp_path))
+        survey_dataset(dataset, PROTOCOL, access(tmp_path))
 
 
 @pytest.mark.slow
@@ -221,7 +222,7 @@ def test_a_test_image_that_another_split_trains_on_is_an_error(tmp_path):
         (place / "ab"[number % 2] / f"{number:02}.png").write_bytes(image)
     plain = FolderDataset(name="own", modality="xray", path=place)
     one, other = (
-        preparation.prepare_dataset(
+        prepare_dataset(
             plain, PROTOCOL.model_copy(update={"split_seed": k}), access(tmp_path)
         ).splits
         for k in (0, 1)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from harness import Access, DataError, HubDataset, Protocol, Row, make_table
 from harness.data.fetch import fetch_dataset
 from harness.data.lock import LockedDataset, LockedFile, read, update
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 from harness.data.table import read_table
 from harness.utils.progress import Meter
 from harness_brain_tumor import BRAIN_TUMOR

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from harness import DataError
 from harness.data import images
-from harness.data.images import CHUNK, Output, reorder, write_arrays
+from harness.data.decoding import CHUNK, Output, reorder, write_arrays
 
 RNG = np.random.default_rng(0)
 
@@ -435,7 +435,7 @@ def test_decoding_begins_with_its_libraries_whole(tmp_path):
 import io, sys
 from pathlib import Path
 from PIL import Image
-from harness.data.images import Output, write_arrays
+from harness.data.decoding import Output, write_arrays
 buffer = io.BytesIO()
 Image.new("RGB", (8, 8)).save(buffer, "png")
 def transform(image):

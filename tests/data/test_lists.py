@@ -10,14 +10,15 @@ from PIL import Image
 
 from harness import Access, DataError, FolderDataset, Protocol, UsageError
 from harness.benchmark.request import BenchRequest
-from harness.benchmark.suite import read_suite, resolve_suite
+from harness.benchmark.suite.file import read_suite
+from harness.benchmark.suite.resolve import resolve_suite
 from harness.data.audit.audit import audit
 from harness.data.audit.terminal import render
 from harness.data.division.split import Splits
 from harness.data.folder import parse_data_option, with_options, with_windows
-from harness.data.on_disk.lists import parse_columns
+from harness.data.on_disk.columns import parse_columns
 from harness.data.on_disk.samples import Listed, read_lists
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 from harness.data.table import read_table
 from harness.plugins.registry import load_plugins
 

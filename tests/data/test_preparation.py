@@ -17,9 +17,12 @@ from transformed import transformed
 
 from harness import Access, DataError, Dataset, Protocol, StoreError
 from harness.api.dataset import SPLITS
-from harness.data import cache, images, preparation, table
+from harness.data import images, table
+from harness.data.cache import cache
 from harness.data.division.split import Splits
 from harness.data.folder import FolderDataset
+from harness.data.preparation.prepare import prepare_dataset
+from harness.data.preparation.survey import survey_dataset
 
 PROTOCOL = Protocol(name="p", resize=18, crop=16)
 FEATURES = Features(
@@ -70,7 +73,7 @@ def toy(**changes):
 
 def prepare(folder, dataset=None, *, skip=False, lacking=False, **options):
     access = Access(cache=folder, skip_bad_images=skip, allow_missing_classes=lacking)
-    return preparation.prepare_dataset(dataset or toy(), PROTOCOL, access, **options)
+    return prepare_dataset(dataset or toy(), PROTOCOL, access, **options)
 
 
 def test_images_labels_rows_and_record_agree(tmp_path):
@@ -209,7 +212,7 @@ def test_a_limit_uses_fewer_images_of_the_same_splits(tmp_path):
 def test_the_fingerprint_sees_the_bytes_and_not_the_transform(tmp_path):
     base = prepare(tmp_path).fingerprint
     assert prepare(tmp_path, skip=True).fingerprint == base
-    changed = preparation.prepare_dataset(
+    changed = prepare_dataset(
         toy(), PROTOCOL.model_copy(update={"crop": 12}), Access(cache=tmp_path)
     )
     assert changed.fingerprint == base
@@ -272,7 +275,7 @@ def in_splits(*without):
 def test_a_class_that_validation_or_test_lacks(without, tmp_path):
     dataset = toy(places=in_splits(*without), classes=())
     message = " and ".join(f"{split} has no sample of 'b'" for split in without)
-    for call in (preparation.survey_dataset, preparation.prepare_dataset):
+    for call in (survey_dataset, prepare_dataset):
         with pytest.raises(DataError, match=f"{message} .*go on with --allow-missing-classes"):
             call(dataset, PROTOCOL, Access(cache=tmp_path))
     found = prepare(tmp_path, dataset, lacking=True)
@@ -387,8 +390,8 @@ def test_only_sets_that_were_decoded_wrongly_have_a_new_fingerprint(
 
     def prepared():
         access = Access(cache=tmp_path / "cache")
-        found = preparation.prepare_dataset(dataset, PROTOCOL, access)
-        survey = preparation.survey_dataset(dataset, PROTOCOL, access)
+        found = prepare_dataset(dataset, PROTOCOL, access)
+        survey = survey_dataset(dataset, PROTOCOL, access)
         assert survey.fingerprint == found.fingerprint
         return found, {entry.path.name for entry in cache.entries(tmp_path / "cache")}
 

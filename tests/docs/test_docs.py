@@ -313,10 +313,18 @@ def test_the_reference_is_current_and_has_every_name(generate):
 
 def test_cli_page_has_every_command_and_option(generate):
     page = generate.cli_page()
-    for name in ("bench", "data fetch", "plugins new", "check", "why"):
+    for name in ("bench", "data fetch", "plugins new", "check", "why", "slurm submit"):
         assert f"## `harness {name}" in page
-    for option in ("--skip-bad-images", "--junit", "--older-than", "--kind", "--replay"):
+    for option in (
+        "--shards",
+        "--skip-bad-images",
+        "--junit",
+        "--older-than",
+        "--kind",
+        "--replay",
+    ):
         assert f"| `{option}" in page
+    assert page.count(" Required. |") > 4  # of publish, submit, predict, export, ...
 
 
 def test_every_hook_has_an_example_that_loads(generate):

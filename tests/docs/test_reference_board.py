@@ -170,6 +170,15 @@ def test_gains_are_said_by_their_verdicts(script):
     ) in found
 
 
+def test_places_of_one_seed_are_said_to_be_over_test_images_only(script):
+    facts = made_facts(script)
+    said = "Places hold for other test images only"
+    of_one = {"t": STATISTICS | {"basis": "test images only"}}
+    board = facts.board.model_copy(update={"statistics": of_one})
+    assert said in script.page(replace(facts, board=board))
+    assert said not in script.page(facts)
+
+
 def test_nothing_is_said_of_what_is_incomplete(script):
     facts = made_facts(script)
     averages = {"auto-rgn": STATISTICS["averages"]["auto-rgn"]}
@@ -177,8 +186,14 @@ def test_nothing_is_said_of_what_is_incomplete(script):
         update={"statistics": {"t": STATISTICS | {"averages": averages}}}
     )
     found = lines(script, replace(facts, board=board))
-    assert "- Tuned: 6 of 6 runs are there, so nothing is said of its average gain." in found
+    assert "- Tuned: without statistics: nothing is said of its average gain." in found
     assert "Not ranked: l2-sp, 5 of 6 runs." in found
+    (track,) = facts.board.tracks
+    rows = (row("full-ft", (0.0, 0.0), ranked=False), *(track.rows[0], *track.rows[2:]))
+    without = track.model_copy(update={"rows": rows, "control": None})
+    board = facts.board.model_copy(update={"tracks": (without,), "statistics": {}})
+    said = "- Tuned: full-ft has 5 of 6 runs: nothing is said of its average gain."
+    assert lines(script, replace(facts, board=board)).count(said) == 2  # of lp-ft and of auto-rgn
     empty = facts.board.model_copy(update={"statistics": None})
     said = script.page(replace(facts, board=empty, least={}))
     assert "- Tuned: too few complete rows: not answered." in said

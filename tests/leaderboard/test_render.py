@@ -154,9 +154,13 @@ def test_an_interval_of_one_seed_is_named_in_every_format(name):
     text = formats.render(board.model_copy(update={"statistics": {track: one}}), name)
     # The claim says so by itself; the tables besides.
     assert text.count("test images only") >= (1 if name == "claims" else 2)
+    if name not in {"claims", "json"}:
+        assert "Of one seed: over test images only." in " ".join(text.split())  # places, too
     claims = tuple(claim.model_copy(update={"basis": ""}) for claim in board.claims)
     plain = board.model_copy(update={"claims": claims})
-    assert "test images only" not in formats.render(plain, name)
+    shown = formats.render(plain, name)
+    assert "test images only" not in shown
+    assert "Of one seed" not in shown
 
 
 def test_these_datasets_and_datasets_in_general_stand_apart():

@@ -116,7 +116,7 @@ def test_the_script_is_an_array_that_can_be_queued_again(submit, cluster, tmp_pa
     assert (folder / "logs").is_dir()  # without it SLURM fails, and cannot say so
     assert "sent 24 of 24 shards: job 4711\n" in done.stdout
     assert "each task has 90 minutes and 8G (as given; nothing was planned here)" in done.stdout
-    assert "harness board 'many dir'/shard-*" in done.stdout
+    assert "harness board 'many dir'/shard-* --out 'many dir'/all\n" in done.stdout
     manifest = json.loads((folder / "slurm.json").read_text())
     assert manifest["words"] == [
         "toy", "--device", "cpu", "--seeds", "0,1", "-p", TOY, "-p", "harness_slurm", "--jobs", "2",

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from small_folder import records
 
-from harness.benchmark.suite import read_suite
+from harness.benchmark.suite.file import read_suite
 from harness.data import lock
 from harness.errors import DataError, StoreError, UsageError
 from harness.plugins.registry import load_plugins

@@ -22,7 +22,7 @@ from safetensors.numpy import load, save
 from small_folder import records, small_folder
 
 from harness import Access
-from harness.benchmark.suite import read_suite
+from harness.benchmark.suite.file import read_suite
 from harness.data import lock
 from harness.data.on_disk.samples import read_lists
 from harness.errors import HarnessError

@@ -16,8 +16,8 @@ from harness import NumericMode, RunResult, Weights
 from harness.benchmark.identity import divisions, run_specs
 from harness.benchmark.request import BenchOptions, BenchRequest
 from harness.benchmark.run import dry_run
-from harness.benchmark.suite import resolve_suite
-from harness.data.preparation import DatasetInfo
+from harness.benchmark.suite.resolve import resolve_suite
+from harness.data.preparation.info import DatasetInfo
 from harness.plugins.registry import load_plugins
 from harness.weights import WeightsFile
 

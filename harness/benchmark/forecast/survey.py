@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from harness.api.records import RunSpec
 from harness.benchmark.forecast.probe import On, Probe, probe_networks
 from harness.benchmark.forecast.work import Networks, RunWork, plan_work
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo
 from harness.plugins.registry import PluginRegistry, load_plugins
 
 

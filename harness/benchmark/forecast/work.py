@@ -19,7 +19,7 @@ from harness.api.records import RunResult, RunSpec, StageWork
 from harness.api.strategy import Directive, Interpolate, Phase, Strategy, refers_to
 from harness.benchmark.forecast.outline import Outline, added_by, directives
 from harness.data.division.split import Division
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo
 from harness.errors import HarnessError
 from harness.plugins.registry import PluginRegistry
 

@@ -32,7 +32,7 @@ from harness.benchmark.launch.out_of_memory import is_out_of_memory, with_less_m
 from harness.benchmark.launch.places import ImagesPlace
 from harness.benchmark.listeners.events import Group, RunObserver, StateLeft
 from harness.benchmark.numerics import BF16_INSTRUCTIONS, bf16_instructions
-from harness.benchmark.suite import strategy_of
+from harness.benchmark.suite.settings import strategy_of
 from harness.benchmark.unfinished import checkpoints_of, made_by
 from harness.data.division.split import Division
 from harness.data.images import PixelForm

@@ -11,7 +11,7 @@ from harness.api.dataset import Access, Dataset
 from harness.api.execution import ImageSet
 from harness.api.records import DataRecord, ExternalRecord, Protocol
 from harness.data.division.split import Division
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 from harness.errors import DataError
 from harness.utils import locks
 from harness.utils.parallel import machine_name

@@ -10,7 +10,7 @@ from harness.api.records import RunSpec, Suite
 from harness.benchmark.numerics import describe_gain, describe_modes
 from harness.benchmark.plan import BenchPlan
 from harness.benchmark.preview.outlook import DryRun
-from harness.data.preparation import DatasetInfo
+from harness.data.preparation.info import DatasetInfo
 from harness.data.requirements import expected_images
 from harness.leaderboard.questions import describe_change
 from harness.results.store import extended

@@ -25,13 +25,14 @@ from harness.benchmark.forecast.work import Networks, RunWork
 from harness.benchmark.launch.workers import carry_out_aside
 from harness.benchmark.plan import BenchPlan, divide, named_shards, take_shard
 from harness.benchmark.request import BenchOptions, BenchRequest
-from harness.benchmark.trials import label_budgets
+from harness.benchmark.suite.trials import label_budgets
 from harness.data.requirements import Requirement
 from harness.errors import HarnessError
 from harness.leaderboard.ranking import CONTROL
 from harness.plugins.registry import PluginRegistry
 from harness.results.store import Store
 from harness.stats import SEEDS
+from harness.utils import signs
 from harness.utils.text import duration, plural
 
 PROBING = 20.0  # seconds, for all networks together
@@ -43,6 +44,7 @@ ASKING = (
 WORTH = 60.0
 SLOW = 2e9  # operations a second
 START = 4.0  # seconds to import torch, the plugins and the rest (assumed: of a core here)
+ALL = 1.0  # no two scores differ by as much
 SCORED = ("balanced-accuracy", "accuracy")  # the metrics whose reach can be foretold
 
 Say = Callable[[str], None]
@@ -178,6 +180,31 @@ def look_ahead(
         here=plan.here,
         paces=paces,
     )
+
+
+def tell_outlook(
+    plan: BenchPlan,
+    todo: Sequence[RunSpec],
+    results: Sequence[RunResult],
+    call: Call,
+    unfinished: Sequence[str],
+) -> Outlook:
+    """The outlook, told before the runs: memory they take, how long, and what they can decide.
+
+    `unfinished`: lines on runs that were interrupted before.
+    """
+    for line in (*([plan.memory] if plan.memory else []), *unfinished):
+        call.say(line)
+    with signs.doing("estimating the time of the runs"):
+        outlook = look_ahead(plan, todo, results, call)
+    for line in outlook.lines():
+        call.say(line)
+    if outlook.spoiled:
+        call.say(
+            f"planning, the plugins changed what runs share, which cannot be put back "
+            f"({', '.join(dict.fromkeys(outlook.spoiled))}): the runs after it go on in a new process"
+        )
+    return outlook
 
 
 def take_part(plan: BenchPlan, results: Sequence[RunResult], before: Plan, call: Call) -> BenchPlan:
@@ -336,18 +363,23 @@ def _time(outlook: Outlook) -> Iterator[str]:
 
 def _decides(outlook: Outlook) -> Iterator[str]:
     if outlook.decides is not None:
+        least = "none: it takes more test images"
+        if outlook.decides < ALL:
+            least = f"about {100 * outlook.decides:.1f} points (found in 80 %)"
         yield (
-            f"smallest difference to {CONTROL} that it can decide, on average over its datasets: about "
-            f"{100 * outlook.decides:.1f} points (found in 80 %)"
+            f"smallest difference to {CONTROL} that it can decide, on average over its datasets: {least}"
         )
         yield f"  assumed: {ASSUMED}"
     if outlook.more is None:
         return
     more = outlook.more
     few = "one seed decides nothing" if more.now == 1 else f"{more.now} seeds decide nothing"
-    yield (
-        f"{few}: with {more.seeds}, differences to {CONTROL} from about {100 * more.decides:.1f} points on "
-        f"are found in 80 %{f', after about {duration(more.seconds)}' if more.seconds else ''}, by"
-    )
-    yield f"  {more.command}"
+    if more.decides < ALL:
+        yield (
+            f"{few}: with {more.seeds}, differences to {CONTROL} from about {100 * more.decides:.1f} points "
+            f"on are found in 80 %{f', after about {duration(more.seconds)}' if more.seconds else ''}, by"
+        )
+        yield f"  {more.command}"
+    else:
+        yield f"{few}, and {more.seeds} would not: it takes more test images"
     yield f"  assumed: {ASSUMED}"

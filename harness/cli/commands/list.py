@@ -33,7 +33,7 @@ Entry = dict[str, Any]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def command(session: Session, kind: str | None, *, as_json: bool) -> None:
-    """List datasets, backbones, strategies, metrics, suites and trackers."""
+    """List datasets, backbones, strategies, metrics, suites, trackers."""
     loaded = session.plugins
     kinds = [kind] if kind else list(_LISTINGS)
     entries = {one: _entries(loaded, one) for one in kinds}

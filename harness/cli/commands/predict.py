@@ -46,7 +46,7 @@ from harness.cli.session import Session, example, pass_session
 @click.option("--skip-bad-images", is_flag=True, help="Leave unreadable images out and say so.")
 @pass_session
 def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options, see above
-    """Predict images (files or folders) with a run that kept its weights.
+    """Predict images, files or folders, by a run that kept its weights.
 
     RUN is an id or its first digits, the path of a record, or DATASET/BACKBONE/STRATEGY: then the
     probabilities are the mean over its seeds.  Images are prepared as those of the run were.  Of

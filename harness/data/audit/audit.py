@@ -15,10 +15,10 @@ from harness.data.audit.leaks import NearPair, as_pair, find_crossings, near_pai
 from harness.data.audit.report import Audit, BadFile, Copies, Pixels, SplitFacts, SplitView
 from harness.data.audit.shortcuts import try_shortcuts
 from harness.data.audit.survey import ImageFacts, survey_images
+from harness.data.decoding import Progress
 from harness.data.division.split import make_splits
 from harness.data.division.stratify import Sample
 from harness.data.duplicates import NearDuplicates, confirmed_pairs, find_duplicates, nothing
-from harness.data.images import Progress
 from harness.data.pixels.suspects import find_masks, find_problems
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError

@@ -9,7 +9,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from harness.data import images
-from harness.data.images import Progress, Source
+from harness.data.decoding import Progress, chunks
+from harness.data.images import Source
 from harness.data.pixels import dicom
 from harness.data.table import DatasetTable
 from harness.errors import DataError
@@ -52,7 +53,7 @@ def survey_images(
     ids = table.first_ids()
     looks: dict[str, ImageFacts] = {}
     bad: dict[str, str] = {}
-    sources = images.chunks(len(ids), table.fetch(list(ids.values())))
+    sources = chunks(len(ids), table.fetch(list(ids.values())))
     found = chain.from_iterable(in_order(_look_at_some, sources))
     for done, (content, look) in enumerate(zip(ids, found, strict=True), start=1):
         if isinstance(look, ImageFacts):

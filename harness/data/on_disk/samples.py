@@ -13,19 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from harness.api.dataset import SPLITS, Split
+from harness.data.on_disk.columns import EXTERNAL, SPLIT_NAMES, Roles, assign_roles
 from harness.data.on_disk.files import LAYOUT
 from harness.data.on_disk.listing import as_on_disk
-from harness.data.on_disk.lists import (
-    EXTERNAL,
-    SPLIT_NAMES,
-    Columns,
-    ListTable,
-    Roles,
-    as_text,
-    assign_roles,
-    find_lists,
-    read_list,
-)
+from harness.data.on_disk.lists import Columns, ListTable, as_text, find_lists, read_list
 from harness.data.pixels import dicom
 from harness.errors import DataError
 from harness.utils.names import (

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from harness.api.strategy import Directive, Distance, Phase, PhaseReport, advance
-from harness.engine import isolation
+from harness.engine.isolation import isolation
 from harness.engine.recovery import snapshot
 from harness.engine.recovery.recorded import LookingView, RecordedView, load
 from harness.engine.state import RunState

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.api.records import EpochRecord, PhaseRecord
-from harness.engine import isolation
+from harness.engine.isolation import isolation
 from harness.engine.model import Network
 from harness.engine.state import Checkpoint, RunState, Selection
 

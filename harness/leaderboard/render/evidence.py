@@ -97,7 +97,7 @@ def _over(found: Plain) -> str:
 def _caption(track: Track, found: Plain) -> str:
     level = f"{found.get('level', LEVEL):.0%}"
     if track.control is None:
-        return f"Ranks: the places that a strategy may have; all of them are right in {level}."
+        return _ranks(found, level)
     sets = text.plural(found.get("datasets", 0), "dataset")
     cells = text.plural(found.get("cells", 0), "cell")
     these = (
@@ -119,9 +119,14 @@ def _caption(track: Track, found: Plain) -> str:
         runs = "splits" if "splits" in found.get("basis", "") else "seeds"
         said.append(f"Fewer than three {runs}: nothing is decided ({NOTHING}).")
     if found.get("ranks"):
-        said.append(f"Ranks: the places that a strategy may have; all of them right in {level}.")
+        said.append(_ranks(found, level))
     said.append("P(better than control): of one run against another in the same cell, as measured.")
     return " ".join(said)
+
+
+def _ranks(found: Plain, level: str) -> str:
+    only = f" Of one seed: over {ONE_SEED}." if found.get("basis") == ONE_SEED else ""
+    return f"Ranks: the places that a strategy may have; all of them right in {level}.{only}"
 
 
 def _holds(found: Plain) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 from harness.api.leaderboard import Leaderboard, Row, Track
 from harness.api.records import Json
@@ -23,7 +22,7 @@ POINTS = 100.0
 
 def render(
     board: Leaderboard,
-    folder: Path,
+    rest: str,
     width: int,
     done: str = "",
     asked: Collection[str] = (),
@@ -32,7 +31,7 @@ def render(
 
     Args:
         board: with its conclusion.
-        folder: where it is.
+        rest: where everything else is.
         width: columns.
         done: what the call did.
         asked: ids of the runs that the call asked for; of several rankings the one that holds most of
@@ -40,7 +39,6 @@ def render(
     """
     track = _asked_track(board, frozenset(asked))
     table = _ranking(board, track, width) if track is not None else []
-    rest = f"Page: {folder / 'leaderboard.html'}; everything here: harness board {folder} --full"
     last = wrapped(f"{done}. {rest}" if done else rest, width).splitlines()
     room = LINES - len(table) - len(last) - 2 * bool(table)
     sentences = board.conclusion if track in board.tracks[:1] else conclude(board, track)

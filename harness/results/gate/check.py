@@ -94,7 +94,7 @@ def _missing(before: GateCell | None, after: GateCell | None) -> str:
 def _shared(
     before: GateCell | None, after: GateCell | None
 ) -> tuple[GateCell | None, GateCell | None]:
-    """What both sides have; as they are where that is nothing: then the cell has vanished."""
+    """The part that both sides have; as they are where there is none: then the cell has vanished."""
     if before is None or after is None:
         return before, after
     shared = before.shared_with(after), after.shared_with(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -128,12 +129,17 @@ def _cells(store: Store, chosen: Chosen | None) -> dict[Kind, GateCell]:
     best = chosen(store) if chosen and any(line.trial is not None for line in lines) else ()
     by_kind: dict[Kind, dict[int, Part]] = defaultdict(lambda: defaultdict(Part))
     empty, test_sets = True, TestSets(store)
-    for run in store.each_outline(Outlines(predictions=True)):
-        empty = False
-        for tuned, asked in ((False, not lines or run.run_id in plain), (True, run.run_id in best)):
-            if asked:
-                kind = Kind.of(run.spec, tuned=tuned)
-                by_kind[kind][run.spec.protocol.split_seed].add(run, store, test_sets)
+    # Closed, so that the folder is not locked for as long as somebody looks at an error.
+    with closing(store.each_outline(Outlines(predictions=True))) as runs:
+        for run in runs:
+            empty = False
+            for tuned, asked in (
+                (False, not lines or run.run_id in plain),
+                (True, run.run_id in best),
+            ):
+                if asked:
+                    kind = Kind.of(run.spec, tuned=tuned)
+                    by_kind[kind][run.spec.protocol.split_seed].add(run, store, test_sets)
     if empty:
         raise StoreError(f"{store.folder} holds no runs; is it a results folder?")
     ambiguous = _ambiguous(by_kind)
@@ -162,7 +168,7 @@ class TestSets:
         self._held: dict[tuple[Path, bytes, bytes], TestSet] = {}
 
     def of(self, run: RunResult, predictions: Predictions) -> TestSet:
-        """What a finished run was tested on."""
+        """The test set of a finished run."""
         if run.data is None:
             return TestSet()
         file = self._store.split_file(run)

@@ -330,7 +330,7 @@ class CellReport:
 
     @property
     def cost_told(self) -> str:
-        """How much more it costs, where that fails; empty: it does not."""
+        """The rise of its cost, where that fails; empty: it does not."""
         worse = self.cost.verdict == "worse"
         return f"costs {self.cost.ratio:.2f} times as much" if worse else ""
 

@@ -91,7 +91,8 @@ def _tabulate(rows: list[list[str]], headers: tuple[str, ...], style: str) -> st
 
 def _seen(report: GateReport) -> str:
     """In one line; the families' figures stand in their table."""
-    families = "; on average over several cells: 'loss seen' above" if report.families else ""
+    known = any(family.seen is not None for family in report.families)
+    families = "; on average over several cells: 'loss seen' above" if known else ""
     return f"loss that would have been seen {SHARE}: {sight(report)[0]}{families}"
 
 

@@ -1,4 +1,4 @@
-"""What the checks of every run share, and those of any file of predictions and its data."""
+"""Findings and files that all checks share, and checks of any file of predictions and its data."""
 
 from __future__ import annotations
 

@@ -18,10 +18,12 @@ from pydicom.uid import JPEG2000Lossless, RLELossless  # noqa: E402
 from scans import scan, write_scan  # noqa: E402
 
 from harness import Access, DataError, FolderDataset, Protocol, UsageError  # noqa: E402
-from harness.data import cache, images  # noqa: E402
+from harness.data import images  # noqa: E402
+from harness.data.cache import cache  # noqa: E402
 from harness.data.folder import with_windows  # noqa: E402
 from harness.data.pixels import dicom  # noqa: E402
-from harness.data.preparation import prepare_dataset, survey_dataset  # noqa: E402
+from harness.data.preparation.prepare import prepare_dataset  # noqa: E402
+from harness.data.preparation.survey import survey_dataset  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom")
 

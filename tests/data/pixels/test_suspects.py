@@ -7,7 +7,7 @@ from PIL import Image
 
 from harness import Access, FolderDataset, Protocol
 from harness.data.pixels.suspects import find_masks
-from harness.data.preparation import prepare_dataset
+from harness.data.preparation.prepare import prepare_dataset
 
 PROTOCOL = Protocol(name="test", resize=18, crop=16)
 

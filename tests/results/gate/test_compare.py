@@ -1,5 +1,6 @@
 """`harness check` and `harness compare` on folders that were really made, then tampered with."""
 
+import gc
 import json
 import re
 import shutil
@@ -13,11 +14,13 @@ from places import ROOT
 
 from harness.api.execution import Outcome, Predictions
 from harness.api.records import Plan, RunSpec
+from harness.errors import StoreError
 from harness.results.gate import check as gate
 from harness.results.gate import report
 from harness.results.gate.compare import compare_folders, rules_of
 from harness.results.gate.records import GateCell, GateRun
 from harness.results.store import Store
+from harness.utils import locks
 
 N = 400
 
@@ -487,3 +490,14 @@ def test_split_files_that_do_not_hold_are_named(baseline, toy_cli):
 
 def test_made_data_names_its_split():
     assert made_data(made_spec()).split_file == "splits/demo-xray.json"
+
+
+def test_an_error_leaves_neither_a_lock_nor_a_process_that_collects_nothing(baseline):
+    """While the error is still at hand, as in a notebook."""
+    (path, *_) = sorted((baseline / "runs").rglob("*.safetensors"))
+    path.write_bytes(b"cut")
+    with pytest.raises(StoreError, match="sha256 differs") as caught:
+        compare_folders(baseline, baseline, rules_of(baseline, "accuracy"))
+    assert gc.isenabled()
+    assert locks.is_free(baseline / locks.LOCK)
+    assert caught.value.__traceback__ is not None

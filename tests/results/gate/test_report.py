@@ -85,6 +85,13 @@ def test_a_line_of_what_fails_has_figures_with_units_and_n():
     assert len(REPORT.failures) == len(LINES) == 9
 
 
+def test_a_column_of_losses_is_named_only_where_it_holds_one():
+    named = "'loss seen' above"
+    unknown = replace(REPORT, families=tuple(replace(one, seen=None) for one in FAMILIES))
+    assert named in report.terminal(REPORT)
+    assert named not in report.terminal(unknown)
+
+
 def junit():
     return ET.fromstring(report.junit(REPORT))
 

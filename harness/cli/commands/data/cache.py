@@ -13,7 +13,7 @@ from harness.cli.session import Finite, example, print_json, print_table
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.data.cache import CachedDataset
+    from harness.data.cache.cache import CachedDataset
     from harness.data.images import PixelForm
 
 DAY = 86400.0
@@ -65,7 +65,7 @@ def command(
     that a call is using stays.
     """
     from harness.api.dataset import default_cache
-    from harness.data import cache
+    from harness.data.cache import cache
 
     if not prune and (everything or older_than is not None):
         raise UsageError("--all and --older-than say what --prune removes: give --prune too")

@@ -80,7 +80,7 @@ def command(
 
 
 def _suite(name: str, loaded: PluginRegistry) -> Suite:
-    from harness.benchmark.suite import named_suite, read_suite
+    from harness.benchmark.suite.file import named_suite, read_suite
 
     if name.endswith(".toml"):
         return read_suite(Path(name), loaded)[0]

@@ -41,9 +41,9 @@ def command(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     """
     from harness.api.dataset import Access
     from harness.benchmark.request import BenchRequest
-    from harness.benchmark.suite import resolve_suite
+    from harness.benchmark.suite.resolve import resolve_suite
     from harness.data.division.split import Division
-    from harness.data.preparation import survey_splits
+    from harness.data.preparation.survey import survey_splits
     from harness.results.store import write_split
 
     request = BenchRequest(

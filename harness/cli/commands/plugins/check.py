@@ -88,7 +88,7 @@ def _verdicts(session: Session, given: dict[str, Any], *, quiet: bool) -> Iterat
 
 
 def _own_data(session: Session, given: dict[str, Any]) -> dict[str, Dataset]:
-    from harness.benchmark.suite import with_folders
+    from harness.benchmark.suite.resolve import with_folders
 
     folders = own_folders(given)
     known = with_folders(session.plugins.datasets, folders) if folders else {}
@@ -100,7 +100,7 @@ def _images(dataset: Dataset, access: Access) -> ImageSet:
     from harness.utils import pulse, signs
 
     with pulse.shown(), signs.doing(f"decoding {dataset.name}") as decoded:
-        from harness.data.preparation import prepare_dataset
+        from harness.data.preparation.prepare import prepare_dataset
         from harness.testing.toys import toy_protocol
 
         prepared = prepare_dataset(dataset, toy_protocol(), access, limit=IMAGES, progress=decoded)

@@ -1,14 +1,7 @@
-"""A suite with its filters and settings resolved: from a request to exactly what is measured.
-
-Suites come from plugins or from TOML files of one's own.
-"""
+"""A suite with its filters and settings resolved: from a request to exactly what is measured."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +11,12 @@ from pydantic import ValidationError
 
 from harness.api.dataset import Dataset, LocalDataset
 from harness.api.records import Protocol, Suite, digest
-from harness.api.strategy import Strategy
 from harness.benchmark.request import BenchRequest
-from harness.benchmark.trials import trials_of
+from harness.benchmark.suite.file import named_suite, read_suite
+from harness.benchmark.suite.settings import changed_settings, strategy_of
+from harness.benchmark.suite.trials import trials_of
+from harness.benchmark.suite.values import check_finite
 from harness.data.division.given import split_files
-from harness.data.external import with_external
 from harness.data.folder import (
     UNKNOWN_MODALITY,
     FolderDataset,
@@ -32,16 +26,14 @@ from harness.data.folder import (
     with_windows,
 )
 from harness.data.images import PixelForm
-from harness.data.pixels.dicom import STORED, check_window
-from harness.errors import StoreError, UsageError
+from harness.data.pixels.dicom import STORED
+from harness.data.preparation.external import with_external
+from harness.errors import UsageError
 from harness.plugins.registry import PluginRegistry
-from harness.utils import files
-from harness.utils.faults import faults
-from harness.utils.names import choose, did_you_mean, first_few
-from harness.utils.text import short
+from harness.utils.faults import explain
+from harness.utils.names import choose
 from harness.weights.starts import Start, read_starts
 
-FOLDER_KEYS = ("columns", "join_labels", "window")  # of a table in `[data]`, beside its path
 LONGEST = 100  # characters in the name of a results folder
 DEFAULT, DEFAULT_WITH_DATA = "demo", "folders"
 
@@ -133,7 +125,7 @@ def resolve_suite(request: BenchRequest, loaded: PluginRegistry) -> ResolvedSuit
         "splits": _splits(request, suite),
         "labels": request.labels or suite.labels,
     }
-    changes |= _settings(suite, request, loaded)
+    changes |= changed_settings(suite, request, loaded)
     chosen = suite.model_copy(update=changes)
     if request.labels:
         chosen = _valid_labels(chosen)
@@ -205,37 +197,6 @@ def _check_only_a_place(folder: FolderDataset, known: LocalDataset) -> None:
         )
 
 
-def strategy_of(loaded: PluginRegistry, name: str, settings: Mapping[str, Any]) -> Strategy:
-    """A strategy with settings; a value that does not fit is a UsageError."""
-    where = f"settings of strategy {name!r}"
-    check_finite(settings, where)
-    try:
-        strategy = loaded.strategies[name](**settings)
-    except ValidationError as error:
-        raise UsageError(explain(error, where)) from error
-    check_finite(strategy.model_dump(), where)
-    return strategy
-
-
-def check_finite(value: object, where: str, path: str = "") -> None:
-    """Refuse NaN and infinity in any number: they have no place in an identity.
-
-    Raises:
-        UsageError: naming the field.
-    """
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            check_finite(part, where, f"{path}.{name}" if path else str(name))
-    elif isinstance(value, list | tuple):
-        for part in value:
-            check_finite(part, where, path)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{where}: {f'{path}: ' * bool(path)}{value} is not a finite number")
-
-
-# -- where a suite comes from -----------------------------------------------------------------
-
-
 def _base(request: BenchRequest, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:
     name = request.suite or (DEFAULT_WITH_DATA if request.data else DEFAULT)
     options = [parse_data_option(option) for option in request.data]
@@ -243,117 +204,6 @@ def _base(request: BenchRequest, loaded: PluginRegistry) -> tuple[Suite, list[Fo
         suite, own = read_suite(Path(name), loaded)
         return suite, [*own, *options]
     return named_suite(name, loaded), options
-
-
-def named_suite(name: str, loaded: PluginRegistry) -> Suite:
-    """The registered suite of this name, or the only one that a glob matches.
-
-    Raises:
-        UsageError: there is none, or a glob matches several.
-    """
-    found = choose([name], loaded.suites, "suite")
-    if len(found) > 1:
-        raise UsageError(f"{name!r} matches {len(found)} suites ({first_few(found)}): name one")
-    return loaded.suites[found[0]]
-
-
-def read_suite(path: Path, loaded: PluginRegistry) -> tuple[Suite, list[FolderDataset]]:
-    """A suite file (TOML): the fields of `Suite`, `extends = "SUITE"`, and a table `[data]`.
-
-    Raises:
-        UsageError: unreadable, an unknown key (with the nearest one), or a value that does not fit.
-    """
-    try:
-        content = tomllib.loads(files.read(path).decode())
-    except StoreError as error:
-        cause = getattr(error.__cause__, "strerror", None)
-        raise UsageError(f"suite file {path}: {cause or error}") from error
-    except RecursionError as error:
-        raise UsageError(f"suite file {path} is nested far too deep") from error
-    except ValueError as error:  # of TOML, of UTF-8, or of a number with thousands of digits
-        raise UsageError(f"suite file {path} is not valid TOML: {short(str(error))}") from error
-    _known_kinds(content, path)
-    _known_keys(content, {*Suite.model_fields, "extends", "data"}, f"suite file {path}")
-    check_finite(content, f"suite file {path}")
-    base: dict[str, Any] = {}
-    if extends := content.pop("extends", None):
-        base = named_suite(extends, loaded).model_dump()
-        base |= {"notes": (), "title": "", "description": "", "name": path.stem}
-    folders = [_folder(path, name, given) for name, given in dict(content.pop("data", {})).items()]
-    protocol = content.pop("protocol", {})
-    _known_keys(protocol, set(Protocol.model_fields), f"suite file {path}, [protocol]")
-    merged = {"name": path.stem, **base, **content}
-    merged["protocol"] = {"name": merged["name"], **base.get("protocol", {}), **protocol}
-    try:
-        suite = Suite.model_validate(merged)
-    except ValidationError as error:
-        raise UsageError(explain(error, f"suite file {path}")) from error
-    _plain(suite.model_dump(), f"suite file {path}", "")
-    return suite, folders
-
-
-def _known_kinds(content: Mapping[str, Any], path: Path) -> None:
-    """Check the kinds of the values that are read before the suite as a whole is checked."""
-    texts = [("extends", content.get("extends", ""))]
-    for key in ("data", "protocol"):
-        table = content.get(key, {})
-        if not isinstance(table, dict):
-            raise UsageError(f"suite file {path}: {key} must be a table, as in [{key}]")
-        if key == "data":  # a table is looked at with its folder
-            texts += [(f"data.{n}", one) for n, one in table.items() if not isinstance(one, dict)]
-    for name, value in texts:
-        if not isinstance(value, str) or "\0" in value:
-            raise UsageError(f"suite file {path}: {name} must be a text, not {_given(value)}")
-
-
-def _plain(value: object, where: str, place: str) -> None:
-    """Values that JSON has: a run's identity is taken of them."""
-    if isinstance(value, dict):
-        for name, one in value.items():
-            _plain(one, where, f"{place}.{name}" if place else str(name))
-    elif isinstance(value, list | tuple):
-        for one in value:
-            _plain(one, where, place)
-    elif not isinstance(value, str | int | float | None):
-        kind = type(value).__name__
-        raise UsageError(f"{where}: {place}: a {kind} is no value here ({value}); write a text")
-
-
-def _given(value: object) -> str:
-    return short(repr(value))
-
-
-def _folder(path: Path, name: str, given: object) -> FolderDataset:
-    """A line of `[data]`: a folder, or a table of all that the command line can say of one.
-
-    Paths are from the file; the name may be MODALITY:NAME, as for `--data`.
-    """
-    table: dict[str, Any] = given if isinstance(given, dict) else {"path": given}
-    where = f"suite file {path}, [data] {name}"
-    _known_keys(table, {"path", *FOLDER_KEYS}, where)
-    if not isinstance(table.get("path"), str) or "\0" in table["path"]:
-        raise UsageError(f"{where}: write a folder, or a table with path = FOLDER")
-    folder = parse_data_option(f"{name}={path.parent / table['path']}", where)
-    try:
-        found = FolderDataset.model_validate({**folder.model_dump(), **table, "path": folder.path})
-    except ValidationError as error:
-        raise UsageError(explain(error, where)) from error
-    check_window(found.window, where)
-    return found
-
-
-def _known_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:
-    for key in content:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
-
-
-def explain(error: ValidationError, where: str) -> str:
-    """Faults that pydantic found, one after another, in a line."""
-    return f"{where}: " + "; ".join(faults(error, given=True))
-
-
-# -- axes and settings ------------------------------------------------------------------------
 
 
 def _axis(
@@ -411,66 +261,6 @@ def _splits(request: BenchRequest, suite: Suite) -> object:
     if not said:
         return suite.splits
     return said[0] if said[0] == "paired" else int(said[0])
-
-
-def _settings(suite: Suite, request: BenchRequest, loaded: PluginRegistry) -> dict[str, Any]:
-    """Settings and protocol after `--set TARGET.FIELD=VALUE` and `--epochs`."""
-    settings = {name: dict(values) for name, values in suite.settings.items()}
-    protocol = {**dict(suite.protocol), **suite.protocol.model_dump()}
-    changed: list[str] = []
-    for option in request.sets:
-        target, path, value = _parse_set(option)
-        if target == "protocol":
-            _put(protocol, path, value, option)
-            changed.append(f"{'.'.join(path)}={value}")
-            continue
-        targets = [*loaded.strategies, "protocol"]
-        for name in choose([target], targets, "target of --set", suite.strategies):
-            fields = loaded.strategies[name].model_fields if name != "protocol" else {}
-            if len(path) != 1 or path[0] not in fields:
-                near = did_you_mean(path[0], fields)
-                raise UsageError(f"--set {option}: {name} has no setting {'.'.join(path)!r}{near}")
-            settings.setdefault(name, {})[path[0]] = value
-    if request.epochs is not None:
-        protocol["epochs"] = request.epochs
-    if changed:
-        protocol["name"] = f"{protocol['name']} ({', '.join(changed)})"
-    try:
-        return {"settings": settings, "protocol": Protocol.model_validate(protocol)}
-    except ValidationError as error:
-        raise UsageError(explain(error, "protocol")) from error
-
-
-def _parse_set(option: str) -> tuple[str, list[str], Any]:
-    left, equals, text = option.partition("=")
-    target, dot, path = left.strip().partition(".")
-    if not (equals and dot and path):
-        raise UsageError(
-            f"--set {option}: write STRATEGY.SETTING=VALUE or protocol.FIELD=VALUE, "
-            "as in --set l2-sp.alpha=0.01"
-        )
-    value: Any = text
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise UsageError(f"--set {short(option)}: nested far too deep") from error
-    except ValueError:  # a text
-        with contextlib.suppress(ValueError):  # 'nan' is a word to JSON, and a number to pydantic
-            value = text if math.isfinite(float(text)) else float(text)
-    check_finite(value, f"--set {option}")
-    return target, path.split("."), value
-
-
-def _put(values: dict[str, Any], path: list[str], value: object, option: str) -> None:
-    for key in path[:-1]:
-        if not isinstance(values.get(key), dict):
-            raise UsageError(f"--set {option}: protocol has no group {key!r}")
-        values = values[key]
-    if path[-1] not in values:
-        own = path[-1] in BenchRequest.__dataclass_fields__
-        near = f"; it is an option: --{path[-1]}" if own else did_you_mean(path[-1], values)
-        raise UsageError(f"--set {option}: protocol has no field {path[-1]!r}{near}")
-    values[path[-1]] = value
 
 
 def _valid_labels(suite: Suite) -> Suite:

@@ -7,23 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from harness.api.dataset import Access, Dataset, LocalDataset
 from harness.api.execution import ExternalImages
 from harness.api.records import ExternalRecord, Protocol
-from harness.data import cache
+from harness.data.cache.check import PixelCheck
+from harness.data.cache.entry import entry_for
+from harness.data.decoding import Progress
 from harness.data.division.split import Splits, all_tested, lacking_classes, limited
 from harness.data.division.stratify import Sample
 from harness.data.duplicates import find_duplicates, known_duplicates
-from harness.data.images import PixelForm, Progress, Source
+from harness.data.images import PixelForm, Source
 from harness.data.pixels.suspects import find_problems
+from harness.data.preparation.arrangement import (
+    ArrangedImages,
+    Arrangement,
+    arrange_known,
+    decode_arranged,
+)
+from harness.data.preparation.info import ExternalInfo
 from harness.data.table import DatasetTable, read_table
 from harness.errors import DataError, UsageError
 from harness.utils.names import did_you_mean, first_few
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MARK = ".external-"  # between the name of a dataset and that of its further test set
 OWN, FURTHER = "own/", "further/"  # before ids, where both sets are looked at as one
@@ -40,7 +47,7 @@ class PreparedExternal:
 
     images: ExternalImages
     splits: Splits
-    check: cache.PixelCheck | None
+    check: PixelCheck | None
     notes: tuple[str, ...]
 
 
@@ -49,13 +56,6 @@ class FurtherSet(NamedTuple):
 
     name: str
     declared: Dataset
-
-
-class ExternalInfo(NamedTuple):
-    """The facts of a further test set that plans depend on."""
-
-    images: int
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -160,32 +160,15 @@ def prepare_external(
         StoreError: the cache cannot be written.
     """
     table = read_table(further.declared, access, trained.table)
-    bad = dict(table.unreadable)
-    while True:
-        splits, rows = _chosen(further, table, bad, protocol, limit)
-        _check_lacking(splits, access)
-        ids = [splits.samples[row].id for row in rows]
-        entry = _entry(further, table, ids, protocol)
-        found = cache.decoded(access.cache, entry, table.fetch(ids), progress, defer_check=True)
-        bad |= {ids[row]: why for row, why in found.bad.items()}
-        if bad and not access.skip_bad_images:
-            listed = [f"{name} ({bad[name]})" for name in sorted(bad)]
-            raise DataError(
-                f"dataset {further.name!r}: {len(bad)} of {len(table.samples)} images cannot be used: "
-                f"{first_few(listed)}; put right or remove them, or leave them out with "
-                "--skip-bad-images"
-            )
-        if found.images is not None:
-            break
+    arrange = partial(_arrange, further, table, protocol, access, limit)
+    found = decode_arranged(arrange, further.name, table, access, progress)
     procedural = further.declared.procedural and trained.declared.procedural
     near = () if procedural else _near(trained.table, table, access, progress)
     notes = (*table.notes, *_check_apart(further, table, trained, near), *_scale(table, trained))
     problems = tuple(find_problems([one.id for one in table.samples], table.spans.values()))
     return PreparedExternal(
-        _images(
-            further, splits, rows, found.images, (sorted(bad), problems), trained.declared.modality
-        ),
-        splits,
+        _images(further, found, problems, trained.declared.modality),
+        found.arrangement.splits,
         found.check,
         notes,
     )
@@ -200,33 +183,33 @@ def survey_external(
         DataError: as there, as far as it is known yet.
     """
     table = read_table(further.declared, access, trained.table)
-    bad = dict(table.unreadable)
-    while True:
-        splits, rows = _chosen(further, table, bad, protocol, limit)
-        _check_lacking(splits, access)
-        ids = [splits.samples[row].id for row in rows]
-        known = cache.find_entry(access.cache, _entry(further, table, ids, protocol))
-        if known is None or not known.bad:
-            break
-        bad |= {ids[row]: why for row, why in known.bad.items()}
+    arrange = partial(_arrange, further, table, protocol, access, limit)
+    arranged, _, _ = arrange_known(arrange, table, access)
     near = known_duplicates(_Both.of(trained.table, table), access.cache)
     pairs = () if near is None else _across(near.pairs(_Both.of(trained.table, table).samples))
     _check_apart(further, table, trained, pairs)
-    return ExternalInfo(len(rows), splits.fingerprint)
+    return ExternalInfo(len(arranged.ids), arranged.splits.fingerprint)
 
 
-def _chosen(
+def _arrange(
     further: FurtherSet,
     table: DatasetTable,
-    bad: Mapping[str, str],
     protocol: Protocol,
+    access: Access,
     limit: int | None,
-) -> tuple[Splits, list[int]]:
+    bad: Mapping[str, str],
+) -> Arrangement:
+    """All samples that are not bad, in test; raise DataError where they lack a class."""
     samples = [sample for sample in table.samples if sample.id not in bad]
     if not samples:
         raise DataError(f"dataset {further.name!r}: none of its images can be used")
     splits = all_tested(further.name, table.classes, samples)
-    return splits, limited(splits, limit, protocol.split_seed)["test"]
+    _check_lacking(splits, access)
+    rows = limited(splits, limit, protocol.split_seed)
+    ids = [splits.samples[row].id for row in rows["test"]]
+    form = PixelForm.of(protocol)
+    entry = entry_for(further.name, table.contents(ids), form, dicom=table.dicom)
+    return Arrangement(splits, rows, ids, entry)
 
 
 def _check_lacking(splits: Splits, access: Access) -> None:
@@ -239,33 +222,17 @@ def _check_lacking(splits: Splits, access: Access) -> None:
         )
 
 
-def _entry(
-    further: FurtherSet, table: DatasetTable, ids: Sequence[str], protocol: Protocol
-) -> cache.CacheEntry:
-    return cache.entry_for(
-        further.name,
-        table.contents(ids),
-        PixelForm.of(protocol),
-        dicom=table.dicom,
-    )
-
-
 def _images(
-    further: FurtherSet,
-    splits: Splits,
-    rows: Sequence[int],
-    pixels: np.ndarray,
-    seen: tuple[Sequence[str], tuple[str, ...]],
-    modality: str,
+    further: FurtherSet, found: ArrangedImages, problems: tuple[str, ...], modality: str
 ) -> ExternalImages:
-    """`seen`: ids of the bad images, and what is wrong with the others."""
+    """`problems`: what is wrong with the images."""
     import numpy as np
 
+    splits, rows = found.arrangement.splits, found.arrangement.rows["test"]
     number = {name: label for label, name in enumerate(splits.classes)}
     labels = [splits.samples[row].label for row in rows]
-    skipped, problems = seen
     return ExternalImages(
-        images=pixels,
+        images=found.pixels,
         labels=np.array([number[label] for label in labels], dtype=np.int64),
         rows=np.array(rows, dtype=np.int32),
         record=ExternalRecord(
@@ -276,7 +243,7 @@ def _images(
             split_file=f"splits/{further.name}.json",
             split_sha256=splits.sha256,
             rule=splits.rule,
-            skipped=tuple(skipped),
+            skipped=tuple(sorted(found.bad)),
             licence=further.declared.licence,
             source=further.declared.source,
             revision=further.declared.revision,
