@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -116,17 +116,21 @@ def _is_path(option: str) -> bool:
 
 def _installed() -> dict[Hashable, Candidate]:
     """Every entry point of the group: the harness's own first, then by distribution and name."""
-    found = [_of_entry_point(point) for point in metadata.entry_points(group=GROUP)]
+    name_of = cache(_distribution)  # each look parses the metadata, and most have one owner
+    found = [
+        Candidate(PluginInfo(point.name, point.module, *name_of(point.dist)), point.load)
+        for point in metadata.entry_points(group=GROUP)
+    ]
     found.sort(key=lambda one: (not one.info.builtin, one.info.distribution or "", one.info.plugin))
     return {("installed", one.info.distribution, one.info.plugin): one for one in found}
 
 
-def _of_entry_point(point: metadata.EntryPoint) -> Candidate:
-    owner = point.dist
-    name = re.sub(r"[-_.]+", "-", owner.name).lower() if owner else None
-    version = owner.version if owner else None
-    info = PluginInfo(point.name, point.module, name, version, builtin=name == DISTRIBUTION)
-    return Candidate(info, point.load)
+def _distribution(owner: metadata.Distribution | None) -> tuple[str | None, str | None, bool]:
+    """The name and version of a distribution, and whether it is the harness's own."""
+    if owner is None:
+        return None, None, False
+    name = re.sub(r"[-_.]+", "-", owner.name).lower()
+    return name, owner.version, name == DISTRIBUTION
 
 
 def _candidate(one: object, installed: Mapping[Hashable, Candidate]) -> tuple[Hashable, Candidate]:

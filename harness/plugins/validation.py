@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import ModuleType
 from typing import Any, cast
 
 import pluggy
@@ -84,7 +85,10 @@ def validate(manager: pluggy.PluginManager, plugin: object) -> None:
         InvalidPlugin: the first promise that is broken.
     """
     _check_version(getattr(plugin, "HARNESS_API_VERSION", API_VERSION))
+    module = isinstance(plugin, ModuleType)
     for attribute in dir(plugin):
+        if module and not inspect.isroutine(getattr(plugin, attribute, None)):
+            continue  # most names: pluggy's own look at each is slow
         options = manager.parse_hookimpl_opts(plugin, attribute)
         if options is None:
             _check_marked(manager, plugin, attribute)
@@ -121,7 +125,7 @@ def _check_version(declared: object) -> None:
 
 def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     """A function that bears a hook's name but is none is never called: nobody means that."""
-    if not inspect.isroutine(getattr(plugin, name)):
+    if not (name.startswith(PREFIX) and inspect.isroutine(getattr(plugin, name))):
         return
     hooks = _specified(manager)
     if name in hooks:
@@ -129,7 +133,7 @@ def _check_marked(manager: pluggy.PluginManager, plugin: object, name: str) -> N
     near = get_close_matches(
         name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in hooks], 1, LIKE
     )
-    if name.startswith(PREFIX) and near:
+    if near:
         raise InvalidPlugin(
             f"{name} is never called: it lacks the decorator @hookimpl, and is no hook; did you mean "
             f"{PREFIX + near[0]!r}?"
@@ -285,8 +289,8 @@ def _check_methods(made: object, base: type) -> None:
 
 def _own_methods(kind: type, base: type) -> list[str]:
     """Public functions that a class has and its base has not."""
-    found = inspect.getmembers(kind, inspect.isfunction)
-    return [name for name, _ in found if not (name.startswith("_") or hasattr(base, name))]
+    own = [name for name in dir(kind) if not (name.startswith("_") or hasattr(base, name))]
+    return [name for name in own if inspect.isfunction(getattr(kind, name, None))]
 
 
 def _short(value: object) -> str:

@@ -113,7 +113,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOGNAME", USER)
         strategies = ("--strategies", "full-ft,taught,careless")
-        out = ("--out", root / "out", "--jobs", 1)
+        out = ("--out", root / "out", "--in-process")
         Cli((places.TOY,))("bench", "toy", *data, *strategies, *out, exit_code=1)
         Cli((places.TOY,))("bench", "toy", *data, "--strategies", "full-ft", "--limit", 4, *out)
     (root / "out" / "data-audit.html").write_text(f"<img> {PATIENTS[0]}")
@@ -893,6 +893,24 @@ def to_hub(hub, folder, repo, token, tmp_path, *more):
     return subprocess.run(call, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture
+def to_hub_here(tmp_path, monkeypatch, toy_cli):
+    """The same in this process, a second each less, with the client's settings changed in place."""
+
+    def call(hub, folder, repo, token, *more):
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        for name in ("HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY"):
+            monkeypatch.setattr(huggingface_hub.constants, name, True)
+        env = {"HF_TOKEN": token, "NO_PROXY": "127.0.0.1"}
+        target = f"hf://datasets/{repo}"
+        return toy_cli("publish", folder, "--to", target, *more, exit_code=None, **env)
+
+    huggingface_hub.close_session()  # one that was opened before knows other proxies
+    yield call
+    huggingface_hub.close_session()
+
+
 def test_an_upload_makes_the_repository_hold_the_package(folder, public, tmp_path):
     with FakeHub({"ward/board"}) as hub:
         kept = hub.files["ward/board"]
@@ -926,12 +944,12 @@ def test_an_upload_makes_the_repository_hold_the_package(folder, public, tmp_pat
         ),
     ],
 )
-def test_what_goes_wrong_is_one_clear_message(folder, tmp_path, repo, token, fail, told):
+def test_what_goes_wrong_is_one_clear_message(folder, to_hub_here, repo, token, fail, told):
     with FakeHub({"ward/board"}) as hub:
         hub.fail = fail
-        done = to_hub(hub, folder, repo, token, tmp_path)
+        done = to_hub_here(hub, folder, repo, token)
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("harness: error: ")
     assert told in line
@@ -948,14 +966,14 @@ def test_a_dead_hub_is_one_clear_message(folder, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_offline_and_dry_nothing_is_sent(folder, tmp_path):
+def test_offline_and_dry_nothing_is_sent(folder, to_hub_here):
     with FakeHub({"ward/board"}) as hub:
-        dry = to_hub(hub, folder, "ward/board", "writer", tmp_path, "--dry-run")
-        offline = to_hub(hub, folder, "ward/board", "writer", tmp_path, "--offline")
+        dry = to_hub_here(hub, folder, "ward/board", "writer", "--dry-run")
+        offline = to_hub_here(hub, folder, "ward/board", "writer", "--offline")
 
-    assert dry.returncode == 0, dry.stderr
+    assert dry.exit_code == 0, dry.stderr
     assert "would go in hf://datasets/ward/board" in dry.stdout
-    assert offline.returncode == 2
+    assert offline.exit_code == 2
     assert "needs the network" in offline.stderr
     assert hub.requests == []
 

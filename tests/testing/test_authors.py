@@ -257,7 +257,7 @@ def test_what_is_wrong_when_it_is_used(mistake, tmp_path, toy_cli):
     plugin = written(tmp_path, code)
     checked = toy_cli("plugins", "check", "mine", "-p", plugin, exit_code=1).output
     run = toy_cli(
-        "bench", "toy", *asked(code), "-p", plugin, "--seeds", "0", "--jobs", 1,
+        "bench", "toy", *asked(code), "-p", plugin, "--seeds", "0", "--in-process",
         "--out", tmp_path / "out", exit_code=None,
     )  # fmt: skip
 
@@ -274,7 +274,7 @@ def test_what_is_wrong_when_it_is_used(mistake, tmp_path, toy_cli):
 def test_runs_that_fail_alike_are_one_line(tmp_path, toy_cli):
     plugin = written(tmp_path, strategy("yield Phase('ft', epochs, {'heda': 1.0})"))
     said = toy_cli(
-        "bench", "toy", "--strategies", "mine", "--seeds", "0,1,2", "-p", plugin, "--jobs", 1,
+        "bench", "toy", "--strategies", "mine", "--seeds", "0,1,2", "-p", plugin, "--in-process",
         "--out", tmp_path / "out", exit_code=1,
     ).stderr  # fmt: skip
 

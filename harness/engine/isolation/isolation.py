@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from harness.api.records import RunSpec
-from harness.engine.isolation.patches import Patches, first_optimizers, patched_at_import
+from harness.engine.isolation.patches import Patches, first_optimizers
 from harness.engine.isolation.settings import Settings, numeric_settings, process_settings
 
 # What the first run would import; imported before the state is recorded, for it changes some of it.
@@ -67,7 +67,7 @@ class Isolation:
         self.before = self.numerics.read()
         torch.set_num_threads(threads)
         self.numerics.wanted[-1] = torch.get_num_threads()
-        self.at_import = patched_at_import()
+        self.at_import = self.patches.at_import()
 
     def leave(self) -> None:
         """Give the process back to the caller as it was."""

@@ -107,6 +107,19 @@ class Patches:
         """True if a place holds another function."""
         return not all(one.holds for one in self.places)
 
+    def at_import(self) -> list[str]:
+        """Places in torch that held a function of somebody's own already."""
+        folder = str(Path(torch.__file__).parent)
+        known = (folder, sysconfig.get_path("stdlib"), str(typing_extensions.__file__), "<")
+        return [
+            f"{one.name}.{name}"
+            for one in self.places
+            if one.name.startswith("torch")
+            for name in one.names
+            if isinstance(one.now[name], types.FunctionType)
+            and not one.now[name].__code__.co_filename.startswith(known)
+        ]
+
 
 def _nothing(_: Mapping[str, Any]) -> None:
     """A place without functions holds what it held."""
@@ -115,18 +128,19 @@ def _nothing(_: Mapping[str, Any]) -> None:
 def _functions(place: Any) -> dict[str, Any]:  # noqa: ANN401 - a module or a class
     """The functions of a module or class, and numbers and texts of harness's own modules."""
     own = isinstance(place, types.ModuleType) and place.__name__.split(".")[0] == "harness"
-    return {
-        name: value
-        for name, value in vars(place).copy().items()
-        if not (name.startswith("__") and name.endswith("__") and not callable(value))
-        and not isinstance(value, types.ModuleType)
-        and (
-            callable(value)
-            or isinstance(value, (property, classmethod, staticmethod))
-            or (own and name.isupper() and isinstance(value, (int, float, str, tuple)))
-        )
-        and name not in ("FEATURE_BYTES", "__abstractmethods__")
-    }
+    found = {}
+    for name, value in vars(place).copy().items():  # of a thousand places, at every call
+        if callable(value):
+            kept = not isinstance(value, types.ModuleType)
+        elif name.startswith("__") and name.endswith("__"):
+            kept = False
+        else:
+            kept = isinstance(value, (property, classmethod, staticmethod)) or (
+                own and name.isupper() and isinstance(value, (int, float, str, tuple))
+            )
+        if kept and name not in ("FEATURE_BYTES", "__abstractmethods__"):
+            found[name] = value
+    return found
 
 
 def first_optimizers() -> None:
@@ -137,17 +151,3 @@ def first_optimizers() -> None:
             with contextlib.suppress(Exception):  # not every one works on every tensor
                 build: Any = one
                 build([nn.Parameter(torch.zeros(1, device="cpu"))])
-
-
-def patched_at_import() -> list[str]:
-    """Places in torch that hold a function of somebody's own already."""
-    folder = str(Path(torch.__file__).parent)
-    known = (folder, sysconfig.get_path("stdlib"), str(typing_extensions.__file__), "<")
-    return [
-        f"{name}.{one}"
-        for name, place in _places()
-        if name.startswith("torch")
-        for one, value in _functions(place).items()
-        if isinstance(value, types.FunctionType)
-        and not value.__code__.co_filename.startswith(known)
-    ]
