@@ -19,7 +19,6 @@ from harness.api.launcher import Launcher
 from harness.api.records import RunSpec
 from harness.benchmark.datasets import place_images, prepare, recorded, survey
 from harness.benchmark.external import ExternalKeeper, ExternalPlan, plan_external
-from harness.benchmark.forecast.seconds import MEASURED
 from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.keeping import OutcomeKeeper, complete_runs, without_weights
 from harness.benchmark.launch.dispatch import GIB, Means, Share, execute_runs
@@ -182,11 +181,10 @@ def _remaining(
     tests = [one.test for one in outlook.works.values()] or [1.0]
     only_tested = dict.fromkeys(lacking.weights, RunWork((), 1, fmean(tests)))
     found = outlook.estimate
-    if found is None or not found.pace:
-        return RemainingTime(specs, {**outlook.works, **only_tested}, jobs)
-    share, measured = found.expected / found.most, found.bases.keys() <= MEASURED
     works = {**outlook.works, **only_tested}
-    return RemainingTime(specs, works, jobs, found.pace, share, measured=measured)
+    if found is None or found.pace is None:
+        return RemainingTime(specs, works, jobs)
+    return RemainingTime(specs, works, jobs, found.pace, found.expected / found.most)
 
 
 @contextmanager

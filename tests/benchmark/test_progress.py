@@ -5,6 +5,7 @@ from made import made_result, made_spec
 
 from harness.api.execution import Outcome
 from harness.api.records import EpochRecord
+from harness.benchmark.forecast.seconds import Pace
 from harness.benchmark.forecast.work import PhaseWork, RunWork
 from harness.benchmark.listeners import events
 from harness.benchmark.listeners.events import RunObserver, Working
@@ -36,7 +37,7 @@ def specs():
 ENDING = 0.7  # seconds from the last run to the end of the call
 
 
-def reporter(specs, work, jobs=1, pace=1.0, **more):
+def reporter(specs, work, jobs=1, beside=0.0, basis="assumed"):
     """Of runs of so many operations in ten steps an epoch."""
     steps = round(10 * specs[0].protocol.epochs)
     given = {
@@ -47,7 +48,7 @@ def reporter(specs, work, jobs=1, pace=1.0, **more):
         load_plugins(environ={}),
         specs,
         lambda outcome: outcome.result,
-        RemainingTime(specs, given, jobs, pace, **more),
+        RemainingTime(specs, given, jobs, Pace(1.0, beside, basis)),
     )
 
 
@@ -105,11 +106,23 @@ def test_runs_that_stop_early_tell_what_the_others_will_take(clock, specs):
 
 def test_a_pace_that_was_measured_weighs_more_than_first_steps(clock, specs):
     """A tenth of 400 s of work took 120 s: with a tenth more at a second each, 160 for 80."""
-    with reporter(specs, [100] * 4, measured=True) as said:
+    with reporter(specs, [100] * 4, basis="probe") as said:
         said.run_start(specs[0])
         clock.now += 120
         said.working(specs[0], Working("train", 0.4, 1.0))
         assert said.remaining.look() == pytest.approx((0.1, 2 * 360 + ENDING))
+
+
+def test_what_a_run_takes_beside_its_work_is_no_pace(clock, specs):
+    """Runs of 100 s that begin with 20 more: after 20 s of work of the first, 380 and 60 are left."""
+    with reporter(specs, [100] * 4, beside=20.0) as said:
+        said.run_start(specs[0])
+        clock.now += 40
+        said.working(specs[0], Working("train", 0.2, 1.0))
+        assert said.remaining.look() == pytest.approx((0.05, 380 + 60 + ENDING))
+        clock.now += 80
+        said.run_end(specs[0], ended(specs[0]))
+        assert said.remaining.look() == pytest.approx((0.25, 300 + 60 + ENDING))
 
 
 def test_after_the_last_run_the_board_is_still_to_come(clock, specs):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.api.records import NumericMode, RunResult, RunSpec
 from harness.benchmark.forecast.probe import On, Probe
@@ -17,6 +17,7 @@ from harness.benchmark.forecast.work import RunWork, work_done
 from harness.plugins import provenance
 
 Basis = Literal["runs", "probe", "other networks", "assumed"]
+BASES: tuple[Basis, ...] = get_args(Basis)
 MEASURED: frozenset[Basis] = frozenset({"runs", "probe"})  # of the same network, on this machine
 BESIDE = 0.5  # seconds of a run beside its work, where only other networks were seen (assumed)
 
@@ -130,7 +131,7 @@ class Estimate:
     Attributes:
         expected: as runs of this kind ended before; most: if patience ends none.
         counted, asked: runs that are in it, and that are to be made.
-        pace: seconds of an operation, all runs together; 0: none is counted.
+        pace: of all runs together, by the weakest of their bases; None: none is counted.
         patient: some may end early, and how early is not known.
         bases: networks by where their pace comes from.
         runs: finished runs that were evidence.
@@ -140,7 +141,7 @@ class Estimate:
     most: float
     counted: int
     asked: int
-    pace: float
+    pace: Pace | None
     patient: bool
     bases: Mapping[Basis, tuple[str, ...]]
     runs: int
@@ -153,7 +154,7 @@ def estimate(
     expected: list[float] = []
     most: list[float] = []
     bases: dict[Basis, dict[str, None]] = {}
-    patient, operations = False, 0.0
+    patient, operations, beside = False, 0.0, 0.0
     for spec in specs:
         work, pace = works.get(spec.run_id), paces.of(spec)
         if work is None or pace is None:
@@ -165,12 +166,17 @@ def estimate(
         expected.append(fewer * pace.seconds + pace.beside)
         bases.setdefault(pace.basis, {})[spec.backbone] = None
         operations += work.total
+        beside += pace.beside
     return Estimate(
         expected=_side_by_side(expected, jobs),
         most=_side_by_side(most, jobs),
         counted=len(expected),
         asked=len(specs),
-        pace=sum(most) / operations if operations else 0.0,
+        pace=Pace(
+            (sum(most) - beside) / operations, beside / len(most), max(bases, key=BASES.index)
+        )
+        if operations
+        else None,
         patient=patient,
         bases={basis: tuple(names) for basis, names in bases.items()},
         runs=sum(one.basis == "runs" for one in paces.seen),

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from harness.api.records import RunResult, RunSpec
+from harness.benchmark.forecast.seconds import MEASURED, Pace
 from harness.benchmark.forecast.work import RunWork
 from harness.benchmark.listeners.events import Working
 
 # Shares of all work that count as done at the pace that was expected, as it was measured here or only
 # assumed: the first steps of a call say little, for they take longer than those after.  Assumed.
-MEASURED, ASSUMED = 0.1, 0.02
+TRUST_MEASURED, TRUST_ASSUMED = 0.1, 0.02
 # Seconds from the end of the last run to that of the call: its board, and the end of a process that
 # imported torch.  Assumed, by calls of two runs that took 0.2 to 0.8.
 AFTER = 0.7
@@ -36,8 +37,7 @@ class RemainingTime:
         specs: the runs.
         work: run id -> its work; a run that is not there counts as the mean of the others.
         jobs: runs at a time.
-        pace: seconds that an operation is expected to take; None: nothing is known yet.
-        measured: this machine showed that pace, by such networks.
+        pace: that is expected; None: nothing is known yet.
         share: of its work that a run is expected to do before its patience runs out.
     """
 
@@ -46,17 +46,15 @@ class RemainingTime:
         specs: Sequence[RunSpec],
         work: Mapping[str, RunWork],
         jobs: int,
-        pace: float | None = None,
+        pace: Pace | None = None,
         share: float = 1.0,
-        *,
-        measured: bool = False,
     ) -> None:
         self.work, self.jobs, self.pace = work, max(1, min(jobs, len(specs))), pace
-        self.share, self.prior = share, MEASURED if measured else ASSUMED
+        self.share, self.beside = share, 0.0 if pace is None else pace.beside
         self.usual = fmean(one.total for one in work.values()) if work else 1.0
         self.waiting = {spec.run_id: spec for spec in specs}
         self.active: dict[str, _Active] = {}
-        self.done = self.busy = 0.0  # operations and seconds of ended runs
+        self.done = self.busy = 0.0  # operations and seconds of ended runs, without those beside
         self.used: dict[str, list[float]] = {}  # strategy -> shares of their work, of ended runs
 
     def start(self, spec: RunSpec) -> None:
@@ -93,7 +91,7 @@ class RemainingTime:
             run.done = self._made(spec, result)
             self.used.setdefault(spec.strategy, []).append(run.done / total)
         self.done += run.done
-        self.busy += time.monotonic() - run.began
+        self.busy += self._worked(run, time.monotonic())
 
     def look(self) -> tuple[float, float | None]:
         """The share of the work that is done, and the seconds left to the end of the call.
@@ -101,19 +99,26 @@ class RemainingTime:
         None: nothing tells them yet.
         """
         now, active = time.monotonic(), list(self.active.values())
+        waiting = list(self.waiting.values())
         done = self.done + sum(run.done for run in active)
-        busy = self.busy + sum(now - run.began for run in active)
+        busy = self.busy + sum(self._worked(run, now) for run in active)
         ahead = [(self._total(run.spec) - run.done) * self._used(run.spec) for run in active]
-        ahead += [self._total(spec) * self._used(spec) for spec in list(self.waiting.values())]
+        ahead += [self._total(spec) * self._used(spec) for spec in waiting]
         left = sum(ahead)
         share = done / (done + left) if done + left else 1.0
         if self.pace is not None:
-            believed = self.prior * (done + left)
-            done, busy = done + believed, busy + believed * self.pace
+            trust = TRUST_MEASURED if self.pace.basis in MEASURED else TRUST_ASSUMED
+            believed = trust * (done + left)
+            done, busy = done + believed, busy + believed * self.pace.seconds
         if not done:
             return share, None if left else AFTER
         # However many run side by side: none ends before its own work is done.
-        return share, busy / done * max(left / self.jobs, max(ahead, default=0.0)) + AFTER
+        longest = max(left / self.jobs, max(ahead, default=0.0))
+        return share, busy / done * longest + self.beside * len(waiting) / self.jobs + AFTER
+
+    def _worked(self, run: _Active, now: float) -> float:
+        """Seconds of a run's work so far; what is beside it passes before its first step."""
+        return max(0.0, now - run.began - self.beside)
 
     def _total(self, spec: RunSpec) -> float:
         work = self.work.get(spec.run_id)
