@@ -96,7 +96,13 @@ def _opening(facts: Facts) -> Iterator[str]:
     yield "python benchmarks/reference/least_gain.py benchmarks/results/real-small"
     yield "```"
     yield ""
-    if missing := facts.asked - len(facts.results):
+    if facts.early:
+        yield (
+            f"{facts.early} of the runs are of rows whose other runs are still to come: they are stored and "
+            "verified, and the plan does not rank them yet."
+        )
+        yield ""
+    if missing := facts.asked - len(facts.results) + facts.early:
         yield (
             f"`verify` names the {text.plural(missing, 'run')} that the plan has and nobody made yet, and "
             "ends with exit code 1 for them."
@@ -411,7 +417,7 @@ def main(folder: Path = RESULTS, to: Path = PAGE) -> None:
     facts = read(folder)
     to.write_text(page(facts), encoding="utf-8")
     (folder / LICENCES).write_text(licences(facts), encoding="utf-8")
-    sys.stdout.write(f"{to} and {folder / LICENCES}: {len(facts.results)} of {facts.asked} runs\n")
+    sys.stdout.write(f"{to} and {folder / LICENCES}: {len(facts.results)} runs\n")
 
 
 if __name__ == "__main__":

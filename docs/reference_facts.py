@@ -31,8 +31,11 @@ class Facts:
         whole: datasets that the suite lists where nothing is left out.
         asked: runs of the plan.
         results: every finished run, trials that were not chosen among them.
+        early: of these, runs that the plan does not ask for yet.
         least: see `least_found`.
-        simple, anchor: what the scripts in `benchmarks/reference` wrote; empty: not made.
+        simple: what `benchmarks/reference/simple.py` wrote of the splits that are ranked; empty: not
+            made.
+        anchor: what `benchmarks/reference/anchor.py` wrote; empty: not made.
         log: commands and times; empty: there is none.
     """
 
@@ -45,6 +48,7 @@ class Facts:
     simple: Sequence[Mapping[str, Any]] = ()
     anchor: Sequence[Mapping[str, Any]] = ()
     log: str = ""
+    early: int = 0
 
     @property
     def tracks(self) -> list[Track]:
@@ -73,16 +77,21 @@ def read(folder: Path) -> Facts:
     (suite,) = plan.suites.values()
     board = add_statistics(rank_folder(store, loaded), store)
     log = folder / "log.txt"
+    results, planned = store.results(), {line.run_id for line in plan.runs}
+    ranked = [run for run in results if run.run_id in planned]
+    splits = {run.data.split_file for run in ranked if run.data is not None}
+    simple = _json(folder / "simple.json", {"splits": []})["splits"]
     return Facts(
         board=board,
         suite=_of_all_calls(suite, plan),
         whole=loaded.suites[suite.name].datasets if suite.name in loaded.suites else suite.datasets,
         asked=len(plan.runs),
-        results=store.results(),
+        results=results,
         least=least_found(board, store),
-        simple=_json(folder / "simple.json", {"splits": []})["splits"],
+        simple=[one for one in simple if one["split_file"] in splits],
         anchor=_json(folder / "anchor.json", []),
         log=log.read_text(encoding="utf-8") if log.is_file() else "",
+        early=len(results) - len(ranked),
     )
 
 

@@ -260,6 +260,13 @@ def test_the_page_says_what_verify_says_of_runs_that_are_not_made(script):
     assert "nobody made yet" not in script.page(made_facts(script, asked=47))
 
 
+def test_runs_that_the_plan_does_not_rank_yet_are_told_and_hide_none_that_lacks(script):
+    found = script.page(made_facts(script, asked=45, early=3))
+    assert "\n3 of the runs are of rows whose other runs are still to come" in found
+    assert "the 1 run that the plan has and nobody made yet" in found
+    assert "still to come" not in script.page(made_facts(script))
+
+
 def test_each_set_has_its_licence_and_the_log_stands_there(script):
     facts = made_facts(script)
     for said in (script.page(facts), script.licences(facts)):
