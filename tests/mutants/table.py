@@ -160,6 +160,7 @@ RESULTS = (
     Mutant("gate", "harness/results/gate/report.py", "skipped=cell.change is None", "skipped=False", (f"{TOLD}::test_junit_s_own_counts_are_those_of_its_cases",)),
     Mutant("gate", "harness/results/gate/report.py", "if cell.after is None]", "if cell.change is None]", (f"{TOLD}::test_every_format_counts_each_verdict_alike[json cells]",)),
     Mutant("gate", "harness/results/gate/check.py", "return (before, after) if None in shared else shared", "return shared", (f"{PARTS}::test_a_cell_of_which_both_sides_have_nothing_has_vanished_and_is_no_failure",)),
+    Mutant("gate", "harness/results/gate/compare.py", "key = (file, rows.tobytes(), targets.tobytes())", 'key = (file, b"", targets.tobytes())', (f"{T}/results/gate/test_compare.py::test_cells_of_one_split_file_are_held_against_their_own_test_samples",)),
     Mutant("conclusion", "harness/leaderboard/conclusion.py", "elif len(worse) == len(found.gains):", "elif worse:", (f"{CONCLUSION}::test_the_table_in_the_docs_says_what_is_said[some behind]",)),
     Mutant("conclusion", "harness/leaderboard/conclusion.py", "(half / size) ** 2", "(half / size)", (f"{CONCLUSION}::test_seeds_that_would_decide_grow_with_the_square_of_the_interval",)),
     Mutant("conclusion", "harness/leaderboard/conclusion.py", "min(map(repeats_of, self", "max(map(repeats_of, self", (f"{CONCLUSION}::test_the_block_with_fewest_seeds_decides",)),
@@ -311,6 +312,8 @@ NEWER = (
     Mutant("preprocessing", "harness/api/records.py", "max(size, round(self.resize * size / self.crop))", "max(size, self.resize)", (f"{T}/api/test_preprocessing.py::test_what_is_declared_counts_and_the_shorter_side_keeps_its_proportion",)),
     Mutant("forecast", "harness/benchmark/forecast/work.py", "(1 + reference) * self.forward", "self.forward", (f"{T}/benchmark/test_work.py::test_a_step_towards_the_frozen_start_counted_by_hand",)),
     Mutant("forecast", "harness/engine/needs.py", "if strategy is None or", "if True or", (f"{T}/engine/test_needs.py::test_what_a_strategy_adds_is_counted",)),
+    Mutant("forecast", "harness/benchmark/listeners/remaining.py", "now - run.began - self.beside", "now - run.began", (f"{T}/benchmark/test_progress.py::test_what_a_run_takes_beside_its_work_is_no_pace",)),
+    Mutant("forecast", "harness/benchmark/listeners/remaining.py", "TRUST_MEASURED if self.pace.basis in MEASURED else TRUST_ASSUMED", "TRUST_ASSUMED", (f"{T}/benchmark/test_progress.py::test_a_pace_that_was_measured_weighs_more_than_first_steps",)),
     Mutant("plugins", "harness/plugins/registry.py", 'digest({"plugin": own, **others}) if others else own', "own", (f"{T}/plugins/test_backbone_by_name.py::test_other_code_that_makes_it_is_in_its_source",)),
 )  # fmt: skip
 
