@@ -5,8 +5,7 @@ from made import made_result, made_spec
 
 from harness.api.execution import Outcome
 from harness.api.records import EpochRecord
-from harness.benchmark.forecast.seconds import Pace
-from harness.benchmark.forecast.work import PhaseWork, RunWork
+from harness.benchmark.forecast.work import Pace, PhaseWork, RunWork
 from harness.benchmark.listeners import events
 from harness.benchmark.listeners.events import RunObserver, Working
 from harness.benchmark.listeners.progress import ProgressReporter

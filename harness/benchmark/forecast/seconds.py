@@ -9,26 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from harness.api.records import NumericMode, RunResult, RunSpec
 from harness.benchmark.forecast.probe import On, Probe
-from harness.benchmark.forecast.work import RunWork, work_done
+from harness.benchmark.forecast.work import BASES, Basis, Pace, RunWork, work_done
 from harness.plugins import provenance
 
-Basis = Literal["runs", "probe", "other networks", "assumed"]
-BASES: tuple[Basis, ...] = get_args(Basis)
-MEASURED: frozenset[Basis] = frozenset({"runs", "probe"})  # of the same network, on this machine
 BESIDE = 0.5  # seconds of a run beside its work, where only other networks were seen (assumed)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds an operation, and seconds of a run beside its work; `basis`: where it comes from."""
-
-    seconds: float
-    beside: float
-    basis: Basis
 
 
 @dataclass(frozen=True)

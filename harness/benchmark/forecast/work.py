@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Literal, get_args
 
 from harness.api.dataset import Split
 from harness.api.records import RunResult, RunSpec, StageWork
@@ -35,6 +36,22 @@ FEATURE_BYTES = 2 * 1024**3  # as in `harness.engine.evaluate`, which takes seco
 BYTES = {"float64": 8, "bf16": 2, "fp16": 2}
 
 Counts = Mapping[Split, int]
+Basis = Literal["runs", "probe", "other networks", "assumed"]
+BASES: tuple[Basis, ...] = get_args(Basis)  # the surest first
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds an operation, and seconds of a run beside its work; `basis`: where it comes from."""
+
+    seconds: float
+    beside: float
+    basis: Basis
+
+    @property
+    def measured(self) -> bool:
+        """True if it was seen of the same network on this machine."""
+        return self.basis in {"runs", "probe"}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from harness.api.records import RunResult, RunSpec
-from harness.benchmark.forecast.seconds import MEASURED, Pace
-from harness.benchmark.forecast.work import RunWork
+from harness.benchmark.forecast.work import Pace, RunWork
 from harness.benchmark.listeners.events import Working
 
 # Shares of all work that count as done at the pace that was expected, as it was measured here or only
@@ -107,7 +106,7 @@ class RemainingTime:
         left = sum(ahead)
         share = done / (done + left) if done + left else 1.0
         if self.pace is not None:
-            trust = TRUST_MEASURED if self.pace.basis in MEASURED else TRUST_ASSUMED
+            trust = TRUST_MEASURED if self.pace.measured else TRUST_ASSUMED
             believed = trust * (done + left)
             done, busy = done + believed, busy + believed * self.pace.seconds
         if not done:
