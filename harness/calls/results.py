@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -179,7 +180,7 @@ class Results:
         """The page, if this call wrote one, and the command that prints everything."""
         # Elsewhere nothing is written by the second call: a board of several needs no place then.
         how = "--full" if self._written in self.folders else "--format terminal"
-        read = f"harness board {' '.join(map(str, self.folders))} {how}"
+        read = f"harness board {shlex.join(map(str, self.folders))} {how}"
         if self._written is None:
             return f"Everything here: {read}"
         return f"Page: {self._written / 'leaderboard.html'}; everything here: {read}"

@@ -177,6 +177,8 @@ def test_the_last_screen_names_the_page_that_was_written(tmp_path):
     )
     both = rest(folder, folder, out=tmp_path / "o")
     assert both.endswith(f": harness board {folder} {folder} --format terminal")
+    spaced = small_folder(tmp_path / "my results")  # the command can be pasted into a shell
+    assert rest(spaced) == f"Everything here: harness board '{spaced}' --format terminal"
 
 
 def test_plots_hold_the_figures(made):
