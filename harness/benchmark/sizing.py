@@ -9,12 +9,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.api.backbone import Backbone
 from harness.api.launcher import Launcher
 from harness.api.records import RunSpec
 from harness.api.strategy import Strategy
+from harness.benchmark.forecast.outline import Outline, added_by, further_copies
 from harness.benchmark.request import BenchOptions
 from harness.data.preparation.info import DatasetInfo
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.plugins.registry import PluginRegistry
 from harness.utils import signs
 from harness.utils.parallel import cores
@@ -137,7 +139,7 @@ def planned_memory(needs: Sequence[int], jobs: int, free: int, unknown: Sequence
         needs: bytes of a process, for each kind of run.
         jobs: processes on the card.
         free: its bytes.
-        unknown: networks of which it is not known.
+        unknown: networks and strategies of which it is not known.
     """
     left = f"not known of {', '.join(unknown)}" if unknown else ""
     if not needs:
@@ -158,22 +160,31 @@ def _needs(
     loaded: PluginRegistry,
     total: int,
 ) -> tuple[list[int], list[str]]:
-    """Bytes of each kind of run, and the networks of which they are not known.
+    """Bytes of each kind of run, and the networks and strategies of which they are not known.
 
-    A kind has a dataset, a network, and what the strategy adds to it.
+    A kind has a dataset, a network, what the strategy adds to it, and the copies it holds.
     """
     from harness.engine import memory_need
 
-    kinds: dict[tuple[str, str, str], tuple[RunSpec, Strategy]] = {}
+    kinds: dict[tuple[str, str, str, int], tuple[RunSpec, Strategy]] = {}
+    copies: dict[tuple[str, str, str, float], int | None] = {}
+    unknown = []
     for spec in specs:
         if spec.dataset in datasets:
             strategy = loaded.strategies[spec.strategy].model_validate(spec.settings)
+            settings, epochs = spec.model_dump_json(include={"settings"}), spec.protocol.epochs
+            key = (spec.backbone, spec.strategy, settings, epochs)
+            if key not in copies:
+                copies[key] = _further(strategy, loaded.backbones[spec.backbone], epochs)
+            further = copies[key]
+            if further is None:
+                unknown.append(spec.strategy)
             adapts = type(strategy).adapt is not Strategy.adapt
             # Its text leaves out the rate that all strategies share, which adds nothing.
-            kind = (spec.dataset, spec.backbone, repr(strategy) if adapts else "")
+            kind = (spec.dataset, spec.backbone, repr(strategy) if adapts else "", further or 0)
             kinds.setdefault(kind, (spec, strategy))
-    needs, unknown = [], []
-    for (dataset, backbone, _), (spec, strategy) in kinds.items():
+    needs = []
+    for (dataset, backbone, _, further), (spec, strategy) in kinds.items():
         info = datasets[dataset]
         need = memory_need(
             loaded.backbones[backbone],
@@ -183,9 +194,20 @@ def _needs(
             sum(info.counts.values()),
             total,
             strategy,
+            further,
         )
         if need is None:
             unknown.append(backbone)
         else:
             needs.append(need)
     return needs, list(dict.fromkeys(unknown))
+
+
+def _further(strategy: Strategy, backbone: Backbone, epochs: float) -> int | None:
+    """Copies of the weights that a strategy's phases hold; None: it cannot be asked beforehand."""
+    outline = Outline(backbone.stages, backbone.classifier or backbone.stages[-1:])
+    try:
+        outline.added = added_by(strategy, backbone.stages)
+        return further_copies(strategy, outline, epochs)
+    except HarnessError:
+        return None

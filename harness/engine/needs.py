@@ -34,6 +34,7 @@ def memory_need(  # noqa: PLR0913, PLR0917 - what a run is made of
     images: int,
     total: int,
     strategy: Strategy | None = None,
+    further: int = 0,
 ) -> int | None:
     """Bytes that training everything takes on a card of `total`; `images`: in all three splits.
 
@@ -42,8 +43,9 @@ def memory_need(  # noqa: PLR0913, PLR0917 - what a run is made of
     needed twice: the recordings hold them for good, and the first step of the next kind of phase is
     carried out plainly beside that.
 
-    What a `strategy` adds to the network is counted with it.  None: what the network does depends
-    on values, so that it cannot be carried out without memory.
+    What a `strategy` adds to the network is counted with it; `further`: copies of the weights that
+    its phases hold beside those of any run.  None: what the network does depends on values, so that
+    it cannot be carried out without memory.
     """
     try:
         kept, weights = activations(backbone, classes, protocol, strategy)
@@ -54,7 +56,7 @@ def memory_need(  # noqa: PLR0913, PLR0917 - what a run is made of
     # Recorded steps keep their gradients: a set for each frontier, within the cache's limit.
     recorded = min(int(GraphCache.SHARE * total), len(backbone.stages) * weights)
     twice = 1 if numeric.compile == "none" else 2
-    steps = twice * kept // half + COPIES * weights + recorded
+    steps = twice * kept // half + (COPIES + further) * weights + recorded
     return (
         steps
         + min(pixels, int(sum(SHARES.values()) * total))

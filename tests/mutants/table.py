@@ -312,6 +312,7 @@ NEWER = (
     Mutant("preprocessing", "harness/api/records.py", "max(size, round(self.resize * size / self.crop))", "max(size, self.resize)", (f"{T}/api/test_preprocessing.py::test_what_is_declared_counts_and_the_shorter_side_keeps_its_proportion",)),
     Mutant("forecast", "harness/benchmark/forecast/work.py", "(1 + reference) * self.forward", "self.forward", (f"{T}/benchmark/test_work.py::test_a_step_towards_the_frozen_start_counted_by_hand",)),
     Mutant("forecast", "harness/engine/needs.py", "if strategy is None or", "if True or", (f"{T}/engine/test_needs.py::test_what_a_strategy_adds_is_counted",)),
+    Mutant("forecast", "harness/benchmark/forecast/outline.py", "kept + (directive.reference", "(directive.reference", (f"{T}/benchmark/test_sizing.py::test_copies_of_the_weights_that_phases_hold_are_planned",)),
     Mutant("forecast", "harness/benchmark/listeners/remaining.py", "now - run.began - self.beside", "now - run.began", (f"{T}/benchmark/test_progress.py::test_what_a_run_takes_beside_its_work_is_no_pace",)),
     Mutant("forecast", "harness/benchmark/listeners/remaining.py", "TRUST_MEASURED if self.pace.measured else TRUST_ASSUMED", "TRUST_ASSUMED", (f"{T}/benchmark/test_progress.py::test_a_pace_that_was_measured_weighs_more_than_first_steps",)),
     Mutant("plugins", "harness/plugins/registry.py", 'digest({"plugin": own, **others}) if others else own', "own", (f"{T}/plugins/test_backbone_by_name.py::test_other_code_that_makes_it_is_in_its_source",)),

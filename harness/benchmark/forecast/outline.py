@@ -129,10 +129,12 @@ def directives(
         HarnessError: the strategy wants more of a network than an outline has, or does not end.
     """
     outline.epochs_left = epochs
-    plan, report = strategy.phases(outline, epochs), None
+    plan, report = None, None
     for _ in range(MOST):
         before = outline.looks
         try:
+            if plan is None:  # no generator function raises here; any other may
+                plan = strategy.phases(outline, epochs)
             directive = next(plan) if report is None else plan.send(report)
         except StopIteration:
             return
@@ -149,6 +151,26 @@ def directives(
         outline.epochs_left = max(0.0, outline.epochs_left - directive.epochs)
         report = report_of(directive.name, directive.epochs, outline.steps_per_epoch)
     raise HarnessError(f"{strategy.name} has yielded {MOST} directives and goes on")
+
+
+def further_copies(strategy: Strategy, outline: Outline, epochs: float) -> int:
+    """Copies of the weights that a strategy's phases hold at one time, beside those of any run.
+
+    At most: the frozen copy for an objective, an average and the network's own weights while it
+    stands in for them, and what is kept to be mixed.
+
+    Raises:
+        HarnessError: as `directives`.
+    """
+    most = kept = 0
+    for directive, _ in directives(strategy, outline, epochs):
+        if isinstance(directive, Phase):
+            kept += directive.keep
+            most = max(
+                most,
+                kept + (directive.reference != "none") + 2 * (directive.average != "none"),
+            )
+    return most
 
 
 def _rate(phase: Phase, name: str) -> float:
