@@ -17,6 +17,7 @@ from harness.benchmark.identity import ROLES, code_names
 from harness.data import lock
 from harness.errors import HarnessError, StoreError
 from harness.plugins.registry import PluginRegistry
+from harness.results.merge import existing
 from harness.results.store import Store
 from harness.weights.starts import beginnings, start_of
 
@@ -37,12 +38,25 @@ class UnknownPart(NamedTuple):
     reason: str
 
 
-def find_run(places: list[Path], run: str) -> tuple[Store, RunResult]:
-    """The run whose id starts with `run`, in the results folders.
+def folders_to_search(results: Path | None) -> list[Path]:
+    """The results folder that was named; None: all in `results`.
 
     Raises:
+        UsageError: the folder holds no runs.
+    """
+    if results:
+        return [existing(results).folder]
+    return sorted(path for path in Path("results").glob("*") if path.is_dir())
+
+
+def find_run(run: str, results: Path | None) -> tuple[Store, RunResult]:
+    """The run whose id starts with `run`, in the results folder, or in all in `results`.
+
+    Raises:
+        UsageError: the folder holds no runs.
         StoreError: none or several runs fit.
     """
+    places = folders_to_search(results)
     found = [
         (store, result)
         for store in map(Store, places)
@@ -53,7 +67,10 @@ def find_run(places: list[Path], run: str) -> tuple[Store, RunResult]:
         return found[0]
     where = ", ".join(map(str, places)) or "results/"
     if not found:
-        raise StoreError(f"no run {run} in {where}; give its folder with --results FOLDER")
+        told = "its runs are the .json files in runs/ and failed/, named after their ids"
+        raise StoreError(
+            f"no run {run} in {where}; {told if results else 'give its folder with --results FOLDER'}"
+        )
     ids = ", ".join(sorted({result.run_id for _, result in found}))
     raise StoreError(f"{len(found)} runs in {where} start with {run}: {ids}; give more digits")
 

@@ -13,12 +13,11 @@ from harness.api.records import RunResult
 from harness.api.strategy import Strategy
 from harness.benchmark.identity import ROLES
 from harness.benchmark.launch.executor import tested_weights
-from harness.benchmark.reuse import find_run, spec_differences
+from harness.benchmark.reuse import find_run, folders_to_search, spec_differences
 from harness.benchmark.suite.settings import strategy_of
 from harness.errors import StoreError, UsageError, WeightsError
 from harness.plugins.registry import PluginRegistry
 from harness.results import schema
-from harness.results.merge import existing
 from harness.results.store import Store, weights_file
 from harness.utils import files
 from harness.utils.names import did_you_mean, unknown
@@ -98,13 +97,12 @@ def find_tested(
         UsageError: no such name or results folder; or the runs of the cell differ in more than their seeds.
         StoreError: no run, or several, have such an id; or the run has failed.
     """
-    places = [existing(results).folder] if results else sorted(Path("results").glob("*/"))
     if name.endswith(".json"):
         found = [_recorded(Path(name))]
     elif RUN_ID.fullmatch(name):
-        found = [find_run(places, name)]
+        found = [find_run(name, results)]
     else:
-        found = _cell(name, places, seed)
+        found = _cell(name, folders_to_search(results), seed)
     if seed is not None and any(result.spec.seed != seed for _, result in found):
         raise UsageError(
             f"--seed {seed}: run {found[0][1].run_id} has seed {found[0][1].spec.seed}"

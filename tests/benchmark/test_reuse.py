@@ -79,11 +79,16 @@ def test_what_cannot_be_told_is_said(made, toy_cli):
 def test_a_beginning_that_several_runs_share_is_not_one(tmp_path):
     bench(tmp_path, "--strategies", "moody,full-ft")
     with pytest.raises(StoreError, match=r"2 runs in .* start with .*give more digits"):
-        find_run([tmp_path], "")
+        find_run("", tmp_path)
 
 
-def test_a_run_that_is_not_there(tmp_path, toy_cli):
-    bench(tmp_path, "--strategies", "full-ft")
-    told = toy_cli("why", "ffffffff", "--results", tmp_path, exit_code=2)
-
-    assert "no run ffffffff" in told.stderr
+def test_a_run_that_is_not_there(tmp_path, monkeypatch, toy_cli):
+    """The folder is asked for where none was given, and never where one was."""
+    monkeypatch.chdir(tmp_path)
+    bench(tmp_path / "results" / "one", "--strategies", "full-ft")
+    told = toy_cli("why", "ffffffff", exit_code=2).stderr
+    assert "no run ffffffff in results/one; give its folder with --results FOLDER" in told
+    told = toy_cli("why", "ffffffff", "--results", "results/one", exit_code=2).stderr
+    assert "no run ffffffff in results/one; its runs are the .json files in runs/" in told
+    assert "--results" not in told
+    assert "holds no runs" in toy_cli("why", "ff", "--results", "elsewhere", exit_code=2).stderr

@@ -28,8 +28,7 @@ def command(session: Session, run: str, results: Path | None, weights: str | Non
     from harness.benchmark import reuse
     from harness.utils.text import clean
 
-    places = [results] if results else sorted(p for p in Path("results").glob("*") if p.is_dir())
-    store, result = reuse.find_run(places, run)
+    store, result = reuse.find_run(run, results)
     access = Access(offline=True)
     suite = store.plan().suites.get(result.suite)
     found = list(reuse.explain_reuse(result, session.plugins, access, weights, suite))
