@@ -35,7 +35,7 @@ MODULES = {
 
 
 def survey(module: str, tests: tuple[str, ...]) -> tuple[Counter[str], list[str]]:
-    """How many mutants of a module were killed, survived, ...; and the changes that survived."""
+    """Numbers of a module's mutants that were killed, survived, ...; and the changes that survived."""
     with tempfile.TemporaryDirectory(prefix="mutmut-") as folder:
         copy = Path(folder)
         for name in ("harness", *BESIDE):

@@ -29,12 +29,15 @@ def test_a_folder_can_be_taken_in():
 
 
 def test_a_docstring_begins_with_what_the_thing_is():
+    """Those of tests are sentences about a case, and those of plugins are part of what ids are made of."""
     named = (ast.Module, ast.ClassDef, ast.FunctionDef)
     asking = [
         f"{path.relative_to(ROOT)}: {text.splitlines()[0]}"
-        for path in sorted((ROOT / "harness").rglob("*.py"))
+        for folder in ("harness", "benchmarks", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, named) and (text := ast.get_docstring(node))
+        if not getattr(node, "name", "").startswith("test_")
         if text.split(maxsplit=1)[0].strip(",") in ASKING
     ]
     assert asking == []

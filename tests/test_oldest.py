@@ -1,4 +1,4 @@
-"""What `nox -s oldest` installs."""
+"""Versions that `nox -s oldest` installs."""
 
 import pytest
 from oldest import oldest

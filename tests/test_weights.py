@@ -28,7 +28,7 @@ VGG = OFFERED["vgg19-mini"]
 
 
 def published_state(backbone: Backbone, classes: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:
-    """What a file of this network holds, in torchvision's names."""
+    """The content of a file of this network, in torchvision's names."""
     torch.manual_seed(seed)
     state = backbone.build(classes).state_dict()
     return {backbone.published_name(name): tensor.clone() for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""What a card is to show: one command, parts by worth, the results written after every part.
+"""Acceptance of a card: one command, parts by worth, the results written after every part.
 
     python benchmarks/gpu/accept.py                       # one card, 470 s at most
     python benchmarks/gpu/accept.py --only rates,half
@@ -56,7 +56,7 @@ LEAST = 15.0  # seconds below which no part is begun
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much each part does: for a card, or as little as shows that the script works."""
+    """Amount of work of each part: for a card, or as little as shows that the script works."""
 
     tiny: bool
 

@@ -41,7 +41,7 @@ def decoded(table: datasets.Dataset) -> Split:
 
 @torch.no_grad()
 def features(chain: nn.Sequential, images: Tensor) -> NDArray[np.float32]:
-    """What the last linear layer takes, [N, D]."""
+    """Inputs of the last linear layer, [N, D]."""
     body = nn.Sequential(*list(chain)[:-1], *list(chain[-1])[:-1]).eval()
     return torch.cat([body(normalised(part)) for part in images.split(64)]).numpy()
 

@@ -75,7 +75,7 @@ def main() -> None:
 def add(
     given: argparse.Namespace, known: list[Json], stored: Stored, name: tuple[str, str]
 ) -> list[Json]:
-    """What is known, and every run of a dataset and strategy that is asked for and not yet there."""
+    """Known runs, and every run of a dataset and strategy that is asked for and not yet there."""
     data = None
     for rate, runs in sorted(stored.get(name, {}).items()):
         if SEED not in runs or (given.rates and rate not in given.rates):
@@ -162,7 +162,7 @@ def train(
 
 
 def read_images(given: argparse.Namespace, run: Json) -> tuple[nn.Module | None, Tensors, Tensors]:
-    """What trains below the head, its inputs and the class numbers [N] of each split.
+    """The part that trains below the head, its inputs and the class numbers [N] of each split.
 
     Inputs are normalised images [N, 3, H, W], those that the run had.  A linear probe trains nothing
     below its head, and frozen layers stay in eval mode, so what they make of an image never changes:

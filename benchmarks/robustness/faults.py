@@ -1,4 +1,4 @@
-"""What a machine does to a benchmark, and whether its results come through (README.md).
+"""Faults of a machine under a benchmark, and what comes through of its results (README.md).
 
 python benchmarks/robustness/faults.py kill --times 40
 """
@@ -53,7 +53,7 @@ class Call:
     def run(
         self, out: Path, cache: Path, *more: str, codes: Sequence[int] = (0,), **env: str
     ) -> str:
-        """What it said; it has to end with one of these exit codes, and without a traceback."""
+        """Its output; it has to end with one of these exit codes, and without a traceback."""
         return finished(self.start(out, cache, *more, **env), codes)
 
     def other(self, *options: str, cache: Path, codes: Sequence[int] = (0,), **env: str) -> str:

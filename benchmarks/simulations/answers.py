@@ -1,4 +1,4 @@
-"""How often each claim is answered wrongly, and how often rightly, on results whose truth is known.
+"""Rates of wrong and right answers to each claim, on results whose truth is known.
 
 Fifteen cells of five datasets, eight strategies; a run's luck is in its validation and its test
 score alike, its image noise in each alone, and a test set's images err for all seeds together.
@@ -31,7 +31,7 @@ RUN = 0.012  # noise of a run's score for single images, in test and in validati
 
 @dataclass(frozen=True)
 class World:
-    """What is drawn, in points.
+    """The world that is drawn, in points.
 
     Attributes:
         gains: of each strategy on the first, in each cell, [datasets, networks, strategies].

@@ -1,4 +1,4 @@
-"""What a board says of strategies whose truth is known: false verdicts, coverage, power.
+"""Boards of strategies whose truth is known: false verdicts, coverage, power.
 
 Eight strategies, three backbones, five real test sets (worlds.py); seeds have luck that validation
 and test, and in part strategies, have in common.  Each table of docs/statistics.md is one call:
@@ -48,7 +48,7 @@ LOOK = 0.017  # standard deviation of a validation score for its images
 
 @dataclass(frozen=True)
 class Board:
-    """What is drawn.
+    """The world that is drawn.
 
     Attributes:
         spread: standard deviation of a run's score for its luck, of all or of each test set.
@@ -156,7 +156,7 @@ SINGLE = 2  # test set of a single cell that gains
 
 
 def errors(blocks: Sequence[CellBlock], seeds: int) -> list[float]:
-    """What is said of strategies that do not differ, and how many intervals hold that."""
+    """Verdicts on strategies that do not differ, and the share of intervals that hold that."""
     found = judge(blocks, seeds)
     cells, averages = found["differences"], list(found["averages"].values())  # type: ignore[attr-defined]
     these, general = ([one[scope] for one in averages] for scope in ("these", "general"))
@@ -337,7 +337,7 @@ def others() -> Iterator[Line]:
 
 
 def beside(name: str, seeds: int, spread: float, n: int) -> list[str]:
-    """How often intervals of three strategies' gains in three cells hold that there are none."""
+    """Share of intervals of three strategies' gains in three cells that hold that there are none."""
     rng = np.random.default_rng(16)
     found = np.array([_beside(rng, name, seeds, spread) for _ in range(n)])
     return [f"{percent(found[:, m, 0])}, {percent(found[:, m, 1])}" for m in range(len(OTHERS))]

@@ -1,4 +1,4 @@
-"""How often the collapse rule speaks of honest cells, and how often it sees a collapse.
+"""Rates at which the collapse rule speaks of honest cells, and at which it sees a collapse.
 
     python benchmarks/simulations/collapse.py honest --repetitions 500
     python benchmarks/simulations/collapse.py caught --repetitions 500

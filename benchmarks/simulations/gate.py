@@ -1,4 +1,4 @@
-"""How often the regression gate raises a false alarm, and how often it sees a loss.
+"""Rates at which the regression gate raises a false alarm, and at which it sees a loss.
 
 Each table of docs/statistics.md that the gate has is one call:
 
@@ -45,7 +45,7 @@ SPREADS: tuple[tuple[str, float | tuple[float, ...], float], ...] = (
 
 @dataclass(frozen=True)
 class Alarms:
-    """What a call says got worse.
+    """The losses that a call names.
 
     Attributes:
         cells: worse [cells].

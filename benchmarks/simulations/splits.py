@@ -1,4 +1,4 @@
-"""How often intervals of a tuned gain over several splits hold the truth, and what tuning ranks.
+"""Coverage of intervals of a tuned gain over several splits, and what tuning ranks.
 
     python benchmarks/simulations/splits.py holds --repetitions 1200
     python benchmarks/simulations/splits.py fresh --repetitions 1200 --lines 3 4 9 12 15 18 33 36
@@ -39,7 +39,7 @@ SEED = 18  # of the draws by which the rule was chosen
 
 @dataclass(frozen=True)
 class World:
-    """What is drawn.
+    """The world that is drawn.
 
     Attributes:
         splits, seeds: of each split.
@@ -293,7 +293,7 @@ def fresh() -> Iterator[Line]:
 
 
 def outside() -> Iterator[Line]:
-    """What is lost on further images: the truth is no loss, they are drawn as the others are."""
+    """Loss that is measured on further images: in truth there is none, they are drawn as the others are."""
     head, *_ = holds()
     yield head
     for test in ("drawn anew", "official"):

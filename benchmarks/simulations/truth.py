@@ -40,7 +40,7 @@ def slope() -> float:
 def runs(
     normals: np.ndarray, ease: np.ndarray, *, spread: float = 0.0, accuracy: float = ACCURACY
 ) -> np.ndarray:
-    """Whether each run gets each sample right, [S, N].
+    """True where a run gets a sample right, [S, N].
 
     Args:
         normals: luck and noise of each run, standard normal, [S, 1 + N].

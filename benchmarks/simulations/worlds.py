@@ -63,7 +63,7 @@ test_set.__test__ = False  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class World:
-    """What a call compares: strategies x backbones x test sets.
+    """The comparison that a call makes: strategies x backbones x test sets.
 
     Attributes:
         seeds: on each side.
@@ -97,7 +97,7 @@ def ease(rng: np.random.Generator, found: TestSet, shape: tuple[int, ...]) -> np
 
 
 def right(rng: np.random.Generator, world: World, index: int) -> np.ndarray:
-    """Which images the runs of one test set get right, [backbones, strategies, 2 S, N].
+    """The images that the runs of one test set get right, [backbones, strategies, 2 S, N].
 
     Backbones have hard images of their own, which their strategies share.
     """

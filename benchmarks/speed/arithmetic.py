@@ -1,4 +1,4 @@
-"""What arithmetic and memory allow: operations and bytes of a training step, rates of the device.
+"""Bounds by arithmetic and memory: operations and bytes of a training step, rates of the device.
 
 Operations are counted by torch's counter on networks without memory.  Bytes are those that the
 tensors of a step must move between the chip and its memory at three degrees of fusion:

@@ -1,4 +1,4 @@
-"""How long a large board takes: read, rank, render, and open in a browser; and how big it is.
+"""Time that a large board takes: read, rank, render, and open in a browser; and its size.
 
 10,000 made-up runs of eight strategies with nine metrics and thirty epochs each are written to a
 folder as `bench` writes them; the clock runs over what `harness board` does with it, step by step.
@@ -74,7 +74,7 @@ def fill(store: Store, results: Sequence[RunResult]) -> None:
 
 
 def board(folder: Path, out: Path) -> None:
-    """What `harness board` does, step by step."""
+    """The steps of `harness board`, one by one."""
     loaded = load_plugins(environ={})
     with uncollected():
         with timed("read the results"):

@@ -1,4 +1,4 @@
-"""What it costs to hold the pixels of a cache entry against their checksum (`PixelCheck`).
+"""Cost of holding the pixels of a cache entry against their checksum (`PixelCheck`).
 
 The file is read from memory, and from the disk after its pages were given up; each turn does both.
 

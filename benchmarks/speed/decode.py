@@ -1,4 +1,4 @@
-"""How fast the decoded cache is built, beside a plain multi-process Pillow loop, in one run.
+"""Speed of building the decoded cache, beside a plain multi-process Pillow loop, in one run.
 
 Both read the same JPEG files and write the same array file (short side, centre crop, uint8); both
 use every core; the Pillow workers are started and warm before the clock runs.  Turns alternate and
@@ -73,7 +73,7 @@ def pillow_one(job: tuple[int, Path], target: Path, resize: int, crop: int) -> N
 def pillow_loop(
     pool: ProcessPoolExecutor, paths: list[Path], folder: Path, resize: int, crop: int
 ) -> None:
-    """What anybody would write."""
+    """The loop that anybody would write."""
     target = folder / f"pillow-{len(paths)}.npy"
     if not target.exists():
         shape = (len(paths), 3, crop, crop)
@@ -84,7 +84,7 @@ def pillow_loop(
 
 
 def build_cache(paths: list[Path], folder: Path, resize: int, crop: int) -> None:
-    """What the harness does, the write to the disk included."""
+    """The harness's way, the write to the disk included."""
     contents = [hashlib.sha256(str(path).encode()).hexdigest() for path in paths]
     entry = entry_for("speed", contents, PixelForm(resize, crop))
     cache.decoded(folder, entry, lambda run: paths[run.start : run.stop])

@@ -1,4 +1,4 @@
-"""How well the time of a call is foretold: by its plan, and by what it says while it goes on.
+"""Forecasts of a call's time against what came: by its plan, and by what it says while it goes on.
 
 One small run is made, then eight calls are planned after it (two sizes of data x two budgets x two
 networks, of which the run used one), then all eight are made, each into a folder that holds the
@@ -83,7 +83,7 @@ def ran(code: str, clock: str) -> list[str]:
 
 
 def seconds(call: subprocess.Popen[str] | None, clock: str) -> float:
-    """What the clock of a process says; None: of all that have ended."""
+    """The clock of a process; None: of all that have ended."""
     if clock == "wall":
         return time.perf_counter()
     if call is None:
@@ -96,7 +96,7 @@ def seconds(call: subprocess.Popen[str] | None, clock: str) -> float:
 def plan(
     given: dict[str, Any], out: Path, environment: dict[str, str], clock: str
 ) -> dict[str, Any]:
-    """What a dry run foretells, and the seconds that it took."""
+    """The forecast of a dry run, and the seconds that it took."""
     began = seconds(None, clock)
     asked = json.dumps({"request": given, "out": str(out)})
     done = subprocess.run(

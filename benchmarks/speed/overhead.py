@@ -1,4 +1,4 @@
-"""What the harness adds to a run: everything but load, features, training and evaluation.
+"""Time that the harness adds to a run: everything but load, features, training and evaluation.
 
 An engine that answers at once (a plugin made here) takes the place of the real one, so that what is
 left is the harness: handing out, messages, records, provenance, files made safe on disk, progress,

@@ -1,4 +1,4 @@
-"""What the speed scripts share: where they ran, a table, a file of results."""
+"""Parts that the speed scripts share: where they ran, a table, a file of results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call costs by the number of cells, images and seeds: one of them grows, the rest stays.
+"""Cost of a call by the number of cells, images and seeds: one of them grows, the rest stays.
 
 Every point is a `harness bench` from nothing to its board, on folders made here, with an empty cache;
 core time counts every process.  The last column is the cost of one more run, image or seed since the

@@ -239,7 +239,7 @@ def suite_rows(
 def allowed_rows(
     args: argparse.Namespace, counts: tuple[int, ...], classes: int, log: Log
 ) -> list[dict[str, Any]]:
-    """What arithmetic alone takes at the rate of a matrix product: core-seconds on a CPU."""
+    """Time of arithmetic alone at the rate of a matrix product: core-seconds on a CPU."""
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
     cpu = args.device == "cpu"
     found = rate_of_a_core(dtype) if cpu else product_rate(args.device, dtype)

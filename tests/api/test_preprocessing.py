@@ -1,4 +1,4 @@
-"""What a backbone declares of its images, against a protocol: sizes, and the values that count."""
+"""Declarations of a backbone's images against a protocol: sizes, and the values that count."""
 
 import pytest
 from pydantic import ValidationError

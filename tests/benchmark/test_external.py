@@ -44,7 +44,7 @@ def records(folder):
 
 
 def without_times(record):
-    """What a run is, without the seconds and the day that it took."""
+    """A run without the seconds and the day that it took."""
     dropped = {"cost", "finished", "history", "phases", "external"}
     return {name: value for name, value in record.items() if name not in dropped}
 

@@ -1,4 +1,4 @@
-"""What is foretold of a plan: seconds from records and probes, and the difference it can decide."""
+"""Forecasts of a plan: seconds from records and probes, and the difference it can decide."""
 
 import shlex
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What travels to a worker is small, and what it says lies elsewhere is found or made there."""
+"""Setups that travel to a worker: small, and what they say lies elsewhere is found or made there."""
 
 import pickle
 import shutil

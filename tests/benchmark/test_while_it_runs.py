@@ -1,4 +1,4 @@
-"""What a call tells while it goes on, in its own process and from others, and at an interrupt."""
+"""Lines of a call while it goes on, in its own process and from others, and at an interrupt."""
 
 import os
 import re

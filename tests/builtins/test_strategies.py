@@ -144,7 +144,7 @@ def memory(tensors):
 
 
 def engine_memory(resources, outcome):
-    """Where tensors lie that a run trained, started from or gave back."""
+    """Addresses of tensors that a run trained, started from or gave back."""
     kept = SharedWork.of(resources.shared).network
     assert kept is not None, "the run's network is kept elsewhere: look there"
     parts = [kept[1].model.state_dict(), kept[1].initial, kept[1].start]

@@ -290,7 +290,7 @@ for args in {calls}:
 
 
 def without_timm(folder, *calls):
-    """What `harness` says of each call, one after another, where timm is not installed."""
+    """The output of `harness` for each call, one after another, where timm is not installed."""
     listed = [[*map(str, call)] for call in calls]
     done = python("-c", WITHOUT.format(calls=listed), cwd=folder, PYTHONPATH=str(Path(TOY).parent))
     return done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""What results give: tables against the files, plots against made-up statistics, safe HTML."""
+"""Results in Python: tables against the files, plots against made-up statistics, safe HTML."""
 
 import csv
 import json

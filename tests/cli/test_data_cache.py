@@ -41,7 +41,7 @@ def place(tmp_path, monkeypatch):
 
 
 def names(place):
-    """What lies on disk: an entry is a folder, `<dataset>-<hash>`."""
+    """Names of the entries on disk: an entry is a folder, `<dataset>-<hash>`."""
     return sorted(path.name.rpartition("-")[0] for path in (place / "decoded").iterdir())
 
 

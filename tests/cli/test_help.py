@@ -1,4 +1,4 @@
-"""What `--help` says, at 80 columns: whole summaries, an example that parses, one name a thing."""
+"""Help at 80 columns: whole summaries, an example that parses, one name a thing."""
 
 import re
 import shlex

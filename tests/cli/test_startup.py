@@ -1,4 +1,4 @@
-"""What starting up imports; who may import what is kept by import-linter (pyproject.toml)."""
+"""Imports at the start of a command; who may import what is kept by import-linter (pyproject.toml)."""
 
 import os
 import re
@@ -23,7 +23,7 @@ HEAVY = {
 
 
 def after(call, names, folder):
-    """What Python did with `call`, and which of these modules it had imported at its end."""
+    """The outcome of `call` in Python, and which of these modules it had imported at its end."""
     code = (
         f"import sys\ntry:\n    {call}\nexcept SystemExit as end:\n    assert not end.code\n"
         f"print(sorted({names} & set(sys.modules)), file=sys.stderr)"

@@ -206,7 +206,7 @@ def as_a_copy(path, edit):
 
 @pytest.fixture
 def read(monkeypatch):
-    """How often pixels were read back."""
+    """Number of times that pixels were read back."""
     times = []
     digest = hashlib.file_digest
 

@@ -75,7 +75,7 @@ def in_place(access):
 
 
 def parts(access):
-    """What has come so far of files: path in the repository -> its place."""
+    """Parts that have come so far of files: path in the repository -> its place."""
     folder = CHEST_XRAY.folder(access, CHEST_XRAY.revision)
     staging = folder.parent / PARTS / folder.name
     found = [path for path in staging.rglob("*") if path.is_file()]

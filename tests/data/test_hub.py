@@ -143,7 +143,7 @@ def test_ham10000_uses_each_image_once_and_no_lesion_crosses(hub, access):
 
 
 def test_the_source_of_ham10000_leaks_as_planted(hub, access):
-    """What the adapter is up against: the same images in two of the source's splits."""
+    """A repository with the same images in two of the source's splits."""
     import pyarrow.parquet as pq
 
     files = hub.repos[HAM10000.repo].revisions[HAM10000.revision]

@@ -266,7 +266,7 @@ def test_a_class_of_bad_images_only_is_an_error(tmp_path):
 
 
 def in_splits(*without):
-    """Where the 72 images lie so that these splits have no image of class 'b'."""
+    """The places of the 72 images, with which these splits have no image of class 'b'."""
     cut = {n: SPLITS[n // 6 % 3] for n in range(72)}
     return {n: "train" if n % 3 == 1 and split in without else split for n, split in cut.items()}
 

@@ -411,7 +411,7 @@ def off(units, inside, share):
 
 
 def folds(units, seed):
-    """What `StratifiedGroupKFold` of five folds would hold out, fold by fold."""
+    """The samples that `StratifiedGroupKFold` of five folds would hold out, fold by fold."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     names = [name for name, unit in units.items() for _ in unit.elements()]

@@ -1,4 +1,4 @@
-"""What a dataset's tables may hold, and what is refused."""
+"""Tables of a dataset: what they may hold, and what is refused."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ TEXT = Value("string")
 
 
 class Given(Dataset):
-    """Whatever tables a test gives."""
+    """A set of whatever tables a test gives."""
 
     tables: object
 

@@ -508,7 +508,7 @@ def test_the_messages_are_those_of_the_code():
 
 
 def says(text, head):
-    """Whether the fixed parts of a heading stand in a text, in order."""
+    """True if the fixed parts of a heading stand in a text, in order."""
     parts = [part for part in head.split("…") if part.strip(" :;,")]
     return re.search(".*".join(map(re.escape, parts)), text, re.DOTALL) is not None
 

@@ -1,4 +1,4 @@
-"""What a run changes in the process is named, put back, and moves no bit of the runs after it."""
+"""Changes of a run to the process: named, put back, and no bit moves of the runs after it."""
 
 import random
 import sys

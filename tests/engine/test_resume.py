@@ -229,7 +229,7 @@ def test_a_checkpoint_is_made_when_it_is_due_and_the_one_before_goes(tmp_path, m
 
 
 def begun_anew(tmp_path, chosen, **given):
-    """What is told where a checkpoint is there and cannot be used; the run is as ever."""
+    """The line that is told where a checkpoint is there and cannot be used; the run is as ever."""
     watcher = Watcher()
     found = carried_out(tmp_path, chosen, watcher, **given)
     assert watcher.steps[0] == 1

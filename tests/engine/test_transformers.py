@@ -1,4 +1,4 @@
-"""What transformers and their like need of the engine, on networks of timm at toy sizes.
+"""Needs of transformers and their like, on networks of timm at toy sizes.
 
 The oracle is a plain loop over `timm.create_model`: no stages, no cache, nothing recorded.
 """

@@ -19,7 +19,7 @@ METRIC = "balanced-accuracy"
 
 
 def added(score, seed, noise=0.02):
-    """What each group adds to a score that is met exactly; which groups are hit is the seed's."""
+    """The part that each group adds to a score that is met exactly; which are hit is the seed's."""
     moves = np.random.default_rng(seed).normal(0, noise, GROUPS) / GROUPS
     return score / GROUPS + moves - moves.mean()
 

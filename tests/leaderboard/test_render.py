@@ -87,7 +87,7 @@ def latex_tables(text):
 
 
 def set_text(latex):
-    """What LaTeX sets, for the commands that `latex.escape` knows."""
+    """Text as LaTeX sets it, for the commands that `latex.escape` knows."""
     names = {
         "textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<",
         "textgreater": ">", "textbar": "|", "textquotedbl": '"', "textasciigrave": "`",

@@ -1,4 +1,4 @@
-"""What is printed for people fits the terminal: at no width is a line too long or a table torn."""
+"""Output for people fits the terminal: at no width is a line too long or a table torn."""
 
 import re
 

@@ -56,7 +56,7 @@ def checked(root, *mutants):
 
 
 def said(root, *mutants):
-    """What is wrong with each, in their order; empty: it is as the table says."""
+    """The fault of each, in their order; empty: it is as the table says."""
     _, wrong = checked(root, *mutants)
     return [wrong.get(str(one), "") for one in mutants]
 

@@ -44,7 +44,7 @@ def slurm(*args, **settings):
 
 
 class Cluster:
-    """What the programs of a SLURM were called with; what they say, and their exit codes."""
+    """Arguments that the programs of a SLURM were called with; what they say, and their exit codes."""
 
     def __init__(self, folder):
         self.folder = folder

@@ -1,4 +1,4 @@
-"""What leaves the machine: everything anybody needs to check a board, and nothing that is private."""
+"""Files that leave the machine: everything anybody needs to check a board, and nothing private."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""What a record says twice, what its plugins declare, and what two runs cannot have in common."""
+"""Contradictions: what a record says twice, what its plugins declare, what two runs cannot share."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What groups add to scores: against scikit-learn, plain loops and a bootstrap by hand."""
+"""Contributions of groups to scores: against scikit-learn, plain loops and a bootstrap by hand."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_groups_stand_in_the_order_of_their_names():
 
 
 def test_an_image_moves_an_auroc_as_delong_says():
-    """What each image adds beyond the even share, for two classes: its placements, centred."""
+    """The part that each image adds beyond the even share, for two classes: its placements, centred."""
     shares, targets, _ = drawn(classes=2)
     found = group_scores("macro-auroc", shares, targets, np.arange(len(targets)))
     score = shares[:, 1]

@@ -277,7 +277,7 @@ class Bench:
         }[reader]
 
     def read(self, reader, content, only=None):
-        """What became of reading it: a name of the outcome for each command."""
+        """The outcome of reading it: a name for each command."""
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             if reader in self.files:
@@ -310,7 +310,7 @@ class Bench:
 
 
 def outcome(read, told=""):
-    """What reading gave; any error but a message, one that names the file, ends the case."""
+    """The outcome of reading; any error but a message, one that names the file, ends the case."""
     try:
         return read() or "read"
     except HarnessError as error:

@@ -1,4 +1,4 @@
-"""What damages any file: bytes changed, odd values in its text, an archive's directory."""
+"""Damage to any file: bytes changed, odd values in its text, an archive's directory."""
 
 import re
 

@@ -48,7 +48,7 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What goes wrong with GETs of files whose path ends in `path`, `times` times.
+    """A fault of GETs of files whose path ends in `path`, `times` times.
 
     kind: `cut` the body at half its length, `flip` a byte of it, `stall` in it, `status` 503,
     `reset` the connection before an answer, `gone` 404.
@@ -61,7 +61,7 @@ class Fault:
 
 @dataclass
 class Hub:
-    """What the server serves, and what it was asked."""
+    """The files that the server serves, and what it was asked."""
 
     repos: dict[str, Repo] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Hub:
         return ""
 
     def may_serve(self):
-        """Whether one more file is served; told before it is sent, as clients ask side by side."""
+        """True if one more file is served; told before it is sent, as clients ask side by side."""
         with self.one_at_a_time:
             if self.files_left == 0:
                 return False

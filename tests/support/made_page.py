@@ -74,7 +74,7 @@ def number(*parts):
 
 
 def chance(dataset, backbone, strategy, seed):
-    """How often a run hits."""
+    """Share of images that a run hits."""
     cell = (number("cell", dataset, backbone, strategy) - 0.5) * 0.06
     noise = (number("seed", dataset, backbone, strategy, seed) - 0.5) * 0.03
     lift = 0.02 * BACKBONES.index(backbone)

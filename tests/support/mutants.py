@@ -86,7 +86,7 @@ class Mutant:
 
 @dataclass(eq=False)  # pytest wants a plugin to be hashable
 class Outcome:
-    """What pytest said in a copy.
+    """The report of pytest in a copy.
 
     Attributes:
         cases: by node id, True where the test itself failed; seconds: of each.
@@ -284,7 +284,7 @@ def check(mutants: Iterable[Mutant], root: Path = ROOT, jobs: int = 2) -> Report
 
 
 def _sound(sound: Path, mutants: tuple[Mutant, ...], jobs: int, report: Report) -> list[str]:
-    """What is wrong with the named tests where there is no mutant."""
+    """Faults of the named tests where there is no mutant."""
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     files = sorted({test.split("::")[0] for test in tests})
     parts: dict[str, tuple[Path, tuple[str, ...]]] = {}

@@ -1,4 +1,4 @@
-"""Where things lie that tests read."""
+"""Places of things that tests read."""
 
 from pathlib import Path
 

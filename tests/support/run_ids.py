@@ -26,7 +26,7 @@ REAL_SMALL = DATA_FILES / "golden" / "real_small.json"
 
 
 def named(found):
-    """What a run is called -> its id; a name that stands for two runs is refused."""
+    """Name of a run -> its id; a name that stands for two runs is refused."""
     ids = {}
     for spec in found:
         rate = spec.settings.get("rate", 1)

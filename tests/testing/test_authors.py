@@ -246,7 +246,7 @@ def test_what_is_wrong_when_it_is_loaded(mistake, tmp_path, toy_cli):
 
 @pytest.fixture
 def _loads_fast(monkeypatch):
-    """What each file imports is looked for elsewhere: it takes a process of its own."""
+    """Imports of each file are looked for elsewhere: it takes a process of its own."""
     monkeypatch.setattr("harness.testing.loading._heavy_imports", lambda *_: {"mistake": []})
 
 

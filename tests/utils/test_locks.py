@@ -27,7 +27,7 @@ def failing(number):
 
 @pytest.fixture(params=["flock", "a marker"])
 def offered(request, monkeypatch):
-    """What the file system offers."""
+    """Locks that the file system offers."""
     if request.param == "a marker":
         monkeypatch.setattr("fcntl.flock", failing(errno.ENOTSUP))
     return request.param

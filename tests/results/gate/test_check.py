@@ -581,7 +581,7 @@ CALLS, MOST = 200, 21  # 99.9 % of a rate of 5 % are at most 21 hits in 200 call
 
 
 def alarms(world, calls=CALLS, seed=1):
-    """How many calls fail, from predictions to the verdict."""
+    """Number of calls that fail, from predictions to the verdict."""
     rng = np.random.default_rng(seed)
     return sum(bool(check(*drawn(rng, world)).failures) for _ in range(calls))
 

@@ -1,4 +1,4 @@
-"""What every format says of one report that holds each verdict: figures with units, equal counts."""
+"""Every format of one report that holds each verdict: figures with units, equal counts."""
 
 import json
 import re
