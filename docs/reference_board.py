@@ -33,6 +33,7 @@ from reference_facts import (
 
 from harness.api.leaderboard import DataNote, Row, Track
 from harness.leaderboard.conclusion import conclude
+from harness.leaderboard.labels import narrow_grid
 from harness.utils import text
 from harness.utils.text import NOTHING
 
@@ -204,6 +205,16 @@ def _track(facts: Facts, track: Track) -> Iterator[str]:
     ranked = [row for row in track.rows if row.ranked]
     yield from table(heads, (_line(found, track, row, tuned=tuned) for row in ranked))
     yield ""
+    averages = [one["these"] for one in found.get("averages", {}).values()]
+    if any(one["low"] * one["high"] > 0 and one["verdict"] == "undecided" for one in averages):
+        yield (
+            "An interval holds for its own comparison in 95 %, a verdict counts all of the board: so one "
+            "that leaves out 0 may be undecided."
+        )
+        yield ""
+    if (warning := narrow_grid(track.rows)) is not None:
+        yield warning
+        yield ""
     if found.get("basis") == "test images only":
         yield "Places hold for other test images only: a set has one seed, which says nothing of another."
         yield ""
@@ -314,7 +325,7 @@ def _anchor(facts: Facts) -> Iterator[str]:
             "(the rates of a set start from the same seed, so its lines are no independent witnesses)."
         )
     if absent := sum(one["stored"] is None for one in facts.anchor):
-        yield f"Of {text.plural(absent, 'cell')} no run is stored yet."
+        yield f"Of {text.plural(absent, 'cell')} no run is stored."
     yield ""
     heads = ["set", "strategy", "rate", "plain loop, mean", "seeds", "stored run", "difference, points",
              "by seeds", "seconds"]  # fmt: skip

@@ -241,6 +241,19 @@ def test_the_tables_hold_the_rows_and_the_grey_ones(script):
     assert "| lp-ft | 2.3 |" in found  # the least gain
 
 
+def test_an_interval_that_leaves_out_zero_and_decides_nothing_is_explained(script, monkeypatch):
+    assert "may be undecided" not in script.page(made_facts(script))
+    lp_ft = {**STATISTICS["averages"]["lp-ft"], "these": judged(0.0125, 0.002, 0.023, "undecided")}
+    monkeypatch.setitem(STATISTICS["averages"], "lp-ft", lp_ft)
+    found = script.page(made_facts(script))
+    assert "one that leaves out 0 may be undecided" in found
+
+
+def test_a_grid_that_ends_too_early_is_told(script):
+    found = script.page(made_facts(script))
+    assert "The edge of the grid was chosen in more than a fifth of the runs of lp-ft:" in found
+
+
 def test_the_anchor_is_held_against_what_seeds_do(script):
     said = script.page(made_facts(script))
     assert (
@@ -248,7 +261,7 @@ def test_the_anchor_is_held_against_what_seeds_do(script):
     )
     assert "1 of 2 differ from the stored run by less than twice" in said
     assert "over that deviation: 2.15;" in said  # the root of (.5 ** 2 + 3 ** 2) / 2
-    assert "Of 1 cell no run is stored yet." in said
+    assert "Of 1 cell no run is stored." in said
     assert "| real-mri | linear-probe | 0.3 | 0.700 | 2 | 0.690 | +1.0 | 2.0 | 21 |" in said
     assert "| real-mri | linear-probe | 1 | 0.700 | 2 | 0.640 | +6.0 | *2.0* | 21 |" in said
     assert "| real-mri | linear-probe | 3 | 0.700 | 2 | - | - | - | 21 |" in said
