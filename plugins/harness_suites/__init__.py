@@ -132,7 +132,7 @@ START = (
 # The reference board: real images, few labels, one network.  It answers no claim of the study.
 REAL_SMALL = Suite(
     name="real-small",
-    title="Five small sets of real images, 200 labels",
+    title="Small sets of real images, 200 labels",
     description="Five selections of published sets, ResNet-50, 128 px, 200 labels, all strategies.",
     datasets=("real-xray", "real-mri", "real-histology", "real-dermoscopy", "real-endoscopy"),
     backbones=("resnet50",),
