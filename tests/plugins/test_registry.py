@@ -192,8 +192,9 @@ def test_the_environment_variable_takes_both_separators_and_blocks(site, tmp_pat
 
 
 @pytest.mark.slow
-@given(st.lists(st.from_regex(r"(no:)?[a-z./]{1,8}", fullmatch=True)), st.data())
+@given(st.lists(st.from_regex(r"(no:)?(?!no$)[a-z./]{1,8}", fullmatch=True)), st.data())
 def test_splitting_undoes_joining(options, data):
+    """But for a plugin of the name 'no': with a colon after it, it blocks what follows."""
     text = "".join(one + data.draw(st.sampled_from([",", os.pathsep, " , "])) for one in options)
     assert split_list(text) == options
 
