@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -49,14 +49,12 @@ def folders_to_search(results: Path | None) -> list[Path]:
     return sorted(path for path in Path("results").glob("*") if path.is_dir())
 
 
-def find_run(run: str, results: Path | None) -> tuple[Store, RunResult]:
-    """The run whose id starts with `run`, in the results folder, or in all in `results`.
+def find_run(places: Sequence[Path], run: str, *, named: bool) -> tuple[Store, RunResult]:
+    """The run whose id starts with `run`, in results folders; `named`: a user gave the folder.
 
     Raises:
-        UsageError: the folder holds no runs.
         StoreError: none or several runs fit.
     """
-    places = folders_to_search(results)
     found = [
         (store, result)
         for store in map(Store, places)
@@ -69,7 +67,7 @@ def find_run(run: str, results: Path | None) -> tuple[Store, RunResult]:
     if not found:
         told = "its runs are the .json files in runs/ and failed/, named after their ids"
         raise StoreError(
-            f"no run {run} in {where}; {told if results else 'give its folder with --results FOLDER'}"
+            f"no run {run} in {where}; {told if named else 'give its folder with --results FOLDER'}"
         )
     ids = ", ".join(sorted({result.run_id for _, result in found}))
     raise StoreError(f"{len(found)} runs in {where} start with {run}: {ids}; give more digits")

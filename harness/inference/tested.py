@@ -97,12 +97,13 @@ def find_tested(
         UsageError: no such name or results folder; or the runs of the cell differ in more than their seeds.
         StoreError: no run, or several, have such an id; or the run has failed.
     """
+    places = folders_to_search(results)
     if name.endswith(".json"):
         found = [_recorded(Path(name))]
     elif RUN_ID.fullmatch(name):
-        found = [find_run(name, results)]
+        found = [find_run(places, name, named=results is not None)]
     else:
-        found = _cell(name, folders_to_search(results), seed)
+        found = _cell(name, places, seed)
     if seed is not None and any(result.spec.seed != seed for _, result in found):
         raise UsageError(
             f"--seed {seed}: run {found[0][1].run_id} has seed {found[0][1].spec.seed}"

@@ -79,7 +79,7 @@ def test_what_cannot_be_told_is_said(made, toy_cli):
 def test_a_beginning_that_several_runs_share_is_not_one(tmp_path):
     bench(tmp_path, "--strategies", "moody,full-ft")
     with pytest.raises(StoreError, match=r"2 runs in .* start with .*give more digits"):
-        find_run("", tmp_path)
+        find_run([tmp_path], "", named=True)
 
 
 def test_a_run_that_is_not_there(tmp_path, monkeypatch, toy_cli):

@@ -110,6 +110,9 @@ def test_a_name_is_a_run_a_record_or_a_cell_and_the_nearest_is_told(made, tmp_pa
     for name in (run.run_id, run.run_id[:9], path):
         cli("predict", name, *ends)
         assert rows_of(tmp_path / "x.csv")[0]["runs"] == run.run_id
+    for name in (run.run_id, path):  # a record is found without the folder, which was given still
+        given = (name, image, "--results", tmp_path / "none", "--out", tmp_path / "y.csv")
+        assert "holds no runs" in cli("predict", *given, exit_code=2).output
     done = cli("predict", "own/toy/ful-ft", *ends, exit_code=2)
     assert "did you mean 'own/toy/full-ft'" in done.output
     assert "no run" in cli("predict", "ffffffff", *ends, exit_code=2).output

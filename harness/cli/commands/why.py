@@ -28,7 +28,8 @@ def command(session: Session, run: str, results: Path | None, weights: str | Non
     from harness.benchmark import reuse
     from harness.utils.text import clean
 
-    store, result = reuse.find_run(run, results)
+    places = reuse.folders_to_search(results)
+    store, result = reuse.find_run(places, run, named=results is not None)
     access = Access(offline=True)
     suite = store.plan().suites.get(result.suite)
     found = list(reuse.explain_reuse(result, session.plugins, access, weights, suite))
