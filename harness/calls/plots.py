@@ -57,11 +57,13 @@ def _differences(board: Leaderboard, track: Track, axes: Axes) -> None:
         value, low, high = (one[key] * POINTS for key in ("value", "low", "high"))
         axes.plot([low, high], [height, height], color="0.3")
         axes.plot([value], [height], "o", color="0.1")
-        axes.annotate(one["verdict"], (high, height), xytext=(6, 0), textcoords="offset points",
-                      va="center", fontsize="small")  # fmt: skip
     axes.axvline(0, color="0.6", linewidth=1, linestyle="--")
     axes.set_yticks(range(len(found)), [clean(label) for label, _ in reversed(found)])
     axes.set_ylim(-0.6, len(found) - 0.4)
+    # At the side, where layouts make room for them: an interval may end at the border.
+    verdicts = axes.secondary_yaxis("right")
+    verdicts.set_yticks(range(len(found)), [one["verdict"] for _, one in reversed(found)])
+    verdicts.tick_params(length=0, labelsize="small")
     axes.set_xlabel(f"{board.metric}: difference to {track.control} in points, 95 % interval")
 
 

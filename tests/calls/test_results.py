@@ -194,6 +194,13 @@ def test_plots_hold_the_figures(made):
     assert points == [1.0] * len(others)
     assert ends[: len(others)] == [[-1.0, 3.0]] * len(others)
     assert "difference to full-ft in points" in ax.get_xlabel()
+    ax.figure.draw_without_rendering()
+    plotted, page = ax.get_window_extent(), ax.figure.bbox
+    (side,) = ax.child_axes
+    said = side.get_yticklabels()
+    assert len(said) == len(others)
+    for one in said:
+        assert plotted.x1 < one.get_window_extent().x0 < one.get_window_extent().x1 < page.x1
 
     assert made.plot("blocks", ax=ax) is ax
     drawn = made.plot("cost")
