@@ -137,11 +137,11 @@ def asked_units(track: TrackRuns) -> dict[RowKey, Units]:
     A call asks all of its rows for the same units, though a part of it (a shard, or what was not
     asked before) names only some; rows that differ in their code alone are asked for as one.
     """
-    of_call = {call: frozenset(unit for _, unit in found) for call, found in track.calls.items()}
     named: dict[tuple[str, str], set[BlockSeed]] = defaultdict(set)
-    for call, found in track.calls.items():
-        for row, _ in found:
-            named[row.strategy, row.settings] |= of_call[call]
+    for found in track.calls.values():
+        of_call = set().union(*found.values())
+        for row in found:
+            named[row.strategy, row.settings] |= of_call
     rows = {*track.runs, *track.missing}
     return {row: frozenset(named[row.strategy, row.settings]) for row in rows}
 

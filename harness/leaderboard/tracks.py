@@ -171,8 +171,8 @@ class TrackRuns:
     modalities: dict[str, str] = field(default_factory=dict)
     epochs: float = 0.0
     shortened: bool = False
-    calls: dict[int, set[tuple[RowKey, BlockSeed]]] = field(
-        default_factory=lambda: defaultdict(set)
+    calls: dict[int, dict[RowKey, set[BlockSeed]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(set))
     )
     question: frozenset[BlockSeed] | None = None
     upto: int | None = None
@@ -255,8 +255,9 @@ class _Sorter:
     def place(self, run: RunResult, call: int) -> None:
         """Put a run into the track of plain runs."""
         track = self._track(run, tuned=False)
-        slots, slot = track.runs[_row_key(run.spec)], self._unit(run.spec)
-        track.calls[call].add((_row_key(run.spec), slot))
+        row, slot = _row_key(run.spec), self._unit(run.spec)
+        track.calls[call][row].add(slot)
+        slots = track.runs[row]
         other = slots.get(slot)
         self.duplicates += other is not None
         if other is None or _merit(run) > _merit(other):
@@ -269,7 +270,7 @@ class _Sorter:
         track.units.add(slot)
         row = _row_key(run.spec, line.tuned)
         track.tuned[row].update(line.tuned)
-        track.calls[line.call].add((row, slot))
+        track.calls[line.call][row].add(slot)
         if self.selection.admits(line.trial or 0):
             same = track.trials[row][slot]
             # By its settings: with several grids in one folder a number stands for several trials.
@@ -432,7 +433,7 @@ def _add_gaps(track: TrackRuns, lines: Sequence[PlannedRun]) -> None:
         track.units.update(units)
         for row in rows.get((line.strategy, settings), [RowKey(line.strategy, settings, "")]):
             track.tuned[row].update(tuned)
-            track.calls[line.call].update((row, unit) for unit in units)
+            track.calls[line.call][row].update(units)
             # A unit that lacks a trial is not decided, whatever the others of it say.
             lacking = units if track.key.tuned else [u for u in units if u not in track.runs[row]]
             for unit in lacking[:1]:

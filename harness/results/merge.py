@@ -288,7 +288,7 @@ def existing(folder: Path) -> Store:
         raise UsageError(
             f"{folder} is a file: give a results folder, or a .zip that `harness submit` wrote"
         )
-    if not (files.listing(folder / "runs") or files.listing(folder / "failed")):
+    if not any(files.holds_any(folder / kind) for kind in ("runs", "failed")):
         raise UsageError(f"{folder} holds no runs; `harness bench --out {folder}` makes some")
     return Store(folder)
 

@@ -1,21 +1,23 @@
 """Records as far as a ranking needs them: without histories and predictions, like parts held once.
 
-A hundred thousand whole records take gigabytes.  A record is read as JSON, what many records share
-(data, protocol, weights, plugins, environment) is checked against the schema and held once, and what
-differs is checked by itself.  Whatever is not as expected is read as a whole: then `schema` says what
-is wrong with it.
+A hundred thousand whole records take gigabytes.  Of a record's text `msgspec` builds what differs from
+run to run, and passes over what many records share (data, protocol, weights, plugins, environment):
+of that, a text that was not met before is checked against the schema and held once.  Whatever is not
+as expected is read as a whole: then `schema` says what is wrong with it.
 """
 
 from __future__ import annotations
 
-import marshal
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeVar, get_args
+from types import GenericAlias, MappingProxyType
+from typing import Any, TypeVar
 
+import msgspec
+from msgspec import MsgspecError, Raw
+from msgspec.json import Decoder, decode, encode
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import from_json, to_json
 
 from harness.api.records import (
     Cost,
@@ -25,12 +27,10 @@ from harness.api.records import (
     EpochRecord,
     ExternalRecord,
     Failure,
-    Json,
     MetricValue,
     PhaseRecord,
     PluginRecord,
     PredictionsRecord,
-    Protocol,
     RunResult,
     RunSpec,
     WeightsRecord,
@@ -40,12 +40,9 @@ from harness.utils import files
 
 M = TypeVar("M", bound=BaseModel)
 
-VERSION = 2  # of marshal: equal values give equal bytes
-INFINITE = [marshal.dumps(float(sign + "inf"), VERSION) for sign in "+-"]
-STATES = get_args(RunResult.model_fields["status"].annotation)
 # Parts that are the same in many records, or in none (`external`): checked as they stand.
 PARTS: dict[str, TypeAdapter[Any]] = {
-    "protocol": TypeAdapter(Protocol),
+    "spec": TypeAdapter(RunSpec),
     "phases": TypeAdapter(tuple[PhaseRecord, ...]),
     "data": TypeAdapter(DataRecord | None),
     "weights": TypeAdapter(WeightsRecord | None),
@@ -55,13 +52,49 @@ PARTS: dict[str, TypeAdapter[Any]] = {
     "error": TypeAdapter(Failure | None),
     "attempts": TypeAdapter(tuple[str, ...]),
 }
+EMPTY: dict[str, Any] = {"external": {}, "attempts": ()}  # where records leave them out
 
-EMPTY: dict[str, Any] = {
-    "plugins": {},
-    "external": {},
-    "phases": (),
-    "attempts": (),
-} | dict.fromkeys(("data", "weights", "environment", "error"))
+
+def _shape(kind: Any, read: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - a class
+    """A struct with the fields of a record, closed to others; `Raw` keeps the text of a field.
+
+    `read`: fields -> types, where they are not the record's own.
+    """
+    fields = getattr(kind, "model_fields", None) or kind.__pydantic_fields__
+    later = getattr(kind, "_later", ())  # the only ones that a file may lack
+    declared: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for name, field in fields.items():
+        given = (read or {}).get(name, field.annotation)
+        default = None if given is Raw else field.get_default()
+        declared.append((name, given, default) if name in later else (name, given))
+    return msgspec.defstruct(
+        kind.__name__, declared, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+    )
+
+
+def _texts(kind: type[BaseModel]) -> dict[str, Any]:
+    return dict.fromkeys(kind.model_fields, Raw)
+
+
+PHASE = _shape(PhaseRecord, _texts(PhaseRecord) | {"seconds": float})
+FIGURES, TOTALS = GenericAlias(dict, (str, _shape(MetricValue))), _shape(CostFigures)
+RECORD: Decoder[Any] = Decoder(
+    _shape(
+        RunResult,
+        {
+            **dict.fromkeys(PARTS, Raw),
+            "spec": _shape(RunSpec, _texts(RunSpec) | {"seed": int}),
+            "phases": GenericAlias(list, PHASE),
+            "metrics": FIGURES,
+            "validation": FIGURES,
+            "history": GenericAlias(list, _shape(EpochRecord)),
+            "cost": _shape(Cost, {"alone": TOTALS, "incurred": TOTALS}),
+            "predictions": _shape(PredictionsRecord) | None,
+        },
+    )
+)
+# Digits of a number that may be too large to be finite, all told as zeros: faster than a pattern.
+LONG, ZEROS = b"0" * 300, bytes.maketrans(b"123456789", b"0" * 9)
 _FIELDS: dict[str, Any] = dict.fromkeys(RunResult.model_fields) | {"schema_version": 1}
 RESULT = RunResult.model_construct(**_FIELDS)
 FILE = PredictionsRecord(file="", sha256="")
@@ -89,7 +122,7 @@ class Outlines:
         self._held: dict[tuple[str, bytes], Any] = {}
         self._names: dict[frozenset[str], set[str]] = {}
 
-    def read(self, path: Path) -> RunResult:
+    def read(self, path: Path | str) -> RunResult:
         """The record in a file.
 
         Raises:
@@ -97,106 +130,95 @@ class Outlines:
         """
         content = files.read(path, schema.MOST_BYTES)
         try:
-            raw = from_json(content, allow_inf_nan=False)
-            # A tenth of what it takes to look for digits in the text, epochs included.
-            binary = marshal.dumps(raw, VERSION)
-            if any(mark in binary for mark in INFINITE):
-                raise ValueError("a number that is infinite")  # noqa: TRY301 - read as a whole
-            return self._outline(raw)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            return schema.parse(path, content, RunResult)
+            return self._outline(content)
+        except (MsgspecError, RecursionError, ValueError):
+            return schema.parse(Path(path), content, RunResult)
 
-    def _outline(self, raw: dict[str, Json]) -> RunResult:
-        if raw.get("schema_version") != 1 or not raw.keys() <= RunResult.model_fields.keys():
-            raise ValueError("not a record of this schema")
-        if raw["status"] not in STATES:
-            raise ValueError("no such status")
-        for phase in raw["phases"]:
-            phase.pop("seconds", None)  # else no two would be alike
-        error = self._part("error", raw["error"])
+    def _outline(self, content: bytes) -> RunResult:
+        given = RECORD.decode(content)
+        error = self._part("error", given.error)
         return copy(
             RESULT,
-            run_id=_is(str, raw["run_id"]),
-            suite=_is(str, raw["suite"]),
-            spec=self._spec(raw["spec"]),
-            status=raw["status"],
-            shortened=_is(bool, raw["shortened"]),
+            run_id=given.run_id,
+            suite=sys.intern(given.suite),
+            spec=self._spec(given.spec),
+            status=given.status,
+            shortened=given.shortened,
             error=error and error.model_copy(update={"traceback": ""}),
-            metrics=_figure(raw["metrics"], self._metric, absent=raw["metrics"]),
-            validation=_figure(raw["validation"], self._selection),
-            history=_last(raw["history"]) if self._selection else (),
-            phases=self._part("phases", raw["phases"]),
-            tested=_is(str, raw["tested"]),
-            cost=_cost(raw["cost"]),
-            data=self._part("data", raw["data"]),
-            weights=self._part("weights", raw["weights"]),
-            plugins=self._part("plugins", raw["plugins"]),
-            environment=self._part("environment", raw["environment"]),
-            predictions=self._file(raw["predictions"]),
-            finished=_is(str, raw["finished"]),
-            external=self._part("external", raw.get("external", {})),
-            parts=_is(int, raw.get("parts", 1)),
-            attempts=self._part("attempts", raw.get("attempts", [])),
+            metrics=_figure(given.metrics, self._metric, absent=given.metrics),
+            validation=_figure(given.validation, self._selection),
+            history=tuple(map(_epoch, given.history[-1:])) if self._selection else (),
+            phases=self._phases(given.phases),
+            tested=sys.intern(given.tested),
+            cost=_cost(given.cost),
+            data=self._part("data", given.data),
+            weights=self._part("weights", given.weights),
+            plugins=self._part("plugins", given.plugins),
+            environment=self._part("environment", given.environment),
+            predictions=self._file(given.predictions),
+            finished=given.finished,
+            external=self._part("external", given.external),
+            parts=given.parts,
+            attempts=self._part("attempts", given.attempts),
         )
 
-    def _spec(self, raw: dict[str, Json]) -> RunSpec:
+    def _spec(self, given: Any) -> RunSpec:  # noqa: ANN401 - a struct
         """The runs of a cell differ in their seeds, and nearly all of a folder share a protocol."""
-        given = raw.pop("protocol")
-        protocol, seed = self._part("protocol", given), _is(int, raw.pop("seed"))
-        key = (str(id(protocol)), marshal.dumps(raw, VERSION))
-        if key not in self._held:
-            checked = RunSpec.model_validate_json(_sound({**raw, "seed": 0, "protocol": given}))
+        seed, given.seed = given.seed, 0
+        text, protocol = encode(given), ("protocol", bytes(given.protocol))
+        if ("spec", text) not in self._held:
+            checked = self._part("spec", text)
             share_names([checked], self._names)
-            self._held[key] = copy(checked, protocol=protocol)
-        spec: RunSpec = copy(self._held[key], seed=seed)
+            shared = self._held.setdefault(protocol, checked.protocol)
+            self._held["spec", text] = copy(checked, protocol=shared)
+        spec: RunSpec = copy(self._held["spec", text], seed=seed)
         return spec
 
-    def _part(self, name: str, raw: Json) -> Any:  # noqa: ANN401 - of the type of its field
-        if not raw:
+    def _phases(self, given: Sequence[Any]) -> Any:  # noqa: ANN401 - as its field
+        for phase in given:
+            phase.seconds = 0.0  # else no two would be alike
+        return self._part("phases", encode(given))
+
+    def _part(self, name: str, given: Raw | bytes | None) -> Any:  # noqa: ANN401 - as its field
+        if given is None:
             return EMPTY[name]
-        key = (name, marshal.dumps(raw, VERSION))
+        text = bytes(given)
+        key = (name, text)
         if key not in self._held:
-            self._held[key] = PARTS[name].validate_json(_sound(raw))
+            decode(text)  # refuses other numbers that are too large to be finite
+            if LONG in text.translate(ZEROS):
+                raise ValueError("a whole number that may be too large to be finite")
+            self._held[key] = PARTS[name].validate_json(text)
         return self._held[key]
 
-    def _file(self, raw: Json) -> PredictionsRecord | None:
-        if not self._predictions or raw is None:
+    def _file(self, given: Any) -> PredictionsRecord | None:  # noqa: ANN401 - a struct
+        if not self._predictions or given is None:
             return None
-        return copy(FILE, file=_is(str, raw["file"]), sha256=_is(str, raw["sha256"]))
+        return copy(FILE, file=given.file, sha256=given.sha256)
 
 
 def _figure(
-    raw: Mapping[str, Json], name: str | None, absent: Mapping[str, Json] = MappingProxyType({})
+    given: Mapping[str, Any], name: str | None, absent: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, MetricValue]:
     """The figure of that name; where it is not there, those of `absent`."""
     if name is None:
         return {}
-    found = {name: raw[name]} if name in raw else absent
-    return {
-        known: MetricValue(value=one["value"], reason=one["reason"]) for known, one in found.items()
-    }
+    found = {name: given[name]} if name in given else absent
+    return {known: MetricValue(value=one.value, reason=one.reason) for known, one in found.items()}
 
 
-def _sound(raw: Json) -> bytes:
-    """The JSON of a part, if no number in it may be infinite."""
-    text = to_json(raw)
-    if schema.HUGE.search(text):
-        raise ValueError("a number that may be infinite")
-    return text
+def _epoch(given: Any) -> EpochRecord:  # noqa: ANN401 - a struct
+    return EpochRecord(**msgspec.structs.asdict(given))
 
 
-def _last(history: Sequence[Json]) -> tuple[EpochRecord, ...]:
-    return tuple(EpochRecord(**one) for one in history[-1:])
-
-
-def _cost(raw: Mapping[str, Json]) -> Cost:
+def _cost(given: Any) -> Cost:  # noqa: ANN401 - a struct
     """The costs that rows add up; to ask for any other field is an error."""
     return copy(
         COST,
-        alone=copy(SECONDS, total=float(raw["alone"]["total"])),
-        packed=_is(bool, raw["packed"]),
-        trainable=_is(int, raw["trainable"]),
-        resumed=_is(int, raw.get("resumed", 0)),
+        alone=copy(SECONDS, total=given.alone.total),
+        packed=given.packed,
+        trainable=given.trainable,
+        resumed=given.resumed,
     )
 
 
@@ -220,9 +242,3 @@ def copy(record: M, **changes: object) -> M:
     place(made, "__pydantic_extra__", None)
     place(made, "__pydantic_private__", None)
     return made
-
-
-def _is(kind: type, value: Json) -> Any:  # noqa: ANN401 - of that type
-    if type(value) is not kind:
-        raise TypeError(f"no {kind.__name__}")
-    return value

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -169,15 +170,16 @@ class Store:
     def each_outline(self, read: Outlines) -> Generator[RunResult, None, None]:
         """The same, one after another, for who keeps less of each; close it where it is left early."""
         with uncollected(), self.unchanged():
-            done, finished = set(), self._finished()[::-1]
-            failed = files.listing(self.folder / "failed")
-            while finished:  # a path that was opened holds more than its text
+            done, failed = set(), files.listing(self.folder / "failed")
+            finished = files.names(self.folder / "runs")[::-1]
+            while finished:  # so that paths go as records come
                 path = finished.pop()
+                run = _of_name(path, read.read(path))
                 if failed:
-                    done.add(path.stem)
-                yield _of_name(path, read.read(path))
-            for path in failed:
-                if path.stem not in done:
+                    done.add(run.run_id)
+                yield run
+            for path in map(str, failed):
+                if _stem(path) not in done:
                     yield _of_name(path, read.read(path))
 
     def failures(self) -> tuple[RunResult, ...]:
@@ -229,7 +231,7 @@ class Store:
         """
         if result.predictions is None:
             raise StoreError(f"run {result.run_id} ({result.status}) has no stored predictions")
-        path = self._beside(result.spec, _safe(result.predictions.file, "predictions file"))
+        path = self._text_of(result.spec, _safe(result.predictions.file, "predictions file"))
         classes = len(result.data.classes) if result.data else None
         return _unpacked(path, result.predictions, classes, predictions_file.SPLITS)
 
@@ -304,12 +306,16 @@ class Store:
         return self.folder / "failed" / f"{_safe(run_id, 'run id')}.json"
 
     def _beside(self, spec: RunSpec, name: str) -> Path:
+        return Path(self._text_of(spec, name))
+
+    def _text_of(self, spec: RunSpec, name: str) -> str:
+        """The path as text: the fifth of the time, for who only reads."""
         dataset, backbone = (
             _safe(spec.dataset, "dataset"),
             started(_safe(spec.backbone, "backbone"), spec.start),
         )
-        # At once, not part by part: that takes a tenth of a millisecond a run.
-        return Path(self.folder, "runs", dataset, backbone, _safe(spec.strategy, "strategy"), name)
+        parts = (self.folder, "runs", dataset, backbone, _safe(spec.strategy, "strategy"), name)
+        return os.sep.join(map(str, parts))  # noqa: PTH118 - what this is about
 
     def _external(self, result: RunResult, record: ExternalRecord) -> Path:
         name = record.predictions.file if record.predictions else ""
@@ -319,9 +325,14 @@ class Store:
         return _of_name(path, schema.load(path, RunResult))
 
 
-def _of_name(path: Path, result: RunResult) -> RunResult:
+def _stem(path: Path | str) -> str:
+    """`Path.stem` in a tenth of the time."""
+    return str(path).rpartition(os.sep)[2].removesuffix(".json")
+
+
+def _of_name(path: Path | str, result: RunResult) -> RunResult:
     """The result, if it is that of the run that its file is named after."""
-    if result.run_id != path.stem:
+    if result.run_id != _stem(path):
         raise StoreError(f"{path} holds another run ({short(result.run_id)}): delete or rename it")
     return result
 
@@ -383,7 +394,7 @@ def _safe(name: str, what: str) -> str:
 
 
 def _unpacked(
-    path: Path, record: PredictionsRecord, classes: int | None, splits: Sequence[str]
+    path: Path | str, record: PredictionsRecord, classes: int | None, splits: Sequence[str]
 ) -> Predictions:
     content = files.read(path)
     if hashlib.sha256(content).hexdigest() != record.sha256:

@@ -49,7 +49,7 @@ def collapsed(
     if len(old) >= 3:  # noqa: PLR2004 - two runs say too little of their spread
         spread = max(spread, float(old.std(ddof=1)))
     error = (max(SPREAD, spread) ** 2 + 0.25 * float((weights**2).sum())) ** 0.5
-    constant = np.array([len(np.unique(run)) == 1 for run in after])
+    constant = (after == after[:, :1]).all(axis=1)
     found = ""
     if constant.any() and max(map(_top, before)) <= max(SHARE, 1 - (1 - largest) / 2):
         found = _constant(old, constant, error)

@@ -21,8 +21,12 @@ from harness.errors import StoreError
 STALE_SECONDS = 600
 FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-# Opening a pipe must not wait for whoever writes into it; Windows has neither flag.
-AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+# Opening a pipe must not wait for whoever writes into it; Windows lacks two of the flags, and would
+# change line ends without the third.
+READING = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    READING |= getattr(os, _flag, 0)
+CHUNK = 1 << 20
 # Some network file systems cannot sync a folder.
 NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # There while the files of a board are renamed; for ever where that was never finished.
@@ -120,7 +124,7 @@ def remove(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-def read(path: Path, most: int | None = None) -> bytes:
+def read(path: Path | str, most: int | None = None) -> bytes:
     """The file's content.
 
     Args:
@@ -131,17 +135,23 @@ def read(path: Path, most: int | None = None) -> bytes:
         StoreError: it is missing, no such file, or may not be read.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | AT_ONCE)
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(file.fileno())
+        handle = os.open(path, READING)
+        try:
+            found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise StoreError(f"cannot read {path}: it is no regular file")
-            if most is not None and found.st_size > most:
+            size = found.st_size
+            if most is not None and size > most:
                 raise StoreError(
-                    f"cannot read {path}: it has {found.st_size} bytes, and no such file has more "
-                    f"than {most}"
+                    f"cannot read {path}: it has {size} bytes, and no such file has more than {most}"
                 )
-            return file.read()
+            # A file object would take as long as all of this.
+            content = os.read(handle, size + 1)
+            while len(content) != size and (more := os.read(handle, CHUNK)):
+                content += more
+            return content
+        finally:
+            os.close(handle)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # a name with a null byte
@@ -166,19 +176,35 @@ def listing(folder: Path) -> list[Path]:
     Raises:
         StoreError: some folder may not be read: what is in it must not pass for missing.
     """
+    return list(map(Path, names(folder)))
 
+
+def names(folder: Path) -> list[str]:
+    """The same as text: for 100,000 files a second less."""
+    # In the order of paths, part by part.
+    return sorted(_walked(folder), key=lambda path: path.replace(os.sep, "\0"))
+
+
+def holds_any(folder: Path) -> bool:
+    """True if `listing` has a file, as soon as one is found.
+
+    Raises:
+        StoreError: as `listing`.
+    """
+    return any(_walked(folder))
+
+
+def _walked(folder: Path) -> Iterator[str]:
     def stop(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
             raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
 
-    found = (
-        (f"{place}{os.sep}{name}".replace(os.sep, "\0"), place, name)
+    return (
+        f"{place}{os.sep}{name}"
         for place, _, names in os.walk(folder, onerror=stop)
         for name in names
         if name.endswith(".json") and not name.startswith(".")
     )
-    # As paths would be sorted, part by part, in a third of the time.
-    return [Path(place, name) for _, place, name in sorted(found)]
 
 
 def prepare(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Records read as far as a ranking needs them: the same ranking, the same refusals."""
 
 import json
+import re
 
 import pytest
 from made import made_failure, made_plan, made_result
@@ -74,6 +75,15 @@ def test_a_ranking_is_that_of_whole_records(request, kind, wanted):
             assert told in whole
 
 
+def test_no_record_that_holds_is_read_as_a_whole(plain, tuned, monkeypatch):
+    def whole(path, *_):
+        raise AssertionError(f"{path} was read as a whole")
+
+    monkeypatch.setattr("harness.results.outline.schema.parse", whole)
+    for folder, given in ((plain, ("balanced-accuracy",)), (tuned, (None, "balanced-accuracy"))):
+        assert Store(folder).outlines(Outlines(*given))
+
+
 def test_another_metric_and_fewer_trials(plain, tmp_path):
     trials = tuned_runs()
     tuning = Tuning(grid=(0.3, 1.0, 3.0))
@@ -135,6 +145,13 @@ BROKEN = {
     "infinite epoch": lambda text: text.replace('"train_loss": ', '"train_loss": 1e999, "x": ', 1),
     "endless seconds": lambda text: text.replace('"total": ', '"total": 1' + "0" * 400 + ', "x": '),
     "not a number": lambda text: text.replace('"train_loss": ', '"train_loss": NaN, "x": ', 1),
+    "endless phase": lambda text: re.sub(r'("notes": \[\], "seconds": )[0-9.]+', r"\g<1>1e999", text),
+    "infinite rate": lambda text: text.replace('"*": 1.0', '"*": 1e999'),
+    "endless rate": lambda text: text.replace('"*": 1.0', '"*": 1' + "0" * 400),
+    "unknown figure": lambda text: text.replace('"reason": ', '"colour": 1, "reason": ', 1),
+    "unknown cost": lambda text: text.replace('"looks": ', '"colour": 1, "looks": '),
+    "latin-1 in a part": lambda text: text.replace('"modality": "', '"modality": "\xe9'),
+    "deep": lambda text: text.replace('"modality": ', '"x": ' + "[" * 9999 + "]" * 9999 + ', "modality": '),
     "a figure": lambda text: text.replace('"value": ', '"value": "high", "x": '),
     "latin-1": lambda text: text.replace('"finished": "', '"finished": "\xe9'),
     "a list": lambda _: "[]",

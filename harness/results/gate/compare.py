@@ -21,6 +21,7 @@ from harness.results.gate.records import GateCell, GateReport, GateRun, Rules
 from harness.results.outline import Outlines
 from harness.results.store import Store
 
+SORTED = json.JSONEncoder(sort_keys=True)
 COST = "cost"  # no cell has this name: theirs hold slashes
 Slot = tuple[str, str, str]  # dataset, backbone with its start, strategy
 Chosen = Callable[[Store], Collection[str]]
@@ -107,7 +108,7 @@ def _variant(spec: RunSpec) -> str:
         parts.append("random weights")
     if spec.numeric.precision != "float32":
         parts.append(spec.numeric.precision)
-    return ", ".join([*parts, json.dumps(spec.settings, sort_keys=True)])
+    return ", ".join([*parts, SORTED.encode(spec.settings)])
 
 
 def _ambiguous(kinds: Iterable[Kind]) -> set[Slot]:
