@@ -19,7 +19,7 @@ from harness.errors import StoreError
 from harness.results.gate.check import check
 from harness.results.gate.records import GateCell, GateReport, GateRun, Rules
 from harness.results.outline import Outlines
-from harness.results.store import Store
+from harness.results.store import Store, uncollected
 
 SORTED = json.JSONEncoder(sort_keys=True)
 COST = "cost"  # no cell has this name: theirs hold slashes
@@ -43,11 +43,14 @@ def compare_folders(
     Raises:
         StoreError: a folder holds no runs, or a file of it does not hold.
     """
-    # One folder after the other: of a hundred thousand runs only what a cell holds stays in memory.
-    sides = [_cells(Store(folder), chosen) for folder in (baseline, candidate)]
-    settled = {slot for side in sides for slot in _ambiguous(side)}
-    before, after = ({kind.named(settled): cell for kind, cell in side.items()} for side in sides)
-    return check(before, after, rules)
+    with uncollected():
+        # One folder after the other: of 100,000 runs only what a cell holds stays in memory.
+        sides = [_cells(Store(folder), chosen) for folder in (baseline, candidate)]
+        settled = {slot for side in sides for slot in _ambiguous(side)}
+        before, after = (
+            {kind.named(settled): cell for kind, cell in side.items()} for side in sides
+        )
+        return check(before, after, rules)
 
 
 def rules_of(
