@@ -138,6 +138,8 @@ def read(path: Path | str, most: int | None = None) -> bytes:
         handle = os.open(path, READING)
         try:
             found = os.fstat(handle)
+            if stat.S_ISDIR(found.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not stat.S_ISREG(found.st_mode):
                 raise StoreError(f"cannot read {path}: it is no regular file")
             size = found.st_size
