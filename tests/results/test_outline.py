@@ -13,6 +13,7 @@ from harness.api.records import ExternalRecord, MetricValue, RunResult, Tuning
 from harness.calls.boards import ranking
 from harness.errors import StoreError
 from harness.leaderboard.render.formats import UNLISTED
+from harness.results import schema
 from harness.results.outline import Outlines
 from harness.results.store import Store, encoded
 
@@ -173,3 +174,41 @@ def test_a_broken_record_is_refused_in_the_same_words(tmp_path, kind):
         store.outlines(Outlines("balanced-accuracy"))
     assert str(outlined.value) == str(whole.value)
     assert path.stem in str(whole.value)
+
+
+TOKEN = re.compile(rb'-?\d+\.?\d*(?:[eE][-+]?\d+)?|"[^"]*"|true|false|null|[{}\[\],:]')
+OTHER = (
+    b"", b"null", b"true", b"-1", b"2", b"1.5", b"-0.0", b"1e999", b"1" + b"0" * 310, b"9" * 25, b"NaN",
+    b"{}", b"[]", b'"x"', b'"\xe9"', b'"\\ud800"', b'"\\u0000"',
+)  # fmt: skip
+KEPT = (
+    "run_id", "suite", "spec", "status", "shortened", "tested", "data", "weights", "plugins",
+    "environment", "predictions", "finished", "external", "parts", "attempts",
+)  # fmt: skip
+
+
+def read_or_told(read, path):
+    try:
+        return read(path)
+    except StoreError as error:
+        return str(error)
+
+
+def test_with_any_token_changed_a_record_is_read_as_a_whole_one_or_refused_in_its_words(tmp_path):
+    """Each token of a record (number, text, sign of JSON) takes some other's place in turn."""
+    run = plain_runs()[0]
+    text, path, reader = encoded(run), tmp_path / "run.json", Outlines(predictions=True)
+    told = set()
+    for number, token in enumerate(TOKEN.finditer(text)):
+        other = OTHER[number % len(OTHER)]
+        path.write_bytes(text[: token.start()] + other + text[token.end() :])
+        whole = read_or_told(lambda place: schema.load(place, RunResult), path)
+        outline = read_or_told(reader.read, path)
+        if isinstance(whole, str):
+            assert outline == whole
+        else:
+            assert [getattr(outline, name) for name in KEPT] == [
+                getattr(whole, name) for name in KEPT
+            ]
+        told.add(isinstance(whole, str))
+    assert told == {True, False}
