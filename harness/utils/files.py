@@ -26,7 +26,7 @@ FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 READING = os.O_RDONLY
 for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
     READING |= getattr(os, _flag, 0)
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # at least, where a file is longer than it said
 # Some network file systems cannot sync a folder.
 NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # There while the files of a board are renamed; for ever where that was never finished.
@@ -149,7 +149,9 @@ def read(path: Path | str, most: int | None = None) -> bytes:
                 )
             # A file object would take as long as all of this.
             content = os.read(handle, size + 1)
-            while len(content) != size and (more := os.read(handle, CHUNK)):
+            while len(content) != size and (
+                more := os.read(handle, max(size - len(content), CHUNK))
+            ):
                 content += more
             return content
         finally:
@@ -182,7 +184,7 @@ def listing(folder: Path) -> list[Path]:
 
 
 def names(folder: Path) -> list[str]:
-    """The same as text: for 100,000 files a second less."""
+    """The same as text, in half the time."""
     # In the order of paths, part by part.
     return sorted(_walked(folder), key=lambda path: path.replace(os.sep, "\0"))
 

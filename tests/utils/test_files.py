@@ -286,3 +286,22 @@ def test_what_a_full_disk_causes(tmp_path):
     assert files.is_full(full)
     assert not files.is_full(OSError(errno.EACCES, ""))
     assert not files.is_full(StoreError("damaged"))
+
+
+def test_a_file_that_comes_in_parts_or_is_longer_than_it_says_is_read_to_its_end(
+    tmp_path, monkeypatch
+):
+    content = bytes(range(256)) * 40
+    (tmp_path / "parts").write_bytes(content)
+    whole, stated = os.read, os.fstat
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", lambda handle, most: whole(handle, min(most, 3000)))
+        assert files.read(tmp_path / "parts") == content
+
+    def shorter(handle):
+        values = list(stated(handle)[:10])
+        values[6] = 100  # its size, when asked; somebody wrote on
+        return os.stat_result(values)
+
+    monkeypatch.setattr(os, "fstat", shorter)
+    assert files.read(tmp_path / "parts") == content

@@ -132,7 +132,7 @@ def _cells(store: Store, chosen: Chosen | None) -> dict[Kind, GateCell]:
     plain = {line.run_id for line in lines if line.trial in {None, 0}}
     best = chosen(store) if chosen and any(line.trial is not None for line in lines) else ()
     whole = not lines
-    del lines  # a third of the memory, of very many runs
+    del lines  # a sixth of the memory, of very many runs
     by_kind: dict[Kind, dict[int, Part]] = defaultdict(lambda: defaultdict(Part))
     empty, test_sets = True, TestSets(store)
     # Closed, so that the folder is not locked for as long as somebody looks at an error.
